@@ -1,0 +1,56 @@
+# Each target sets itself up: Python >= 3.11, make and git are all that a fresh machine needs.
+PYTHON ?= python3
+BIN := .venv/bin
+PROJECTS := core $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/pyproject.toml contrib/*/pyproject.toml)))
+STAMP := .venv/.installed
+WORKERS ?= 2
+EMPTY :=
+SPACE := $(EMPTY) $(EMPTY)
+SOURCES := $(wildcard $(addsuffix /src,$(PROJECTS)))
+# Tests share the cores between workers; without this each of them would start a thread for every core.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test demo lint format bench docs test-wheels clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## create .venv and install every distribution, editable
+
+$(STAMP): pyproject.toml $(addsuffix /pyproject.toml,$(PROJECTS))
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mtl needs Python 3.11 or newer; set PYTHON=")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet torch torchvision
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --group dev
+	$(BIN)/python -m pip install --quiet --no-build-isolation $(addprefix -e ./,$(PROJECTS))
+	@touch $@
+
+test: $(STAMP) ## run every test
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+demo: $(STAMP) ## train two networks on partially labelled images and compare them
+	$(BIN)/python docs/examples/demo.py
+
+lint: $(STAMP) ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=$(subst $(SPACE),:,$(SOURCES)) $(BIN)/mypy $(SOURCES)
+
+format: $(STAMP) ## rewrite what ruff can put right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## ratios of time and memory, as JSON
+	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
+
+docs: $(STAMP) ## check that the documentation is true
+	$(TEST_ENV) $(BIN)/python -m pytest tests/test_docs.py $(ARGS)
+
+test-wheels: $(STAMP) ## each distribution's tests, from its wheel, with nothing undeclared beside it
+	$(TEST_ENV) $(BIN)/python tests/wheels.py $(ARGS)
+
+clean: ## remove what the targets made
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,143 @@
+"""The ``mtl`` command. Imports no torch until a command needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mtl_core.errors import MtlError
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    help="Multi-task learning when labels are missing and tasks fight.",
+)  # fmt: skip
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
+Checkpoint = Annotated[str, typer.Option(help="last, or best on validation data.")]
+
+
+@app.command(epilog="Example: mtl train rooms.toml --out runs/rooms --set plugins.jtr.c_dist=2")
+def train(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An experiment (TOML).")],
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME-SEED by default.")] = None,
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder's run stopped.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Train an experiment, evaluate it on the test split and write its report."""
+    from mtl_core.settings import load_experiment
+
+    experiment = load_experiment(file, overrides or [])
+    folder = out or Path("runs") / f"{experiment.name}-{experiment.seed}"
+
+    from mtl_core.console import progress
+    from mtl_core.runner import train as run_training
+
+    with progress(experiment, quiet) as watch:
+        run = run_training(experiment, folder, resume=resume, watch=watch)
+    print_metrics(json.loads(run.results.read_text(encoding="utf-8"))["metrics"], f"{experiment.name}: test, last epoch")
+    Console().print(f"run folder  {run.folder}\nreport      {run.folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: mtl evaluate runs/rooms-0 --split test --json")
+def evaluate(
+    run: RunFolder,
+    split: Annotated[str, typer.Option(help="The data set's split.")] = "test",
+    checkpoint: Checkpoint = "last",
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Judge a run's network on a split, and write its results and report."""
+    from mtl_core.run import Run, to_json
+    from mtl_core.runner import evaluate_run
+
+    metrics = evaluate_run(Run(run), split, checkpoint, tuple(overrides or ()))
+    if as_json:
+        print(to_json({"metrics": metrics}))
+    else:
+        print_metrics(metrics, f"{run}: {split}, {checkpoint} checkpoint")
+
+
+@app.command(epilog="Example: mtl compare runs/supervised-0 runs/jtr-0 runs/jtr-1")
+def compare(
+    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The run that Δ% refers to.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs; several seeds of one name become mean ± sd.")],
+    as_json: Json = False,
+) -> None:
+    """Compare runs with a reference: every metric, and Δ% per task and in the mean."""
+    from mtl_core.compare import compare as compare_runs
+    from mtl_core.compare import table
+
+    found = compare_runs([reference], runs)
+    if as_json:
+        print(json.dumps(found.to_json()))
+    else:
+        Console().print(table(found))
+
+
+@app.command(epilog="Example: mtl predict runs/rooms-0 photo.jpg --out predictions")
+def predict(
+    run: RunFolder,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images (JPEG, PNG).")],
+    out: Annotated[Path, typer.Option(help="Folder for labels and pictures.")] = Path("predictions"),
+    checkpoint: Checkpoint = "last",
+    as_json: Json = False,
+) -> None:
+    """Predict every task of images: labels as files, and a picture."""
+    from mtl_core.predict import predict as predict_images
+    from mtl_core.run import Run
+
+    files = [str(path) for path in predict_images(Run(run), images, out, checkpoint)]
+    print(json.dumps(files) if as_json else "\n".join(files))
+
+
+@app.command(epilog="Example: mtl plugins --hooks")
+def plugins(
+    hooks: Annotated[bool, typer.Option("--hooks", help="Import each plugin in a process of its own and list its hooks.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the installed plugins."""
+    from mtl_core.discovery import listing
+
+    rows = listing(hooks)
+    if as_json:
+        print(json.dumps(rows))
+        return
+    columns = ["name", "distribution", "version", "status", *(["hooks"] if hooks else []), "reason"]
+    shown = Table(*columns, box=None)
+    for row in rows:
+        cells = {**row, "hooks": " ".join(row["hooks"] or []), "reason": row["reason"] or ""}
+        shown.add_row(*(str(cells[c]) for c in columns))
+    Console().print(shown)
+
+
+def print_metrics(metrics: dict[str, float | None], title: str) -> None:
+    shown = Table("task", "metric", "value", title=title, title_justify="left")
+    for name, value in metrics.items():
+        task, _, metric = name.partition("/")
+        shown.add_row(task, metric, "–" if value is None else f"{value:.4g}")
+    Console().print(shown)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; a user's mistake is one message on standard error and exit code 2."""
+    run: Callable[..., object] = app
+    try:
+        run(arguments)
+    except MtlError as error:
+        notes = "".join(f"\n  ({note})" for note in getattr(error, "__notes__", ()))
+        print(f"mtl: {error}{notes}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Mistakes of a user: one clear message, exit code 2, no traceback."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class MtlError(Exception):
+    """Something that the user can put right.
+
+    :param message: what is wrong, where, what was expected and what to do, in one or more lines
+    """
+
+    exit_code = 2
+
+
+class ExperimentError(MtlError):
+    """An experiment that cannot be built, with every mistake found in it.
+
+    :param source: the file (or ``"Experiment(...)"``) that the mistakes are in
+    :param problems: one line each: ``key.path: what is wrong; what was expected``
+    """
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        self.source, self.problems = source, tuple(problems)
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n  ".join([f"{source}: {count}", *problems]))
+
+
+class DataError(MtlError):
+    """A file or folder of a data set that is missing or not of the expected form."""
+
+
+class CheckpointError(MtlError):
+    """A run folder or checkpoint that cannot be read or does not fit."""
+
+
+class ContractError(MtlError):
+    """A plugin that does not keep the contract: the message names the plugin and the hook."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``'; did you mean "x"?'`` for the known name nearest to ``name``, or an empty string."""
+    found = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f'; did you mean "{found[0]}"?' if found else ""

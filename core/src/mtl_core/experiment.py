@@ -1,0 +1,166 @@
+"""An experiment: a set of plugins and the settings of a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import attrs
+from attrs import field
+from attrs.validators import deep_iterable, ge, gt, le, lt, optional
+
+from mtl_core import discovery, hookspecs
+from mtl_core.errors import ExperimentError, nearest
+from mtl_core.options import options, read
+from mtl_core.plugin import help
+
+FINITE = lt(float("inf"))
+POSITIVE = [gt(0.0), FINITE]
+NOT_NEGATIVE = [ge(0.0), FINITE]
+NAME = r"\w[\w .+=-]*"
+INSTANCE = r"[^#\s]+(#[\w-]+)?"
+"""A plugin's name, and for a second instance of it ``#`` and whatever tells the two apart."""
+
+
+def by_name(plugins: Iterable[object] | Mapping[str, object]) -> dict[str, object]:
+    """Plugins by their names in an experiment file: ``name``, a second instance ``name#2``."""
+    if isinstance(plugins, Mapping):
+        return dict(plugins)
+    found, made = discovery.installed(), dict[str, object]()
+    for plugin in plugins:
+        base = discovery.name_of(type(plugin), found)
+        count = sum(name.partition("#")[0] == base for name in made)
+        made[base if count == 0 else f"{base}#{count + 1}"] = plugin
+    return made
+
+
+def is_name(experiment: object, attribute: object, name: str) -> None:
+    if not re.fullmatch(NAME, name):
+        raise ValueError(f'"{name}" cannot name a folder; use letters, digits, spaces and . _ - + =')
+
+
+def exclusive_hooks() -> list[str]:
+    return [name for name, spec in vars(hookspecs).items() if getattr(spec, "mtl_spec", {}).get("firstresult")]
+
+
+def check_use(use: object, plugins: Iterable[str]) -> list[str]:
+    """What is wrong with the names in ``[use]``; whether a plugin can fill the place is known when it is registered."""
+    hooks, names = exclusive_hooks(), list(plugins)
+    pairs = [(hook, name) for hook, name in use.items() if isinstance(name, str)] if isinstance(use, Mapping) else []
+    unknown = [
+        f"use.{hook}: no exclusive hook of this name{nearest(hook, hooks)}" for hook, _ in pairs if hook not in hooks
+    ]
+    absent = [
+        f'use.{hook}: the experiment has no plugin "{name}"{nearest(name, names)} (it has: {", ".join(names)})'
+        for hook, name in pairs
+        if name not in names
+    ]
+    return unknown + absent
+
+
+def check_plugins(plugins: Mapping[str, object]) -> list[str]:
+    """What is wrong with plugins made in Python, whose types nobody has looked at."""
+    problems = [
+        f'plugins.{n}: expected a name; a second instance is "name#2"' for n in plugins if not re.fullmatch(INSTANCE, n)
+    ]
+    for name, plugin in plugins.items():
+        if "mtl_hook_version" not in vars(type(plugin)):
+            problems.append(f"plugins.{name}: expected an object of a class declared with @plugin, found {plugin!r}")
+        else:
+            problems += read(type(plugin), chosen(plugin), f"plugins.{name}")[1]
+    return problems
+
+
+def chosen(plugin: object) -> dict[str, Any]:
+    """The options of a plugin as they are set."""
+    return {key: getattr(plugin, option.name) for key, option in options(type(plugin)).items()}
+
+
+@attrs.define(kw_only=True, eq=False)
+class Experiment:
+    """A set of plugins and the settings of a run, in Python or as a file (:mod:`mtl_core.settings`).
+
+    ``plugins`` takes instances, or a mapping from name to instance, and *is* a dict from name to instance, in order.
+    A plugin object is configuration: a run works on a fresh copy.
+
+    :raises ExperimentError: with every mistake in it
+    """
+
+    name: str = field(validator=is_name, metadata=help("name in run folders, tables and reports"))
+    plugins: dict[str, object] = field(
+        converter=by_name, metadata=help("plugins, in the order in which chains call them")
+    )
+    use: dict[str, str] = field(factory=dict, metadata=help("exclusive hook → the plugin that fills it"))
+    seed: int = field(default=0, validator=[ge(0), lt(2**63)], metadata=help("seed of everything random"))
+    epochs: int = field(default=20, validator=ge(1), metadata=help("passes over the training data"))
+    batch_size: int = field(default=8, validator=ge(1), metadata=help("samples per step and device"))
+    optimizer: Literal["adam", "adamw", "sgd"] = field(default="adam", metadata=help("optimizer, torch's own"))
+    learning_rate: float = field(
+        default=1e-4, validator=POSITIVE, metadata=help("learning rate of the main parameter group")
+    )
+    weight_decay: float = field(
+        default=0.0, validator=NOT_NEGATIVE, metadata=help("weight decay of the main parameter group")
+    )
+    momentum: float = field(default=0.0, validator=[ge(0.0), lt(1.0)], metadata=help("momentum of sgd"))
+    schedule: Literal["constant", "step", "cosine", "poly"] = field(
+        default="constant", metadata=help("how the learning rate falls over the run")
+    )
+    drops: tuple[float, ...] = field(
+        default=(0.5, 0.75),
+        validator=deep_iterable([gt(0.0), lt(1.0)]),
+        metadata=help("schedule step: shares of the epochs after which the rate is multiplied by drop_factor"),
+    )
+    drop_factor: float = field(
+        default=0.5, validator=[gt(0.0), le(1.0)], metadata=help("schedule step: factor of the rate at each drop")
+    )
+    normalize: Literal["sample", "task", "none"] = field(
+        default="sample",
+        metadata=help("from (B, K) to one loss per task: by each sample's tasks, by each task's samples, or by B"),
+    )
+    validation: float = field(
+        default=0.1,
+        validator=[ge(0.0), lt(1.0)],
+        metadata=help("share of the training data kept for validation; 0: none"),
+    )
+    best_on: str | None = field(
+        default=None, metadata=help("metric that best.ckpt is chosen by; none: mean change of all headline metrics")
+    )
+    precision: Literal["32", "bf16", "fp16"] = field(default="32", metadata=help("number format of the forward pass"))
+    device: Literal["auto", "cuda", "mps", "cpu"] = field(
+        default="auto", metadata=help("where to train; auto takes CUDA, else MPS, else the CPU")
+    )
+    devices: int = field(default=1, validator=ge(1), metadata=help("devices per machine"))
+    nodes: int = field(default=1, validator=ge(1), metadata=help("machines"))
+    strategy: str = field(default="auto", metadata=help("how devices work together, as lightning-fabric names it"))
+    accumulate: int = field(default=1, validator=ge(1), metadata=help("batches per optimizer step"))
+    clip: float | None = field(
+        default=None,
+        validator=optional(POSITIVE),
+        metadata=help("largest norm of the gradient; none: any"),
+    )
+    workers: int = field(default=0, validator=ge(0), metadata=help("processes that load data; 0: the training process"))
+    channels_last: bool = field(default=False, metadata=help("memory format NHWC"))
+    compile: bool = field(default=False, metadata=help("torch.compile the training step"))
+    checkpoint_steps: int | None = field(
+        default=None,
+        validator=optional(ge(1)),
+        metadata=help("steps between checkpoints; none: after every epoch only"),
+    )
+    freeze: tuple[str, ...] = field(default=(), metadata=help("tasks whose heads are not trained"))
+
+    def __attrs_pre_init__(self, **given: Any) -> None:
+        settings = {k: v for k, v in given.items() if k != "plugins" and v is not attrs.NOTHING}
+        problems = read(Experiment, settings | {"plugins": {}})[1]
+        if isinstance(given["plugins"], Iterable) and not isinstance(given["plugins"], str):
+            plugins = by_name(given["plugins"])
+            problems += check_plugins(plugins) + check_use(settings.get("use"), plugins)
+        else:
+            problems.append(f"plugins: expected a list of plugins, found {given['plugins']!r}")
+        if problems:
+            raise ExperimentError("Experiment(...)", problems)
+
+    @property
+    def named(self) -> dict[str, object]:
+        """The plugins by name, as in an experiment file."""
+        return self.plugins

@@ -1,0 +1,188 @@
+"""Every hook, in the order of a run.
+
+Shape letters: N training samples, K tasks, V views, B samples of a batch, C channels of the features, O_t channels of
+task t, H and W image size. A *place* that one plugin fills is exclusive (``firstresult``): two plugins for it are an
+error at load time that shows the ``[use]`` line. A hook takes only the arguments that its signature names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mtl_core.plugin import hookspec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from mtl_core.data import MultiTaskDataset, Sample
+    from mtl_core.nn import Networks
+    from mtl_core.seam import EncoderGradients, Shaped
+    from mtl_core.step import Step
+    from mtl_core.tasks import Tasks
+
+    Size = tuple[int, int]
+    Term = Tensor | tuple[Tensor, Tensor]
+
+
+@hookspec(firstresult=True)
+def build_dataset(split: str) -> MultiTaskDataset | None:
+    """Open the data of one split.
+
+    Called once for each split that a command needs, in every process that loads data. Exclusive and required.
+
+    :param split: ``"train"`` or ``"test"``
+    :return: a data set whose ``tasks`` fix K and the order of the tasks; samples as in :class:`mtl_core.data.Sample`
+    :raises mtl_core.errors.DataError: a folder or file is missing or malformed; it says which
+    """
+
+
+@hookspec(firstresult=True)
+def make_label_mask(
+    size: int, tasks: Tasks, generator: torch.Generator, names: Sequence[str] | None
+) -> Tensor | None:
+    """Say which of the training samples carry which task's label.
+
+    Called once per run, before the first epoch, and saved with the run. Exclusive and required. The data set's own
+    mask, where it has one, is intersected with this one.
+
+    :param size: number of training samples, N
+    :param tasks: the K tasks
+    :param generator: seeded by the experiment; the only source of randomness to use
+    :param names: the samples' names in the data set's order, or None where it has none
+    :return: bool ``(N, K)``; a sample may have no label at all
+    """
+
+
+@hookspec
+def transform_sample(sample: Sample, generator: torch.Generator) -> Sample | None:
+    """Change the geometry of one sample: image and labels together, each label as its physics asks.
+
+    Called for every training sample in the loader's workers; each plugin gets the previous one's result, in the
+    experiment's order. The plugin is sent to every worker, so it must not be an ``nn.Module``.
+
+    :param sample: image float ``(3, H, W)`` in 0..1 or uint8, targets as their tasks define them; withheld labels are
+        blank already
+    :param generator: seeded by (seed, epoch, index); the only source of randomness to use
+    :return: a sample of the same shapes; None leaves it as it is
+    """
+
+
+@hookspec
+def augment(images: Tensor, generator: torch.Generator) -> Tensor | None:
+    """Change the photometry of whole batches on the training device; labels stay valid.
+
+    Called once per training step, all views at once; each plugin gets the previous one's result.
+
+    :param images: float ``(V·B, 3, H, W)`` in 0..1, view-major
+    :param generator: a CPU generator seeded by (seed, step, rank); draw on the host, never from the device
+    :return: images of the same shape; None leaves them as they are
+    """
+
+
+@hookspec(firstresult=True)
+def build_backbone(image_size: Size, in_channels: int) -> nn.Module | None:
+    """Make the shared encoder.
+
+    Called once per run, seeded by (seed, plugin). Exclusive and required.
+
+    :param image_size: (H, W) in pixels
+    :param in_channels: channels of an image, 3
+    :return: a module from images ``(N, 3, H, W)`` to z: one tensor or a tuple of tensors (a pyramid). It has
+        ``channels`` (int, or a tuple for a pyramid), and may have ``width`` and ``norm``, which the networks
+        that regularizers ask for take over
+    """
+
+
+@hookspec(firstresult=True)
+def build_heads(backbone: nn.Module, tasks: Tasks, image_size: Size) -> nn.ModuleDict | None:
+    """Make one decoder per task.
+
+    Called once per run after :func:`build_backbone`. Exclusive and required.
+
+    :param backbone: what ``build_backbone`` returned
+    :param tasks: the K tasks
+    :param image_size: (H, W) in pixels
+    :return: a module per task name, from z to ``(N, O_t, H, W)`` (dense) or ``(N, O_t)``. A head must not begin with
+        an in-place operation: its input is a view of z
+    """
+
+
+@hookspec
+def setup(
+    name: str, tasks: Tasks, image_size: Size, networks: Networks, places: Mapping[str, str]
+) -> None:
+    """Create whatever the plugin learns or remembers: parameters, modules and buffers.
+
+    Called once per run on a fresh copy of every plugin, seeded by (seed, plugin), after backbone and heads.
+
+    :param name: the plugin's own name in the experiment, such as ``"jtr"`` or ``"jtr#2"``
+    :param tasks: the K tasks
+    :param image_size: (H, W) in pixels
+    :param networks: makes networks of the backbone's kind and width with other channels
+    :param places: exclusive hook → name of the plugin that fills it
+    :raises mtl_core.errors.MtlError: the plugin cannot work with these tasks; it says which and what to do
+    """
+
+
+@hookspec
+def parameter_groups(learning_rate: float) -> Sequence[Mapping[str, Any]] | None:
+    """Give parameters of this plugin their own learning rate or weight decay.
+
+    Called once per run after :func:`setup`. Parameters that no plugin names join the main group.
+
+    :param learning_rate: the experiment's
+    :return: optimizer groups as torch takes them, ``{"params": [...], "lr": ...}``; None for none
+    """
+
+
+@hookspec(firstresult=True)
+def combine_losses(losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor | None:
+    """Make one scalar of the tasks' losses.
+
+    Called once per training step. Exclusive; where nobody fills it the sum is taken. The values are those of the
+    global batch, the same on every rank, with this rank's gradients.
+
+    :param losses: L_t ``(K,)``, normalised as the experiment says (0 for a task that is not active)
+    :param means: L̄_t ``(K,)``, the mean over the samples that carry t: what adapts to a loss's size uses this
+    :param active: bool ``(K,)``, tasks with a label in the global batch
+    :param step: the whole step
+    :return: scalar
+    """
+
+
+@hookspec
+def compute_regularizer(step: Step) -> Mapping[str, Term] | None:
+    """Add losses on predictions and labels.
+
+    Called once per training step, never in evaluation; every plugin's terms are added to the loss.
+
+    :param step: what the step has computed so far
+    :return: named terms: each a scalar, or (sum, count) whose global mean is taken. It must build the same graph on
+        every rank: with nothing to do return a zero that depends on its inputs. None adds nothing, ever
+    """
+
+
+@hookspec(firstresult=True)
+def shape_encoder_gradient(gradients: EncoderGradients) -> Shaped | Tensor | None:
+    """Decide how the K branch gradients enter the encoder.
+
+    Called once per backward pass, in the middle of it, when every branch gradient is there. Exclusive; where nobody
+    fills it the seam is absent and the gradients add up.
+
+    :param gradients: Gramian, norms, masks and losses of the global batch
+    :return: weights ``(K,)`` with which the branches are added (or a tensor like z for element-wise methods), bare or
+        as :class:`mtl_core.seam.Shaped` with the state that should be kept if the step is taken
+    """
+
+
+@hookspec
+def after_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
+    """Look at an epoch that has ended.
+
+    Called once per epoch on every rank, after validation and before the checkpoint.
+
+    :param epoch: number of the epoch, from 0
+    :param metrics: what ``metrics.jsonl`` receives: losses, terms, logged values, validation metrics
+    """

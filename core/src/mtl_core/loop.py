@@ -1,0 +1,234 @@
+"""The training loop, on lightning-fabric: devices, precision and launch are Fabric's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning_fabric
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mtl_core import checkpoint
+from mtl_core.data import Loadable
+from mtl_core.errors import MtlError
+from mtl_core.evaluation import evaluate
+from mtl_core.experiment import Experiment
+from mtl_core.hooks import Hooks
+from mtl_core.loading import BatchOrder, TrainingData, evaluation_loader, split_validation, training_loader
+from mtl_core.optimization import make_optimizer, make_schedule, not_finite
+from mtl_core.progress import Averages, Selection
+from mtl_core.run import Run
+from mtl_core.seeds import derive
+from mtl_core.session import Session
+from mtl_core.tasks import to_plain
+from mtl_core.training import BufferGuard, TrainingStep
+
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+Watcher = Callable[[int, int, int], None]
+"""Called after every batch with (epoch, batch, batches)."""
+
+
+def make_fabric(experiment: Experiment) -> lightning_fabric.Fabric:
+    return lightning_fabric.Fabric(
+        accelerator=experiment.device,
+        devices=experiment.devices,
+        num_nodes=experiment.nodes,
+        strategy=experiment.strategy,
+        precision=PRECISIONS[experiment.precision],  # type: ignore[arg-type]
+    )
+
+
+class Trainer:
+    """Trains one session; everything that evolves is in its ``state``.
+
+    :param session: what :func:`mtl_core.session.prepare` built
+    :param fabric: launched
+    :param run: the folder that receives metrics and checkpoints
+    """
+
+    def __init__(self, session: Session, fabric: lightning_fabric.Fabric, run: Run) -> None:
+        self.session, self.fabric, self.run, self.experiment = session, fabric, run, session.experiment
+        self.group = dist.new_group() if fabric.world_size > 1 else None
+        self.step = TrainingStep(
+            session.network,
+            session.hooks,
+            normalize=self.experiment.normalize,
+            views=views(session.hooks),
+            seed=self.experiment.seed,
+            rank=fabric.global_rank,
+            group=self.group,
+        )
+        self.set_up()
+        self.load_data()
+        self.averages, self.selection = Averages(fabric.device, self.group), Selection(session.tasks, self.experiment)
+        self.epoch, self.batch, self.number = 0, 0, 0
+
+    def set_up(self) -> None:
+        """Hand module and optimizer to Fabric."""
+        if self.experiment.channels_last:
+            self.step.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.experiment.compile:
+            self.step.network.backbone.compile()
+            for head in self.step.network.heads.values():
+                head.compile()
+        self.step.to(self.fabric.device)
+        self.raw_optimizer = make_optimizer(self.experiment, self.step, self.session.hooks)
+        self.schedule = make_schedule(self.experiment, self.raw_optimizer)
+        self.module, self.optimizer = self.fabric.setup(self.step, self.raw_optimizer)
+        self.parameters = [p for group in self.raw_optimizer.param_groups for p in group["params"]]
+        self.guard = BufferGuard(list(self.step.buffers()))
+
+    def load_data(self) -> None:
+        session, fabric = self.session, self.fabric
+        train, held = split_validation(len(session.dataset), self.experiment.validation, self.experiment.seed)
+        self.order = BatchOrder(
+            train, self.experiment.batch_size, self.experiment.seed, fabric.global_rank, fabric.world_size
+        )
+        data = TrainingData(Loadable(session.dataset, session.labelled), session.hooks, self.experiment.seed)
+        loader = training_loader(data, self.order, self.experiment.workers, fabric.device.type == "cuda")
+        self.loader = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+        self.validation = evaluation_loader(
+            session.dataset, session.labelled, held, self.experiment.batch_size, fabric.global_rank, fabric.world_size
+        )
+        self.has_validation = bool(held)
+
+    def fit(self, watch: Watcher = lambda epoch, batch, batches: None) -> None:
+        """Train the epochs that are left."""
+        while self.epoch < self.experiment.epochs:
+            started = time.monotonic()
+            self.train_epoch(watch)
+            self.end_epoch(time.monotonic() - started)
+
+    def train_epoch(self, watch: Watcher) -> None:
+        self.module.train()
+        self.order.go(self.epoch, self.batch)
+        for batch in self.loader:
+            self.train_batch(batch)
+            watch(self.epoch, self.batch, len(self.order))
+            every = self.experiment.checkpoint_steps
+            if every and self.number % every == 0 and self.batch < len(self.order):
+                self.save()
+
+    def train_batch(self, batch: Any) -> None:
+        """One micro-batch; every ``accumulate``-th takes an optimizer step (the last of an epoch always does)."""
+        torch.manual_seed(derive(self.experiment.seed, "torch", self.number, self.fabric.global_rank))
+        first = self.batch % self.experiment.accumulate == 0
+        takes_step = (self.batch + 1) % self.experiment.accumulate == 0 or self.batch + 1 == len(self.order)
+        if first:
+            self.guard.save()
+        with self.fabric.no_backward_sync(self.module, enabled=not takes_step):
+            total, logged = self.module(batch, self.number)
+            self.fabric.backward(total / self.experiment.accumulate)
+        self.step.arrival.keep()
+        skipped = self.take_step() if takes_step else None
+        self.averages.add(logged | self.step.arrival.logged, skipped)
+        self.batch, self.number = self.batch + 1, self.number + 1
+
+    def take_step(self) -> Tensor:
+        """Optimizer step, unless a gradient is not finite: then nothing changes and the step is counted as skipped."""
+        skipped = not_finite(self.parameters)
+        self.raw_optimizer.found_inf = skipped  # type: ignore[attr-defined]
+        if self.experiment.clip is not None:
+            self.fabric.clip_gradients(
+                self.module, self.optimizer, max_norm=self.experiment.clip, error_if_nonfinite=False
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.guard.restore(skipped.bool())
+        return skipped
+
+    def end_epoch(self, seconds: float) -> None:
+        """Validate, log, choose the best, checkpoint."""
+        record = self.averages.take()
+        if self.has_validation:
+            found = evaluate(self.step.network, self.validation, self.fabric.device, self.fabric.autocast)
+            record |= {f"val/{name}": value for name, value in found.items()}
+        self.session.hooks.after_epoch(self.epoch, record)
+        rates = {"learning_rate": self.raw_optimizer.param_groups[0]["lr"]}
+        self.schedule.step()
+        best = self.selection.better(record)
+        self.epoch, self.batch = self.epoch + 1, 0
+        if self.fabric.is_global_zero:
+            about = {"event": "epoch", "epoch": self.epoch - 1, "step": self.number, "seconds": round(seconds, 3)}
+            self.run.append(about | rates | record)
+        self.save(best)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that evolves, as tensors and plain types."""
+        return {
+            "step": self.step.state_dict(),
+            "plugins": {n: p.state_dict() for n, p in stateful(self.session.hooks).items()},
+            "optimizer": self.raw_optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "averages": self.averages.state_dict(),
+            "selection": self.selection.state_dict(),
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "number": self.number,
+            "world": self.fabric.world_size,
+            **self.identity(),
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """What prediction needs besides weights."""
+        from mtl_core.settings import dump_experiment
+
+        return {
+            "tasks": to_plain(self.session.tasks),
+            "image_size": list(self.session.image_size),
+            "experiment": dump_experiment(self.experiment),
+        }
+
+    def save(self, best: bool = False) -> None:
+        if self.fabric.is_global_zero:
+            state = self.state()
+            checkpoint.save(self.run.checkpoint("last"), state)
+            if best:
+                weights = {"step": state["step"], "epoch": self.epoch, **self.identity()}
+                checkpoint.save(self.run.checkpoint("best"), weights)
+        self.fabric.barrier()
+
+    def resume(self) -> None:
+        """Go on where ``last.ckpt`` was written."""
+        path = self.run.checkpoint("last")
+        state = checkpoint.load(path, self.fabric.device)
+        if state["world"] != self.fabric.world_size:
+            raise MtlError(
+                f"{path}: written by {state['world']} process(es), resumed by {self.fabric.world_size};"
+                " use the same number of devices, or start a new run"
+            )
+        checkpoint.restore(path, self.step, state["step"])
+        for name, plugin in stateful(self.session.hooks).items():
+            plugin.load_state_dict(state["plugins"][name])
+        self.raw_optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.averages.load_state_dict(state["averages"])
+        self.selection.load_state_dict(state["selection"])
+        self.epoch, self.batch, self.number = state["epoch"], state["batch"], state["number"]
+        if self.fabric.is_global_zero:
+            self.run.cut(self.epoch)
+
+
+def views(hooks: Hooks) -> int:
+    """How many views the plugins ask for."""
+    return max([1, *(getattr(plugin, "views", 1) for plugin in hooks.plugins.values())])
+
+
+def stateful(hooks: Hooks) -> dict[str, Any]:
+    """Plugins that are no modules and keep state of their own."""
+    return {
+        name: plugin
+        for name, plugin in hooks.plugins.items()
+        if hasattr(plugin, "load_state_dict") and not isinstance(plugin, torch.nn.Module)
+    }
+
+
+def latest(run: Path) -> Path:
+    return Run(run).checkpoint("last")

@@ -1,0 +1,167 @@
+"""Metrics of dense and per-image tasks, as torchmetrics: summed over a data set and over ranks.
+
+Shape letters: B samples, C classes, O channels of a task, H and W image size, T thresholds.
+Shares are percent, angles degrees, depth in the label's unit (metres). Without any valid pixel a metric is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import Metric
+
+Valid = Callable[[Tensor], Tensor]
+
+
+class Summed(Metric):  # type: ignore[misc]
+    """A metric whose states are sums, so that parts of a data set and ranks add up."""
+
+    full_state_update = False
+
+    def add_sum(self, name: str, *shape: int) -> None:
+        self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+
+
+class ConfusionMetrics(Summed):
+    """Mean intersection over union and pixel accuracy over a whole data set.
+
+    Classes that occur neither in labels nor in predictions are left out of the mean.
+
+    :param channels: C
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.add_sum("confusion", channels, channels)
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Logits (B, C, H, W), labels long (B, H, W) with −1 where unlabelled."""
+        c = self.channels
+        # unlabelled pixels are counted in a bin of their own, which is cut off: no data-dependent shape
+        place = torch.where(target >= 0, target * c + prediction.argmax(1), torch.full_like(target, c * c))
+        ones = torch.ones_like(place, dtype=self.confusion.dtype).flatten()
+        counts = torch.zeros(c * c + 1, dtype=self.confusion.dtype, device=place.device)
+        self.confusion += counts.scatter_add_(0, place.flatten(), ones)[:-1].view(c, c)
+
+    def compute(self) -> dict[str, Tensor]:
+        hit = self.confusion.diagonal()
+        union = self.confusion.sum(0) + self.confusion.sum(1) - hit
+        iou = torch.where(union > 0, hit / union.clamp(min=1), torch.nan)
+        return {"miou": 100 * iou.nanmean(), "pixel_accuracy": 100 * hit.sum() / self.confusion.sum()}
+
+
+class RegressionMetrics(Summed):
+    """Mean absolute and root mean square error over all valid pixels.
+
+    :param valid: a batch of labels → bool (B, 1, H, W)
+    """
+
+    def __init__(self, valid: Valid) -> None:
+        super().__init__()
+        self.valid = valid
+        for name in ("absolute", "squared", "count"):
+            self.add_sum(name)
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Both (B, O, H, W)."""
+        valid = self.valid(target).expand_as(target)
+        error = torch.where(valid, prediction - target, torch.zeros_like(target)).to(self.count.dtype)
+        self.absolute += error.abs().sum()
+        self.squared += error.square().sum()
+        self.count += valid.sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        return {"abs_err": self.absolute / self.count, "rmse": (self.squared / self.count).sqrt()}
+
+
+class AngleError(Summed):
+    """Mean and median angle between predicted and true directions, and shares below 11.25°, 22.5° and 30°.
+
+    The median is read from a histogram of 0.01°, so that it adds up over ranks.
+    """
+
+    BINS = 18000
+
+    def __init__(self, valid: Valid) -> None:
+        super().__init__()
+        self.valid = valid
+        self.add_sum("total")
+        self.add_sum("histogram", self.BINS)
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Both (B, 3, H, W); the prediction need not be of unit length."""
+        valid = self.valid(target)[:, 0]
+        cosine = F.cosine_similarity(prediction, target, dim=1).clamp(-1, 1)
+        degrees = torch.where(valid, torch.rad2deg(torch.acos(cosine)), torch.zeros_like(cosine))
+        place = (degrees * (self.BINS / 180)).long().clamp(max=self.BINS - 1).flatten()
+        self.histogram.scatter_add_(0, place, valid.flatten().to(self.histogram.dtype))
+        self.total += degrees.sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        count, below = self.histogram.sum(), self.histogram.cumsum(0)
+        median = (below < count / 2).sum().to(count.dtype) * (180 / self.BINS)
+        shares = {f"within_{a:g}": 100 * below[round(a / 180 * self.BINS) - 1] / count for a in (11.25, 22.5, 30)}
+        return {"mean_angle": self.total / count, "median_angle": torch.where(count > 0, median, torch.nan), **shares}
+
+
+class EdgeMetrics(Summed):
+    """Maximal data-set F (odsF) of edge probabilities over 99 thresholds, pixel by pixel, and the absolute error.
+
+    Published odsF allows a distance between predicted and true boundaries; pixelwise F is lower and not comparable with it.
+    """
+
+    def __init__(self, valid: Valid) -> None:
+        super().__init__()
+        self.valid = valid
+        for name in ("hit", "found", "true"):
+            self.add_sum(name, 99)
+        for name in ("absolute", "count"):
+            self.add_sum(name)
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Logits and labels in 0..1, both (B, 1, H, W)."""
+        valid, p = self.valid(target), prediction.sigmoid()
+        known = torch.where(valid, target, torch.zeros_like(target))
+        thresholds = torch.linspace(0.01, 0.99, 99, device=p.device)
+        edge = (known > 0.5) & valid
+        # one histogram instead of 99 masks: pixels above a threshold are a reversed cumulative sum
+        place = torch.bucketize(p, thresholds).flatten()
+        self.found += above(place, valid, self.found)
+        self.hit += above(place, edge, self.hit)
+        self.true += edge.sum()
+        self.absolute += torch.where(valid, (p - known).abs(), torch.zeros_like(p)).sum()
+        self.count += valid.sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        f = 2 * self.hit / (self.found + self.true).clamp(min=1)
+        best = torch.where(self.count > 0, 100 * f.max(), torch.nan)
+        return {"ods_f": best, "abs_err": self.absolute / self.count}
+
+
+def above(place: Tensor, mask: Tensor, like: Tensor) -> Tensor:
+    """How many masked pixels exceed each threshold, from the number of thresholds that each pixel exceeds."""
+    counts = torch.zeros(len(like) + 1, dtype=like.dtype, device=like.device)
+    counts.scatter_add_(0, place, mask.flatten().to(like.dtype))
+    return counts.flip(0).cumsum(0).flip(0)[1:]
+
+
+class Top1(Summed):
+    """Share of images whose most likely class is the label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_sum("hit")
+        self.add_sum("count")
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Logits (B, C), labels long (B,) with −1 where missing."""
+        valid = target >= 0
+        self.hit += ((prediction.argmax(1) == target) & valid).sum()
+        self.count += valid.sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        return {"top1": 100 * self.hit / self.count}

@@ -1,0 +1,111 @@
+"""The options of an attrs class: their types, and every mistake in a table of values."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+from cattrs.errors import StructureHandlerNotFoundError
+
+from mtl_core.errors import ContractError, nearest
+from mtl_core.kinds import expected
+from mtl_core.structure import Mismatch, structure
+
+
+def options(cls: type) -> dict[str, attrs.Attribute[Any]]:
+    """The fields that a user sets, by name."""
+    return {a.alias or a.name: a for a in attrs.fields(cls) if a.init}
+
+
+def kind_of(cls: type, option: attrs.Attribute[Any]) -> Any:
+    """The type of one option, with annotations that are text evaluated where they were written.
+
+    :raises ContractError: the type has no meaning there
+    """
+    if not isinstance(option.type, str):
+        return option.type
+    owner = next((c for c in cls.__mro__ if option.name in inspect.get_annotations(c)), cls)
+    names = {**vars(typing), **vars(sys.modules[owner.__module__])}
+    try:
+        return eval(option.type, names)
+    except (NameError, SyntaxError, TypeError, AttributeError) as error:
+        raise ContractError(f"{cls.__qualname__}.{option.name}: type {option.type!r}: {error}") from error
+
+
+def read(cls: type, values: Mapping[str, Any], path: str = "") -> tuple[dict[str, Any], list[str]]:
+    """Convert a table of values for ``cls``, and find every mistake in it.
+
+    :param values: option → plain value
+    :param path: where the table stands, such as ``"plugins.NAME"``
+    :return: (the values that could be converted, one line for each mistake)
+    """
+    known, prefix = options(cls), f"{path}." if path else ""
+    made: dict[str, Any] = {}
+    problems = [f"{prefix}{key}: unknown {word(path)}{hint(key, known)}" for key in values if key not in known]
+    for name, option in known.items():
+        if name in values:
+            problems += convert(cls, option, values[name], f"{prefix}{name}", made)
+        elif option.default is attrs.NOTHING:
+            problems.append(f"{prefix}{name}: missing; expected {expected(kind_of(cls, option))}{about(option)}")
+    return made, problems + invalid(cls, made, prefix)
+
+
+def word(path: str) -> str:
+    return "option" if path else "setting"
+
+
+def hint(key: str, known: Iterable[str]) -> str:
+    listed = list(known)
+    return nearest(key, listed) or (f" (known: {', '.join(listed)})" if listed else " (it has no options)")
+
+
+def about(option: attrs.Attribute[Any]) -> str:
+    text = option.metadata.get("help", "")
+    return f" ({text})" if text else ""
+
+
+def convert(cls: type, option: attrs.Attribute[Any], value: Any, where: str, made: dict[str, Any]) -> list[str]:
+    try:
+        made[option.alias or option.name] = structure(value, kind_of(cls, option))
+    except Mismatch as mismatch:
+        return [f"{where}{below}: {text}" for below, text in mismatch.parts]
+    except StructureHandlerNotFoundError as error:
+        message = f"{cls.__qualname__}.{option.name}: an experiment file cannot carry the type {option.type!r}"
+        raise ContractError(message) from error
+    return []
+
+
+def invalid(cls: type, made: Mapping[str, Any], prefix: str) -> list[str]:
+    """What the validators say of every converted value; those of other options do not keep them from running."""
+    probe: Any = object.__new__(cls)
+    known = options(cls)
+    for name, value in (defaults(cls) | {known[key].name: value for key, value in made.items()}).items():
+        object.__setattr__(probe, name, value)
+    found = []
+    for key, value in made.items():
+        try:
+            if validator := known[key].validator:
+                validator(probe, known[key], value)
+        except AttributeError:
+            continue  # it looks at an option that is wrong itself and reported already
+        except (ValueError, TypeError) as error:
+            found.append(f"{prefix}{key}: {plain(error, known[key].name, value)}")
+    return found
+
+
+def defaults(cls: type) -> dict[str, Any]:
+    plain_ones = {a.name: a.default for a in options(cls).values() if a.default is not attrs.NOTHING}
+    return {name: value for name, value in plain_ones.items() if not isinstance(value, attrs.Factory)}  # type: ignore[arg-type]
+
+
+def plain(error: Exception, name: str, value: Any) -> str:
+    """A validator's message without the option's name, which the path shows, and with the value named as found."""
+    text = str(error.args[0] if error.args else error).removeprefix(f"'{name}' ")
+    for part in value if isinstance(value, tuple) else (value,):
+        if text.endswith(f": {part}"):
+            return f"{text.removesuffix(f': {part}')}, found {part!r}"
+    return text

@@ -1,0 +1,107 @@
+"""A run's folder: settings, label mask, metrics, checkpoints, report. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from mtl_core.errors import CheckpointError
+
+
+@attrs.frozen
+class Run:
+    """One training's folder.
+
+    ``experiment.toml`` every setting, defaults included; ``versions.json`` of every plugin; ``labels.npz`` the label
+    mask; ``metrics.jsonl`` one line per epoch; ``last.ckpt``, ``best.ckpt``; ``results.json`` the final metrics;
+    ``pictures/``; ``report.html``.
+    """
+
+    folder: Path = attrs.field(converter=Path)
+
+    @property
+    def experiment(self) -> Path:
+        return self.folder / "experiment.toml"
+
+    @property
+    def labels(self) -> Path:
+        return self.folder / "labels.npz"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results.json"
+
+    @property
+    def pictures(self) -> Path:
+        return self.folder / "pictures"
+
+    def checkpoint(self, name: str = "last") -> Path:
+        return self.folder / f"{name}.ckpt"
+
+    def require(self) -> Run:
+        """This run, if it is one.
+
+        :raises CheckpointError: the folder holds no run
+        """
+        if not self.experiment.is_file():
+            raise CheckpointError(
+                f"{self.folder}: not a run folder (no experiment.toml); expected the folder that `mtl train --out` wrote"
+            )
+        return self
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one line to ``metrics.jsonl``."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(to_json(record) + "\n")
+
+    def history(self) -> list[dict[str, Any]]:
+        """The epochs logged so far; a half-written last line is left out."""
+        if not self.metrics.is_file():
+            return []
+        lines = self.metrics.read_text(encoding="utf-8").split("\n")[:-1]
+        return [json.loads(line) for line in lines]
+
+    def cut(self, epochs: int) -> None:
+        """Keep the first ``epochs`` epochs of ``metrics.jsonl``: a resume writes the others again."""
+        kept = [record for record in self.history() if record["epoch"] < epochs]
+        write_text(self.metrics, "".join(to_json(record) + "\n" for record in kept))
+
+
+def to_json(record: Mapping[str, Any], indent: int | None = None) -> str:
+    """JSON without NaN and infinity, which are not JSON: null."""
+    return json.dumps(plain(record), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file so that a reader sees the old one or the new one, whatever happens."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))

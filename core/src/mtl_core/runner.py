@@ -1,0 +1,189 @@
+"""``mtl train``: from an experiment to a finished run folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from importlib import metadata
+from pathlib import Path
+
+import lightning_fabric
+import torch
+
+from mtl_core import checkpoint
+from mtl_core.discovery import installed
+from mtl_core.errors import CheckpointError, MtlError
+from mtl_core.evaluation import evaluate, headlines
+from mtl_core.experiment import Experiment
+from mtl_core.loading import evaluation_loader
+from mtl_core.loop import Trainer, Watcher, make_fabric
+from mtl_core.pictures import sheet
+from mtl_core.report import write_report
+from mtl_core.run import Run, to_json, write_text
+from mtl_core.session import Session, prepare
+from mtl_core.settings import dump_experiment, load_experiment
+
+
+def train(
+    experiment: Experiment,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    watch: Watcher = lambda epoch, batch, batches: None,
+    evaluate_on: str | None = "test",
+) -> Run:
+    """Train an experiment and judge it.
+
+    :param out: the run's folder
+    :param resume: go on where ``out`` stopped; a run that has not begun is begun
+    :param watch: called after every batch
+    :param evaluate_on: the split that is evaluated at the end (``results.json``, pictures, report); None for none
+    :raises MtlError: the folder holds a run already, or nothing to resume; or the experiment cannot be built
+    """
+    run = open_run(experiment, Path(out), resume)
+    fabric = make_fabric(experiment)
+    fabric.launch()
+    begun = time.monotonic()
+    if fabric.is_global_zero:
+        run.folder.mkdir(parents=True, exist_ok=True)
+    fabric.barrier()
+    session = prepare_everywhere(experiment, run, fabric)
+    trainer = Trainer(session, fabric, run)
+    if run.checkpoint().is_file():
+        trainer.resume()
+    if fabric.is_global_zero:
+        write_text(run.experiment, dump_experiment(experiment))
+        write_text(run.folder / "versions.json", to_json(versions(experiment), indent=2))
+    trainer.fit(watch)
+    if evaluate_on is not None:
+        judge(run, session, fabric, evaluate_on, "last", trainer.epoch)
+    if fabric.is_global_zero:
+        record_runtime(run, time.monotonic() - begun)
+        write_report(run.folder)
+    return run
+
+
+def open_run(experiment: Experiment, out: Path, resume: bool) -> Run:
+    """Refuse to overwrite a run, or to resume another experiment than the folder's."""
+    run = Run(out)
+    if not run.experiment.is_file():
+        return run
+    if not resume:
+        raise MtlError(f"{out}: holds a run already; add --resume to go on with it, or choose another --out")
+    before = load_experiment(run.experiment)
+    changed = differences(before, experiment)
+    if changed:
+        raise CheckpointError(
+            f"{out}: this run was started with other settings ({'; '.join(changed)}); resume it with its own"
+            f" {run.experiment.name}, or choose another --out"
+        )
+    return run
+
+
+MAY_CHANGE = ("epochs", "workers", "checkpoint_steps", "device")
+"""Settings that a resume may change: they do not change what was computed."""
+
+
+def differences(before: Experiment, after: Experiment) -> list[str]:
+    """Lines of the two complete files that differ."""
+    kept = [
+        [line for line in dump_experiment(e).splitlines() if line.split(" =")[0] not in MAY_CHANGE]
+        for e in (before, after)
+    ]
+    old, new = (set(lines) for lines in kept)
+    return [f"now {line}" for line in kept[1] if line not in old] + [f"was {x}" for x in kept[0] if x not in new]
+
+
+def prepare_everywhere(experiment: Experiment, run: Run, fabric: lightning_fabric.Fabric) -> Session:
+    """Rank 0 draws and saves the label mask, the others read it."""
+    if fabric.is_global_zero:
+        session = prepare(experiment, run)
+    fabric.barrier()
+    return session if fabric.is_global_zero else prepare(experiment, run)
+
+
+def versions(experiment: Experiment) -> dict[str, str]:
+    """Version of core, torch and every plugin's distribution."""
+    found = {f.name: f"{f.distribution} {f.version}" for f in installed()}
+    names = {name.split("#")[0] for name in experiment.named}
+    plugins = {name: found.get(name, "defined in Python") for name in sorted(names)}
+    return {"mtl-core": metadata.version("mtl-core"), "torch": torch.__version__, **plugins}
+
+
+def judge(
+    run: Run, session: Session, fabric: lightning_fabric.Fabric, split: str, name: str, epoch: int, panels: int = 4
+) -> dict[str, float]:
+    """Evaluate the session's network as it is on one split; write ``results.json`` and pictures."""
+    dataset = session.hooks.build_dataset(split)
+    labelled = torch.ones(len(dataset), len(dataset.tasks), dtype=torch.bool)
+    labelled = labelled if dataset.labelled is None else dataset.labelled
+    places = list(range(len(dataset)))
+    loader = evaluation_loader(
+        dataset, labelled, places, session.experiment.batch_size, fabric.global_rank, fabric.world_size
+    )
+    found = evaluate(session.network, loader, fabric.device, fabric.autocast)
+    if fabric.is_global_zero:
+        about = {
+            "name": session.experiment.name,
+            "seed": session.experiment.seed,
+            "split": split,
+            "checkpoint": name,
+            "epoch": epoch,
+            "metrics": found,
+            "headline": headlines(session.tasks),
+        }
+        write_text(run.results, to_json(about, indent=2))
+        draw(run, session, evaluation_loader(dataset, labelled, places[:: max(1, len(places) // panels)][:panels], panels))
+    return found
+
+
+@torch.no_grad()
+def draw(run: Run, session: Session, loader: torch.utils.data.DataLoader[object]) -> None:
+    """A sheet of images, predictions and labels per task."""
+    network, device = session.network, next(session.network.parameters()).device
+    training = network.training
+    network.eval()
+    (batch,) = list(loader)
+    predictions = network(batch.images.to(device))  # type: ignore[attr-defined]
+    network.train(training)
+    decoded = {t.name: t.decode(predictions[t.name].float()).cpu() for t in session.tasks}
+    rows = [
+        (batch.images[i], {t.name: (decoded[t.name][i], batch.targets[t.name][i]) for t in session.tasks})  # type: ignore[attr-defined]
+        for i in range(len(batch.index))  # type: ignore[attr-defined]
+    ]
+    run.pictures.mkdir(exist_ok=True)
+    sheet(rows, session.tasks).save(run.pictures / "predictions.png")
+
+
+def record_runtime(run: Run, seconds: float) -> None:
+    if run.results.is_file():
+        record = json.loads(run.results.read_text(encoding="utf-8"))
+        write_text(run.results, to_json(record | {"runtime_seconds": round(seconds, 1)}, indent=2))
+
+
+def evaluate_run(run: Run, split: str = "test", name: str = "last", overrides: tuple[str, ...] = ()) -> dict[str, float]:
+    """``mtl evaluate``: judge a run's checkpoint on a split.
+
+    :param name: ``"last"`` or ``"best"`` (on validation data)
+    :param overrides: settings that differ on this machine, such as ``plugins.nyuv2.root=…``
+    """
+    experiment = load_experiment(run.require().experiment, overrides)
+    fabric = make_fabric(experiment)
+    fabric.launch()
+    path = run.checkpoint(name)
+    state = checkpoint.load(path)
+    session = session_from(experiment, state, path)
+    session.network.to(fabric.device)
+    found = judge(run, session, fabric, split, name, state["epoch"])
+    write_report(run.folder)
+    return found
+
+
+def session_from(experiment: Experiment, state: dict[str, object], path: Path) -> Session:
+    """Network and data set of a checkpoint, without label mask or training data."""
+    from mtl_core.predict import network_from
+    from mtl_core.session import open_hooks
+
+    hooks = open_hooks(experiment)
+    network, size = network_from(hooks, state, path)
+    return Session(experiment, hooks, None, torch.empty(0), network, size)  # type: ignore[arg-type]

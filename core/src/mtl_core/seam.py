@@ -1,0 +1,183 @@
+"""The seam: the boundary between the shared features z and the heads, where each task's gradient arrives separately.
+
+Shape letters: K tasks, D entries of z (all levels of a pyramid together).
+
+z passes through one :class:`torch.autograd.Function` that returns it once per head. Autograd calls its ``backward`` once,
+with all K branch gradients b_1 … b_K, before the encoder's own backward pass, so that a feature-level method costs one
+backward pass and not K.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mtl_core.step import Features, Step
+from mtl_core.tasks import Tasks
+
+Branch = tuple[Tensor | None, ...]
+"""One task's gradient at z, a tensor per level; None where nothing reached it."""
+
+
+@attrs.frozen(eq=False)
+class Shaped:
+    """What a gradient shaper decides.
+
+    :param weights: (K,), b = Σ_t weights_t · b_t enters the encoder; or the shaped gradient itself, like z
+    :param state: buffer name → proposed value; kept only if the Gramian is finite and the optimizer step is taken
+    """
+
+    weights: Features
+    state: Mapping[str, Tensor] = attrs.field(factory=dict)
+
+
+@attrs.define(eq=False)
+class EncoderGradients:
+    """The K gradients where they enter the encoder, as a method needs them.
+
+    ``gramian`` (K, K): ⟨b_i, b_j⟩ over the global batch, loss scale divided out, at least float32; ``norms`` (K,);
+    ``active`` bool (K,): labelled in the global batch; ``reached`` bool (K,): the branch is not zero; ``losses`` and
+    ``means`` (K,): L_t and L̄_t; ``decoder_weights`` (K,): ∂total/∂L_t; ``branches``: this rank's gradients, undivided,
+    for element-wise methods; ``step``: the step they belong to (None outside the framework).
+    """
+
+    tasks: Tasks
+    gramian: Tensor
+    active: Tensor
+    losses: Tensor
+    means: Tensor
+    decoder_weights: Tensor
+    branches: tuple[Branch, ...] = ()
+    step: Step | None = None
+
+    @property
+    def norms(self) -> Tensor:
+        return self.gramian.diagonal().clamp(min=0).sqrt()
+
+    @property
+    def reached(self) -> Tensor:
+        # != and not >: a NaN row was reached, and must stay visible
+        return self.gramian.diagonal() != 0
+
+
+Shaper = Callable[[tuple[Branch, ...], Tensor], Features]
+"""(branches, loss scale) → weights (K,) or a tensor like z."""
+
+
+def branch(z: Features, heads: int, shape: Shaper, scale: LossScale) -> list[Features]:
+    """Pass z through the seam.
+
+    :param z: shared features, one tensor or a tuple of them
+    :param heads: how many branches, K
+    :param shape: called once in the backward pass
+    :param scale: where the loss scale is recorded; apply it to the total loss
+    :return: z, once per head
+    """
+    levels = (z,) if isinstance(z, Tensor) else tuple(z)
+    flat = SeamFunction.apply(shape, scale, heads, *levels)
+    per_head = [tuple(flat[k * len(levels) : (k + 1) * len(levels)]) for k in range(heads)]
+    return [copies[0] for copies in per_head] if isinstance(z, Tensor) else list(per_head)
+
+
+class SeamFunction(torch.autograd.Function):
+    """z once per head forwards; the shaped sum of the branch gradients backwards."""
+
+    @staticmethod
+    def forward(ctx: Any, shape: Shaper, scale: LossScale, heads: int, *levels: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.shape, ctx.scale, ctx.heads, ctx.levels = shape, scale, heads, len(levels)
+        return tuple(level.view_as(level) for _ in range(heads) for level in levels)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+        n = ctx.levels
+        branches = tuple(tuple(gradients[k * n : (k + 1) * n]) for k in range(ctx.heads))
+        shaped = ctx.shape(branches, ctx.scale.value)
+        if isinstance(shaped, Tensor) and shaped.ndim == 1:
+            shaped = weighted_sum(branches, shaped)
+        levels = (shaped,) if isinstance(shaped, Tensor) else shaped
+        return None, None, None, *levels
+
+
+class LossScale:
+    """Remembers with what gradient the total loss was entered: fp16's loss scale, the accumulation divisor."""
+
+    def __init__(self) -> None:
+        self.value: Tensor = torch.ones(())
+
+    def apply(self, total: Tensor) -> Tensor:
+        """The same loss; in the backward pass its incoming gradient is recorded."""
+        result: Tensor = RecordScale.apply(total, self)
+        return result
+
+
+class RecordScale(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, total: Tensor, scale: LossScale) -> Tensor:
+        ctx.scale = scale
+        return total.view_as(total)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        ctx.scale.value = gradient
+        return gradient, None
+
+
+def weighted_sum(branches: tuple[Branch, ...], weights: Tensor) -> tuple[Tensor | None, ...]:
+    """Σ_t weights_t · b_t for each level; None for a level that no head uses."""
+    return tuple(weighted_level(level, weights) for level in zip(*branches, strict=True))
+
+
+def weighted_level(level: tuple[Tensor | None, ...], weights: Tensor) -> Tensor | None:
+    total: Tensor | None = None
+    for weight, b in zip(weights.unbind(), level, strict=True):
+        if b is not None:
+            part = b * weight.to(b.dtype)
+            total = part if total is None else total.add_(part)
+    return total
+
+
+def gramian(branches: tuple[Branch, ...], scale: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """Inner products of the branch gradients over the global batch.
+
+    On W ranks z's gradient is the concatenation of the ranks' gradients divided by W (DDP averages), so that
+    G = Σ_ranks G_local / W²: exact, with K² numbers sent.
+
+    :param branches: this rank's K branches; None counts as zero
+    :param scale: loss scale, divided out
+    :param group: a process group of the seam's own, so that DDP's collectives cannot be confused with it
+    :return: (K, K), float32 or better
+    """
+    reference = next((level for b in branches for level in b if level is not None), None)
+    if reference is None:
+        return torch.zeros(len(branches), len(branches), device=scale.device)
+    dtype = torch.promote_types(reference.dtype, torch.float32)
+    flat = [[None if level is None else unscaled(level, dtype, scale) for level in b] for b in branches]
+    zero = torch.zeros((), dtype=dtype, device=reference.device)
+    lower = {(i, j): inner(a, flat[j], zero) for i, a in enumerate(flat) for j in range(i + 1)}
+    rows = [lower[max(i, j), min(i, j)] for i in range(len(flat)) for j in range(len(flat))]
+    result = torch.stack(rows).view(len(flat), len(flat))
+    if group is not None:
+        dist.all_reduce(result, group=group)
+        result = result / dist.get_world_size(group) ** 2
+    return result if scale_is_divided(reference) else result / scale.to(dtype) ** 2
+
+
+def scale_is_divided(level: Tensor) -> bool:
+    """Half precision is divided before the products, which could overflow; the others after, which saves a copy."""
+    return level.dtype in (torch.float16, torch.bfloat16)
+
+
+def unscaled(level: Tensor, dtype: torch.dtype, scale: Tensor) -> Tensor:
+    flat = level.reshape(-1)
+    return flat.to(dtype) / scale.to(dtype) if scale_is_divided(level) else flat
+
+
+def inner(a: list[Tensor | None], b: list[Tensor | None], zero: Tensor) -> Tensor:
+    """⟨a, b⟩ over the levels that both reached."""
+    return sum((x.dot(y) for x, y in zip(a, b, strict=True) if x is not None and y is not None), start=zero)

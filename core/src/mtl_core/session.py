@@ -1,0 +1,99 @@
+"""From an experiment to what a run works with: data, tasks, label mask, network, plugins that are set up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mtl_core.data import MultiTaskDataset, image_size
+from mtl_core.errors import CheckpointError
+from mtl_core.experiment import Experiment
+from mtl_core.hooks import REQUIRED, Hooks
+from mtl_core.nn import Networks
+from mtl_core.run import Run, write_atomically
+from mtl_core.seeds import derive, generator_for
+from mtl_core.tasks import Tasks
+from mtl_core.training import Network
+
+
+@attrs.define(eq=False)
+class Session:
+    """What training works with."""
+
+    experiment: Experiment
+    hooks: Hooks
+    dataset: MultiTaskDataset
+    labelled: Tensor
+    network: Network
+    image_size: tuple[int, int]
+
+    @property
+    def tasks(self) -> Tasks:
+        return self.network.tasks
+
+
+def open_hooks(experiment: Experiment, required: Sequence[str] = REQUIRED) -> Hooks:
+    return Hooks(experiment.named, experiment.use, required, source=f'experiment "{experiment.name}"')
+
+
+def prepare(experiment: Experiment, run: Run | None = None) -> Session:
+    """Build everything, each part seeded by (seed, name), so that experiments that differ in one plugin start alike.
+
+    :param run: where the label mask is saved, or read from if it is there already
+    """
+    hooks = open_hooks(experiment)
+    dataset = hooks.build_dataset("train")
+    tasks, size = dataset.tasks, image_size(dataset)
+    labelled = label_mask(experiment, hooks, dataset, run)
+    network = build_network(experiment.seed, hooks, tasks, size)
+    networks = Networks(getattr(network.backbone, "width", 64), getattr(network.backbone, "norm", "batch"))
+    hooks.setup(tasks, size, networks, lambda name: torch.manual_seed(derive(experiment.seed, "plugin", name)))
+    for name in experiment.freeze:
+        network.heads[name].requires_grad_(False)
+    return Session(experiment, hooks, dataset, labelled, network, size)
+
+
+def build_network(seed: int, hooks: Hooks, tasks: Tasks, size: tuple[int, int]) -> Network:
+    torch.manual_seed(derive(seed, "backbone"))
+    backbone = hooks.build_backbone(size)
+    torch.manual_seed(derive(seed, "heads"))
+    heads = hooks.build_heads(backbone, tasks, size)
+    return Network(backbone, nn.ModuleDict({name: heads[name] for name in tasks.names}), tasks)
+
+
+def label_mask(experiment: Experiment, hooks: Hooks, dataset: MultiTaskDataset, run: Run | None) -> Tensor:
+    """The run's label mask: read if the run has one, else drawn and saved."""
+    if run is not None and run.labels.is_file():
+        return load_labels(run.labels, dataset)
+    generator = generator_for(experiment.seed, "labels")
+    labelled = hooks.make_label_mask(len(dataset), dataset.tasks, generator, dataset.names)
+    if dataset.labelled is not None:
+        labelled = labelled & dataset.labelled
+    if run is not None:
+        save_labels(run.labels, labelled, dataset.tasks)
+    return labelled
+
+
+def save_labels(path: Path, labelled: Tensor, tasks: Tasks) -> None:
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
+            np.savez_compressed(file, labelled=labelled.numpy(), tasks=np.array(tasks.names))
+
+    write_atomically(path, write)
+
+
+def load_labels(path: Path, dataset: MultiTaskDataset) -> Tensor:
+    with np.load(path) as saved:
+        labelled, names = torch.from_numpy(saved["labelled"]), tuple(saved["tasks"].tolist())
+    expected = (len(dataset), dataset.tasks.names)
+    if (len(labelled), names) != expected:
+        raise CheckpointError(
+            f"{path}: label mask of {len(labelled)} samples and tasks {', '.join(names)}; the data set has"
+            f" {expected[0]} samples and tasks {', '.join(expected[1])}; use the data and tasks that the run was started with"
+        )
+    return labelled

@@ -1,0 +1,48 @@
+"""What regularizers and loss rules see of one training step.
+
+Shape letters: V views, B samples, K tasks, O_t channels of task t, H and W image size.
+"""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import Tensor
+
+from mtl_core.tasks import Tasks
+
+Features = Tensor | tuple[Tensor, ...]
+
+
+@attrs.define(eq=False)
+class Step:
+    """One training step, as far as it has come.
+
+    ``images`` (V, B, 3, H, W); ``predictions`` task → (V, B, O_t, H, W) or (V, B, O_t), as the heads give them;
+    ``targets`` task → (B, …), blank where ``labelled`` (B, K) is False; ``features`` z of all views, (V·B, C, h, w) or
+    a tuple of them; ``index`` (B,) positions in the training data; ``losses`` (B, K), 0 where there is no label;
+    ``task_losses``, ``task_means`` (K,) L_t and L̄_t of the global batch; ``active`` bool (K,);
+    ``generator`` a CPU generator seeded by (seed, step, rank).
+    """
+
+    tasks: Tasks
+    images: Tensor
+    predictions: dict[str, Tensor]
+    targets: dict[str, Tensor]
+    labelled: Tensor
+    features: Features
+    index: Tensor
+    losses: Tensor
+    task_losses: Tensor
+    task_means: Tensor
+    active: Tensor
+    generator: torch.Generator
+    logged: dict[str, Tensor] = attrs.field(factory=dict)
+
+    def log(self, name: str, value: Tensor) -> None:
+        """Average a scalar over the epoch and write it to ``metrics.jsonl``; the plugin's name is put before it."""
+        self.logged[name] = value.detach()
+
+    def valid(self, name: str) -> Tensor:
+        """Pixels of a task's label that exist and count: bool (B, 1, H, W); all False for a withheld label."""
+        return self.tasks[name].valid(self.targets[name])

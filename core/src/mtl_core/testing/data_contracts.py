@@ -1,0 +1,206 @@
+"""Contracts of what brings data: data sets and label masks.
+
+Shape letters: N samples, K tasks, O_t channels of task t, H and W image size.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from mtl_core.data import MultiTaskDataset, Sample, collate
+from mtl_core.seeds import generator_for
+from mtl_core.tasks import Classification, Normals, Segmentation, Task, Tasks
+from mtl_core.testing.contract import PluginContract, same, under
+from mtl_core.testing.factories import EXAMPLES, make_tasks
+from mtl_core.testing.image_contracts import tensors
+
+DRAWS = 8
+
+
+class DatasetContract(PluginContract):
+    """``build_dataset``: tasks, samples, and which labels there are at all."""
+
+    hook = "build_dataset"
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+    """Splits that the tested plugin has."""
+    looked_at: ClassVar[int] = 3
+    """How many samples of a split a check reads."""
+
+    def open(self, plugin: Any, split: str = "train") -> MultiTaskDataset:
+        return self.prepare(plugin).build_dataset(split)
+
+    def samples(self, plugin: Any) -> list[tuple[Tasks, Sample]]:
+        """The first samples of every split."""
+        opened = [self.open(plugin, split) for split in self.splits]
+        return [(data.tasks, data[i]) for data in opened for i in range(min(self.looked_at, len(data)))]
+
+    def test_is_a_data_set(self, plugin: Any) -> None:
+        for split in self.splits:
+            data = self.open(plugin, split)
+            assert isinstance(data, MultiTaskDataset), f"{split}: needs tasks, labelled, names, __len__, __getitem__"
+            assert isinstance(data.tasks, Tasks), f"{split}: tasks is a {type(data.tasks).__name__}"
+            assert len(data.tasks) > 0, f"{split}: no task"
+            assert len(data) > 0, f"{split}: no sample"
+
+    def test_splits_have_the_same_tasks(self, plugin: Any) -> None:
+        found = {split: list(self.open(plugin, split).tasks) for split in self.splits}
+        assert all(tasks == found[self.splits[0]] for tasks in found.values()), f"tasks by split: {found}"
+
+    def test_splits_differ(self, plugin: Any) -> None:
+        images = [self.open(plugin, split)[0].image for split in self.splits]
+        for k, split in enumerate(self.splits[1:], 1):
+            assert not same(images[0], images[k]), f"{self.splits[0]} and {split} begin with the same image"
+
+    def test_images_are_rgb(self, plugin: Any) -> None:
+        for _, sample in self.samples(plugin):
+            image = sample.image
+            assert image.ndim == 3, f"image {tuple(image.shape)}, expected (3, H, W)"
+            assert image.shape[0] == 3, f"image {tuple(image.shape)}, expected (3, H, W)"
+            assert image.dtype in (torch.uint8, torch.float32), f"image {image.dtype}, expected uint8 or float32"
+            floats = image.float() / (255 if image.dtype == torch.uint8 else 1)
+            assert ((floats >= 0) & (floats <= 1)).all(), f"image values {floats.min()} to {floats.max()}, expected 0 to 1"
+            assert floats.std() > 0, "an image of one colour"
+
+    def test_labels_are_as_their_tasks_define_them(self, plugin: Any) -> None:
+        for tasks, sample in self.samples(plugin):
+            for name, target in sample.targets.items():
+                assert name in tasks.names, f"a label for {name!r}, which is no task"
+                found = (tuple(target.shape), target.dtype)
+                expected = form(tasks[name], sample.image)
+                assert found == expected, f"{name}: label {found}, expected {expected}"
+
+    def test_label_values_are_possible(self, plugin: Any) -> None:
+        for tasks, sample in self.samples(plugin):
+            for name, target in sample.targets.items():
+                task, valid = tasks[name], tasks[name].valid(target[None])
+                encoded = task.encode(target[None])
+                kept = encoded[valid.expand_as(encoded)]
+                assert kept.isfinite().all(), f"{name}: valid pixels that are not finite"
+                if isinstance(task, Segmentation | Classification):
+                    assert target.max() < task.channels, f"{name}: class {target.max()}, there are {task.channels}"
+                if isinstance(task, Normals):
+                    length = target.norm(dim=0)[valid[0, 0]]
+                    assert torch.allclose(length, torch.ones_like(length), atol=0.02), f"{name}: normals not of length 1"
+
+    def test_labels_have_valid_pixels(self, plugin: Any) -> None:
+        data = self.open(plugin, self.splits[0])
+        for task in data.tasks:
+            targets = [data[i].targets.get(task.name) for i in range(min(self.looked_at, len(data)))]
+            valid = [bool(task.valid(target[None]).any()) for target in targets if target is not None]
+            assert any(valid) or not valid, f"{task.name}: no valid pixel in {len(valid)} samples"
+
+    def test_same_index_same_sample(self, plugin: Any) -> None:
+        """In any order, in any process, whatever was done to a sample that was handed out before."""
+        data = self.open(plugin, self.splits[0])
+        first = under(1, lambda: data[0])
+        kept = {name: tensor.clone() for name, tensor in tensors(first).items()}
+        for tensor in tensors(first).values():
+            tensor.zero_()
+        under(2, lambda: data[len(data) - 1])
+        again = [under(3, lambda: tensors(data[0])), tensors(self.open(plugin, self.splits[0])[0])]
+        for found in again:
+            assert all(same(found[name], kept[name]) for name in kept), "sample 0 is not the same when read again"
+
+    def test_samples_fit_in_a_batch(self, plugin: Any) -> None:
+        data = self.open(plugin, self.splits[0])
+        last = len(data) - 1
+        rows = [(data[i], torch.ones(len(data.tasks), dtype=torch.bool), i) for i in (0, last)]
+        for sample, _, _ in rows:
+            for name in set(data.tasks.names) - set(sample.targets):
+                sample.targets[name] = torch.zeros(*form(data.tasks[name], sample.image)[0])
+        assert collate(rows).images.shape[0] == 2
+
+    def test_missing_labels_are_in_its_mask(self, plugin: Any) -> None:
+        for split in self.splits:
+            data = self.open(plugin, split)
+            check_mask(data.labelled, len(data), data.tasks)
+            for i in range(min(self.looked_at, len(data))):
+                for k, name in enumerate(data.tasks.names):
+                    promised = data.labelled is None or bool(data.labelled[i, k])
+                    assert name in data[i].targets or not promised, f"{split}[{i}]: no label {name}, its mask says there is"
+
+    def test_names_are_unique(self, plugin: Any) -> None:
+        for split in self.splits:
+            data = self.open(plugin, split)
+            if data.names is not None:
+                assert len(data.names) == len(data), f"{split}: {len(data.names)} names for {len(data)} samples"
+                assert len(set(data.names)) == len(data), f"{split}: two samples have one name"
+
+    def test_travels_to_a_worker(self, plugin: Any) -> None:
+        data = self.open(plugin, self.splits[0])
+        there = pickle.loads(pickle.dumps(data))  # noqa: S301 - made on the same line
+        assert same(there[0].image, data[0].image), "a pickled copy gives another sample"
+
+
+def form(task: Task, image: Tensor) -> tuple[tuple[int, ...], torch.dtype]:
+    """Shape and type of one label of a task that goes with an image."""
+    if isinstance(task, Classification):
+        return (), torch.long
+    size = (int(image.shape[-2]), int(image.shape[-1]))
+    if isinstance(task, Segmentation):
+        return size, torch.long
+    return (task.channels, *(size if task.dense else ())), torch.float32
+
+
+def check_mask(mask: Tensor | None, samples: int, tasks: Tasks) -> None:
+    if mask is not None:
+        found = f"{mask.dtype} {tuple(mask.shape)} on {mask.device}"
+        assert found == f"torch.bool {(samples, len(tasks))} on cpu", f"label mask {found}"
+
+
+class LabelMaskContract(PluginContract):
+    """``make_label_mask``: which training sample carries which task's label."""
+
+    hook = "make_label_mask"
+    random: ClassVar[bool] = True
+    """Whether different generators give different masks."""
+    sizes: ClassVar[tuple[int, ...]] = (1, 7, 60)
+    """Numbers of samples to try."""
+    counts: ClassVar[tuple[int, ...]] = (2, 3, 5)
+    """Numbers of tasks to try."""
+    every_task: ClassVar[bool] = True
+    """Whether 60 samples (the last of ``sizes``) have a label of every task."""
+
+    def mask(self, plugin: Any, size: int, tasks: Tasks, seed: int = 0, names: Sequence[str] | None = None) -> Tensor:
+        hooks = self.prepare(plugin, tasks)
+        return hooks.make_label_mask(size, tasks, generator_for(seed, "contract"), names)
+
+    def cases(self) -> list[tuple[int, Tasks]]:
+        return [(size, make_tasks(*list(EXAMPLES)[:count])) for size in self.sizes for count in self.counts]
+
+    def test_is_a_mask_of_samples_and_tasks(self, plugin: Any) -> None:
+        for size, tasks in self.cases():
+            check_mask(self.mask(plugin, size, tasks), size, tasks)
+
+    def test_draws_from_its_generator_only(self, plugin: Any) -> None:
+        for size, tasks in self.cases():
+            a, b = (under(s, lambda n=size, t=tasks: self.mask(plugin, n, t, 3)) for s in (1, 2))
+            assert same(a, b), f"{size} samples, {len(tasks)} tasks: two calls with generators of one seed differ"
+
+    def test_another_generator_gives_another_mask(self, plugin: Any) -> None:
+        size, tasks = self.cases()[-1]
+        found = [self.mask(plugin, size, tasks, seed) for seed in range(DRAWS)]
+        differ = any(not same(found[0], mask) for mask in found[1:])
+        assert differ is self.random, f"random = {self.random}, masks of {DRAWS} seeds differ: {differ}"
+
+    def test_remembers_nothing(self, plugin: Any) -> None:
+        size, tasks = self.cases()[-1]
+        hooks = self.prepare(plugin, tasks)
+        first, second = (hooks.make_label_mask(size, tasks, generator_for(3, "contract"), None) for _ in range(2))
+        assert same(first, second), "a second call with a generator of the same seed differs"
+
+    def test_names_of_samples_are_optional(self, plugin: Any) -> None:
+        size, tasks = self.cases()[-1]
+        names = [f"{i:04d}" for i in range(size)]
+        check_mask(self.mask(plugin, size, tasks, names=names), size, tasks)
+
+    def test_labels_are_spread_over_the_tasks(self, plugin: Any) -> None:
+        for size, tasks in self.cases():
+            if size == self.sizes[-1] and self.every_task:
+                unlabelled = [t.name for t, any_label in zip(tasks, self.mask(plugin, size, tasks).any(0), strict=True) if not any_label]
+                assert not unlabelled, f"no label at all for {unlabelled} among {size} samples"

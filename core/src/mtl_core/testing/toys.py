@@ -1,0 +1,91 @@
+"""A small data set, label mask and network as plugins: enough to train any plugin in a second.
+
+Shape letters: N samples, K tasks, H and W image size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from attrs import field
+from attrs.validators import ge
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mtl_core.data import MultiTaskDataset, Sample
+from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.seeds import generator_for
+from mtl_core.tasks import Depth, Normals, Segmentation, Tasks
+
+TOY_TASKS = Tasks([Segmentation(name="segmentation", channels=4), Depth(name="depth"), Normals(name="normals")])
+
+
+class Shapes:
+    """Smooth random images whose labels are functions of the image, so that there is something to learn."""
+
+    labelled: Tensor | None = None
+    names: Sequence[str] | None = None
+
+    def __init__(self, samples: int, size: tuple[int, int], split: str) -> None:
+        self.tasks, self.samples, self.size, self.split = TOY_TASKS, samples, size, split
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __getitem__(self, index: int) -> Sample:
+        coarse = torch.rand(1, 3, 4, 4, generator=generator_for(0, self.split, index))
+        image = F.interpolate(coarse, self.size, mode="bilinear")[0]
+        normal = F.normalize(torch.stack((image[0] - 0.5, image[1] - 0.5, -image[2] - 0.5)), dim=0)
+        classes = (image[0] > 0.5).long() + 2 * (image[1] > 0.5).long()
+        return Sample(image, {"segmentation": classes, "depth": 1 + image[2:3], "normals": normal})
+
+
+@plugin
+class ToyData:
+    """Random images with three labels that follow from them."""
+
+    samples: int = field(default=8, validator=ge(1), metadata=help("training and test samples, each"))
+    size: tuple[int, int] = field(default=(32, 32), metadata=help("(H, W) in pixels"))
+
+    @hookimpl
+    def build_dataset(self, split: str) -> MultiTaskDataset:
+        return Shapes(self.samples, self.size, split)
+
+
+@plugin
+class ToyLabels:
+    """One label per sample, task after task; the tasks named in ``never`` have none."""
+
+    never: tuple[str, ...] = field(default=(), metadata=help("tasks without any label"))
+
+    @hookimpl
+    def make_label_mask(self, size: int, tasks: Tasks) -> Tensor:
+        kept = torch.tensor([name not in self.never for name in tasks.names])
+        return torch.eye(len(tasks), dtype=torch.bool).repeat(size, 1)[:size] & kept
+
+
+@plugin
+class ToyNetwork:
+    """Two convolutions with group norm as encoder, one per head: the same on any number of ranks."""
+
+    channels: int = field(default=8, validator=ge(2), metadata=help("channels of z"))
+
+    @hookimpl
+    def build_backbone(self, in_channels: int) -> nn.Module:
+        c = self.channels
+        first, second = nn.Conv2d(in_channels, c, 3, padding=1), nn.Conv2d(c, c, 3, padding=1)
+        return ToyBackbone(c, first, nn.GroupNorm(2, c), nn.ReLU(), second, nn.Tanh())
+
+    @hookimpl
+    def build_heads(self, backbone: nn.Module, tasks: Tasks) -> nn.ModuleDict:
+        return nn.ModuleDict({task.name: nn.Conv2d(self.channels, task.channels, 3, padding=1) for task in tasks})
+
+
+class ToyBackbone(nn.Sequential):
+    width = 4
+    norm = "group"
+
+    def __init__(self, channels: int, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        self.channels = channels

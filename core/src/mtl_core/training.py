@@ -1,0 +1,229 @@
+"""One training step, from a batch to the loss, in one ``nn.Module.forward``.
+
+DDP, precision and ``torch.compile`` see one module; there is no host sync in it.
+Shape letters: V views, B samples, K tasks, C channels, H and W image size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mtl_core import losses as loss
+from mtl_core import seam
+from mtl_core.data import Batch
+from mtl_core.hooks import Hooks
+from mtl_core.seeds import generator_for
+from mtl_core.step import Features, Step
+from mtl_core.tasks import Tasks
+
+
+class Network(nn.Module):
+    """The shared encoder and one head per task."""
+
+    def __init__(self, backbone: nn.Module, heads: nn.ModuleDict, tasks: Tasks) -> None:
+        super().__init__()
+        self.backbone, self.heads, self.tasks = backbone, heads, tasks
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Images (N, 3, H, W), float in 0..1 or uint8 → task name → what its head gives."""
+        z = self.backbone(as_float(images))
+        return self.decode([z] * len(self.tasks))
+
+    def decode(self, branches: list[Features]) -> dict[str, Tensor]:
+        """z, once per head → predictions."""
+        return {name: decode(name, self.heads[name], z) for name, z in zip(self.tasks.names, branches, strict=True)}
+
+
+def decode(name: str, head: nn.Module, z: Features) -> Tensor:
+    try:
+        prediction: Tensor = head(z)
+    except RuntimeError as error:
+        if "inplace" in str(error):
+            error.add_note(f'the head of task "{name}" begins with an in-place operation; its input is a view of z')
+        raise
+    return prediction
+
+
+def as_float(images: Tensor) -> Tensor:
+    return images if images.is_floating_point() else images.float() / 255
+
+
+class TrainingStep(nn.Module):
+    """One step: augment → backbone → seam → heads → losses → combine → regularize.
+
+    :param network: backbone and heads
+    :param hooks: the run's plugins, already set up
+    :param normalize: how L_t is made of the losses (B, K)
+    :param views: how many augmented views of a batch go through the network
+    :param seed: the experiment's
+    :param rank: of this process
+    :param group: a process group of the seam's and the losses' own; None for one process
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        hooks: Hooks,
+        *,
+        normalize: loss.Normalize = "sample",
+        views: int = 1,
+        seed: int = 0,
+        rank: int = 0,
+        group: dist.ProcessGroup | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.plugins = nn.ModuleDict({n: p for n, p in hooks.plugins.items() if isinstance(p, nn.Module)})
+        self.hooks, self.tasks = hooks, network.tasks
+        self.normalize, self.views, self.seed, self.rank, self.group = normalize, views, seed, rank, group
+        self.shapes = "shape_encoder_gradient" in hooks.places
+        self.arrival = Arrival(self)
+
+    def forward(self, batch: Batch, number: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total loss of one batch, and what is logged.
+
+        :param batch: on the module's device
+        :param number: of the step (of the micro-batch, where gradients accumulate)
+        """
+        generator = generator_for(self.seed, "step", number, self.rank)
+        images = self.augmented(batch.images, generator)
+        z = self.network.backbone(images.flatten(0, 1))
+        scale = seam.LossScale()
+        predictions = self.network.decode(self.split(z, scale))
+        step = self.judge(batch, images, predictions, z, generator)
+        total = self.combine(step)
+        terms = self.hooks.compute_regularizer(step)
+        values = {name: loss.global_term(term, self.group) for name, term in terms.items()}
+        total = torch.stack([total, *values.values()]).sum()
+        logged, step.logged = self.log(step, total, values), {}
+        return scale.apply(total), logged
+
+    def augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, 3, H, W) → (V, B, 3, H, W): every view drawn for itself."""
+        views = as_float(images).expand(self.views, *images.shape)
+        changed = self.hooks.augment(views.flatten(0, 1), generator)
+        return changed.unflatten(0, (self.views, -1))
+
+    def split(self, z: Features, scale: seam.LossScale) -> list[Features]:
+        """z once per head, through the seam if a plugin shapes the gradient there."""
+        if not self.shapes:
+            return [z] * len(self.tasks)
+        return seam.branch(z, len(self.tasks), self.arrival.shape, scale)
+
+    def judge(
+        self, batch: Batch, images: Tensor, predictions: dict[str, Tensor], z: Features, generator: torch.Generator
+    ) -> Step:
+        """Supervised losses of view 0, and the step that rules and regularizers see."""
+        views = {name: p.unflatten(0, (self.views, -1)) for name, p in predictions.items()}
+        first = {name: p[0] for name, p in views.items()}
+        losses = loss.sample_losses(self.tasks, first, batch.targets, batch.labelled)
+        per_task, means, active = loss.task_losses(losses, batch.labelled, self.normalize, self.group)
+        return Step(
+            tasks=self.tasks,
+            images=images,
+            predictions=views,
+            targets=batch.targets,
+            labelled=batch.labelled,
+            features=z,
+            index=batch.index,
+            losses=losses,
+            task_losses=per_task,
+            task_means=means,
+            active=active,
+            generator=generator,
+        )
+
+    def combine(self, step: Step) -> Tensor:
+        total = self.hooks.combine_losses(step.task_losses, step.task_means, step.active, step)
+        if self.shapes:
+            self.arrival.expect(step, total)
+        return total
+
+    def log(self, step: Step, total: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        own = {f"train/loss/{t}": v for t, v in zip(self.tasks.names, step.task_means.detach(), strict=True)}
+        seen = {f"train/active/{t}": a.float() for t, a in zip(self.tasks.names, step.active, strict=True)}
+        return {"train/loss": total.detach(), **own, **seen, **{n: v.detach() for n, v in terms.items()}, **step.logged}
+
+
+class Arrival:
+    """What happens at the seam: the hook is asked, its state waits until the optimizer step is known to be taken."""
+
+    def __init__(self, training: TrainingStep) -> None:
+        self.hooks, self.tasks, self.group = training.hooks, training.tasks, training.group
+        self.step: Step | None = None
+        self.logged: dict[str, Tensor] = {}
+        self.proposed: dict[str, Tensor] = {}
+        self.finite: Tensor = torch.ones((), dtype=torch.bool)
+
+    def expect(self, step: Step, total: Tensor) -> None:
+        """Note the step whose gradients will arrive, and ∂total/∂L_t."""
+        weights = torch.autograd.grad(total, step.task_losses, retain_graph=True, allow_unused=True)[0]
+        self.step = step
+        self.weights = torch.zeros_like(step.task_losses) if weights is None else weights
+
+    def shape(self, branches: tuple[seam.Branch, ...], scale: Tensor) -> Features:
+        assert self.step is not None
+        step = self.step
+        gradients = seam.EncoderGradients(
+            tasks=self.tasks,
+            gramian=seam.gramian(branches, scale, self.group),
+            active=step.active,
+            losses=step.task_losses.detach(),
+            means=step.task_means.detach(),
+            decoder_weights=self.weights,
+            branches=branches,
+            step=step,
+        )
+        with torch.no_grad():
+            answer = self.hooks.shape_encoder_gradient(gradients)
+        assert answer is not None
+        shaped = answer if isinstance(answer, seam.Shaped) else seam.Shaped(answer)
+        self.proposed, self.finite = dict(shaped.state), gradients.gramian.isfinite().all()
+        self.logged = self.describe(gradients, shaped) | step.logged
+        self.step = None
+        return shaped.weights
+
+    def describe(self, gradients: seam.EncoderGradients, shaped: seam.Shaped) -> dict[str, Tensor]:
+        """Norms, cosines and weights, for the epoch's log."""
+        names, norms = self.tasks.names, gradients.norms
+        cosines = gradients.gramian / (norms[:, None] * norms).clamp(min=torch.finfo(norms.dtype).tiny)
+        found = {f"encoder/norm/{t}": n for t, n in zip(names, norms, strict=True)}
+        for i, a in enumerate(names):
+            found |= {f"encoder/cosine/{a}|{b}": cosines[i, j] for j, b in enumerate(names[:i])}
+        if isinstance(shaped.weights, Tensor) and shaped.weights.shape == norms.shape:
+            found |= {f"encoder/weight/{t}": w for t, w in zip(names, shaped.weights, strict=True)}
+        return found
+
+    def keep(self) -> None:
+        """Keep the proposed state if the Gramian was finite (the guard takes it back if the step is skipped)."""
+        if self.proposed:
+            plugin: Any = self.hooks.plugins[self.hooks.places["shape_encoder_gradient"]]
+            buffers = dict(plugin.named_buffers())
+            for name, value in self.proposed.items():
+                buffers[name].copy_(torch.where(self.finite, value, buffers[name]))
+            self.proposed = {}
+
+
+@attrs.define(eq=False)
+class BufferGuard:
+    """Buffers (batch-norm statistics, shapers' state) as they were before a step, put back if the step is skipped."""
+
+    buffers: list[Tensor]
+    saved: list[Tensor] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.saved = [torch.empty_like(b) for b in self.buffers]
+
+    def save(self) -> None:
+        for saved, buffer in zip(self.saved, self.buffers, strict=True):
+            saved.copy_(buffer)
+
+    def restore(self, skipped: Tensor) -> None:
+        """Put the saved values back where ``skipped``, a scalar tensor, is true; no host sync."""
+        for saved, buffer in zip(self.saved, self.buffers, strict=True):
+            buffer.copy_(torch.where(skipped, saved, buffer))

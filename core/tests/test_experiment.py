@@ -1,0 +1,104 @@
+"""Experiments in Python, checked as strictly as files, and their written form, which reads back the same."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+from attrs import field, validators
+
+from mtl_core.errors import ExperimentError
+from mtl_core.experiment import Experiment
+from mtl_core.options import options, read
+from mtl_core.plugin import hookimpl, plugin
+from mtl_core.settings import dump_experiment, parse_experiment
+
+Install = Callable[..., None]
+HEAD = 'name = "trial"\n'
+TOY = HEAD + "[plugins.toy]\n"
+
+
+@plugin
+class Mean:
+    """A plugin whose options cover every kind of type."""
+
+    factor: float = field(default=1.0, validator=validators.gt(0))
+    low: float = 0.0
+    high: float = field(default=1.0)
+    size: tuple[int, int] | None = None
+
+    @high.validator
+    def above(self, attribute: object, value: float) -> None:
+        if value <= self.low:
+            raise ValueError(f"'high' must be above low, {self.low}")
+
+    @hookimpl
+    def combine_losses(self, losses: Any) -> Any:
+        return losses.mean() * self.factor
+
+
+@pytest.mark.usefixtures("toy")
+def test_written_and_read_again_it_is_the_same() -> None:
+    text = 'clip = 3\nfreeze = ["a\\"b", "µ"]\nlearning_rate = 1e-7\n' + TOY.replace("[", "best_on = 'x'\n[", 1)
+    text += "root = 'none of it'\nlimit = 7\nrate = 1e22\n[plugins.\"toy#2\"]\n"
+    text += "names = ['x']\n[use]\ncombine_losses = 'toy#2'\n"
+    made = parse_experiment(text, "trial.toml")
+    written = dump_experiment(made)
+    again = parse_experiment(written, "again.toml")
+    assert plain(again) == plain(made)
+    assert dump_experiment(again) == written
+    document = tomllib.loads(written)
+    assert set(document) == set(options(Experiment))
+    assert set(document["plugins"]["toy"]) == {"rate", "mode", "size", "names", "limit", "bias", "root"}
+    assert made.clip == 3.0
+    assert made.best_on == "x"
+
+
+def plain(experiment: Experiment) -> dict[str, Any]:
+    settings = {key: getattr(experiment, key) for key in options(Experiment) if key != "plugins"}
+    return settings | {name: attrs.asdict(instance) for name, instance in experiment.named.items()}
+
+
+def test_python_and_file_say_the_same(install: Install) -> None:
+    install("mtl-toy", {"toy": "fake_toy:Toy"})
+    from fake_toy import Toy  # type: ignore[import-not-found]
+
+    made = Experiment(name="trial", plugins=[Toy(), Toy(rate=3)], use={"combine_losses": "toy#2"})
+    assert list(made.named) == ["toy", "toy#2"]
+    text = TOY + '[plugins."toy#2"]\nrate = 3\n[use]\ncombine_losses = "toy#2"\n'
+    assert dump_experiment(made) == dump_experiment(parse_experiment(text, "trial.toml"))
+
+
+@pytest.mark.usefixtures("install")
+def test_python_is_checked_as_strictly() -> None:
+    with pytest.raises(ExperimentError) as error:
+        Experiment(name="t", plugins=[Mean(size=(1, "x")), 3], seed="a", epochs=0, use={"augment": "mean"})  # type: ignore[arg-type]
+    assert str(error.value).startswith("Experiment(...): 5 problems")
+    assert error.value.problems == (
+        'seed: expected a whole number, found "a" (text)',
+        "epochs: must be >= 1, found 0",
+        'plugins.mean.size[1]: expected a whole number, found "x" (text)',
+        "plugins.int: expected an object of a class declared with @plugin, found 3",
+        "use.augment: no exclusive hook of this name",
+    )
+
+
+def test_a_validator_that_compares_options_runs_beside_the_others() -> None:
+    assert read(Mean, {"low": 2.0, "high": 1.0, "factor": -1.0}, "plugins.mean")[1] == [
+        "plugins.mean.factor: must be > 0, found -1.0",
+        "plugins.mean.high: must be above low, 2.0",
+    ]
+    assert read(Mean, {"low": "x", "high": 1.0}, "m")[1] == ['m.low: expected a number, found "x" (text)']
+
+
+@pytest.mark.usefixtures("install")
+def test_names_of_instances_are_kept_by_evolve() -> None:
+    made = Experiment(name="t", plugins={"mean#a": Mean(), "mean#b": Mean()})
+    assert list(attrs.evolve(made, seed=3).named) == ["mean#a", "mean#b"]
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert all(option.metadata.get("help") for option in options(Experiment).values())

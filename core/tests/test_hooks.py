@@ -1,0 +1,127 @@
+"""The façade: places, chains, names in errors."""
+
+import pytest
+import torch
+from attrs import field
+from torch import Tensor
+
+from mtl_core.data import Sample
+from mtl_core.errors import ContractError, ExperimentError
+from mtl_core.hooks import Hooks
+from mtl_core.plugin import hookimpl, plugin
+from mtl_core.step import Step
+from mtl_core.testing.toys import TOY_TASKS, ToyData, ToyLabels, ToyNetwork
+
+
+@plugin
+class Add:
+    amount: float = field(default=1.0)
+
+    @hookimpl
+    def augment(self, images: Tensor) -> Tensor:
+        return images + self.amount
+
+
+@plugin
+class Double:
+    @hookimpl
+    def augment(self, images: Tensor) -> Tensor:
+        return images * 2
+
+
+@plugin
+class Same:
+    @hookimpl
+    def augment(self) -> None:
+        return None
+
+
+@plugin
+class Broken:
+    @hookimpl
+    def augment(self, images: Tensor) -> Tensor:
+        raise RuntimeError("out of order")
+
+
+@plugin
+class Wrong:
+    @hookimpl
+    def make_label_mask(self, size: int) -> Tensor:
+        return torch.ones(size, 1)
+
+
+def test_a_chain_runs_in_the_order_of_the_experiment() -> None:
+    start = torch.ones(1)
+    generator = torch.Generator()
+    assert Hooks({"a": Add(), "s": Same(), "d": Double()}, required=()).augment(start, generator) == 4
+    assert Hooks({"d": Double(), "a": Add()}, required=()).augment(start, generator) == 3
+
+
+def test_an_empty_required_place_is_an_error_that_names_it() -> None:
+    with pytest.raises(ExperimentError) as caught:
+        Hooks({"data": ToyData(), "net": ToyNetwork()}, source="x.toml")
+    assert "x.toml: 1 problem" in str(caught.value)
+    assert "make_label_mask: no plugin fills this place" in str(caught.value)
+
+
+def test_two_plugins_for_one_place_are_an_error_that_shows_the_line() -> None:
+    both = {"data": ToyData(), "a": ToyLabels(), "b": ToyLabels(), "net": ToyNetwork()}
+    with pytest.raises(ExperimentError) as caught:
+        Hooks(both)
+    assert 'a and b both fill this place; choose one: [use] make_label_mask = "a"' in str(caught.value)
+    assert Hooks(both, {"make_label_mask": "b"}).places["make_label_mask"] == "b"
+
+
+def test_use_must_name_a_hook_and_a_plugin_that_fills_it() -> None:
+    with pytest.raises(ExperimentError) as caught:
+        Hooks({"d": Double()}, {"make_label_musk": "d", "make_label_mask": "d"}, required=())
+    assert 'did you mean "make_label_mask"?' in str(caught.value)
+    assert 'plugin "d" does not fill it' in str(caught.value)
+
+
+def test_what_a_plugin_raises_names_plugin_and_hook() -> None:
+    hooks = Hooks({"b": Broken()}, required=())
+    with pytest.raises(RuntimeError, match="out of order") as caught:
+        hooks.augment(torch.ones(1), torch.Generator())
+    assert caught.value.__notes__ == ['in plugin "b", hook augment']
+
+
+def test_a_mask_of_the_wrong_shape_is_refused() -> None:
+    hooks = Hooks({"w": Wrong()}, required=())
+    with pytest.raises(ContractError, match=r'"w".*torch.float32 \(5, 1\), expected torch.bool \(5, 3\)'):
+        hooks.make_label_mask(5, TOY_TASKS, torch.Generator(), None)
+
+
+def test_runs_work_on_copies() -> None:
+    original = Add(amount=3.0)
+    hooks = Hooks({"a": original}, required=())
+    assert hooks.plugins["a"] is not original
+    assert hooks.plugins["a"].amount == 3.0
+
+
+@plugin
+class Crop:
+    @hookimpl
+    def transform_sample(self, sample: Sample, generator: torch.Generator) -> Sample:
+        return Sample(sample.image + torch.rand((), generator=generator), sample.targets)
+
+
+def test_transforms_draw_from_the_generator_alone() -> None:
+    hooks = Hooks({"c": Crop()}, required=())
+    one, two = (hooks.transform_sample(Sample(torch.zeros(1), {}), torch.Generator().manual_seed(7)) for _ in range(2))
+    assert one.image == two.image
+
+
+@plugin
+class Logs:
+    @hookimpl
+    def compute_regularizer(self, step: Step) -> dict[str, Tensor]:
+        step.log("seen", torch.tensor(5.0))
+        return {"term": torch.tensor(1.0)}
+
+
+def test_terms_and_logged_values_carry_the_name_of_the_instance() -> None:
+    step = Step(**dict.fromkeys([a for a in Step.__slots__ if a not in ("logged", "__weakref__")]))
+    terms = Hooks({"logs#2": Logs()}, required=()).compute_regularizer(step)
+    assert list(terms) == ["logs#2/term"]
+    assert list(step.logged) == ["logs#2/seen"]

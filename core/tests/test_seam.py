@@ -1,0 +1,127 @@
+"""The seam against explicit per-task backward passes."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mtl_core import seam
+
+K = 3
+
+
+def network(pyramid: bool = False) -> tuple[nn.Module, nn.ModuleList]:
+    torch.manual_seed(0)
+    return nn.Linear(4, 6).double(), nn.ModuleList(nn.Linear(6, 2).double() for _ in range(K))
+
+
+def inputs() -> Tensor:
+    return torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def explicit_branches(encoder: nn.Module, heads: nn.ModuleList, x: Tensor) -> list[Tensor]:
+    """Each head's gradient at z, by a backward pass of its own."""
+    z = encoder(x)
+    return [torch.autograd.grad((k + 1) * h(z).square().mean(), z, retain_graph=True)[0] for k, h in enumerate(heads)]
+
+
+def losses(heads: nn.ModuleList, branches: list[seam.Features]) -> Tensor:
+    return torch.stack([(k + 1) * h(z).square().mean() for k, (h, z) in enumerate(zip(heads, branches, strict=True))])
+
+
+def test_gramian_and_weighted_sum_equal_explicit_backward_passes() -> None:
+    encoder, heads = network()
+    x, weights, seen = inputs(), torch.tensor([1.0, -0.5, 2.0], dtype=torch.float64), {}
+
+    def shape(branches: tuple[seam.Branch, ...], scale: Tensor) -> Tensor:
+        seen["gramian"] = seam.gramian(branches, scale)
+        return weights
+
+    scale = seam.LossScale()
+    total = losses(heads, seam.branch(encoder(x), K, shape, scale)).sum()
+    scale.apply(total).backward()
+
+    explicit = explicit_branches(encoder, heads, x)
+    flat = torch.stack([b.flatten() for b in explicit])
+    torch.testing.assert_close(seen["gramian"], flat @ flat.T, rtol=1e-12, atol=0)
+    shaped = sum(w * b for w, b in zip(weights, explicit, strict=True))
+    expected = torch.autograd.grad(encoder(x), encoder.weight, shaped)[0]
+    torch.testing.assert_close(encoder.weight.grad, expected, rtol=1e-12, atol=0)
+
+
+def test_heads_are_not_touched_by_the_weights() -> None:
+    encoder, heads = network()
+    scale = seam.LossScale()
+    total = losses(heads, seam.branch(encoder(inputs()), K, lambda b, s: torch.zeros(K).double(), scale)).sum()
+    scale.apply(total).backward()
+    plain = losses(heads, [encoder(inputs())] * K).sum()
+    for head, expected in zip(heads, torch.autograd.grad(plain, [h.weight for h in heads]), strict=True):
+        torch.testing.assert_close(head.weight.grad, expected)
+    assert encoder.weight.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize("factor", [1.0, 65536.0, 0.25])
+def test_loss_scale_is_divided_out(factor: float) -> None:
+    encoder, heads = network()
+    seen: list[Tensor] = []
+
+    def shape(branches: tuple[seam.Branch, ...], scale: Tensor) -> Tensor:
+        seen.append(seam.gramian(branches, scale))
+        return torch.ones(K, dtype=torch.float64)
+
+    for f in (1.0, factor):
+        scale = seam.LossScale()
+        total = scale.apply(losses(heads, seam.branch(encoder(inputs()), K, shape, scale)).sum())
+        (total * f).backward()
+    torch.testing.assert_close(seen[0], seen[1], rtol=1e-12, atol=0)
+
+
+def test_half_precision_does_not_overflow() -> None:
+    big = torch.full((4096,), 60000.0, dtype=torch.float16)
+    found = seam.gramian(((big,), (-big,)), torch.tensor(65536.0))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found[0, 1], -torch.tensor(4096 * (60000.0 / 65536) ** 2), rtol=1e-3, atol=0)
+
+
+def test_a_branch_that_nothing_reached_is_a_zero_row() -> None:
+    z = torch.randn(3, 2, requires_grad=True)
+    seen = {}
+
+    def shape(branches: tuple[seam.Branch, ...], scale: Tensor) -> Tensor:
+        assert branches[1] == (None,)
+        seen["gramian"] = seam.gramian(branches, scale)
+        return torch.ones(2)
+
+    first, _ = seam.branch(z, 2, shape, seam.LossScale())
+    first.square().sum().backward()
+    assert seen["gramian"][1].eq(0).all()
+    assert seen["gramian"][0, 1] == 0
+    torch.testing.assert_close(z.grad, 2 * z.detach())
+
+
+def test_pyramids_add_up_over_levels_and_unused_levels_stay_without_gradient() -> None:
+    levels = tuple(torch.randn(2, n, requires_grad=True) for n in (3, 4, 5))
+    seen = {}
+
+    def shape(branches: tuple[seam.Branch, ...], scale: Tensor) -> Tensor:
+        seen["gramian"] = seam.gramian(branches, scale)
+        return torch.tensor([1.0, 3.0])
+
+    a, b = seam.branch(levels, 2, shape, seam.LossScale())
+    (a[0].sum() + 2 * a[1].sum() + b[1].sum()).backward()
+    torch.testing.assert_close(seen["gramian"], torch.tensor([[6 + 4 * 8.0, 16.0], [16.0, 8.0]]))
+    torch.testing.assert_close(levels[1].grad, torch.full((2, 4), 5.0))
+    assert levels[2].grad is None
+
+
+def test_a_tensor_like_z_is_taken_as_the_gradient_itself() -> None:
+    z = torch.randn(3, 2, requires_grad=True)
+    a, b = seam.branch(z, 2, lambda branches, scale: torch.full((3, 2), 7.0), seam.LossScale())
+    (a.sum() + b.sum()).backward()
+    assert z.grad.eq(7).all()
+
+
+def test_non_finite_gradients_stay_non_finite() -> None:
+    z = torch.ones(2, requires_grad=True)
+    a, b = seam.branch(z, 2, lambda branches, scale: torch.ones(2), seam.LossScale())
+    (a.sum() + (b * float("nan")).sum()).backward()
+    assert z.grad.isnan().all()

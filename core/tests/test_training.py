@@ -1,0 +1,143 @@
+"""A whole training step: what enters the encoder, what is kept, what is skipped."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mtl_core.data import Batch, Loadable, collate
+from mtl_core.experiment import Experiment
+from mtl_core.loop import Trainer, make_fabric
+from mtl_core.plugin import hookimpl, plugin
+from mtl_core.run import Run
+from mtl_core.seam import EncoderGradients, Shaped
+from mtl_core.session import Session, prepare
+from mtl_core.step import Step
+from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
+from mtl_core.training import TrainingStep
+
+DATA = (ToyData(), ToyLabels(), ToyNetwork())
+
+
+@plugin
+class Halve(nn.Module):
+    """Weights of 1/2, and a count of the steps that were kept."""
+
+    @hookimpl
+    def setup(self) -> None:
+        self.register_buffer("count", torch.zeros(()))
+
+    @hookimpl
+    def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:
+        return Shaped(torch.full_like(gradients.norms, 0.5), {"count": self.count + 1})
+
+
+@plugin
+class Pull:
+    """Pulls every prediction towards zero."""
+
+    @hookimpl
+    def compute_regularizer(self, step: Step) -> dict[str, Tensor]:
+        return {"pull": torch.stack([p.square().mean() for p in step.predictions.values()]).sum()}
+
+
+@plugin
+class Poison:
+    """Turns every third step's images into NaN."""
+
+    @hookimpl
+    def setup(self) -> None:
+        self.calls = 0
+
+    @hookimpl
+    def augment(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        return images * float("nan") if self.calls % 3 == 0 else images
+
+
+def session_of(*plugins: object, **settings: object) -> Session:
+    return prepare(Experiment(name="t", plugins=[*DATA, *plugins], batch_size=6, validation=0.0, **settings))
+
+
+def batch_of(session: Session) -> Batch:
+    data = Loadable(session.dataset, session.labelled)
+    return collate([data[i] for i in range(6)])
+
+
+def gradients(session: Session) -> dict[str, Tensor]:
+    step = TrainingStep(session.network, session.hooks)
+    total, _ = step(batch_of(session), 0)
+    total.backward()
+    return {name: p.grad for name, p in session.network.named_parameters() if p.grad is not None}
+
+
+def test_without_a_shaper_the_seam_is_absent_and_with_weights_one_it_changes_nothing() -> None:
+    plain, shaped = gradients(session_of()), gradients(session_of(Halve()))
+    for name, gradient in plain.items():
+        factor = 0.5 if name.startswith("backbone") else 1.0
+        torch.testing.assert_close(shaped[name], factor * gradient, rtol=1e-5, atol=1e-9)
+
+
+def test_what_a_regularizer_sends_through_the_heads_passes_the_seam() -> None:
+    """A regularizer whose own backward ran before the shaped gradient was written would be lost here."""
+    plain, shaped = gradients(session_of(Pull())), gradients(session_of(Pull(), Halve()))
+    without = gradients(session_of())
+    name = "backbone.0.weight"
+    torch.testing.assert_close(shaped[name], 0.5 * plain[name], rtol=1e-5, atol=1e-9)
+    assert (plain[name] - without[name]).norm() > 0.01 * without[name].norm()
+
+
+def trainer(tmp_path: Path, *plugins: object, **settings: object) -> Trainer:
+    session = session_of(*plugins, device="cpu", **settings)
+    fabric = make_fabric(session.experiment)
+    return Trainer(session, fabric, Run(tmp_path))
+
+
+def test_a_step_with_a_gradient_that_is_not_finite_changes_nothing_and_the_next_one_works(tmp_path: Path) -> None:
+    t = trainer(tmp_path, Poison(), Halve(), learning_rate=1e-2)
+    moved = []
+    for batch in [batch_of(t.session)] * 4:
+        before = {n: v.clone() for n, v in t.step.state_dict().items()}
+        t.train_batch(batch)
+        after = t.step.state_dict()
+        moved.append(any(not torch.equal(before[n], after[n]) for n in before))
+    assert moved == [True, True, False, True]
+    assert t.averages.take()["skipped_steps"] == 1
+    assert t.session.hooks.plugins["Halve".lower()].count == 3
+
+
+def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:
+    whole = trainer(tmp_path / "a", optimizer="sgd")
+    parts = trainer(tmp_path / "b", optimizer="sgd", accumulate=2)
+    both = batch_of(whole.session)
+    halves = [Batch(both.images[h], {n: t[h] for n, t in both.targets.items()}, both.labelled[h], both.index[h])
+              for h in (slice(0, 3), slice(3, 6))]  # fmt: skip
+    parts.order.indices = torch.arange(12)
+    whole.train_batch(both)
+    for half in halves:
+        parts.train_batch(half)
+    for (name, a), b in zip(whole.step.state_dict().items(), parts.step.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_experiments_that_differ_in_one_plugin_start_from_the_same_weights() -> None:
+    one, two = session_of().network.state_dict(), session_of(Halve(), Pull()).network.state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_precisions_train(tmp_path: Path, precision: str) -> None:
+    t = trainer(tmp_path, Halve(), Pull(), precision=precision, epochs=2)
+    t.fit()
+    first, last = Run(tmp_path).history()
+    assert last["train/loss"] < first["train/loss"]
+    assert last["skipped_steps"] == 0
+
+
+def test_a_frozen_head_does_not_move(tmp_path: Path) -> None:
+    t = trainer(tmp_path, freeze=("depth",), learning_rate=1e-2)
+    before = {n: v.clone() for n, v in t.step.network.heads.state_dict().items()}
+    t.train_batch(batch_of(t.session))
+    for name, value in t.step.network.heads.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith("depth")

@@ -1,0 +1,129 @@
+"""Impartial Auxiliary Learning as a plugin: two hooks, and σ's own learning rate.
+
+Shape letters: K tasks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from attrs import field, validators
+from mtl_core.errors import MtlError, nearest
+from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.seam import EncoderGradients, Shaped
+from mtl_core.step import Step
+from mtl_core.tasks import Tasks
+from torch import Tensor, nn
+
+from mtl_ial.rules import (
+    Reference,
+    encoder_weight,
+    impartial_weights,
+    inverse,
+    primary_coefficients,
+    primary_norm,
+    uncertainty_loss,
+)
+
+
+@plugin
+class IAL(nn.Module):
+    """Impartial Auxiliary Learning: every decoder trains fully, the primary task leads the encoder.
+
+    Li et al., "Unprejudiced Training Auxiliary Tasks Makes Primary Better: A Multi-Task Learning Perspective", Eq. 3 to
+    10. Decoders and σ learn by uncertainty weighting. Into the encoder go the primary branch with weight 1 and the
+    auxiliary branches, brought to the primary's norm and weighted by f(σ_t). Beyond the paper, which has every label:
+    several primary tasks, batches without a primary label, and another plugin's rule for the decoders.
+    """
+
+    primary: str | tuple[str, ...] = field(
+        validator=validators.min_len(1),
+        metadata=help("the task, or tasks, that the encoder is trained for"),
+    )
+    mapping: Literal["relu", "softplus"] = field(
+        default="relu",
+        validator=validators.in_(("relu", "softplus")),
+        metadata=help("g in f(σ) = min(1, g(1 − σ)), the weight of an auxiliary task"),
+    )
+    initial_weight: float = field(
+        default=0.1,
+        validator=(validators.gt(0), validators.lt(1)),
+        metadata=help("f(σ) that every task starts with, 0..1"),
+    )
+    sigma_learning_rate: float | None = field(
+        default=None,
+        validator=validators.optional(validators.gt(0)),
+        metadata=help('learning rate of log σ; "none" takes the experiment\'s'),
+    )
+    momentum: float = field(
+        default=0.99,
+        validator=(validators.ge(0), validators.lt(1)),
+        metadata=help("of the running mean of ‖b_pri‖, for batches without a primary label"),
+    )
+
+    @hookimpl
+    def setup(self, name: str, tasks: Tasks, places: Mapping[str, str]) -> None:
+        self.combines = places.get("combine_losses", name) == name
+        chosen = [tasks.position(known(task, tasks)) for task in self.primary_names]
+        start = math.log(inverse(self.initial_weight, self.mapping))
+        self.log_sigma = nn.Parameter(torch.full((len(tasks),), start))
+        self.is_primary = nn.Buffer(torch.tensor([k in chosen for k in range(len(tasks))]), persistent=False)
+        self.norm_mean, self.norm_count = nn.Buffer(torch.zeros(())), nn.Buffer(torch.zeros(()))
+
+    @property
+    def primary_names(self) -> tuple[str, ...]:
+        return (self.primary,) if isinstance(self.primary, str) else self.primary
+
+    @hookimpl
+    def parameter_groups(self, learning_rate: float) -> Sequence[Mapping[str, Any]] | None:
+        if self.sigma_learning_rate is None:
+            return None
+        return [{"params": [self.log_sigma], "lr": self.sigma_learning_rate}]
+
+    @hookimpl
+    def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
+        self.log(step)
+        return uncertainty_loss(losses, means, active, self.log_sigma)
+
+    @hookimpl
+    def compute_regularizer(self, step: Step) -> dict[str, Tensor] | None:
+        """Where another plugin combines the losses, σ learns from detached ones."""
+        if self.combines:
+            return None
+        self.log(step)
+        losses = step.task_losses.detach()
+        return {"uncertainty": uncertainty_loss(losses, step.task_means, step.active, self.log_sigma)}
+
+    @hookimpl
+    def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:
+        g, weights, active = gradients.gramian, gradients.decoder_weights, gradients.active
+        norm, present = primary_norm(g, primary_coefficients(self.is_primary, weights, active), active)
+        before = Reference(self.norm_mean, self.norm_count)
+        after = before.updated(norm, present, self.momentum)
+        reference = before.corrected(self.momentum)
+        shaped = impartial_weights(g, self.auxiliary_weights, self.is_primary, weights, active, reference)
+        return Shaped(shaped, {"norm_mean": after.mean, "norm_count": after.count})
+
+    @property
+    def auxiliary_weights(self) -> Tensor:
+        """f(σ) of every task, (K,)."""
+        return encoder_weight(self.log_sigma.detach().exp(), self.mapping)
+
+    def log(self, step: Step) -> None:
+        sigma, weights = self.log_sigma.detach().exp(), self.auxiliary_weights
+        for k, task in enumerate(step.tasks.names):
+            step.log(f"sigma/{task}", sigma[k])
+            if task not in self.primary_names:
+                step.log(f"weight/{task}", weights[k])
+
+
+def known(task: str, tasks: Tasks) -> str:
+    if task not in tasks.names:
+        raise MtlError(
+            f"ial.primary: the data set has no task {task!r}{nearest(task, tasks.names)}"
+            f" (its tasks: {', '.join(tasks.names)})"
+        )
+    return task

@@ -1,0 +1,63 @@
+"""Rendered rooms: a data set that needs no download, with exact labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, validators
+
+from mtl_core.errors import DataError, nearest
+from mtl_core.plugin import help, hookimpl, plugin
+from mtl_scenes.labels import LABELS
+
+if TYPE_CHECKING:
+    from mtl_core.data import MultiTaskDataset
+
+SMALLEST = 16
+
+
+def known_tasks(instance: object, attribute: Any, value: tuple[str, ...]) -> None:
+    unknown = [name for name in value if name not in LABELS]
+    if unknown:
+        hint = nearest(unknown[0], LABELS)
+        raise ValueError(f"there is no task {unknown[0]!r}{hint} (there are: {', '.join(LABELS)})")
+    if not value or len(set(value)) < len(value):
+        raise ValueError(f"tasks must name at least one task and none twice; got {list(value)}")
+
+
+def usable_size(instance: object, attribute: Any, value: tuple[int, int]) -> None:
+    if len(value) != 2 or min(value) < SMALLEST:
+        raise ValueError(f"size must be (height, width), each at least {SMALLEST} pixels; got {tuple(value)}")
+
+
+@plugin
+class Scenes:
+    """Rooms rendered on the fly, with exact labels for seven dense tasks; no download.
+
+    Every image is a random room by ray casting: its surfaces, furniture, lights and camera are drawn from
+    (seed, split, index). Classes share shapes, colours and patterns, so that context matters.
+    """
+
+    size: tuple[int, int] = field(
+        default=(64, 96), validator=usable_size, metadata=help("height and width of the images, pixels")
+    )
+    train: int = field(default=256, validator=validators.ge(1), metadata=help("number of training images"))
+    test: int = field(default=64, validator=validators.ge(1), metadata=help("number of test images"))
+    seed: int = field(default=0, validator=validators.ge(0), metadata=help("seed of the data"))
+    tasks: tuple[str, ...] = field(
+        default=("segmentation", "depth", "normals"),
+        validator=known_tasks,
+        metadata=help("the tasks, in order; also occlusion_edges, texture_edges, keypoints, reshading"),
+    )
+    cache: bool = field(default=True, metadata=help("keep rendered images in memory (up to 2 GiB)"))
+
+    @hookimpl
+    def build_dataset(self, split: str) -> MultiTaskDataset:
+        from mtl_scenes.dataset import SPLITS, SceneDataset
+
+        if split not in SPLITS:
+            raise DataError(
+                f"scenes: there is no split {split!r}{nearest(split, SPLITS)} (there are: {', '.join(SPLITS)})"
+            )
+        length = self.train if split == "train" else self.test
+        return SceneDataset(split, self.size, length, self.seed, self.tasks, self.cache)

@@ -1,0 +1,107 @@
+"""Procedural surfaces: two colours and a pattern. Every class draws from the same ones, so that colour tells nothing.
+
+Shape letters: M materials, H and W image size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import numpy as np
+from numpy.random import Generator
+
+from mtl_scenes.geometry import Array, Index
+
+LATTICE = np.random.default_rng(0).random((64, 64), dtype=np.float32)
+
+
+@attrs.frozen
+class Materials:
+    """M surfaces: pattern (M,), two colours (M, 2, 3) in linear light, period (M,) in metres, tilt (M,), glow (M,)."""
+
+    pattern: Index
+    colours: Array
+    period: Array
+    tilt: Array
+    glow: Array
+
+
+def draw(rng: Generator, count: int) -> Materials:
+    """``count`` random surfaces that do not shine."""
+    value, chroma = rng.uniform(0.12, 0.85, (count, 2, 1)), rng.uniform(0, 0.75, (count, 1, 1)) ** 1.3
+    colours = value * (1 + chroma * rng.uniform(-1, 1, (count, 2, 3)) * 1.6)
+    tilt = rng.choice([0.0, 0.0, np.pi / 2, np.pi / 4, 0.3], count)
+    return Materials(
+        rng.choice(len(PATTERNS), count, p=WEIGHTS),
+        np.clip(colours, 0.03, 0.95).astype(np.float32),
+        rng.uniform(0.08, 0.6, count).astype(np.float32),
+        tilt.astype(np.float32),
+        np.zeros(count, np.float32),
+    )
+
+
+def albedo(materials: Materials, which: Index, u: Array, v: Array, footprint: Array) -> Array:
+    """Colour (3, H, W) of surface points.
+
+    :param which: (H, W) row of the materials
+    :param u: (H, W) metres along the surface, and v across
+    :param footprint: (H, W) size of a pixel on the surface, metres: patterns finer than that fade to their mean
+    """
+    period, tilt = materials.period[which], materials.tilt[which]
+    cos, sin = np.cos(tilt), np.sin(tilt)
+    a, b = (cos * u - sin * v) / period, (sin * u + cos * v) / period
+    blend, pattern = np.zeros_like(u), materials.pattern[which]
+    for number, paint in enumerate(PATTERNS):
+        there = pattern == number
+        blend[there] = paint(a[there], b[there])
+    sharp = 1 / (1 + (1.5 * footprint / period) ** 2)
+    first, second = materials.colours[:, 0].T[:, which], materials.colours[:, 1].T[:, which]
+    return first + (0.5 + (blend - 0.5) * sharp) * (second - first)
+
+
+def noise(a: Array, b: Array) -> Array:
+    """Value noise of period 1, in 0..1."""
+    i, j = np.floor(a).astype(np.int64), np.floor(b).astype(np.int64)
+    s, t = a - i, b - j
+    s, t = s * s * (3 - 2 * s), t * t * (3 - 2 * t)
+    i0, i1, j0, j1 = i & 63, (i + 1) & 63, j & 63, (j + 1) & 63
+    near = LATTICE[i0, j0] * (1 - s) + LATTICE[i1, j0] * s
+    far = LATTICE[i0, j1] * (1 - s) + LATTICE[i1, j1] * s
+    value: Array = near * (1 - t) + far * t
+    return value
+
+
+def plain(a: Array, b: Array) -> Array:
+    return 0.15 * noise(2 * a, 2 * b)
+
+
+def checker(a: Array, b: Array) -> Array:
+    return (np.floor(a) + np.floor(b)) % 2
+
+
+def stripes(a: Array, b: Array) -> Array:
+    return np.floor(2 * a) % 2
+
+
+def wood(a: Array, b: Array) -> Array:
+    board = np.floor(a)
+    grain = 0.5 + 0.35 * np.sin(9 * (a + 1.5 * noise(0.6 * a + 7 * board, 0.4 * b)))
+    return np.where(a - board < 0.06, 0.0, grain * (0.6 + 0.4 * LATTICE[board.astype(np.int64) & 63, 0]))
+
+
+def bricks(a: Array, b: Array) -> Array:
+    row = np.floor(2 * b)
+    return np.where(((a + 0.5 * (row % 2)) % 1 < 0.05) | (2 * b - row < 0.1), 1.0, 0.3 * noise(5 * a, 5 * b))
+
+
+def clouds(a: Array, b: Array) -> Array:
+    return 0.6 * noise(a, b) + 0.4 * noise(3 * a, 3 * b)
+
+
+def dots(a: Array, b: Array) -> Array:
+    return ((a % 1 - 0.5) ** 2 + (b % 1 - 0.5) ** 2 < 0.09).astype(np.float32)
+
+
+PATTERNS: tuple[Callable[[Array, Array], Array], ...] = (plain, checker, stripes, wood, bricks, clouds, dots)
+WEIGHTS = (0.34, 0.08, 0.1, 0.18, 0.08, 0.14, 0.08)

@@ -1,0 +1,174 @@
+"""`make bench`: ratios measured in one run, as JSON.
+
+Pairs alternate (a, b, b, a, …), so that a noisy neighbour hits both; a ratio is the median of the pairs' ratios, with its
+quartiles. Memory is the peak of a fresh process above its resting size after set-up and one forward pass of nothing.
+Full-width SegNet, B = 4, 96 × 128, one label per sample, on ``--device`` (auto: CUDA, else the CPU).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from mtl_backbones import SegNet
+from mtl_core import Experiment
+from mtl_core.data import Batch, Loadable, collate
+from mtl_core.loop import Trainer, make_fabric
+from mtl_core.run import Run
+from mtl_core.session import prepare
+from mtl_ial import IAL
+from mtl_jtr import JTR
+from mtl_labels import OneLabel
+from mtl_scenes import Scenes
+from torch.nn import functional as F
+
+Step = Callable[[], object]
+
+METHODS: dict[str, Callable[[], list[object]]] = {
+    "uniform": list,
+    "jtr": lambda: [JTR()],
+    "ial": lambda: [IAL(primary="segmentation")],
+    "jtr+ial": lambda: [JTR(), IAL(primary="segmentation")],
+}
+
+
+def trainer(method: str, width: int, device: str) -> Trainer:
+    data = Scenes(size=(96, 128), train=8, test=2)
+    plugins = [data, OneLabel(), SegNet(width=width), *METHODS[method]()]
+    experiment = Experiment(name="bench", plugins=plugins, batch_size=4, validation=0.0, device=device)
+    fabric = make_fabric(experiment)
+    fabric.launch()
+    return Trainer(prepare(experiment), fabric, Run(Path(tempfile.mkdtemp())))
+
+
+def batch_for(made: Trainer) -> Batch:
+    data = Loadable(made.session.dataset, made.session.labelled)
+    batch: Batch = made.fabric.to_device(collate([data[i] for i in range(4)]))
+    return Batch(batch.images.float() / 255, *batch[1:])
+
+
+def framework_step(made: Trainer) -> Step:
+    batch = batch_for(made)
+    return lambda: made.train_batch(batch)
+
+
+def hand_written_step(made: Trainer) -> Step:
+    """The same network, optimizer and tensors in a plain PyTorch loop."""
+    network, batch = made.session.network, batch_for(made)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
+    m, (images, targets) = batch.labelled.float(), batch[:2]
+
+    def step() -> None:
+        z = network.backbone(images)
+        s, d, n = (network.heads[name](z) for name in ("segmentation", "depth", "normals"))
+        valid = [targets["segmentation"] >= 0, targets["depth"][:, 0] > 0, targets["normals"].norm(dim=1) > 0.5]
+        maps = [
+            F.cross_entropy(s, targets["segmentation"].clamp(min=0), reduction="none"),
+            (d - targets["depth"]).abs()[:, 0],
+            1 - F.cosine_similarity(n, targets["normals"], dim=1),
+        ]
+        losses = [(x * v).flatten(1).sum(1) / v.flatten(1).sum(1).clamp(min=1) for x, v in zip(maps, valid, strict=True)]
+        total = (torch.stack(losses, 1) * m / m.sum(1, keepdim=True)).mean(0).sum()
+        total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def seconds(step: Step, device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    begun = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begun
+
+
+def paired(a: Step, b: Step, pairs: int, device: torch.device) -> dict[str, object]:
+    """Ratios a/b of alternating steps."""
+    for warm_up in (a, b, a, b):
+        warm_up()
+    ratios, times = [], []
+    for pair in range(pairs):
+        first, second = (a, b) if pair % 2 == 0 else (b, a)
+        one, two = seconds(first, device), seconds(second, device)
+        x, y = (one, two) if pair % 2 == 0 else (two, one)
+        ratios.append(x / y)
+        times.append(y)
+    q1, median, q3 = statistics.quantiles(ratios, n=4)
+    return {"median": round(median, 3), "quartiles": [round(q1, 3), round(q3, 3)], "pairs": pairs,
+            "reference_seconds": round(statistics.median(times), 4)}  # fmt: skip
+
+
+def peak_memory(method: str, width: int, device: str) -> float:
+    """Peak MiB of three steps above the resting size, in a fresh process."""
+    command = [sys.executable, __file__, "--memory", method, "--width", str(width), "--device", device]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def measure_memory(method: str, width: int, device: str) -> float:
+    step = framework_step(made := trainer(method, width, device))
+    if made.fabric.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        rest = torch.cuda.memory_allocated()
+        _ = [step() for _ in range(3)]
+        return (torch.cuda.max_memory_allocated() - rest) / 2**20
+    rest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _ = [step() for _ in range(3)]
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - rest) / 2**10
+
+
+def ratios(width: int, pairs: int, device: str) -> Mapping[str, object]:
+    made = {name: trainer(name, width, device) for name in METHODS}
+    where = made["uniform"].fabric.device
+    steps = {name: framework_step(t) for name, t in made.items()}
+    found: dict[str, object] = {}
+    for name in ("jtr", "ial", "jtr+ial"):
+        found[f"{name} step / uniform step"] = paired(steps[name], steps["uniform"], pairs, where)
+    by_hand = hand_written_step(trainer("uniform", width, device))
+    found["framework step / hand-written step"] = paired(steps["uniform"], by_hand, pairs, where)
+    return found
+
+
+def memory(width: int, device: str) -> Mapping[str, object]:
+    peaks = {name: peak_memory(name, width, device) for name in METHODS}
+    base = peaks["uniform"]
+    shares = {f"{name} memory / uniform memory": round(peak / base, 3) for name, peak in peaks.items() if name != "uniform"}
+    return shares | {"uniform peak MiB": round(base)}
+
+
+def about(width: int, device: str) -> Mapping[str, object]:
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"torch": torch.__version__, "python": platform.python_version(), "threads": torch.get_num_threads(),
+            "gpu": cuda, "device": device, "width": width, "batch": [4, 3, 96, 128]}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--memory", metavar="METHOD", help="print one method's peak in MiB and stop")
+    options = parser.parse_args()
+    if options.memory:
+        print(measure_memory(options.memory, options.width, options.device))
+        return
+    found = {**about(options.width, options.device), **memory(options.width, options.device),
+             **ratios(options.width, options.pairs, options.device)}  # fmt: skip
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Whole steps on the meta device: a host sync, a data-dependent shape or a tensor left elsewhere raises there."""
+
+import pytest
+import torch
+from mtl_backbones import SegNet
+from mtl_core import Experiment
+from mtl_core.data import Batch, Loadable, collate
+from mtl_core.loop import views
+from mtl_core.session import Session, prepare
+from mtl_core.training import BufferGuard, TrainingStep
+from mtl_ial import IAL
+from mtl_jtr import JTR
+from mtl_labels import OneLabel, Unlabelled
+from mtl_randaugment import RandAugment
+from mtl_scenes import Scenes
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+METHODS = {
+    "supervised": [],
+    "jtr": [JTR()],
+    "ial": [IAL(primary="segmentation")],
+    "jtr-ial": [JTR(), IAL(primary=("depth", "normals"))],
+    "jtr-unlabelled": [JTR(unlabelled="consistency"), IAL(primary="depth")],
+}
+
+
+def session(*methods: object, scenario: object | None = None) -> Session:
+    plugins = [Scenes(size=(32, 32), train=4, test=2), scenario or OneLabel(), SegNet(width=4), RandAugment(), *methods]
+    return prepare(Experiment(name="meta", plugins=plugins, batch_size=2))
+
+
+def on(device: str, batch: Batch) -> Batch:
+    targets = {name: t.to(device) for name, t in batch.targets.items()}
+    return Batch(batch.images.to(device), targets, batch.labelled.to(device), batch.index.to(device))
+
+
+def batch_of(made: Session) -> Batch:
+    data = Loadable(made.dataset, made.labelled)
+    return collate([data[i] for i in range(2)])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_whole_step_has_no_host_sync(name: str) -> None:
+    made = session(*METHODS[name], scenario=Unlabelled() if "unlabelled" in name else None)
+    step = TrainingStep(made.network, made.hooks, views=views(made.hooks)).to("meta")
+    guard = BufferGuard(list(step.buffers()))
+    guard.save()
+    for number in range(2):
+        total, logged = step(on("meta", batch_of(made)), number)
+        total.backward()
+        step.arrival.keep()
+        guard.restore(torch.ones((), dtype=torch.bool, device="meta"))
+    assert total.device.type == "meta"
+    assert all(p.grad is not None and p.grad.device.type == "meta" for p in step.parameters() if p.requires_grad)
+    assert all(value.device.type == "meta" for value in logged.values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_forward_pass_stays_on_a_cuda_device(name: str) -> None:
+    """Under FakeTensorMode tensors know their device and mixing two of them raises; no GPU is needed."""
+    made = session(*METHODS[name], scenario=Unlabelled() if "unlabelled" in name else None)
+    batch = batch_of(made)
+    with FakeTensorMode(allow_non_fake_inputs=False) as mode:
+        step = fake(TrainingStep(made.network, made.hooks, views=views(made.hooks)), mode)
+        images = mode.from_tensor(batch.images).to("cuda")
+        targets = {n: mode.from_tensor(t).to("cuda") for n, t in batch.targets.items()}
+        moved = Batch(images, targets, mode.from_tensor(batch.labelled).to("cuda"), mode.from_tensor(batch.index).to("cuda"))
+        total, _ = step(moved, 0)
+    assert total.device.type == "cuda"
+
+
+def fake(step: TrainingStep, mode: FakeTensorMode) -> TrainingStep:
+    """The module with fake CUDA parameters and buffers."""
+    for module in step.modules():
+        for name, p in list(module._parameters.items()):
+            if p is not None:
+                module._parameters[name] = torch.nn.Parameter(mode.from_tensor(p.data).to("cuda"))
+        for name, b in list(module._buffers.items()):
+            if b is not None:
+                module._buffers[name] = mode.from_tensor(b).to("cuda")
+    return step

@@ -1,0 +1,92 @@
+"""Two processes equal one on the same global batch, with tasks absent on one rank and on both."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from mtl_core import Experiment
+from mtl_core.data import Batch, Loadable, collate
+from mtl_core.session import prepare
+from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
+from mtl_core.training import TrainingStep
+from mtl_ial import IAL
+from mtl_jtr import JTR
+from torch.nn.parallel import DistributedDataParallel
+
+METHODS = ("plain", "ial", "jtr-ial")
+# rows of the global batch of 4: rank 0 has the first two. Absent on no rank, on one, on both.
+LABELS = {
+    "all": [[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1]],
+    "one-rank": [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 1]],
+    "both": [[0, 1, 0], [0, 1, 0], [0, 0, 1], [0, 1, 0]],
+}
+
+
+def plugins(method: str) -> list[object]:
+    jtr, ial = JTR(), IAL(primary="segmentation", sigma_learning_rate=1e-2)
+    return {"plain": [], "ial": [ial], "jtr-ial": [jtr, ial]}[method]
+
+
+def step_for(method: str, rank: int, group: dist.ProcessGroup | None) -> tuple[TrainingStep, Batch]:
+    made = prepare(Experiment(name="r", plugins=[ToyData(), ToyLabels(), ToyNetwork(), *plugins(method)], batch_size=2))
+    batch = collate([Loadable(made.dataset, torch.ones(8, 3, dtype=torch.bool))[i] for i in range(4)])
+    return TrainingStep(made.network.double(), made.hooks, rank=rank, group=group).double(), batch
+
+
+def part(batch: Batch, labels: str, rows: slice, tasks: list[str]) -> Batch:
+    """The rows of a batch with a scenario's labels; those withheld are blank."""
+    labelled = torch.tensor(LABELS[labels], dtype=torch.bool)
+    blank = {"segmentation": -1, "depth": 0, "normals": 0}
+    targets = {}
+    for column, name in enumerate(tasks):
+        t = batch.targets[name]
+        t = t.double() if t.is_floating_point() else t
+        kept = labelled[:, column].reshape(-1, *[1] * (t.ndim - 1))
+        targets[name] = torch.where(kept, t, torch.full_like(t, blank[name]))[rows]
+    return Batch(batch.images.double()[rows], targets, labelled[rows], batch.index[rows])
+
+
+def three_steps(method: str, rank: int, world: int) -> dict[str, torch.Tensor]:
+    group = dist.new_group() if world > 1 else None
+    step, batch = step_for(method, rank, group)
+    module = DistributedDataParallel(step) if world > 1 else step
+    optimizer = torch.optim.Adam(step.parameters(), lr=1e-2)
+    rows = slice(2 * rank, 2 * rank + 2) if world > 1 else slice(0, 4)
+    for number, labels in enumerate(LABELS):
+        total, _ = module(part(batch, labels, rows, list(batch.targets)), number)
+        total.backward()
+        step.arrival.keep()
+        optimizer.step()
+        optimizer.zero_grad()
+    return step.state_dict()
+
+
+def worker(rank: int, port: int, folder: str) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    found = {method: three_steps(method, rank, 2) for method in METHODS}
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, torch.Tensor]]]:
+    folder: Path = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(worker, (port, str(folder)), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_three_adam_steps_equal_those_of_one_process(two: list[dict[str, dict[str, torch.Tensor]]], method: str) -> None:
+    one = three_steps(method, 0, 1)
+    for rank in range(2):
+        for name, value in one.items():
+            torch.testing.assert_close(two[rank][method][name], value, rtol=1e-5, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")

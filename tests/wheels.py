@@ -1,0 +1,213 @@
+"""Each distribution's tests, from its wheel, in an environment that has nothing undeclared.
+
+An empty environment gets mtl-core's wheel and that of one plugin. From the environment that runs this script it is
+linked to torch, torchvision, pytest and hypothesis, to what the two wheels declare, and to the requirements of all
+these; nothing is downloaded. What the test tools need themselves (pluggy, attrs …) would hide a missing declaration, so
+imports are also compared with the declarations. Usage: ``python tests/wheels.py [DISTRIBUTION ...]``.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata as metadata
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+import venv
+import zipfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from email.parser import Parser
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build" / "wheels"
+CORE = "mtl-core"
+ALWAYS = ("torch", "torchvision", "pytest", "hypothesis")
+PIP = (sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "--quiet")
+
+
+class Failure(Exception):
+    """One distribution that does not pass, with what a reader needs to see."""
+
+
+def projects() -> dict[str, Path]:
+    """Every distribution of the repository: name → folder, core first."""
+    files = [ROOT / "core" / "pyproject.toml", *sorted(ROOT.glob("plugins/*/pyproject.toml"))]
+    files += sorted(ROOT.glob("contrib/*/pyproject.toml"))
+    return {tomllib.loads(file.read_text("utf-8"))["project"]["name"]: file.parent for file in files}
+
+
+def run(command: Iterable[str | Path], what: str, **options: object) -> str:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PIP_"))}
+    environment = clean | {"MTL_DATA": os.environ.get("MTL_DATA", str(ROOT.parent / "shared" / "data"))}
+    ended = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, env=environment, **options
+    )
+    if ended.returncode:
+        raise Failure(f"{what} (exit code {ended.returncode})\n{ended.stdout}{ended.stderr}")
+    return ended.stdout
+
+
+def build(name: str, folder: Path) -> Path:
+    target = BUILD / "dist" / name
+    shutil.rmtree(target, ignore_errors=True)
+    run(
+        [*PIP, "wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", target, folder],
+        "its wheel is not built",
+    )
+    return next(target.glob("*.whl"))
+
+
+def requirements(wheel: Path) -> list[Requirement]:
+    """What a wheel declares, extras included."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+        lines = Parser().parsestr(archive.read(name).decode()).get_all("Requires-Dist") or []
+    return [Requirement(line) for line in lines]
+
+
+def closure(wanted: Iterable[Requirement]) -> set[str]:
+    """The distributions that these requirements lead to in the environment that runs this script."""
+    seen: dict[str, set[str]] = {}
+    queue = list(wanted)
+    while queue:
+        requirement = queue.pop()
+        name, extras = canonicalize_name(requirement.name), {"", *requirement.extras}
+        if extras <= seen.get(name, set()) or name == CORE:
+            continue
+        seen[name] = seen.get(name, set()) | extras
+        lines = map(Requirement, installed(name).requires or ())
+        queue += [
+            line for line in lines if line.marker is None or any(line.marker.evaluate({"extra": e}) for e in extras)
+        ]
+    return set(seen)
+
+
+def installed(name: str) -> metadata.Distribution:
+    try:
+        return metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        raise Failure(f"it needs {name}, which is not in {sys.prefix}; run `make setup`") from None
+
+
+def link(names: Iterable[str], site: Path) -> None:
+    """Put links to distributions into an environment's site-packages."""
+    for name in names:
+        dist = installed(name)
+        for top in {file.parts[0] for file in dist.files or ()} - {"..", "__pycache__"}:
+            place, source = site / top, Path(str(dist.locate_file(top)))
+            if not place.exists() and source.exists():
+                place.symlink_to(source.resolve())
+
+
+def imported(wheel: Path) -> Iterator[tuple[str, str]]:
+    """(file in the wheel, top-level module that it imports)."""
+    with zipfile.ZipFile(wheel) as archive:
+        for file in (n for n in archive.namelist() if n.endswith(".py")):
+            for node in ast.walk(ast.parse(archive.read(file))):
+                if isinstance(node, ast.Import):
+                    yield from ((file, alias.name.partition(".")[0]) for alias in node.names)
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    yield file, str(node.module).partition(".")[0]
+
+
+def undeclared(wheel: Path) -> list[str]:
+    """Imports of a wheel that its metadata does not declare, a line for each."""
+    declared = {canonicalize_name(r.name) for r in requirements(wheel)}
+    own = wheel.name.partition("-")[0]
+    owners = metadata.packages_distributions()
+    known = {m for m, dists in owners.items() if declared & {canonicalize_name(d) for d in dists}}
+    known |= {name.replace("-", "_") for name in declared}  # an editable install has no list of its modules
+    allowed = known | sys.stdlib_module_names | {own}
+    return sorted(
+        {f"{file} imports {module}, which is not declared" for file, module in imported(wheel) if module not in allowed}
+    )
+
+
+def foreign(name: str, wheel: Path) -> list[str]:
+    """Other plugins that a distribution declares: a plugin stands on core alone."""
+    others = {canonicalize_name(r.name) for r in requirements(wheel)} & set(projects()) - {CORE, name}
+    return [f"it depends on another plugin, {other}" for other in sorted(others)]
+
+
+def environment(name: str, wheels: list[Path]) -> Path:
+    """A fresh environment with these wheels; its interpreter."""
+    folder = BUILD / "environments" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    site = next(folder.glob("lib/python3.*/site-packages"))
+    wanted = [Requirement(tool) for tool in ALWAYS] + [r for wheel in wheels for r in requirements(wheel)]
+    link(closure(r for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})), site)
+    run([*PIP, "--python", python, "install", "--no-index", "--no-deps", *wheels], "its wheel cannot be installed")
+    return python
+
+
+def test(name: str, folder: Path, wheels: list[Path]) -> str:
+    """Run one distribution's tests; pytest's last line."""
+    problems = [*foreign(name, wheels[-1]), *undeclared(wheels[-1])]
+    if problems:
+        raise Failure("\n".join(problems))
+    python = environment(name, wheels)
+    tests = python.parents[1] / "tests"
+    if not (folder / "tests").is_dir():
+        raise Failure("it has no tests")
+    shutil.copytree(folder / "tests", tests, ignore=shutil.ignore_patterns("__pycache__"))
+    (tests / "pytest.ini").write_text(pytest_ini(), "utf-8")
+    out = run([python, "-I", "-m", "pytest", "-q", "-p", "no:cacheprovider", "."], "its tests fail", cwd=tests)
+    return out.strip().splitlines()[-1].strip("= ")
+
+
+def pytest_ini() -> str:
+    """The repository's settings, less those of plugins that are not in the environment."""
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["pytest"]["ini_options"]
+    lists = {key: "".join(f"\n    {line}" for line in options[key]) for key in ("addopts", "markers", "filterwarnings")}
+    return "[pytest]\n" + "".join(f"{key} ={value}\n" for key, value in lists.items())
+
+
+def attempt(name: str, folder: Path, wheels: dict[str, Path | Failure]) -> bool:
+    start = time.monotonic()
+    chosen = [wheels[CORE]] if name == CORE else [wheels[CORE], wheels[name]]
+    try:
+        for wheel in chosen:
+            if isinstance(wheel, Failure):
+                raise wheel
+        line = test(name, folder, [wheel for wheel in chosen if isinstance(wheel, Path)])
+    except Failure as failure:
+        print(f"{name}: FAILED {failure}", flush=True)
+        return False
+    print(f"{name}: passed ({line}; {time.monotonic() - start:.0f} s with installing)", flush=True)
+    return True
+
+
+def built(name: str, folder: Path) -> Path | Failure:
+    try:
+        return build(name, folder)
+    except Failure as failure:
+        return failure
+
+
+def main(names: list[str]) -> int:
+    every = projects()
+    unknown = set(names) - set(every)
+    if unknown:
+        print(f"no such distribution: {', '.join(sorted(unknown))} (there are: {', '.join(every)})")
+        return 2
+    chosen = {name: every[name] for name in names or every}
+    with ThreadPoolExecutor(2) as pool:
+        wheels = dict(zip(every, pool.map(built, every, every.values()), strict=True))
+        passed = list(pool.map(lambda name: attempt(name, every[name], wheels), chosen))
+    counts = [f"{sum(passed)} passed", *([f"{passed.count(False)} failed"] if not all(passed) else [])]
+    print(f"===== {', '.join(counts)} =====")
+    return 0 if all(passed) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
