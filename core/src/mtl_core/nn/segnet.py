@@ -142,7 +142,7 @@ def unpool(x: Tensor, pooled: Pooled) -> Tensor:
     """Undo one pooling: values return to the maxima's places, or are repeated where those were not kept."""
     if pooled.indices is None:
         return F.interpolate(x, pooled.size, mode="nearest")
-    return F.max_unpool2d(x, pooled.indices, 2, output_size=list(pooled.size))
+    return F.max_unpool2d(x, pooled.indices, (2, 2), output_size=list(pooled.size))
 
 
 class SegNet(nn.Module):

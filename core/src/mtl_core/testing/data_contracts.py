@@ -63,7 +63,9 @@ class DatasetContract(PluginContract):
             assert image.shape[0] == 3, f"image {tuple(image.shape)}, expected (3, H, W)"
             assert image.dtype in (torch.uint8, torch.float32), f"image {image.dtype}, expected uint8 or float32"
             floats = image.float() / (255 if image.dtype == torch.uint8 else 1)
-            assert ((floats >= 0) & (floats <= 1)).all(), f"image values {floats.min()} to {floats.max()}, expected 0 to 1"
+            low, high = floats.min(), floats.max()
+            assert low >= 0, f"image values {low} to {high}, expected 0 to 1"
+            assert high <= 1, f"image values {low} to {high}, expected 0 to 1"
             assert floats.std() > 0, "an image of one colour"
 
     def test_labels_are_as_their_tasks_define_them(self, plugin: Any) -> None:
@@ -77,15 +79,7 @@ class DatasetContract(PluginContract):
     def test_label_values_are_possible(self, plugin: Any) -> None:
         for tasks, sample in self.samples(plugin):
             for name, target in sample.targets.items():
-                task, valid = tasks[name], tasks[name].valid(target[None])
-                encoded = task.encode(target[None])
-                kept = encoded[valid.expand_as(encoded)]
-                assert kept.isfinite().all(), f"{name}: valid pixels that are not finite"
-                if isinstance(task, Segmentation | Classification):
-                    assert target.max() < task.channels, f"{name}: class {target.max()}, there are {task.channels}"
-                if isinstance(task, Normals):
-                    length = target.norm(dim=0)[valid[0, 0]]
-                    assert torch.allclose(length, torch.ones_like(length), atol=0.02), f"{name}: normals not of length 1"
+                check_values(tasks[name], target)
 
     def test_labels_have_valid_pixels(self, plugin: Any) -> None:
         data = self.open(plugin, self.splits[0])
@@ -122,7 +116,8 @@ class DatasetContract(PluginContract):
             for i in range(min(self.looked_at, len(data))):
                 for k, name in enumerate(data.tasks.names):
                     promised = data.labelled is None or bool(data.labelled[i, k])
-                    assert name in data[i].targets or not promised, f"{split}[{i}]: no label {name}, its mask says there is"
+                    missing = promised and name not in data[i].targets
+                    assert not missing, f"{split}[{i}]: no label {name}; the data set's mask says there is"
 
     def test_names_are_unique(self, plugin: Any) -> None:
         for split in self.splits:
@@ -145,6 +140,17 @@ def form(task: Task, image: Tensor) -> tuple[tuple[int, ...], torch.dtype]:
     if isinstance(task, Segmentation):
         return size, torch.long
     return (task.channels, *(size if task.dense else ())), torch.float32
+
+
+def check_values(task: Task, target: Tensor) -> None:
+    """One label: classes that exist, unit normals, finite numbers where it is valid."""
+    if isinstance(task, Segmentation | Classification):
+        assert target.max() < task.channels, f"{task.name}: class {target.max()}, there are {task.channels}"
+    valid, encoded = task.valid(target[None]), task.encode(target[None])
+    assert encoded[valid.expand_as(encoded)].isfinite().all(), f"{task.name}: valid pixels that are not finite"
+    if isinstance(task, Normals):
+        length = target.norm(dim=0)[valid[0, 0]]
+        assert torch.allclose(length, torch.ones_like(length), atol=0.02), f"{task.name}: normals not of length 1"
 
 
 def check_mask(mask: Tensor | None, samples: int, tasks: Tasks) -> None:
@@ -202,5 +208,6 @@ class LabelMaskContract(PluginContract):
     def test_labels_are_spread_over_the_tasks(self, plugin: Any) -> None:
         for size, tasks in self.cases():
             if size == self.sizes[-1] and self.every_task:
-                unlabelled = [t.name for t, any_label in zip(tasks, self.mask(plugin, size, tasks).any(0), strict=True) if not any_label]
+                seen = self.mask(plugin, size, tasks).any(0).tolist()
+                unlabelled = [name for name, has in zip(tasks.names, seen, strict=True) if not has]
                 assert not unlabelled, f"no label at all for {unlabelled} among {size} samples"

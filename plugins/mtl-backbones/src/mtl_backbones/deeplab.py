@@ -8,11 +8,12 @@ of segmentation-models-pytorch.
 from __future__ import annotations
 
 import torch
-from mtl_core.errors import MtlError
 from segmentation_models_pytorch.base.initialization import initialize_decoder, initialize_head
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from mtl_core.errors import MtlError
 
 FINE = 1
 """The level of 1/4 of the image's size, whose details the head adds."""
@@ -32,7 +33,7 @@ class Pyramid(nn.Module):
     def __init__(self, encoder: nn.Module, mean: tuple[float, ...], deviation: tuple[float, ...]) -> None:
         super().__init__()
         self.encoder = encoder
-        self.channels: tuple[int, ...] = tuple(encoder.out_channels[1:])  # type: ignore[arg-type, index]
+        self.channels: tuple[int, ...] = tuple(encoder.out_channels[1:])  # type: ignore[index]
         # buffers, so that a checkpoint brings them back where the file of weights is not at hand
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("deviation", torch.tensor(deviation).view(1, -1, 1, 1))
@@ -63,7 +64,9 @@ class DeepLabHead(nn.Module):
         super().__init__()
         self.image_size = image_size
         # smp counts the image as a level; the output stride only sizes `up`, which forward replaces
-        self.decoder = DeepLabV3PlusDecoder((0, *channels), 5, width, rates, 16, aspp_separable=True, aspp_dropout=dropout)
+        self.decoder = DeepLabV3PlusDecoder(
+            (0, *channels), 5, width, rates, 16, aspp_separable=True, aspp_dropout=dropout
+        )
         self.out = nn.Conv2d(width, out, 1)
         initialize_decoder(self.decoder)
         initialize_head(self.out)

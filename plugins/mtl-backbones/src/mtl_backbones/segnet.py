@@ -6,14 +6,14 @@ from typing import Literal
 
 from attrs import field
 from attrs.validators import ge
+from torch import nn
+
+from mtl_backbones.heads import PooledHead
 from mtl_core import nn as blocks
 from mtl_core.errors import MtlError
 from mtl_core.nn.segnet import SMALLEST
 from mtl_core.plugin import help, hookimpl, plugin
 from mtl_core.tasks import Task, Tasks
-from torch import nn
-
-from mtl_backbones.heads import PooledHead
 
 
 @plugin

@@ -10,14 +10,14 @@ import timm
 import torch
 from attrs import Attribute, field
 from attrs.validators import and_, ge, lt
-from mtl_core.errors import MtlError, nearest
-from mtl_core.plugin import help, hookimpl, plugin
-from mtl_core.tasks import Task, Tasks
 from torch import nn
 
 from mtl_backbones.deeplab import DeepLabHead, Pyramid
 from mtl_backbones.heads import PooledHead
 from mtl_backbones.weights import load_weights
+from mtl_core.errors import MtlError, nearest
+from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.tasks import Task, Tasks
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and deviation of RGB in 0..1."""
@@ -50,13 +50,17 @@ class SMP:
 
     encoder: str = field(default="resnet50", validator=known_encoder, metadata=help("the encoder's name"))
     head: Literal["deeplabv3+"] = field(default="deeplabv3+", metadata=help("each dense task's decoder"))
-    weights: str | None = field(default=None, metadata=help("local file with a state dict of the encoder; never fetched"))
+    weights: str | None = field(
+        default=None, metadata=help("local file with a state dict of the encoder; never fetched")
+    )
     output_stride: Literal[8, 16, 32] = field(
         default=16, metadata=help("image size / size of the last level; 8 and 16 dilate the last stages")
     )
     head_channels: int = field(default=256, validator=ge(1), metadata=help("channels inside a head"))
     atrous_rates: tuple[int, int, int] = field(
-        default=(12, 24, 36), validator=positive, metadata=help("dilations of a head's pyramid pooling, in pixels of the last level")
+        default=(12, 24, 36),
+        validator=positive,
+        metadata=help("dilations of a head's pooling, in pixels of the last level"),
     )
     dropout: float = field(default=0.5, validator=and_(ge(0), lt(1)), metadata=help("dropout inside a head"))
 

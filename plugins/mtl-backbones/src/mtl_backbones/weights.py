@@ -7,10 +7,11 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from mtl_core.errors import DataError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from mtl_core.errors import DataError
 
 State = Mapping[str, Tensor]
 
@@ -49,14 +50,11 @@ def read(path: Path, name: str) -> State:
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, UnpicklingError, EOFError, ValueError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise DataError(
-            f"{path}: cannot be read as a state dict ({first_line(error)}); expected what torch.save or safetensors write"
+            f"{path}: cannot be read as a state dict ({reason}); expected what torch.save or safetensors write"
         ) from error
     return unwrapped(found, path)
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def unwrapped(found: object, path: Path) -> State:
@@ -65,8 +63,8 @@ def unwrapped(found: object, path: Path) -> State:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
     if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
-        kind = f"a dict with the keys {listed(list(map(str, found)))}" if isinstance(found, Mapping) else str(type(found))
-        raise DataError(f"{path}: is no state dict but {kind}; expected names with tensors")
+        keys = f" with the keys {listed([str(key) for key in found])}" if isinstance(found, Mapping) else ""
+        raise DataError(f"{path}: holds a {type(found).__name__}{keys}; expected a state dict, names with tensors")
     return found
 
 

@@ -6,8 +6,10 @@ Shape letters: H and W image size.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mtl_core.tasks import Depth, Normals, Regression, Segmentation, Task
 from mtl_scenes.furniture import CLASSES
@@ -52,8 +54,7 @@ def occlusion_edges(view: View) -> Array:
 def texture_edges(view: View) -> Array:
     """Length of the image's Sobel gradient, 0..1 (1: a quarter of the range per pixel)."""
     x, y = gradient(brightness(view))
-    length: Array = 4 * np.sqrt(x * x + y * y)
-    return between_0_and_1(length)
+    return between_0_and_1(4 * np.sqrt(x * x + y * y))
 
 
 def keypoints(view: View) -> Array:
@@ -69,8 +70,9 @@ def brightness(view: View) -> Array:
     return value
 
 
-def between_0_and_1(values: Array) -> Array:
-    return np.clip(values, 0, 1)[None]
+def between_0_and_1(values: NDArray[np.floating[Any]]) -> Array:
+    clipped: Array = np.clip(values, 0, 1).astype(np.float32)
+    return clipped[None]
 
 
 def smooth(values: Array) -> Array:
