@@ -2,12 +2,13 @@
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from mtl_core import Experiment
 from mtl_core.data import Batch, Loadable, collate
 from mtl_core.session import prepare
@@ -80,7 +81,9 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, to
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(worker, (port, str(folder)), nprocs=2)
+    commands = [[sys.executable, __file__, str(rank), str(port), str(folder)] for rank in range(2)]
+    running = [subprocess.Popen(command) for command in commands]
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
@@ -90,3 +93,7 @@ def test_three_adam_steps_equal_those_of_one_process(two: list[dict[str, dict[st
     for rank in range(2):
         for name, value in one.items():
             torch.testing.assert_close(two[rank][method][name], value, rtol=1e-5, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")
+
+
+if __name__ == "__main__":
+    worker(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

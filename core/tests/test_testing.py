@@ -132,7 +132,7 @@ def test_a_skip_needs_a_reason() -> None:
 
 
 def test_a_skip_names_a_check_that_exists() -> None:
-    with pytest.raises(ContractError, match='no check \'test_nan_stay_nan\'; did you mean "test_nan_stays_nan"'):
+    with pytest.raises(ContractError, match="no check 'test_nan_stay_nan'; did you mean \"test_nan_stays_nan\""):
         type("TestNothing", (LossRuleContract,), {"skips": {"test_nan_stay_nan": "a good reason"}})
 
 

@@ -135,7 +135,7 @@ class Sharpened:
         (Revealing(), "test_withheld_labels_stay_withheld", "depth"),
         (Blurred(), "test_invents_no_class", "nearest"),
         (Averaged(), "test_normals_stay_of_unit_length", "lost their length"),
-        (Cropped(), "test_keeps_shapes_and_types", ""),
+        (Cropped(), "test_keeps_shapes_and_types", "became"),
         (ToFloat(), "test_takes_images_in_bytes", "float32"),
         (Sharpened(), "test_image_stays_within_its_range", "expected 0 to 1"),
     ],
@@ -246,7 +246,7 @@ class Grey:
         (Synchronous(), "test_runs_on_the_meta_device", "meta"),
         (OnTheHost(), "test_runs_on_the_meta_device", "device|meta"),
         (Counting(), "test_remembers_nothing", "second call"),
-        (Grey(), "test_keeps_shape_and_type", ""),
+        (Grey(), "test_keeps_shape_and_type", "became"),
     ],
 )
 def test_a_faulty_augmentation_is_rejected(broken: Any, check: str, message: str) -> None:

@@ -1,10 +1,11 @@
 """What every loss rule, regularizer and gradient shaper keeps to."""
 
 import pytest
+from torch import Tensor
+
 from mtl_core.plugin import hookimpl, plugin
 from mtl_core.testing import GradientShaperContract, LossRuleContract, RegularizerContract
 from mtl_ial import IAL
-from torch import Tensor
 
 
 @plugin

@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from mtl_core.errors import MtlError
 from mtl_core.seam import EncoderGradients, LossScale, Shaped, branch, gramian
 from mtl_core.tasks import Regression, Tasks
 from mtl_ial import IAL
-from torch import Tensor, nn
 
 D = torch.float64
 NAMES = ("depth", "curvature", "shading")
@@ -225,14 +226,13 @@ def test_sigma_and_weights_are_logged() -> None:
     assert seen.logged["weight/shading"].item() == pytest.approx(0.1, rel=1e-5)
 
 
-def test_sigma_has_its_own_learning_rate_only_if_asked() -> None:
-    slow, plain = IAL(primary="depth", sigma_learning_rate=1e-3), IAL(primary="depth")
-    for ial in (slow, plain):
-        ial.setup(name="ial", tasks=TASKS, places={})
-    (group,) = slow.parameter_groups(learning_rate=1.0)
-    assert group["lr"] == 1e-3
-    assert [id(p) for p in group["params"]] == [id(slow.log_sigma)]
-    assert plain.parameter_groups(learning_rate=1.0) is None
+@pytest.mark.parametrize(("own", "expected"), [(None, 0.5), (1e-3, 1e-3)])
+def test_sigma_has_its_own_learning_rate_if_asked_and_never_decays(own: float | None, expected: float) -> None:
+    ial = IAL(primary="depth", sigma_learning_rate=own)
+    ial.setup(name="ial", tasks=TASKS, places={})
+    (group,) = ial.parameter_groups(learning_rate=0.5)
+    assert [id(p) for p in group["params"]] == [id(ial.log_sigma)]
+    assert (group["lr"], group["weight_decay"]) == (expected, 0)
 
 
 def test_an_unknown_primary_names_the_nearest_task() -> None:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from mtl_ial import encoder_weight, impartial_weights, inverse, uncertainty_loss
 from mtl_ial.rules import Reference, primary_coefficients, primary_norm
 

@@ -1,11 +1,12 @@
 """For authors of plugins: a contract class per hook, and factories of tasks, batches, steps and gradients.
 
-A plugin's test derives from the contract of the hook that it fills and gives a ``plugin`` fixture; pytest does the rest.
+A plugin's test class derives from the contract of the hook that it fills and gives a ``plugin`` fixture.
 Needs pytest: ``pip install "mtl-core[testing]"``.
 """
 
+from mtl_core.testing.augment_contract import AugmentContract
 from mtl_core.testing.contract import PluginContract, failures
-from mtl_core.testing.data_contracts import DatasetContract, LabelMaskContract
+from mtl_core.testing.dataset_contract import DatasetContract
 from mtl_core.testing.factories import (
     EXAMPLES,
     make_batch,
@@ -16,10 +17,12 @@ from mtl_core.testing.factories import (
     masks,
 )
 from mtl_core.testing.gradients import bank, encoder_gradients, entering
-from mtl_core.testing.image_contracts import AugmentContract, TransformContract
+from mtl_core.testing.label_mask_contract import LabelMaskContract
+from mtl_core.testing.loss_rule_contract import LossRuleContract
 from mtl_core.testing.network_contract import BackboneContract
+from mtl_core.testing.regularizer_contract import RegularizerContract
 from mtl_core.testing.shaper_contract import GradientShaperContract
-from mtl_core.testing.step_contracts import LossRuleContract, RegularizerContract
+from mtl_core.testing.transform_contract import TransformContract
 
 __all__ = [
     "EXAMPLES",

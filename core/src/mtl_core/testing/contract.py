@@ -1,4 +1,4 @@
-"""What every contract class has: the plugin through a real façade, skips that give their reason, checks of its options."""
+"""What every contract class has: the plugin behind a real façade, skips with their reason, checks of its options."""
 
 from __future__ import annotations
 

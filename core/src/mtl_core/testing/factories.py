@@ -105,7 +105,23 @@ def make_step(tasks: Tasks, batch: Batch | None = None, views: int = 1, seed: in
     generator = generator_for(seed, "step", 0, rank)
     features = torch.randn(views * samples, 6, *size, generator=generator_for(seed, "features")).requires_grad_()
     images = batch.images.expand(views, *batch.images.shape)
-    return judged(Step(tasks, images, predictions, *batch[1:3], features, batch.index, *[torch.empty(0)] * 4, generator))
+    unknown = torch.empty(0)
+    return judged(
+        Step(
+            tasks=tasks,
+            images=images,
+            predictions=predictions,
+            targets=batch.targets,
+            labelled=batch.labelled,
+            features=features,
+            index=batch.index,
+            losses=unknown,
+            task_losses=unknown,
+            task_means=unknown,
+            active=unknown,
+            generator=generator,
+        )
+    )
 
 
 def judged(step: Step) -> Step:

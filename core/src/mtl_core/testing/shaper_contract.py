@@ -6,6 +6,7 @@ Shape letters: K tasks.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import attrs
@@ -102,8 +103,8 @@ class GradientShaperContract(PluginContract):
         """Neither the global generator nor ``step.generator`` is the same on all ranks."""
         b = random_rows(len(self.tasks))
         ranks = [encoder_gradients(b, self.tasks, step=make_step(self.tasks, rank=rank)) for rank in (0, 1)]
-        found = [under(rank, lambda g=g: self.shape(self.prepare(plugin), g).weights) for rank, g in enumerate(ranks)]
-        assert equal(*found), "ranks 0 and 1 shape the same gradients differently"
+        one, other = (under(k, partial(self.shape, self.prepare(plugin), g)).weights for k, g in enumerate(ranks))
+        assert equal(one, other), "ranks 0 and 1 shape the same gradients differently"
 
     def test_state_is_proposed_and_not_written(self, plugin: Any) -> None:
         """Core keeps it only if the step is taken; one bad batch must not spoil it."""
@@ -114,7 +115,7 @@ class GradientShaperContract(PluginContract):
         kept.check()
         assert equal(first.weights, second.weights), "a second call gives another answer: something was remembered"
         for name, value in first.state.items():
-            assert name in tensors, f"state {name!r} is no buffer of the plugin (it has: {', '.join(tensors) or 'none'})"
+            assert name in tensors, f"state {name!r} is no buffer of the plugin (its own: {list(tensors)})"
             assert value.shape == tensors[name].shape, f"state {name!r}: {value.shape}, buffer {tensors[name].shape}"
 
     def test_state_is_made_of_buffers(self, plugin: Any) -> None:

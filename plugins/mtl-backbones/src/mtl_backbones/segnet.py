@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from attrs import field
-from attrs.validators import ge
+from attrs.validators import ge, in_
 from torch import nn
 
 from mtl_backbones.heads import PooledHead
@@ -27,7 +27,9 @@ class SegNet:
 
     width: int = field(default=64, validator=ge(1), metadata=help("channels of the first level and of z"))
     norm: Literal["batch", "group"] = field(
-        default="batch", metadata=help("normalisation; group norm gives the same result on any number of devices")
+        default="batch",
+        validator=in_(("batch", "group")),
+        metadata=help("normalisation; group norm gives the same result on any number of devices"),
     )
 
     @hookimpl

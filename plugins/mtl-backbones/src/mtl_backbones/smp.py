@@ -9,7 +9,7 @@ import segmentation_models_pytorch
 import timm
 import torch
 from attrs import Attribute, field
-from attrs.validators import and_, ge, lt
+from attrs.validators import and_, ge, in_, lt
 from torch import nn
 
 from mtl_backbones.deeplab import DeepLabHead, Pyramid
@@ -37,7 +37,7 @@ def known_encoder(plugin: object, option: Attribute[Any], value: str) -> None:
 
 def positive(plugin: object, option: Attribute[Any], value: tuple[int, ...]) -> None:
     if min(value) < 1:
-        raise ValueError(f"must all be >= 1: {value}")
+        raise ValueError(f"must all be >= 1, found {list(value)}")
 
 
 @plugin
@@ -49,12 +49,16 @@ class SMP:
     """
 
     encoder: str = field(default="resnet50", validator=known_encoder, metadata=help("the encoder's name"))
-    head: Literal["deeplabv3+"] = field(default="deeplabv3+", metadata=help("each dense task's decoder"))
+    head: Literal["deeplabv3+"] = field(
+        default="deeplabv3+", validator=in_(("deeplabv3+",)), metadata=help("each dense task's decoder")
+    )
     weights: str | None = field(
         default=None, metadata=help("local file with a state dict of the encoder; never fetched")
     )
     output_stride: Literal[8, 16, 32] = field(
-        default=16, metadata=help("image size / size of the last level; 8 and 16 dilate the last stages")
+        default=16,
+        validator=in_((8, 16, 32)),
+        metadata=help("image size / size of the last level; 8 and 16 dilate the last stages"),
     )
     head_channels: int = field(default=256, validator=ge(1), metadata=help("channels inside a head"))
     atrous_rates: tuple[int, int, int] = field(
@@ -82,8 +86,8 @@ class SMP:
             )
         except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
             raise MtlError(
-                f'smp: the encoder "{self.encoder}" cannot be made with output_stride {self.output_stride}: {error};'
-                " choose output_stride = 32 or another encoder"
+                f'smp: the encoder "{self.encoder}" cannot be made with output_stride {self.output_stride}:'
+                f" {reason(error)}; choose output_stride = 32 or another encoder"
             ) from error
         return encoder
 
@@ -113,7 +117,11 @@ def try_out(pyramid: Pyramid, name: str, in_channels: int, image_size: tuple[int
     except (RuntimeError, ValueError, AssertionError) as error:
         height, width = image_size
         raise MtlError(
-            f'smp: the encoder "{name}" cannot take images of {height} × {width} pixels: {error};'
+            f'smp: the encoder "{name}" cannot take images of {height} × {width} pixels: {reason(error)};'
             " resize the data set's images or choose another encoder"
         ) from error
     pyramid.train(training)
+
+
+def reason(error: Exception) -> str:
+    return str(error).strip().rstrip(".!")

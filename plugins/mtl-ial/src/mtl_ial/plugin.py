@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 import torch
 from attrs import field, validators
+from torch import Tensor, nn
+
 from mtl_core.errors import MtlError, nearest
 from mtl_core.plugin import help, hookimpl, plugin
 from mtl_core.seam import EncoderGradients, Shaped
 from mtl_core.step import Step
 from mtl_core.tasks import Tasks
-from torch import Tensor, nn
-
 from mtl_ial.rules import (
     Reference,
     encoder_weight,
@@ -78,10 +78,10 @@ class IAL(nn.Module):
         return (self.primary,) if isinstance(self.primary, str) else self.primary
 
     @hookimpl
-    def parameter_groups(self, learning_rate: float) -> Sequence[Mapping[str, Any]] | None:
-        if self.sigma_learning_rate is None:
-            return None
-        return [{"params": [self.log_sigma], "lr": self.sigma_learning_rate}]
+    def parameter_groups(self, learning_rate: float) -> Sequence[Mapping[str, Any]]:
+        """σ's own: weight decay would pull σ to 1, where auxiliary tasks are left out of the encoder."""
+        rate = learning_rate if self.sigma_learning_rate is None else self.sigma_learning_rate
+        return [{"params": [self.log_sigma], "lr": rate, "weight_decay": 0.0}]
 
     @hookimpl
     def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:

@@ -1,0 +1,74 @@
+"""Contract of what adds losses on predictions and labels."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+import torch
+from torch import Tensor
+
+from mtl_core.hooks import Hooks
+from mtl_core.losses import global_term
+from mtl_core.step import Step
+from mtl_core.testing.factories import judged, masks, other_invalid_values
+from mtl_core.testing.step_contract import SAMPLES, StepContract, gradients
+
+
+class RegularizerContract(StepContract):
+    """``compute_regularizer``: named losses on predictions and labels."""
+
+    hook = "compute_regularizer"
+    adds_nothing: ClassVar[bool] = False
+    """Whether the plugin returns None in the tested experiment."""
+
+    def raw(self, hooks: Hooks, step: Step) -> dict[str, Tensor | tuple[Tensor, Tensor]]:
+        found = hooks.compute_regularizer(step)
+        return {name.removeprefix("plugin/"): term for name, term in found.items() if name.startswith("plugin/")}
+
+    def terms(self, hooks: Hooks, step: Step) -> dict[str, Tensor]:
+        return {name: global_term(term) for name, term in self.raw(hooks, step).items()}
+
+    def test_terms_are_scalars_or_sums_with_counts(self, plugin: Any) -> None:
+        for name, term in self.raw(self.prepare(plugin), self.make_step(plugin)).items():
+            parts = (term,) if isinstance(term, Tensor) else term
+            shapes = [tuple(part.shape) for part in parts]
+            assert shapes in ([()], [(), ()]), f"{name}: shapes {shapes}, expected a scalar or (sum, count)"
+            assert parts[0].is_floating_point(), f"{name}: {parts[0].dtype}"
+
+    def test_has_the_same_terms_whatever_is_labelled(self, plugin: Any) -> None:
+        hooks = self.prepare(plugin)
+        found = {mask: set(self.raw(hooks, self.make_step(plugin, mask))) for mask in masks(SAMPLES, len(self.tasks))}
+        assert all(terms == found["full"] for terms in found.values()), f"terms by labels: {found}; return a zero"
+        assert bool(found["full"]) is not self.adds_nothing, f"adds_nothing = {self.adds_nothing}, terms {found}"
+
+    def test_builds_the_same_graph_whatever_is_labelled(self, plugin: Any) -> None:
+        """On several ranks a parameter that only some of them reach makes the others wait for ever."""
+        reached: dict[str, set[str]] = {}
+        for mask in masks(SAMPLES, len(self.tasks)):
+            hooks, step = self.prepare(plugin), self.make_step(plugin, mask)
+            for name, term in self.terms(hooks, step).items():
+                assert term.requires_grad, f"labels {mask!r}: {name} does not depend on its inputs"
+            found = gradients(hooks, step, self.total(hooks, step))
+            reached[mask] = {name for name, g in found.items() if g is not None and name.startswith("plugin.")}
+        for mask, parts in reached.items():
+            assert parts == reached["full"], f"labels {mask!r}: only {parts} are reached, not {reached['full']}"
+
+    def test_every_parameter_is_trained(self, plugin: Any) -> None:
+        hooks, step = self.prepare(plugin), self.make_step(plugin, "one label")
+        total = self.total(hooks, step)
+        if "combine_losses" in hooks.places:
+            total = total + hooks.combine_losses(step.task_losses, step.task_means, step.active, step)
+        idle = [n for n, g in gradients(hooks, step, total).items() if g is None and n.startswith("plugin.")]
+        assert not idle, f"parameters without gradient: {idle}"
+
+    def test_what_an_invalid_pixel_holds_does_not_matter(self, plugin: Any) -> None:
+        """A withheld label is invalid everywhere: who reads it as a label would learn from its blank."""
+        hooks = self.prepare(plugin)
+        step = self.make_step(plugin, "one label")
+        targets = {task.name: other_invalid_values(task, step.targets[task.name]) for task in step.tasks}
+        before = self.total(self.prepare(plugin), step)
+        after = self.total(hooks, judged(attrs.evolve(step, targets=targets)))
+        assert torch.allclose(before, after, rtol=1e-6), f"{before} became {after} when invalid pixels changed"
+        for name, gradient in gradients(hooks, step, after).items():
+            assert gradient is None or gradient.isfinite().all(), f"gradient of {name}"

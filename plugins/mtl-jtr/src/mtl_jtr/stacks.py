@@ -1,0 +1,46 @@
+"""Ŷ and Y: what the network predicts, and what is known.
+
+Shape letters: B samples, O channels of all tasks together, O_t of task t, H and W image size.
+"""
+
+from __future__ import annotations
+
+import torch
+from mtl_core.step import Step
+from mtl_core.tasks import Task, Tasks
+from torch import Tensor
+
+
+def stacks(step: Step, tasks: Tasks, scales: dict[str, float]) -> tuple[Tensor, Tensor]:
+    """Ŷ and Y of Eq. 4, each (B, O, H, W), for view 0.
+
+    Y has the label where there is one and the prediction elsewhere: tasks without a label, and pixels of a label that
+    are invalid. Neither is detached.
+
+    :param scales: task → what its values are divided by in the stacks
+    """
+    pairs = [pair(step, task, scales[task.name]) for task in tasks]
+    return torch.cat([p for p, _ in pairs], 1), torch.cat([y for _, y in pairs], 1)
+
+
+def pair(step: Step, task: Task, scale: float) -> tuple[Tensor, Tensor]:
+    """One task's part of Ŷ and Y, (B, O_t, H, W)."""
+    prediction = predicted(step, task, 0, scale)
+    labelled = step.labelled[:, step.tasks.position(task.name), None, None, None]
+    label = task.encode(step.targets[task.name]).to(prediction.dtype) / scale
+    return prediction, torch.where(labelled & step.valid(task.name), label, prediction)
+
+
+def predicted(step: Step, task: Task, view: int, scale: float) -> Tensor:
+    """A view's prediction in label space, (B, O_t, H, W)."""
+    return task.to_label_space(full(step.predictions[task.name][view])) / scale
+
+
+def all_predicted(step: Step, tasks: Tasks, view: int, scales: dict[str, float]) -> Tensor:
+    """Ŷ of one view, (B, O, H, W)."""
+    return torch.cat([predicted(step, task, view, scales[task.name]) for task in tasks], 1)
+
+
+def full(values: Tensor) -> Tensor:
+    """At least float32: a half-precision network's outputs are judged in full precision."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
