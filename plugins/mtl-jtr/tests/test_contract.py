@@ -1,12 +1,34 @@
-"""What every regularizer keeps to."""
+"""What every regularizer keeps to, with each of JTR's options."""
+
+from typing import Any
 
 import pytest
 
 from mtl_core.testing import RegularizerContract
 from mtl_jtr import JTR
 
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"reconstruct": False, "distance": "l1", "per_location": True},
+    {"train_encoder_on": "reconstruction", "unpool": "upsample", "distance": "l2", "centred": True},
+    {"unlabelled": "consistency", "tasks": ("depth", "segmentation"), "bottleneck": 16, "width": 2},
+]
+
 
 class TestJTR(RegularizerContract):
+    image_size = (32, 32)
+    width = 2
+
+    @pytest.fixture(params=OPTIONS, ids=str)
+    def plugin(self, request: pytest.FixtureRequest) -> JTR:
+        return JTR(**request.param)
+
+
+class TestBesideATaskPerImage(RegularizerContract):
+    image_size = (32, 32)
+    width = 2
+    task_names = ("segmentation", "normals", "edges", "shading", "scene")
+
     @pytest.fixture
     def plugin(self) -> JTR:
-        return JTR()
+        return JTR(tasks=("segmentation", "normals", "edges", "shading"))

@@ -1,0 +1,93 @@
+"""Label scenarios as plugins.
+
+Shape letters: N samples, K tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from attrs import field
+from attrs.validators import ge, in_, le
+from mtl_core.errors import MtlError
+from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.tasks import Tasks
+from torch import Tensor
+
+from mtl_labels import draws
+
+Rest = Literal["full", "onelabel", "randomlabels", "halflabels"]
+
+DRAWS: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {
+    "full": lambda size, tasks, generator: draws.full(size, tasks),
+    "onelabel": draws.one_label,
+    "randomlabels": draws.random_labels,
+    "halflabels": draws.half_labels,
+}
+
+
+def drawn(scenario: str, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
+    if scenario in ("randomlabels", "halflabels") and len(tasks) < 2:
+        raise MtlError(
+            f"{scenario}: leaves out some of each sample's labels, and the data set has one task ({tasks[0].name});"
+            " use full or unlabelled"
+        )
+    return DRAWS[scenario](size, len(tasks), generator)
+
+
+@plugin
+class Full:
+    """Every sample carries every label that the data set has."""
+
+    @hookimpl
+    def make_label_mask(self, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
+        return drawn("full", size, tasks, generator)
+
+
+@plugin
+class OneLabel:
+    """Every sample carries exactly one label; each task N/K of them (Li et al., CVPR 2022; Nishi et al., CVPR 2024)."""
+
+    @hookimpl
+    def make_label_mask(self, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
+        return drawn("onelabel", size, tasks, generator)
+
+
+@plugin
+class RandomLabels:
+    """Every sample carries 1 to K − 1 labels, each number equally often (Li et al., CVPR 2022)."""
+
+    @hookimpl
+    def make_label_mask(self, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
+        return drawn("randomlabels", size, tasks, generator)
+
+
+@plugin
+class HalfLabels:
+    """Every sample carries half of the labels: 3 or 4 of 7 (Nishi et al., CVPR 2024, Sec. 4.1)."""
+
+    @hookimpl
+    def make_label_mask(self, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
+        return drawn("halflabels", size, tasks, generator)
+
+
+@plugin
+class Unlabelled:
+    """A share of the samples carries no label at all, the rest another scenario's (Nishi et al., CVPR 2024, Sec. 4.4)."""
+
+    share: float = field(default=0.5, validator=[ge(0.0), le(1.0)], metadata=help("share without any label, 0 to 1"))
+    rest: Rest = field(
+        default="onelabel",
+        validator=in_(tuple(DRAWS)),
+        metadata=help("scenario of the other samples"),
+    )
+
+    @hookimpl
+    def make_label_mask(self, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
+        empty = round(size * self.share)
+        order = torch.randperm(size, generator=generator)
+        mask = torch.zeros(size, len(tasks), dtype=torch.bool)
+        mask[order[empty:]] = drawn(self.rest, size - empty, tasks, generator)
+        return mask
