@@ -1,0 +1,179 @@
+"""Runs compared with a reference: Δ% per task and in the mean, over seeds. Imports no torch.
+
+Δ% = (100/K) Σ_t (−1)^{l_t} (M_t − M_t^ref) / M_t^ref on one metric per task, l_t = 1 where lower is better (Maninis et
+al., CVPR 2019; Nishi et al., CVPR 2024, Sec. 4.1).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from rich.table import Table
+
+from mtl_core.errors import CheckpointError
+from mtl_core.run import Run, plain
+
+Spread = tuple[float, float | None]
+"""Mean and standard deviation over seeds (None for one seed)."""
+
+
+@attrs.frozen
+class Result:
+    """What one run gave."""
+
+    folder: Path
+    name: str
+    seed: int
+    split: str
+    metrics: dict[str, float]
+    headline: dict[str, bool]
+
+
+@attrs.frozen
+class Row:
+    """The runs of one name."""
+
+    name: str
+    seeds: tuple[int, ...]
+    metrics: dict[str, Spread]
+    per_task: dict[str, Spread]
+    delta: Spread
+
+
+@attrs.frozen
+class Comparison:
+    """Rows of a table, and the metrics that Δ% uses (metric → whether higher is better)."""
+
+    reference: str
+    rows: tuple[Row, ...]
+    headline: dict[str, bool]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"reference": self.reference, "runs": [row_json(row) for row in self.rows]}
+
+
+def row_json(row: Row) -> dict[str, Any]:
+    found: dict[str, Any] = plain(
+        {
+            "name": row.name,
+            "seeds": list(row.seeds),
+            "delta_percent": row.delta[0],
+            "delta_percent_sd": row.delta[1],
+            "per_task": {task: mean for task, (mean, _) in row.per_task.items()},
+            "metrics": {name: list(spread) for name, spread in row.metrics.items()},
+        }
+    )
+    return found
+
+
+def read_result(folder: Path) -> Result:
+    """A finished run's results.
+
+    :raises CheckpointError: the folder holds no run, or one that was not evaluated
+    """
+    run = Run(folder).require()
+    if not run.results.is_file():
+        raise CheckpointError(
+            f"{folder}: no results.json: the run is not finished; `mtl train … --resume` goes on with it, and"
+            f" `mtl evaluate {folder}` judges what there is"
+        )
+    try:
+        record = json.loads(run.results.read_text(encoding="utf-8"))
+        metrics = {name: math.nan if value is None else float(value) for name, value in record["metrics"].items()}
+        return Result(folder, record["name"], record["seed"], record["split"], metrics, record["headline"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{run.results}: not the results of a run ({type(error).__name__}: {error}); `mtl evaluate {folder}` writes it anew"
+        ) from error
+
+
+def compare(reference: Sequence[Path], runs: Sequence[Path]) -> Comparison:
+    """Compare runs with a reference, the mean over its seeds.
+
+    :param reference: run folders, the seeds of one experiment
+    :param runs: run folders; those of one name become one row
+    :raises CheckpointError: a run is not finished, or has other tasks or another split than the reference
+    """
+    base = [read_result(folder) for folder in reference]
+    found = [read_result(folder) for folder in runs]
+    for result in (*base, *found):
+        check_alike(base[0], result)
+    reference_means = {name: statistics.fmean(r.metrics[name] for r in base) for name in base[0].headline}
+    names = list(dict.fromkeys(result.name for result in found))
+    rows = tuple(row([r for r in found if r.name == name], reference_means) for name in names)
+    return Comparison(base[0].name, rows, base[0].headline)
+
+
+def check_alike(first: Result, other: Result) -> None:
+    if other.headline != first.headline:
+        raise CheckpointError(
+            f"{other.folder}: metrics {', '.join(other.headline)}; the reference {first.folder} has"
+            f" {', '.join(first.headline)}; compare runs with the same tasks"
+        )
+    if other.split != first.split:
+        raise CheckpointError(
+            f"{other.folder}: evaluated on the {other.split} split, the reference {first.folder} on {first.split};"
+            f" run `mtl evaluate {other.folder} --split {first.split}`"
+        )
+
+
+def row(results: Sequence[Result], reference: Mapping[str, float]) -> Row:
+    headline = results[0].headline
+    changes = [
+        {name: change(r.metrics[name], reference[name], higher) for name, higher in headline.items()} for r in results
+    ]
+    return Row(
+        name=results[0].name,
+        seeds=tuple(r.seed for r in results),
+        metrics={name: spread([r.metrics[name] for r in results]) for name in results[0].metrics},
+        per_task={name.split("/")[0]: spread([c[name] for c in changes]) for name in headline},
+        delta=spread([statistics.fmean(c.values()) for c in changes]),
+    )
+
+
+def change(value: float, reference: float, higher_is_better: bool) -> float:
+    """Relative change in per cent, positive where it is better; NaN where the reference is 0."""
+    relative = 100 * (value - reference) / reference if reference else math.nan
+    return relative if higher_is_better else -relative
+
+
+def spread(values: Sequence[float]) -> Spread:
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def shown(value: Spread, form: str = ".4g") -> str:
+    mean, deviation = value
+    return f"{mean:{form}}" if deviation is None else f"{mean:{form}} ± {deviation:.2g}"
+
+
+def table(comparison: Comparison) -> Table:
+    """Every metric and Δ%; runs are columns, the best of each headline metric is bold."""
+    made = Table(title=f"Δ% against {comparison.reference}", title_justify="left")
+    made.add_column("metric")
+    for row in comparison.rows:
+        seeds = f" ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else ""
+        made.add_column(row.name + seeds, justify="right", overflow="fold")
+    for name in comparison.rows[0].metrics:
+        made.add_row(name + arrow(comparison.headline.get(name)), *cells(comparison, name))
+    made.add_section()
+    for task in comparison.rows[0].per_task:
+        made.add_row(f"Δ% {task}", *(shown(row.per_task[task], "+.2f") for row in comparison.rows))
+    made.add_row("[bold]Δ%", *(f"[bold]{shown(row.delta, '+.2f')}" for row in comparison.rows))
+    return made
+
+
+def cells(comparison: Comparison, name: str) -> list[str]:
+    values = [row.metrics[name][0] for row in comparison.rows]
+    higher = comparison.headline.get(name)
+    best = None if higher is None or len(values) < 2 else (max if higher else min)(values)
+    return [("[bold]" if row.metrics[name][0] == best else "") + shown(row.metrics[name]) for row in comparison.rows]
+
+
+def arrow(higher_is_better: bool | None) -> str:
+    return "" if higher_is_better is None else " ↑" if higher_is_better else " ↓"
