@@ -57,7 +57,7 @@ class NYUv2Dataset:
                 return sample
             self.kept[index] = sample
         kept = self.kept[index]
-        return Sample(kept.image, dict(kept.targets))
+        return Sample(kept.image.clone(), {task: target.clone() for task, target in kept.targets.items()})
 
     def read(self, index: int) -> Sample:
         path = self.images[index]

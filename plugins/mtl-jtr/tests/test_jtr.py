@@ -1,0 +1,240 @@
+"""JTR against the equations written out, in double precision."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import attrs
+import pytest
+import torch
+from mtl_core.errors import MtlError
+from mtl_core.nn import Networks
+from mtl_core.step import Step
+from mtl_core.testing import RegularizerContract, make_batch, make_step, make_tasks
+from mtl_core.testing.factories import judged
+from torch import Tensor
+from torch.nn import functional as F
+
+from mtl_jtr import JTR
+
+TASKS = make_tasks("segmentation", "depth", "normals")
+ONE_LABEL = torch.eye(3, dtype=torch.bool)[torch.tensor([0, 1, 2, 0])]
+SOME = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 1, 1], [0, 0, 0]], dtype=torch.bool)
+
+
+class TestContract(RegularizerContract):
+    @pytest.fixture
+    def plugin(self) -> JTR:
+        return JTR()
+
+
+class TestContractOfTwoViews(RegularizerContract):
+    @pytest.fixture
+    def plugin(self) -> JTR:
+        return JTR(unlabelled="consistency")
+
+
+def double(step: Step) -> Step:
+    def moved(value: Tensor) -> Tensor:
+        return value.detach().double().requires_grad_(value.requires_grad) if value.is_floating_point() else value
+
+    return judged(
+        attrs.evolve(
+            step,
+            predictions={name: moved(p) for name, p in step.predictions.items()},
+            targets={name: moved(t) for name, t in step.targets.items()},
+        )
+    )
+
+
+def step_of(labelled: Tensor = ONE_LABEL, views: int = 1) -> Step:
+    return double(make_step(TASKS, make_batch(TASKS, labelled), views=views))
+
+
+def jtr(**options: Any) -> JTR:
+    torch.manual_seed(0)
+    made = JTR(**options)
+    made.setup("jtr", TASKS, Networks(4))
+    return made.double()
+
+
+def total(made: JTR, step: Step) -> Tensor:
+    terms = made.compute_regularizer(step)
+    return torch.stack(list(terms.values())).sum()
+
+
+def plain_stacks(step: Step) -> tuple[Tensor, Tensor]:
+    """Eq. 4, sample by sample and task by task."""
+    rows, known = [], []
+    for b in range(len(step.labelled)):
+        s, d, n = (step.predictions[t.name][0, b] for t in TASKS)
+        predictions = [s.softmax(0), d, n / n.norm(dim=0, keepdim=True)]
+        labels, valid = [], []
+        for task in TASKS:
+            target = step.targets[task.name][b]
+            if task.name == "segmentation":
+                labels.append(F.one_hot(target.clamp(min=0), 5).permute(2, 0, 1).double())
+                valid.append(target >= 0)
+            else:
+                labels.append(target)
+                valid.append(target[0] > 0 if task.name == "depth" else target.norm(dim=0) > 0.5)
+        rows.append(torch.cat(predictions))
+        parts = [
+            torch.where(valid[k] & step.labelled[b, k], labels[k], predictions[k])
+            for k in range(3)
+        ]  # fmt: skip
+        known.append(torch.cat(parts))
+    return torch.stack(rows), torch.stack(known)
+
+
+def plain_reconstruction(g: Any, stack: Tensor) -> Tensor:
+    fixed = stack.detach()
+    out = g(fixed)
+    segmentation = -(fixed[:, :5] * out[:, :5].log_softmax(1)).sum(1).mean()
+    depth = (out[:, 5:6] - fixed[:, 5:6]).abs().mean()
+    a, b = out[:, 6:], fixed[:, 6:]
+    cosine = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
+    return segmentation + depth + (1 - cosine).mean()
+
+
+def plain_loss(made: JTR, step: Step) -> Tensor:
+    """Eq. 5 with c_dist and c_recon: four encodings, two decodings, nothing shared."""
+    guess, known = plain_stacks(step)
+    a, b = (made.g.encode(stack).features.flatten(1) for stack in (guess, known))
+    cosine = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
+    counted = step.labelled.any(1)
+    distance = ((1 - cosine) * counted).mean()
+    recon = plain_reconstruction(made.g, guess) + plain_reconstruction(made.g, known)
+    return made.c_dist * distance + made.c_recon * recon
+
+
+def gradients(made: JTR, step: Step, loss: Tensor) -> dict[str, Tensor]:
+    wanted = {**{f"prediction {n}": p for n, p in step.predictions.items()}, **dict(made.g.named_parameters())}
+    found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
+    return {n: torch.zeros_like(v) if g is None else g for (n, v), g in zip(wanted.items(), found, strict=True)}
+
+
+@pytest.mark.parametrize("labelled", [ONE_LABEL, SOME, torch.ones(4, 3, dtype=torch.bool)])
+def test_loss_and_every_gradient_equal_the_equations_written_out(labelled: Tensor) -> None:
+    step, made = step_of(labelled), jtr()
+    found, expected = total(made, step), plain_loss(made, step)
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+    theirs = gradients(made, step, expected)
+    for name, gradient in gradients(made, step, found).items():
+        torch.testing.assert_close(gradient, theirs[name], rtol=1e-8, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}")
+    assert all(theirs[f"prediction {t.name}"].abs().max() > 0 for t in TASKS)
+
+
+def test_reconstruction_sends_nothing_to_predictions() -> None:
+    step, made = step_of(), jtr(c_dist=0.0)
+    assert all(g.abs().max() == 0 for n, g in gradients(made, step, total(made, step)).items() if "prediction" in n)
+
+
+def test_the_distance_reaches_a_prediction_that_stands_in_for_a_missing_label() -> None:
+    """Through Y as well as through Ŷ: detaching the substitutes changes the gradient."""
+    step, made = step_of(), jtr(c_recon=0.0)
+    whole = gradients(made, step, total(made, step))["prediction depth"]
+    guess, known = plain_stacks(step)
+    a, b = made.g.encode(guess).features.flatten(1), made.g.encode(known.detach()).features.flatten(1)
+    only_guess = gradients(made, step, 4 * (1 - F.cosine_similarity(a, b)).mean())["prediction depth"]
+    assert (whole - only_guess).norm() > 1e-3 * whole.norm()
+
+
+def test_encoder_trained_on_reconstruction_alone() -> None:
+    step, made = step_of(), jtr(train_encoder_on="reconstruction")
+    found = gradients(made, step, total(made, step))
+    without = gradients(made, step, total_without_distance(made, step))
+    for name, gradient in found.items():
+        if not name.startswith("prediction"):
+            torch.testing.assert_close(gradient, without[name], rtol=1e-8, atol=1e-12)
+    both = gradients(jtr(), step, total(jtr(), step))
+    torch.testing.assert_close(found["prediction normals"], both["prediction normals"], rtol=1e-8, atol=1e-12)
+
+
+def total_without_distance(made: JTR, step: Step) -> Tensor:
+    return made.compute_regularizer(step)["reconstruction"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "formula"),
+    [("l1", lambda a, b: (a - b).abs().mean(1)), ("l2", lambda a, b: (a - b).square().mean(1))],
+)
+def test_other_distances(kind: str, formula: Any) -> None:
+    step, made = step_of(), jtr(distance=kind, c_dist=1.0)
+    guess, known = plain_stacks(step)
+    a, b = (made.g.encode(stack).features.flatten(1) for stack in (guess, known))
+    torch.testing.assert_close(made.compute_regularizer(step)["distance"], formula(a, b).mean())
+
+
+def test_distance_per_location_and_centred() -> None:
+    step = step_of()
+    made = jtr(per_location=True, centred=True, c_dist=1.0)
+    guess, known = plain_stacks(step)
+    a, b = (made.g.encode(stack).features for stack in (guess, known))
+    a, b = a - b.mean(0), b - b.mean(0)
+    expected = torch.stack([1 - F.cosine_similarity(x, y, dim=0).mean() for x, y in zip(a, b, strict=True)]).mean()
+    torch.testing.assert_close(made.compute_regularizer(step)["distance"], expected)
+
+
+def test_without_reconstruction_there_is_no_decoder() -> None:
+    made = jtr(reconstruct=False)
+    assert list(made.compute_regularizer(step_of())) == ["distance"]
+    assert not any("decoder" in name for name, _ in made.named_parameters())
+
+
+def test_a_sample_without_labels_counts_nothing_or_the_distance_of_two_views() -> None:
+    none = torch.zeros(4, 3, dtype=torch.bool)
+    assert total(jtr(c_recon=0.0), step_of(none)) == 0
+    step, made = step_of(none, views=2), jtr(c_recon=0.0, c_dist=1.0, unlabelled="consistency")
+    assert made.views == 2
+    one = plain_stacks(step)[0]
+    two = plain_stacks(attrs.evolve(step, predictions={n: p[1:] for n, p in step.predictions.items()}))[0]
+    a, b = (made.g.encode(stack).features.flatten(1) for stack in (one, two))
+    torch.testing.assert_close(total(made, step), (1 - F.cosine_similarity(a, b)).mean())
+
+
+def test_equal_stacks_have_finite_gradients() -> None:
+    step, made = step_of(torch.zeros(4, 3, dtype=torch.bool)), jtr(per_location=True)
+    assert all(g.isfinite().all() for g in gradients(made, step, total(made, step)).values())
+
+
+def test_depth_scale_divides_metres_in_both_stacks() -> None:
+    step, small = step_of(), step_of()
+    with torch.no_grad():
+        small.predictions["depth"] /= 10
+    small.targets["depth"] = small.targets["depth"] / 10
+    torch.testing.assert_close(total(jtr(depth_scale=10.0), step), total(jtr(), small))
+
+
+def test_bottleneck_and_width_size_the_network() -> None:
+    made = jtr(bottleneck=12, width=8)
+    assert made.g.encode(torch.rand(2, 9, 32, 32).double()).features.shape == (2, 12, 1, 1)
+    assert made.g.encoder.width == 8
+
+
+def test_tasks_per_image_are_refused_by_name_unless_left_out() -> None:
+    mixed = make_tasks("segmentation", "scene", "depth")
+    with pytest.raises(MtlError, match=r"'scene' has one value per image.*tasks = \['segmentation', 'depth'\]"):
+        JTR().setup("jtr", mixed, Networks(4))
+    JTR(tasks=("segmentation", "depth")).setup("jtr", mixed, Networks(4))
+    with pytest.raises(MtlError, match='did you mean "depth"'):
+        JTR(tasks=("dept",)).setup("jtr", mixed, Networks(4))
+
+
+def test_a_collapsed_latent_space_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    made = jtr()
+    with caplog.at_level(logging.WARNING, "mtl"):
+        made.after_epoch(0, {"jtr/latent_distance": 0.2})
+        assert not caplog.records
+        made.after_epoch(1, {"jtr/latent_distance": 1e-5})
+        made.after_epoch(2, {"jtr/latent_distance": 1e-5})
+    assert len(caplog.records) == 1
+    assert "collapsed" in caplog.text
+
+
+def test_distance_reconstruction_and_spread_are_logged() -> None:
+    step = step_of()
+    jtr().compute_regularizer(step)
+    names = {"latent_distance", "latent_cosine", *(f"reconstruction/{t.name}" for t in TASKS)}
+    assert set(step.logged) == names
