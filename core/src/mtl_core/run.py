@@ -59,6 +59,11 @@ class Run:
             )
         return self
 
+    def clear_parts(self) -> None:
+        """Remove half-written files of a process that was killed."""
+        for part in self.folder.glob(".*.part"):
+            part.unlink(missing_ok=True)
+
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""
         with self.metrics.open("a", encoding="utf-8") as file:

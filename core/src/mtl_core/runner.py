@@ -46,6 +46,7 @@ def train(
     begun = time.monotonic()
     if fabric.is_global_zero:
         run.folder.mkdir(parents=True, exist_ok=True)
+        run.clear_parts()
     fabric.barrier()
     session = prepare_everywhere(experiment, run, fabric)
     trainer = Trainer(session, fabric, run)

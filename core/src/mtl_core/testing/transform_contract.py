@@ -126,7 +126,7 @@ def described(parts: dict[str, Tensor]) -> dict[str, str]:
 
 
 def blob(size: tuple[int, int]) -> Tensor:
-    """Two classes (H, W): a rectangle left of and above the middle, which no mirroring or turning leaves in place."""
+    """Two classes (H, W): a large rectangle off the middle, which mirroring, turning or zooming moves visibly."""
     classes = torch.zeros(size, dtype=torch.long)
-    classes[size[0] // 8 : size[0] // 2, size[1] // 8 : size[1] // 3] = 1
+    classes[size[0] // 8 : 3 * size[0] // 4, size[1] // 8 : 5 * size[1] // 8] = 1
     return classes
