@@ -11,11 +11,11 @@ from typing import Literal
 import torch
 from attrs import field
 from attrs.validators import ge, in_, le
+from torch import Tensor
+
 from mtl_core.errors import MtlError
 from mtl_core.plugin import help, hookimpl, plugin
 from mtl_core.tasks import Tasks
-from torch import Tensor
-
 from mtl_labels import draws
 
 Rest = Literal["full", "onelabel", "randomlabels", "halflabels"]

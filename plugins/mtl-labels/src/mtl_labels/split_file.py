@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from attrs import field
 from attrs.validators import min_len
+from torch import Tensor
+
 from mtl_core.errors import DataError, nearest
 from mtl_core.plugin import help, hookimpl, plugin
 from mtl_core.tasks import Tasks
-from torch import Tensor
 
 TRUE, FALSE = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no", ""}
 
@@ -57,7 +58,9 @@ def read_table(path: Path) -> Tensor:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         expected = 'a dict with "labels_weights" (N, K)' if path.suffix != ".npy" else "a (N, K) array of numbers"
         reason = (str(error).splitlines() or [""])[0]
-        raise DataError(f"{path}: cannot be read as a split ({type(error).__name__}: {reason}); expected {expected}") from error
+        raise DataError(
+            f"{path}: cannot be read as a split ({type(error).__name__}: {reason}); expected {expected}"
+        ) from error
     raise DataError(f"{path}: split files end in .pth, .npy or .csv, found {path.suffix!r}")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field
 from attrs.validators import min_len
+
 from mtl_core.errors import nearest
 from mtl_core.plugin import help, hookimpl, plugin
 

@@ -9,17 +9,19 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from mtl_core.data import Sample
 from mtl_core.errors import DataError
 from mtl_core.tasks import Depth, Normals, Segmentation, Tasks
-from torch import Tensor
-
 from mtl_nyuv2 import resizing
 from mtl_nyuv2.layouts import ARRAYS, FOLDERS, PICTURES, Layout
 
 NAMES = ("bed", "books", "ceiling", "chair", "floor", "furniture", "objects", "picture", "sofa", "table", "tv", "wall",
          "window")  # fmt: skip
-TASKS = Tasks([Segmentation(name="segmentation", channels=13, classes=NAMES), Depth(name="depth"), Normals(name="normals")])
+TASKS = Tasks(
+    [Segmentation(name="segmentation", channels=13, classes=NAMES), Depth(name="depth"), Normals(name="normals")]
+)
 
 
 class NYUv2Dataset:
@@ -96,7 +98,9 @@ def find_layout(root: Path, split: str) -> tuple[Layout, Path]:
 
 def files(folder: Path, layout: Layout) -> list[Path]:
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; expected the labels beside the images, or leave the task out (tasks)")
+        raise DataError(
+            f"{folder}: no such folder; expected the labels beside the images, or leave the task out (tasks)"
+        )
     found = [path for path in folder.iterdir() if path.suffix in layout.endings]
     return sorted(found, key=lambda path: [(len(n), n) for n in re.findall(r"\d+", path.stem)] or [(0, path.stem)])
 

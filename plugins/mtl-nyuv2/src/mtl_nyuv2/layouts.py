@@ -22,10 +22,11 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from mtl_core.errors import DataError
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+
+from mtl_core.errors import DataError
 
 Array = NDArray[Any]
 FOLDERS = {"segmentation": "label", "depth": "depth", "normals": "normal"}
@@ -47,7 +48,9 @@ def open_picture(path: Path, modes: tuple[str, ...], what: str) -> Array:
         with Image.open(path) as picture:
             found, array = picture.mode, np.asarray(picture)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as an image ({error}); expected {what}; copy the file again") from error
+        raise DataError(
+            f"{path}: cannot be read as an image ({error}); expected {what}; copy the file again"
+        ) from error
     if found not in modes:
         raise DataError(f"{path}: image mode {found}, expected {what}")
     return array
@@ -88,7 +91,7 @@ def load_array(path: Path, channels: int | None) -> Array:
 
 def array_image(path: Path) -> Tensor:
     array = load_array(path, 3).astype(np.float32)
-    if array.size and not (0 <= array.min() and array.max() <= 1):
+    if array.size and not (array.min() >= 0 and array.max() <= 1):
         raise DataError(f"{path}: image values from {array.min():g} to {array.max():g}, expected 0 to 1")
     return torch.from_numpy(array.transpose(2, 0, 1).copy())
 
@@ -107,7 +110,9 @@ def array_normal(path: Path) -> Tensor:
 
 def classes(path: Path, label: Array) -> Tensor:
     if label.size and not (label.min() >= -1 and label.max() < CLASSES):
-        raise DataError(f"{path}: classes from {label.min()} to {label.max()}, expected −1 (unlabelled) to {CLASSES - 1}")
+        raise DataError(
+            f"{path}: classes from {label.min()} to {label.max()}, expected −1 (unlabelled) to {CLASSES - 1}"
+        )
     return torch.from_numpy(label)
 
 

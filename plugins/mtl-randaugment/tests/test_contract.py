@@ -1,0 +1,26 @@
+"""What every transformation and augmentation keeps to."""
+
+import pytest
+
+from mtl_core.testing import AugmentContract, TransformContract
+from mtl_randaugment import Geometry, RandAugment
+
+
+class TestGeometry(TransformContract):
+    task_names = ("segmentation", "depth", "normals", "edges", "shading", "scene")
+
+    @pytest.fixture
+    def plugin(self) -> Geometry:
+        return Geometry()
+
+
+class TestGeometryWithRotation(TransformContract):
+    @pytest.fixture
+    def plugin(self) -> Geometry:
+        return Geometry(rotation=20.0)
+
+
+class TestRandAugment(AugmentContract):
+    @pytest.fixture
+    def plugin(self) -> RandAugment:
+        return RandAugment()
