@@ -11,7 +11,7 @@ import torch
 from mtl_core.errors import MtlError
 from mtl_core.nn import Networks
 from mtl_core.step import Step
-from mtl_core.testing import RegularizerContract, make_batch, make_step, make_tasks
+from mtl_core.testing import make_batch, make_step, make_tasks
 from mtl_core.testing.factories import judged
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,18 +21,6 @@ from mtl_jtr import JTR
 TASKS = make_tasks("segmentation", "depth", "normals")
 ONE_LABEL = torch.eye(3, dtype=torch.bool)[torch.tensor([0, 1, 2, 0])]
 SOME = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 1, 1], [0, 0, 0]], dtype=torch.bool)
-
-
-class TestContract(RegularizerContract):
-    @pytest.fixture
-    def plugin(self) -> JTR:
-        return JTR()
-
-
-class TestContractOfTwoViews(RegularizerContract):
-    @pytest.fixture
-    def plugin(self) -> JTR:
-        return JTR(unlabelled="consistency")
 
 
 def double(step: Step) -> Step:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mtl_core.data import Sample
 from mtl_core.tasks import BinaryEdges, Classification, Depth, Normals, Regression, Segmentation, Tasks
-from mtl_core.testing import TransformContract, make_sample
+from mtl_core.testing import make_sample
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,12 +24,6 @@ TASKS = Tasks(
 )
 STILL = Motion(1.0, 0.0, (0.0, 0.0), False)
 MIRROR = Motion(1.0, 0.0, (0.0, 0.0), True)
-
-
-class TestContract(TransformContract):
-    @pytest.fixture
-    def plugin(self) -> Geometry:
-        return Geometry(rotation=10.0)
 
 
 def geometry(**options: float) -> Geometry:

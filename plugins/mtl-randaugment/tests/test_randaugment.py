@@ -2,18 +2,11 @@
 
 import pytest
 import torch
-from mtl_core.testing import AugmentContract
 from torch import Tensor
 from torchvision.transforms.v2 import functional as V
 
 from mtl_randaugment import RandAugment
 from mtl_randaugment.operations import OPERATIONS
-
-
-class TestContract(AugmentContract):
-    @pytest.fixture
-    def plugin(self) -> RandAugment:
-        return RandAugment()
 
 
 def images(n: int = 6) -> Tensor:

@@ -5,8 +5,8 @@ Shape letters: N samples, K tasks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
 
 import torch
 from attrs import field
@@ -17,8 +17,10 @@ from mtl_core.errors import MtlError
 from mtl_core.plugin import help, hookimpl, plugin
 from mtl_core.tasks import Tasks
 from mtl_labels import draws
+from mtl_labels.split_file import distinct, read_split
 
-Rest = Literal["full", "onelabel", "randomlabels", "halflabels"]
+Rest = Literal["full", "onelabel", "randomlabels", "halflabels", "split-file"]
+REST = get_args(Rest)
 
 DRAWS: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {
     "full": lambda size, tasks, generator: draws.full(size, tasks),
@@ -73,21 +75,32 @@ class HalfLabels:
         return drawn("halflabels", size, tasks, generator)
 
 
+def known_rest(instance: Unlabelled, attribute: Any, value: str) -> None:
+    in_(REST)(instance, attribute, value)
+    if (value == "split-file") != bool(instance.path):
+        found = f"path is {instance.path!r}" if instance.path else "there is no path"
+        raise ValueError(f'rest is "{value}" and {found}; a path goes with rest = "split-file", and with nothing else')
+
+
 @plugin
 class Unlabelled:
-    """A share of the samples carries no label at all, the rest another scenario's (Nishi et al., CVPR 2024, Sec. 4.4)."""
+    """A share of the samples carries no label at all, the rest another scenario's (Nishi et al., CVPR 2024, 4.4)."""
 
     share: float = field(default=0.5, validator=[ge(0.0), le(1.0)], metadata=help("share without any label, 0 to 1"))
-    rest: Rest = field(
-        default="onelabel",
-        validator=in_(tuple(DRAWS)),
-        metadata=help("scenario of the other samples"),
+    path: str = field(default="", metadata=help('the file of rest = "split-file"'))
+    columns: tuple[str, ...] = field(
+        default=(), validator=distinct, metadata=help("tasks of that file's columns, as in split-file")
     )
+    rest: Rest = field(default="onelabel", validator=known_rest, metadata=help("scenario of the other samples"))
 
     @hookimpl
-    def make_label_mask(self, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
-        empty = round(size * self.share)
-        order = torch.randperm(size, generator=generator)
+    def make_label_mask(
+        self, size: int, tasks: Tasks, generator: torch.Generator, names: Sequence[str] | None
+    ) -> Tensor:
+        labelled = torch.randperm(size, generator=generator)[round(size * self.share) :]
         mask = torch.zeros(size, len(tasks), dtype=torch.bool)
-        mask[order[empty:]] = drawn(self.rest, size - empty, tasks, generator)
+        if self.rest == "split-file":
+            mask[labelled] = read_split(self.path, self.columns, size, tasks, names)[labelled]
+        else:
+            mask[labelled] = drawn(self.rest, len(labelled), tasks, generator)
         return mask
