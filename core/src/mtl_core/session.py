@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core.data import MultiTaskDataset, image_size
-from mtl_core.errors import CheckpointError
+from mtl_core.errors import CheckpointError, MtlError, nearest
 from mtl_core.experiment import Experiment
 from mtl_core.hooks import REQUIRED, Hooks
 from mtl_core.nn import Networks
@@ -53,9 +53,19 @@ def prepare(experiment: Experiment, run: Run | None = None) -> Session:
     network = build_network(experiment.seed, hooks, tasks, size)
     networks = Networks(getattr(network.backbone, "width", 64), getattr(network.backbone, "norm", "batch"))
     hooks.setup(tasks, size, networks, lambda name: torch.manual_seed(derive(experiment.seed, "plugin", name)))
-    for name in experiment.freeze:
-        network.heads[name].requires_grad_(False)
+    freeze_heads(network, experiment.freeze)
     return Session(experiment, hooks, dataset, labelled, network, size)
+
+
+def freeze_heads(network: Network, names: Sequence[str]) -> None:
+    """Keep the heads of some tasks as they were made (Tab. X of IAL freezes one on purpose)."""
+    for name in names:
+        if name not in network.tasks.names:
+            raise MtlError(
+                f"freeze: the data set has no task {name!r}{nearest(name, network.tasks.names)}"
+                f" (its tasks: {', '.join(network.tasks.names)})"
+            )
+        network.heads[name].requires_grad_(False)
 
 
 def build_network(seed: int, hooks: Hooks, tasks: Tasks, size: tuple[int, int]) -> Network:

@@ -27,7 +27,7 @@ def distinct(instance: object, attribute: Any, value: tuple[str, ...]) -> None:
 
 @plugin
 class SplitFile:
-    """The label mask of a file: ``.pth`` with ``labels_weights`` (the published splits), ``.npy``, ``.npz`` or ``.csv``.
+    """The label mask of a file: ``.pth`` with ``labels_weights`` (the published splits), ``.npy``, ``.npz``, ``.csv``.
 
     A ``.csv`` has a header: ``index`` or ``name`` first, then the tasks; one row per sample, 1 where it has the label.
     A ``.npz`` is the ``labels.npz`` of another run.
@@ -69,9 +69,9 @@ def read_split(source: str, columns: Sequence[str], size: int, tasks: Tasks, nam
 def check_shape(path: Path, table: Tensor, size: int, columns: Sequence[str]) -> None:
     if tuple(table.shape) != (size, len(columns)):
         raise DataError(
-            f"{path}: split of shape {tuple(table.shape)}, expected ({size}, {len(columns)}): a row per training sample,"
-            f" a column for each of {', '.join(columns)}; use the split of this data set, or say in columns which tasks"
-            " the file has"
+            f"{path}: split of shape {tuple(table.shape)}, expected ({size}, {len(columns)}): a row per training sample"
+            f" and a column for each of {', '.join(columns)}; use the split of this data set, or say in columns which"
+            " tasks the file has"
         )
     if not bool(((table == 0) | (table == 1)).all()):
         raise DataError(f"{path}: values from {table.min():g} to {table.max():g}, expected only 0 and 1")

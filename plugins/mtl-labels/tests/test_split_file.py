@@ -1,0 +1,236 @@
+"""Label masks from files: every form, the published splits, and what a damaged or foreign file gives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mtl_core.errors import DataError
+from mtl_core.tasks import Regression, Tasks
+from mtl_labels import SplitFile, Unlabelled
+
+TABLE = np.eye(3)[[0, 1, 2, 1]]
+MASK = torch.tensor(TABLE).bool()
+NAMES = [f"img{i}" for i in range(4)]
+CSV = "index,t0,t1,t2\n0,1,0,0\n1,0,1,0\n2,0,0,1\n3,0,1,0\n"
+TASKS = ("t0", "t1", "t2")
+
+
+def split(path: Path, columns: tuple[str, ...] = (), order: tuple[str, ...] = TASKS, names: Any = None) -> Tensor:
+    tasks = Tasks([Regression(name=name, channels=1) for name in order])
+    made: Tensor = SplitFile(path=str(path), columns=columns).make_label_mask(4, tasks, names)
+    return made
+
+
+def save_pth(path: Path) -> None:
+    torch.save({"labels_weights": torch.tensor(TABLE)}, path)
+
+
+def save_npy(path: Path) -> None:
+    np.save(path, TABLE)
+
+
+def save_npz(path: Path) -> None:
+    np.savez(path, labelled=TABLE.astype(bool)[:, [2, 0, 1]], tasks=["t2", "t0", "t1"])
+
+
+def save_by_index(path: Path) -> None:
+    """Rows and columns in another order than the data's."""
+    path.write_text("index, t2, t0, t1\n3,0,0,1\n\n2,1,0,0\n0,0,1,0\n1,0,0,1\n")
+
+
+def save_by_name(path: Path) -> None:
+    path.write_text("name,t0,t1,t2\nimg3.png,0,1,0\nimg1,no,YES,\nimg0,true,false,0.0\nimg2.jpg,0,0,1.0\n", "utf-8-sig")
+
+
+FORMS: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "pth": ("split.pth", save_pth),
+    "npy": ("split.npy", save_npy),
+    "labels.npz of a run": ("labels.npz", save_npz),
+    "csv by index": ("split.csv", save_by_index),
+    "csv by name": ("split.csv", save_by_name),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_says_the_same(tmp_path: Path, form: str) -> None:
+    file, save = FORMS[form]
+    save(tmp_path / file)
+    assert torch.equal(split(tmp_path / file, names=NAMES), MASK)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_columns_follow_the_tasks(tmp_path: Path, form: str) -> None:
+    """By the file's own names, or by the option's; the file may have a task that the experiment leaves out."""
+    file, save = FORMS[form]
+    save(tmp_path / file)
+    named = form not in ("pth", "npy")
+    found = split(tmp_path / file, () if named else TASKS, order=("t2", "t0"), names=NAMES)
+    assert torch.equal(found, MASK[:, [2, 0]])
+
+
+def test_integers_and_booleans_are_numbers(tmp_path: Path) -> None:
+    for kind in (bool, np.int8, np.float32):
+        np.save(tmp_path / "a.npy", TABLE.astype(kind))
+        assert torch.equal(split(tmp_path / "a.npy"), MASK)
+
+
+def test_a_share_of_a_published_split(tmp_path: Path) -> None:
+    save_npy(tmp_path / "a.npy")
+    plugin = Unlabelled(share=0.5, rest="split-file", path=str(tmp_path / "a.npy"), columns=("t1", "t0", "t2"))
+    tasks = Tasks([Regression(name=name, channels=1) for name in TASKS])
+    found = plugin.make_label_mask(4, tasks, torch.Generator().manual_seed(0), None)
+    kept = found.any(1)
+    assert kept.sum() == 2
+    assert torch.equal(found[kept], MASK[kept][:, [1, 0, 2]])
+
+
+WRONG_CSV = {
+    "": "line 1: expected a header: index or name, then the tasks; found '' first",
+    CSV.replace("index", "image"): "line 1: expected a header: index or name, then the tasks; found 'image' first",
+    CSV.replace("t1", "t0"): "line 1: expected a column for each task and none twice, found t0, t0, t2",
+    "index\n0\n1\n2\n3\n": "line 1: expected a column for each task",
+    CSV.replace("t1", "t11"): "no column for the task 't1'; did you mean \"t11\"? (columns: t0, t11, t2)",
+    CSV.replace("3,0,1,0", "3,0,maybe,0"): "line 5: expected 3 cells of 0 or 1, found 'maybe'",
+    CSV.replace("3,0,1,0", "3,0,1"): "line 5: expected 3 cells of 0 or 1, found 2 of them",
+    CSV.replace("3,0,1,0", "\n7,0,1,0"): "line 6: no training sample '7' (4 samples, the first is '0')",
+    CSV.replace("3,0,1,0", "2,0,1,0"): "line 5: a second row for '2'; expected one row per sample",
+    CSV.replace("3,0,1,0\n", ""): "3 of 4 training samples have a row; there is none for '3'",
+    CSV.replace("index", "name"): "the data set gives its samples no names; use a column index",
+    CSV.replace("t1", "\0", 1).replace("index", "index\x00"): "a.csv: ",
+}
+
+
+@pytest.mark.parametrize("text", WRONG_CSV, ids=list(WRONG_CSV.values()))
+def test_a_wrong_csv_says_where_and_what(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(DataError) as caught:
+        split(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert WRONG_CSV[text] in str(caught.value)
+
+
+def test_a_name_that_is_nearly_right(tmp_path: Path) -> None:
+    save_by_name(tmp_path / "a.csv")
+    with pytest.raises(DataError, match=r"line 2: no training sample 'img3.png'; did you mean \"imag3\"\?"):
+        split(tmp_path / "a.csv", names=["imag0", "imag1", "imag2", "imag3"])
+
+
+def write_text(path: Path) -> None:
+    path.write_text("no split")
+
+
+def write_other_key(path: Path) -> None:
+    torch.save({"weights": 1}, path)
+
+
+def write_tensor(path: Path) -> None:
+    torch.save(torch.ones(4, 3), path)
+
+
+def write_code(path: Path) -> None:
+    torch.save({"labels_weights": write_text}, path)
+
+
+def write_truncated(path: Path) -> None:
+    save_pth(path)
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def write_pickled(path: Path) -> None:
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+
+
+def writer(array: Any) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            np.save(file, array)
+
+    return write
+
+
+def write_npz_without_tasks(path: Path) -> None:
+    np.savez(path, labelled=TABLE)
+
+
+NO_PTH = 'expected a dict with "labels_weights" (N, K), as torch.save writes it'
+WRONG_FILES: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "ending": ("a.txt", write_text, "a split file ends in .pth, .npy, .npz or .csv, found '.txt'"),
+    "no ending": ("a", write_text, "found 'no ending'"),
+    "text as .pth": ("a.pth", write_text, NO_PTH),
+    "another key": ("a.pth", write_other_key, NO_PTH),
+    "a bare tensor": ("a.pth", write_tensor, NO_PTH),
+    "code in a .pth": ("a.pth", write_code, NO_PTH),
+    "truncated": ("a.pth", write_truncated, NO_PTH),
+    "text as .npy": ("a.npy", write_text, "expected an array of numbers (N, K)"),
+    "objects": ("a.npy", write_pickled, "expected an array of numbers (N, K)"),
+    "words": ("a.npy", writer([["a", "b"]]), "expected an array of numbers (N, K)"),
+    "rows": ("a.npy", writer(TABLE[:3]), "shape (3, 3), expected (4, 3): a row per training sample"),
+    "columns": ("a.npy", writer(TABLE[:, :2]), "shape (4, 2), expected (4, 3): a row per training sample"),
+    "one axis": ("a.npy", writer(TABLE[0]), "shape (3,), expected (4, 3)"),
+    "values": ("a.npy", writer(TABLE * 0.5), "values from 0 to 0.5, expected only 0 and 1"),
+    "not finite": ("a.npy", writer(TABLE * np.nan), "values from nan to nan, expected only 0 and 1"),
+    "no tasks": ("a.npz", write_npz_without_tasks, "expected arrays \"labelled\" (N, K) and \"tasks\" (K)"),
+    "not UTF-8": ("a.csv", writer(TABLE), "cannot be read as text"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG_FILES)
+def test_a_wrong_file_says_what_was_expected(tmp_path: Path, case: str) -> None:
+    file, write, message = WRONG_FILES[case]
+    write(tmp_path / file)
+    with pytest.raises(DataError) as caught:
+        split(tmp_path / file)
+    assert str(caught.value).startswith(f"{tmp_path / file}: ")
+    assert message in str(caught.value)
+
+
+def test_a_missing_file_or_a_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.pth", tmp_path):
+        with pytest.raises(DataError, match=r"no such file; set the path of the split to a \.pth"):
+            split(path)
+
+
+def test_columns_that_do_not_fit(tmp_path: Path) -> None:
+    save_npy(tmp_path / "a.npy")
+    with pytest.raises(DataError, match=r"shape \(4, 3\), expected \(4, 2\): .* for each of t0, t1; .* say in columns"):
+        split(tmp_path / "a.npy", ("t0", "t1"))
+    with pytest.raises(DataError, match=r"no column for the task 't2'; did you mean \"tt2\""):
+        split(tmp_path / "a.npy", ("t0", "t1", "tt2"))
+    with pytest.raises(ValueError, match="every column once"):
+        SplitFile(path="a.npy", columns=("t0", "t0", "t1"))
+
+
+def test_columns_that_the_file_names_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(CSV)
+    assert torch.equal(split(tmp_path / "a.csv", TASKS), MASK)
+    with pytest.raises(DataError, match=r"its columns itself \(t0, t1, t2\), but columns = .*; leave columns out"):
+        split(tmp_path / "a.csv", ("t1", "t0", "t2"))
+
+
+PUBLISHED = {
+    "nyuv2-onelabel.pth": (795, ("segmentation", "depth", "normals"), {1}, 265),
+    "nyuv2-randomlabels.pth": (795, ("segmentation", "depth", "normals"), {1, 2}, 385),
+    "cityscapes-onelabel.pth": (2975, ("segmentation", "depth"), {1}, 1487),
+}
+
+
+@pytest.mark.parametrize("file", PUBLISHED)
+def test_the_published_splits(file: str) -> None:
+    folder = Path(os.environ.get("MTL_DATA", Path(__file__).parents[4] / "shared" / "data")) / "label-splits"
+    if not folder.is_dir():
+        pytest.skip("no published splits: set MTL_DATA to a folder with label-splits/")
+    size, names, numbers, fewest = PUBLISHED[file]
+    tasks = Tasks([Regression(name=name, channels=1) for name in names])
+    found = SplitFile(path=str(folder / file)).make_label_mask(size, tasks, None)
+    assert found.shape == (size, len(names))
+    assert set(found.sum(1).tolist()) == numbers
+    assert found.sum(0).min() == fewest
