@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+
 from mtl_core import cli
 from mtl_core.checkpoint import load, save
-from PIL import Image
 
 GOOD = """
 name = "good"
@@ -101,7 +102,11 @@ def test_a_wrong_experiment(case: str, tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_every_mistake_is_reported_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "x.toml"
-    file.write_text(GOOD.replace("epochs = 1", "epochs = 0\nseed = -1").replace("width = 4", "width = 0").replace("primary", "primry"))
+    file.write_text(
+        GOOD.replace("epochs = 1", "epochs = 0\nseed = -1")
+        .replace("width = 4", "width = 0")
+        .replace("primary", "primry")
+    )
     message = failing(capsys, "train", file)
     assert f"{file}: 5 problems" in message
     for key in ("epochs", "seed", "plugins.segnet.width", "plugins.ial.primry", "plugins.ial.primary"):
@@ -185,7 +190,9 @@ CHECKPOINTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
 
 @pytest.mark.parametrize("case", CHECKPOINTS)
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
-def test_a_wrong_checkpoint(case: str, command: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_checkpoint(
+    case: str, command: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     spoil, expected = CHECKPOINTS[case]
     spoil(run / "last.ckpt")
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
 from mtl_backbones import SegNet
 from mtl_core import Experiment
 from mtl_core.data import Batch, Loadable, collate
@@ -13,7 +15,6 @@ from mtl_jtr import JTR
 from mtl_labels import OneLabel, Unlabelled
 from mtl_randaugment import RandAugment
 from mtl_scenes import Scenes
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 METHODS = {
     "supervised": [],
@@ -25,7 +26,7 @@ METHODS = {
 
 
 def session(*methods: object, scenario: object | None = None) -> Session:
-    plugins = [Scenes(size=(32, 32), train=4, test=2), scenario or OneLabel(), SegNet(width=4), RandAugment(), *methods]
+    plugins = [Scenes(size=(32, 32), train=4, test=2), scenario or OneLabel(), SegNet(width=4), *methods]
     return prepare(Experiment(name="meta", plugins=plugins, batch_size=2))
 
 
@@ -41,7 +42,7 @@ def batch_of(made: Session) -> Batch:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_whole_step_has_no_host_sync(name: str) -> None:
-    made = session(*METHODS[name], scenario=Unlabelled() if "unlabelled" in name else None)
+    made = session(RandAugment(), *METHODS[name], scenario=Unlabelled() if "unlabelled" in name else None)
     step = TrainingStep(made.network, made.hooks, views=views(made.hooks)).to("meta")
     guard = BufferGuard(list(step.buffers()))
     guard.save()
@@ -57,7 +58,10 @@ def test_a_whole_step_has_no_host_sync(name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_forward_pass_stays_on_a_cuda_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under FakeTensorMode tensors know their device and mixing two of them raises; no GPU is needed."""
+    """Under FakeTensorMode tensors know their device and mixing two of them raises; no GPU is needed.
+
+    Without RandAugment: what it draws on the host would be fake as well, and could not be read there.
+    """
     # autograd's engine asks for the real device; products inside the forward pass give zeros of their inputs' kind
     monkeypatch.setattr(torch.autograd, "grad", zeros)
     made = session(*METHODS[name], scenario=Unlabelled() if "unlabelled" in name else None)
@@ -71,7 +75,9 @@ def test_a_forward_pass_stays_on_a_cuda_device(name: str, monkeypatch: pytest.Mo
     assert all(value.device.type == "cuda" for value in logged.values())
 
 
-def zeros(outputs: torch.Tensor, inputs: torch.Tensor | list[torch.Tensor], **options: bool) -> tuple[torch.Tensor, ...]:
+def zeros(
+    outputs: torch.Tensor, inputs: torch.Tensor | list[torch.Tensor], **options: bool
+) -> tuple[torch.Tensor, ...]:
     return tuple(torch.zeros_like(i) for i in ([inputs] if isinstance(inputs, torch.Tensor) else inputs))
 
 

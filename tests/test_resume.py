@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from mtl_core.checkpoint import load
 from mtl_core.run import Run
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
 from mtl_core import Experiment
 from mtl_core.data import Batch, Loadable, collate
 from mtl_core.session import prepare
@@ -16,7 +18,6 @@ from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
 from mtl_core.training import TrainingStep
 from mtl_ial import IAL
 from mtl_jtr import JTR
-from torch.nn.parallel import DistributedDataParallel
 
 METHODS = ("plain", "ial", "jtr-ial")
 # rows of the global batch of 4: rank 0 has the first two. Absent on no rank, on one, on both.
@@ -88,11 +89,15 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, to
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_three_adam_steps_equal_those_of_one_process(two: list[dict[str, dict[str, torch.Tensor]]], method: str) -> None:
+def test_three_adam_steps_equal_those_of_one_process(
+    two: list[dict[str, dict[str, torch.Tensor]]], method: str
+) -> None:
     one = three_steps(method, 0, 1)
     for rank in range(2):
         for name, value in one.items():
-            torch.testing.assert_close(two[rank][method][name], value, rtol=1e-5, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(
+                two[rank][method][name], value, rtol=1e-5, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}"
+            )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,9 @@ def main(runs: Path = Path("runs/demo")) -> None:
     done = [run_one(HERE / f"{name}.toml", runs / name) for name in names]
     console.print(table(compare([done[0].folder], [run.folder for run in done])))
     for run in done:
-        console.print(f"pictures {run.pictures / 'predictions.png'}\nreport   {run.folder / 'report.html'}", soft_wrap=True)
+        console.print(
+            f"pictures {run.pictures / 'predictions.png'}\nreport   {run.folder / 'report.html'}", soft_wrap=True
+        )
     console.print(f"One seed and {time.monotonic() - began:.0f} s: see docs/results.md for what longer runs measured.")
 
 

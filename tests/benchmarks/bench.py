@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from torch.nn import functional as F
+
 from mtl_backbones import SegNet
 from mtl_core import Experiment
 from mtl_core.data import Batch, Loadable, collate
@@ -30,7 +32,6 @@ from mtl_ial import IAL
 from mtl_jtr import JTR
 from mtl_labels import OneLabel
 from mtl_scenes import Scenes
-from torch.nn import functional as F
 
 Step = Callable[[], object]
 
@@ -77,7 +78,9 @@ def hand_written_step(made: Trainer) -> Step:
             (d - targets["depth"]).abs()[:, 0],
             1 - F.cosine_similarity(n, targets["normals"], dim=1),
         ]
-        losses = [(x * v).flatten(1).sum(1) / v.flatten(1).sum(1).clamp(min=1) for x, v in zip(maps, valid, strict=True)]
+        losses = [
+            (x * v).flatten(1).sum(1) / v.flatten(1).sum(1).clamp(min=1) for x, v in zip(maps, valid, strict=True)
+        ]
         total = (torch.stack(losses, 1) * m / m.sum(1, keepdim=True)).mean(0).sum()
         total.backward()
         optimizer.step()
@@ -145,7 +148,9 @@ def ratios(width: int, pairs: int, device: str) -> Mapping[str, object]:
 def memory(width: int, device: str) -> Mapping[str, object]:
     peaks = {name: peak_memory(name, width, device) for name in METHODS}
     base = peaks["uniform"]
-    shares = {f"{name} memory / uniform memory": round(peak / base, 3) for name, peak in peaks.items() if name != "uniform"}
+    shares = {
+        f"{name} memory / uniform memory": round(peak / base, 3) for name, peak in peaks.items() if name != "uniform"
+    }
     return shares | {"uniform peak MiB": round(base)}
 
 

@@ -44,8 +44,12 @@ def train(
 
     with progress(experiment, quiet) as watch:
         run = run_training(experiment, folder, resume=resume, watch=watch)
-    print_metrics(json.loads(run.results.read_text(encoding="utf-8"))["metrics"], f"{experiment.name}: test, last epoch")
-    Console().print(f"run folder  {run.folder}\nreport      {run.folder / 'report.html'}", highlight=False, soft_wrap=True)
+    print_metrics(
+        json.loads(run.results.read_text(encoding="utf-8"))["metrics"], f"{experiment.name}: test, last epoch"
+    )
+    Console().print(
+        f"run folder  {run.folder}\nreport      {run.folder / 'report.html'}", highlight=False, soft_wrap=True
+    )
 
 
 @app.command(epilog="Example: mtl evaluate runs/rooms-0 --split test --json")
@@ -70,7 +74,9 @@ def evaluate(
 @app.command(epilog="Example: mtl compare runs/supervised-0 runs/jtr-0 runs/jtr-1")
 def compare(
     reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The run that Δ% refers to.")],
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs; several seeds of one name become mean ± sd.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Runs; several seeds of one name become mean ± sd.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Compare runs with a reference: every metric, and Δ% per task and in the mean."""
@@ -102,7 +108,9 @@ def predict(
 
 @app.command(epilog="Example: mtl plugins --hooks")
 def plugins(
-    hooks: Annotated[bool, typer.Option("--hooks", help="Import each plugin in a process of its own and list its hooks.")] = False,
+    hooks: Annotated[
+        bool, typer.Option("--hooks", help="Import each plugin in a process of its own and list its hooks.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List the installed plugins."""

@@ -48,7 +48,9 @@ def chart(title: str, curves: Curves) -> str:
     for (name, points), tint in zip(kept.items(), COLOURS * len(kept), strict=False):
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in (place(*p) for p in points))
         lines.append(f'<polyline points="{path}" stroke="{tint}"><title>{escape(name)}</title></polyline>')
-        lines += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2" fill="{tint}"/>' for a, b in (place(*p) for p in points[-1:])]
+        lines += [
+            f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2" fill="{tint}"/>' for a, b in (place(*p) for p in points[-1:])
+        ]
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(lines)}</svg>'
     return f"<figure><figcaption>{escape(title)}</figcaption>{svg}{legend(kept)}</figure>"
 

@@ -93,7 +93,5 @@ class Loadable(Dataset[tuple[Sample, Tensor, int]]):
     def blanked(self, index: int) -> Sample:
         sample, tasks = self.dataset[index], self.dataset.tasks
         row = dict(zip(tasks.names, self.labelled[index].tolist(), strict=True))
-        targets = {
-            name: sample.targets[name] if row[name] else tasks[name].blank(sample.targets[name]) for name in row
-        }
+        targets = {name: sample.targets[name] if row[name] else tasks[name].blank(sample.targets[name]) for name in row}
         return Sample(sample.image, targets)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from torchmetrics import Metric
 
 from mtl_core.data import Batch
-from mtl_core.tasks import Task, Tasks
+from mtl_core.tasks import Tasks
 from mtl_core.training import Network
 
 
@@ -26,19 +26,21 @@ def evaluate(
 
     :return: ``task/metric`` → value, over the data of all ranks; NaN where no label counts
     """
-    metrics = nn.ModuleDict({task.name: task.metrics() for task in network.tasks}).to(device)
+    where = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64, which sums need
+    metrics = nn.ModuleDict({task.name: task.metrics() for task in network.tasks}).to(where)
     training = network.training
     network.eval()
     for batch in loader:
         with autocast():
             predictions = network(batch.images.to(device))
         for task in network.tasks:
-            update(metrics[task.name], task, predictions[task.name].float(), batch.targets[task.name].to(device))
+            prediction = predictions[task.name].float().to(where)
+            update(metrics[task.name], prediction, batch.targets[task.name].to(where))
     network.train(training)
     return results(network.tasks, metrics)
 
 
-def update(metric: nn.Module, task: Task, prediction: Tensor, target: Tensor) -> None:
+def update(metric: nn.Module, prediction: Tensor, target: Tensor) -> None:
     assert isinstance(metric, Metric)
     metric.update(prediction, target)
 
@@ -46,11 +48,22 @@ def update(metric: nn.Module, task: Task, prediction: Tensor, target: Tensor) ->
 def results(tasks: Tasks, metrics: nn.ModuleDict) -> dict[str, float]:
     values: dict[str, float] = {}
     for task in tasks:
-        metric = metrics[task.name]
-        assert isinstance(metric, Metric)
-        metric.update_called or setattr(metric, "_update_count", 1)
-        values |= {f"{task.name}/{name}": float(value) for name, value in metric.compute().items()}
+        values |= {f"{task.name}/{name}": float(value) for name, value in computed(metrics[task.name]).items()}
     return values
+
+
+def computed(metric: nn.Module) -> dict[str, Tensor]:
+    """A metric's values, NaN where it saw no data: a rank without a batch still takes part in the reduction."""
+    assert isinstance(metric, Metric)
+    if not metric.update_called:
+        metric._update_count = 1
+    values: dict[str, Tensor] = metric.compute()
+    return values
+
+
+def metric_names(tasks: Tasks) -> list[str]:
+    """``task/metric`` of everything that :func:`evaluate` gives."""
+    return [f"{task.name}/{name}" for task in tasks for name in computed(task.metrics())]
 
 
 def headlines(tasks: Tasks) -> dict[str, bool]:

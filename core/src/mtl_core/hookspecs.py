@@ -39,9 +39,7 @@ def build_dataset(split: str) -> MultiTaskDataset | None:
 
 
 @hookspec(firstresult=True)
-def make_label_mask(
-    size: int, tasks: Tasks, generator: torch.Generator, names: Sequence[str] | None
-) -> Tensor | None:
+def make_label_mask(size: int, tasks: Tasks, generator: torch.Generator, names: Sequence[str] | None) -> Tensor | None:
     """Say which of the training samples carry which task's label.
 
     Called once per run, before the first epoch, and saved with the run. Exclusive and required. The data set's own
@@ -110,9 +108,7 @@ def build_heads(backbone: nn.Module, tasks: Tasks, image_size: Size) -> nn.Modul
 
 
 @hookspec
-def setup(
-    name: str, tasks: Tasks, image_size: Size, networks: Networks, places: Mapping[str, str]
-) -> None:
+def setup(name: str, tasks: Tasks, image_size: Size, networks: Networks, places: Mapping[str, str]) -> None:
     """Create whatever the plugin learns or remembers: parameters, modules and buffers.
 
     Called once per run on a fresh copy of every plugin, seeded by (seed, plugin), after backbone and heads.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from mtl_core.tasks import Depth, Normals, Segmentation, Task, Tasks
+from mtl_core.tasks import Normals, Segmentation, Task, Tasks
 
 Pixels = NDArray[np.uint8]
 Pair = tuple[Tensor, Tensor | None]
@@ -29,7 +29,8 @@ GAP = 4
 def palette(classes: int) -> Pixels:
     """A colour per class, (C, 3): hues a golden ratio apart, in two strengths."""
     rows = [
-        colorsys.hsv_to_rgb((0.08 + 0.618034 * c) % 1, 0.45 + 0.35 * (c % 2), 0.95 - 0.2 * (c % 3)) for c in range(classes)
+        colorsys.hsv_to_rgb((0.08 + 0.618034 * c) % 1, 0.45 + 0.35 * (c % 2), 0.95 - 0.2 * (c % 3))
+        for c in range(classes)
     ]
     return np.asarray(np.array(rows) * 255, np.uint8)
 

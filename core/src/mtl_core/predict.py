@@ -33,7 +33,11 @@ def predict(run: Run, images: Sequence[Path], out: Path, name: str = "last") -> 
     pictures = [read_image(path) for path in images]
     network, size = load_network(run, name)
     out.mkdir(parents=True, exist_ok=True)
-    return [f for path, picture in zip(images, pictures, strict=True) for f in predict_one(network, size, path, picture, out)]
+    return [
+        f
+        for path, picture in zip(images, pictures, strict=True)
+        for f in predict_one(network, size, path, picture, out)
+    ]
 
 
 def load_network(run: Run, name: str = "last") -> tuple[Network, tuple[int, int]]:
@@ -86,7 +90,9 @@ def write_label(task: Task, label: Tensor, stem: Path) -> Path:
     if isinstance(task, Depth) and not task.disparity:
         return save_image(Image.fromarray((array[0] * 1000).clip(0, 65535).astype(np.uint16)), stem)
     if isinstance(task, Normals):
-        return save_image(Image.fromarray((array * 127 + 128).round().clip(0, 255).astype(np.uint8).transpose(1, 2, 0)), stem)
+        return save_image(
+            Image.fromarray((array * 127 + 128).round().clip(0, 255).astype(np.uint8).transpose(1, 2, 0)), stem
+        )
     path = stem.with_name(stem.name + ".npy")
     np.save(path, array)
     return path

@@ -10,8 +10,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mtl_core.errors import MtlError, nearest
+from mtl_core.evaluation import metric_names
 from mtl_core.experiment import Experiment
 from mtl_core.losses import summed
+from mtl_core.metrics import LOWER_IS_BETTER
 from mtl_core.tasks import Tasks
 
 
@@ -72,7 +74,14 @@ class Selection:
 
     def __init__(self, tasks: Tasks, experiment: Experiment) -> None:
         self.headlines = {f"val/{t.name}/{t.headline}": t.higher_is_better for t in tasks}
-        self.on, self.tasks = experiment.best_on, tasks
+        self.on = experiment.best_on
+        known = metric_names(tasks)
+        if self.on is not None and self.on not in known:
+            raise MtlError(
+                f"best_on: there is no metric {self.on!r}{nearest(self.on, known)} (there are: {', '.join(known)})"
+            )
+        if self.on is not None and not experiment.validation:
+            raise MtlError(f"best_on = {self.on!r} needs validation data; set validation above 0, or leave best_on out")
         self.first: dict[str, float] = {}
         self.best = -math.inf
 
@@ -86,7 +95,8 @@ class Selection:
     def score(self, record: dict[str, float]) -> float | None:
         """Higher is better; None where there is nothing to judge by."""
         if self.on is not None:
-            return self.score_on(self.on, record)
+            value = record[f"val/{self.on}"]
+            return -value if self.on.partition("/")[2] in LOWER_IS_BETTER else value
         found = {n: record[n] for n in self.headlines if math.isfinite(record.get(n, math.nan))}
         self.first = {**found, **self.first}
         changes = [
@@ -94,15 +104,6 @@ class Selection:
             for n, value in found.items()
         ]
         return sum(changes) / len(changes) if changes else None
-
-    def score_on(self, name: str, record: dict[str, float]) -> float:
-        if f"val/{name}" not in record:
-            known = [n.removeprefix("val/") for n in record if n.startswith("val/")]
-            raise MtlError(f"best_on: there is no validation metric {name!r}{nearest(name, known)} (has: {known})")
-        task = self.tasks[name.split("/")[0]]
-        falls = name.split("/")[1] != task.headline and not task.higher_is_better
-        sign = 1 if task.higher_is_better and not falls else -1
-        return sign * record[f"val/{name}"]
 
     def state_dict(self) -> dict[str, Any]:
         return {"first": dict(self.first), "best": self.best}

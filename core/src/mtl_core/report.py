@@ -111,7 +111,9 @@ def charts(history: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def groups(history: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    names = dict.fromkeys(n for record in history for n, v in record.items() if n not in ABOUT and not isinstance(v, str))
+    names = dict.fromkeys(
+        n for record in history for n, v in record.items() if n not in ABOUT and not isinstance(v, str)
+    )
     found: dict[str, list[str]] = {}
     for name in names:
         found.setdefault(group_of(name), []).append(name)

@@ -134,7 +134,11 @@ def judge(
             "headline": headlines(session.tasks),
         }
         write_text(run.results, to_json(about, indent=2))
-        draw(run, session, evaluation_loader(dataset, labelled, places[:: max(1, len(places) // panels)][:panels], panels))
+        draw(
+            run,
+            session,
+            evaluation_loader(dataset, labelled, places[:: max(1, len(places) // panels)][:panels], panels),
+        )
     return found
 
 
@@ -162,7 +166,9 @@ def record_runtime(run: Run, seconds: float) -> None:
         write_text(run.results, to_json(record | {"runtime_seconds": round(seconds, 1)}, indent=2))
 
 
-def evaluate_run(run: Run, split: str = "test", name: str = "last", overrides: tuple[str, ...] = ()) -> dict[str, float]:
+def evaluate_run(
+    run: Run, split: str = "test", name: str = "last", overrides: tuple[str, ...] = ()
+) -> dict[str, float]:
     """``mtl evaluate``: judge a run's checkpoint on a split.
 
     :param name: ``"last"`` or ``"best"`` (on validation data)

@@ -8,14 +8,14 @@ from typing import Any
 import attrs
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional as F
+
 from mtl_core.errors import MtlError
 from mtl_core.nn import Networks
 from mtl_core.step import Step
 from mtl_core.testing import make_batch, make_step, make_tasks
 from mtl_core.testing.factories import judged
-from torch import Tensor
-from torch.nn import functional as F
-
 from mtl_jtr import JTR
 
 TASKS = make_tasks("segmentation", "depth", "normals")

@@ -28,6 +28,8 @@ SCENARIOS: dict[str, Any] = {
     "unlabelled": Unlabelled(),
     "unlabelled, randomlabels": Unlabelled(share=0.3, rest="randomlabels"),
 }
+NUMBERS = {"full": {3}, "onelabel": {1}, "randomlabels": {1, 2}, "halflabels": {1, 2}}
+"""How many of three labels a sample may have."""
 DRAWN = [name for name in SCENARIOS if name != "full"]
 
 
@@ -93,13 +95,12 @@ def test_half_of_the_tasks(k: int, expected: set[int]) -> None:
 
 
 @quick
-@given(size=st.integers(1, 100), share=st.floats(0, 1), rest=st.sampled_from(["full", "onelabel", "randomlabels"]))
+@given(size=st.integers(1, 100), share=st.floats(0, 1), rest=st.sampled_from(list(NUMBERS)))
 def test_unlabelled_leaves_a_share_without_any_label(size: int, share: float, rest: Any) -> None:
     found = mask(Unlabelled(share=share, rest=rest), size, 3)
     labelled = found[found.any(1)]
     assert abs((size - len(labelled)) - size * share) <= 0.5
-    alone = mask(SCENARIOS[rest], len(labelled), 3)
-    assert labelled.sum(1).bincount().tolist() == alone.sum(1).bincount().tolist()
+    assert set(labelled.sum(1).tolist()) <= NUMBERS[rest]
     assert shares(labelled)[1] - shares(labelled)[0] <= 1
 
 

@@ -12,13 +12,13 @@ from typing import Literal
 import torch
 from attrs import field
 from attrs.validators import ge, gt, in_, optional
+from torch import Tensor, nn
+
 from mtl_core.errors import MtlError, nearest
 from mtl_core.nn import Latent, Networks
 from mtl_core.plugin import help, hookimpl, plugin
 from mtl_core.step import Step
 from mtl_core.tasks import Depth, Tasks
-from torch import Tensor, nn
-
 from mtl_jtr.distances import Kind, distance, spread
 from mtl_jtr.stacks import all_predicted, full, stacks
 

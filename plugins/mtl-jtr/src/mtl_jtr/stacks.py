@@ -6,9 +6,10 @@ Shape letters: B samples, O channels of all tasks together, O_t of task t, H and
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from mtl_core.step import Step
 from mtl_core.tasks import Task, Tasks
-from torch import Tensor
 
 
 def stacks(step: Step, tasks: Tasks, scales: dict[str, float]) -> tuple[Tensor, Tensor]:

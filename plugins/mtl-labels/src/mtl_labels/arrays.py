@@ -50,7 +50,8 @@ def read_array(path: Path) -> Split:
 
 def load(path: Path) -> Split:
     if path.suffix == ".npy":
-        return Split(numbers(np.load(path, allow_pickle=False)))
+        with path.open("rb") as file:
+            return Split(numbers(np.load(file, allow_pickle=False)))
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as saved:
             return Split(numbers(saved["labelled"]), tuple(map(str, saved["tasks"].tolist())))

@@ -87,11 +87,11 @@ class Unlabelled:
     """A share of the samples carries no label at all, the rest another scenario's (Nishi et al., CVPR 2024, 4.4)."""
 
     share: float = field(default=0.5, validator=[ge(0.0), le(1.0)], metadata=help("share without any label, 0 to 1"))
+    rest: Rest = field(default="onelabel", validator=known_rest, metadata=help("scenario of the other samples"))
     path: str = field(default="", metadata=help('the file of rest = "split-file"'))
     columns: tuple[str, ...] = field(
         default=(), validator=distinct, metadata=help("tasks of that file's columns, as in split-file")
     )
-    rest: Rest = field(default="onelabel", validator=known_rest, metadata=help("scenario of the other samples"))
 
     @hookimpl
     def make_label_mask(

@@ -5,33 +5,37 @@ Shape letters: N images, H and W image size.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from mtl_core.data import Sample
 from mtl_core.errors import DataError
 from mtl_core.tasks import Depth, Normals, Segmentation, Tasks
 from mtl_nyuv2 import resizing
-from mtl_nyuv2.layouts import ARRAYS, FOLDERS, PICTURES, Layout
+from mtl_nyuv2.cache import Cache, Field
+from mtl_nyuv2.layouts import FOLDERS, by_name, find_layout, labels_of
+from mtl_nyuv2.values import CLASSES
 
-NAMES = ("bed", "books", "ceiling", "chair", "floor", "furniture", "objects", "picture", "sofa", "table", "tv", "wall",
-         "window")  # fmt: skip
 TASKS = Tasks(
-    [Segmentation(name="segmentation", channels=13, classes=NAMES), Depth(name="depth"), Normals(name="normals")]
+    [
+        Segmentation(name="segmentation", channels=len(CLASSES), classes=CLASSES),
+        Depth(name="depth"),
+        Normals(name="normals"),
+    ]
 )
 
 
 class NYUv2Dataset:
-    """One split.
+    """One split of N images.
 
     :param root: folder with ``train`` and ``test`` (or ``val``)
     :param split: ``"train"`` or ``"test"``
     :param size: (H, W), or None for the files' own
     :param tasks: names of the tasks, in order
-    :param cache: keep what has been read and resized in memory
+    :param cache: keep what has been read and resized in memory, up to 2 GiB
     :raises DataError: a folder is missing, or holds other files than its neighbours
     """
 
@@ -40,77 +44,71 @@ class NYUv2Dataset:
     def __init__(
         self, root: Path, split: str, size: tuple[int, int] | None, tasks: Sequence[str], cache: bool = True
     ) -> None:
-        self.tasks, self.size, self.cache = TASKS.select(tasks), size, cache
+        self.tasks, self.resizes = TASKS.select(tasks), size is not None
         self.layout, folder = find_layout(root, split)
-        self.images = files(folder / "image", self.layout)
-        self.labels = {task: files(folder / FOLDERS[task], self.layout) for task in tasks}
-        for found in self.labels.values():
-            check_names(folder / "image", self.images, found)
-        self.names: Sequence[str] | None = [path.stem for path in self.images]
-        self.kept: dict[int, Sample] = {}
+        images = by_name(folder / "image", self.layout.endings)
+        self.names: Sequence[str] | None = list(images)
+        self.images = list(images.values())
+        self.labels = {task: labels_of(images, folder / FOLDERS[task], self.layout.endings) for task in tasks}
+        first = self.layout.image(self.images[0])
+        self.size = size or dimensions(first)
+        kind = "u1" if first.dtype == torch.uint8 else "f4"
+        self.cache = Cache(len(self) if cache else 0, (kind, (3, *self.size)), kept_as(self.size, tasks))
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
-        if index not in self.kept:
+        if not 0 <= index < len(self):
+            raise IndexError(f"nyuv2: there is no image {index} of {len(self)}")
+        sample = self.cache.get(index)
+        if sample is None:
             sample = self.read(index)
-            if not self.cache:
-                return sample
-            self.kept[index] = sample
-        kept = self.kept[index]
-        return Sample(kept.image.clone(), {task: target.clone() for task, target in kept.targets.items()})
+            self.cache.put(index, sample)
+        return sample
 
     def read(self, index: int) -> Sample:
-        path = self.images[index]
-        image = self.layout.image(path)
-        targets = {task: self.layout.readers[task](found[index]) for task, found in self.labels.items()}
+        """A sample from its files.
+
+        :raises DataError: a file that cannot be read, or is not of the expected form
+        """
+        image = self.layout.image(self.images[index])
+        self.check_size(index, dimensions(image))
+        targets = {task: self.layout.labels[task](files[index]) for task, files in self.labels.items()}
         for task, target in targets.items():
-            if target.shape[-2:] != image.shape[-2:]:
-                raise DataError(
-                    f"{self.labels[task][index]}: {describe(target)}, but its image {path.name} is {describe(image)};"
-                    " labels and images must have one size"
-                )
-        size = self.size or (image.shape[-2], image.shape[-1])
-        resized = {task: resizing.RESIZE[task](target, size) for task, target in targets.items()}
-        return Sample(resizing.image(image, size), resized)
+            check_same_size(self.labels[task][index], dimensions(target), self.images[index], dimensions(image))
+        resized = {task: resizing.RESIZE[task](target, self.size) for task, target in targets.items()}
+        return Sample(resizing.image(image, self.size), resized)
+
+    def check_size(self, index: int, found: tuple[int, int]) -> None:
+        if not self.resizes and found != self.size:
+            raise DataError(
+                f"{self.images[index]}: {pixels(found)}, but {self.images[0].name} is {pixels(self.size)};"
+                " with images of several sizes set plugins.nyuv2.size to [height, width]"
+            )
 
 
-def describe(values: Tensor) -> str:
-    return f"{values.shape[-2]} × {values.shape[-1]} pixels"
-
-
-def find_layout(root: Path, split: str) -> tuple[Layout, Path]:
-    """The form that a root's split has."""
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; set plugins.nyuv2.root to the folder that holds train and test")
-    if split not in PICTURES.splits:
-        raise DataError(f"nyuv2: no split {split!r}; expected train or test")
-    for layout in (PICTURES, ARRAYS):
-        folder = root / layout.splits[split]
-        if (folder / "image").is_dir() and any(p.suffix in layout.endings for p in (folder / "image").iterdir()):
-            return layout, folder
-    raise DataError(
-        f"{root}: no images of the {split} split; expected .jpg or .png files in {root / split / 'image'}, or .npy files in"
-        f" {root / ARRAYS.splits[split] / 'image'}"
-    )
-
-
-def files(folder: Path, layout: Layout) -> list[Path]:
-    if not folder.is_dir():
+def check_same_size(path: Path, found: tuple[int, int], image: Path, expected: tuple[int, int]) -> None:
+    if found != expected:
         raise DataError(
-            f"{folder}: no such folder; expected the labels beside the images, or leave the task out (tasks)"
+            f"{path}: {pixels(found)}, but its image {image.name} is {pixels(expected)};"
+            " an image and its labels must be of one size; copy the folders from one version of the data"
         )
-    found = [path for path in folder.iterdir() if path.suffix in layout.endings]
-    return sorted(found, key=lambda path: [(len(n), n) for n in re.findall(r"\d+", path.stem)] or [(0, path.stem)])
 
 
-def check_names(folder: Path, images: list[Path], labels: list[Path]) -> None:
-    ours, theirs = {p.stem for p in images}, {p.stem for p in labels}
-    if ours != theirs:
-        other = labels[0].parent if labels else folder
-        lost = sorted(ours ^ theirs)[0]
-        raise DataError(
-            f"{other}: {len(theirs)} files, but {folder} has {len(ours)}; {lost!r} is in one of them only;"
-            " every image needs a file of the same name for each task"
-        )
+def dimensions(values: Tensor) -> tuple[int, int]:
+    return int(values.shape[-2]), int(values.shape[-1])
+
+
+def pixels(size: tuple[int, int]) -> str:
+    return f"{size[0]} × {size[1]} pixels"
+
+
+def kept_as(size: tuple[int, int], tasks: Sequence[str]) -> dict[str, Field]:
+    """How labels are kept: a byte for a class, the rest as it is."""
+    kinds: dict[str, Field] = {
+        "segmentation": ("i1", size),
+        "depth": ("f4", (1, *size)),
+        "normals": ("f4", (3, *size)),
+    }
+    return {task: kinds[task] for task in tasks}

@@ -1,136 +1,120 @@
-"""The two forms in which NYU-v2 lies on a disk, read into the same tensors.
+"""The two forms in which NYU-v2 lies on a disk.
 
 Shape letters: H and W image size.
 
 ==========  =================================================  ==================================================
-            images                                             arrays (as published with MTAN and MTPSL)
+            pictures                                           arrays (as published with MTAN and MTPSL)
 ==========  =================================================  ==================================================
 folders     ``{train,test}/{image,label,depth,normal}``        ``{train,val}/{image,label,depth,normal}``
-image       JPEG or PNG                                        ``N.npy`` float (H, W, 3) in 0..1
+image       JPEG or PNG                                        ``N.npy`` (H, W, 3) in 0..1
 label       PNG, 0 unlabelled, 1..13                           ``N.npy`` (H, W), −1 unlabelled, 0..12
-depth       16-bit PNG, millimetres, 0 invalid                 ``N.npy`` (H, W, 1), metres, 0 invalid
+depth       16-bit PNG, millimetres, 0 missing                 ``N.npy`` (H, W, 1), metres, 0 missing
 normal      PNG, n = (v − 128) / 127, (0, 0, 0) invalid        ``N.npy`` (H, W, 3), zero vector invalid
 ==========  =================================================  ==================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from mtl_core.errors import DataError
+from mtl_nyuv2 import arrays, pictures
 
-Array = NDArray[Any]
 FOLDERS = {"segmentation": "label", "depth": "depth", "normals": "normal"}
-CLASSES = 13
+Reader = Callable[[Path], Tensor]
 
 
 @attrs.frozen
 class Layout:
-    """How one form stores a split; every reader returns (C, H, W) or (H, W)."""
+    """How one form stores a split.
+
+    :param splits: our name of a split → its folder
+    :param endings: of its files, lower case
+    :param image: reads an image
+    :param labels: task → what reads its label
+    """
 
     splits: dict[str, str]
     endings: tuple[str, ...]
-    image: Callable[[Path], Tensor]
-    readers: dict[str, Callable[[Path], Tensor]]
-
-
-def open_picture(path: Path, modes: tuple[str, ...], what: str) -> Array:
-    try:
-        with Image.open(path) as picture:
-            found, array = picture.mode, np.asarray(picture)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(
-            f"{path}: cannot be read as an image ({error}); expected {what}; copy the file again"
-        ) from error
-    if found not in modes:
-        raise DataError(f"{path}: image mode {found}, expected {what}")
-    return array
-
-
-def picture_image(path: Path) -> Tensor:
-    array = open_picture(path, ("RGB", "RGBA", "L"), "an RGB image")
-    rgb = np.repeat(array[..., None], 3, 2) if array.ndim == 2 else array[..., :3]
-    return torch.from_numpy(rgb.transpose(2, 0, 1).copy())
-
-
-def picture_label(path: Path) -> Tensor:
-    return classes(path, open_picture(path, ("L", "P"), "an 8-bit image of classes").astype(np.int64) - 1)
-
-
-def picture_depth(path: Path) -> Tensor:
-    array = open_picture(path, ("I;16", "I;16B", "I"), "a 16-bit image in millimetres")
-    return torch.from_numpy(array.astype(np.float32) / 1000)[None]
-
-
-def picture_normal(path: Path) -> Tensor:
-    array = open_picture(path, ("RGB",), "an RGB image of normals")
-    vectors = np.where(array.any(-1, keepdims=True), (array.astype(np.float32) - 128) / 127, np.float32(0))
-    return unit(torch.from_numpy(vectors.transpose(2, 0, 1).copy()))
-
-
-def load_array(path: Path, channels: int | None) -> Array:
-    expected = "(H, W)" if channels is None else f"(H, W, {channels})"
-    try:
-        array: Array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: cannot be read as an array ({error}); expected .npy of shape {expected}") from error
-    shape = array.shape if channels is None else array.shape[:2]
-    if len(shape) != 2 or (channels is not None and array.shape[2:] != (channels,)) or array.dtype.kind not in "fiu":
-        raise DataError(f"{path}: array {array.dtype} of shape {array.shape}, expected numbers of shape {expected}")
-    return array
-
-
-def array_image(path: Path) -> Tensor:
-    array = load_array(path, 3).astype(np.float32)
-    if array.size and not (array.min() >= 0 and array.max() <= 1):
-        raise DataError(f"{path}: image values from {array.min():g} to {array.max():g}, expected 0 to 1")
-    return torch.from_numpy(array.transpose(2, 0, 1).copy())
-
-
-def array_label(path: Path) -> Tensor:
-    return classes(path, load_array(path, None).astype(np.int64))
-
-
-def array_depth(path: Path) -> Tensor:
-    return torch.from_numpy(load_array(path, 1).astype(np.float32).transpose(2, 0, 1).copy())
-
-
-def array_normal(path: Path) -> Tensor:
-    return unit(torch.from_numpy(load_array(path, 3).astype(np.float32).transpose(2, 0, 1).copy()))
-
-
-def classes(path: Path, label: Array) -> Tensor:
-    if label.size and not (label.min() >= -1 and label.max() < CLASSES):
-        raise DataError(
-            f"{path}: classes from {label.min()} to {label.max()}, expected −1 (unlabelled) to {CLASSES - 1}"
-        )
-    return torch.from_numpy(label)
-
-
-def unit(vectors: Tensor) -> Tensor:
-    """Unit vectors (3, H, W); those shorter than 1/2 or not finite are invalid: zero."""
-    norm = vectors.norm(dim=0, keepdim=True)
-    return torch.where(norm.isfinite() & (norm > 0.5), vectors / norm, torch.zeros_like(vectors))
+    image: Reader
+    labels: dict[str, Reader]
 
 
 PICTURES = Layout(
     splits={"train": "train", "test": "test"},
     endings=(".jpg", ".jpeg", ".png"),
-    image=picture_image,
-    readers={"segmentation": picture_label, "depth": picture_depth, "normals": picture_normal},
+    image=pictures.image,
+    labels={"segmentation": pictures.label, "depth": pictures.depth, "normals": pictures.normal},
 )
 ARRAYS = Layout(
     splits={"train": "train", "test": "val"},
     endings=(".npy",),
-    image=array_image,
-    readers={"segmentation": array_label, "depth": array_depth, "normals": array_normal},
+    image=arrays.image,
+    labels={"segmentation": arrays.label, "depth": arrays.depth, "normals": arrays.normal},
 )
+
+
+def find_layout(root: Path, split: str) -> tuple[Layout, Path]:
+    """The form that a root's split has, and its folder; pictures where both are there.
+
+    :raises DataError: there is no such root, or no image of the split in it
+    """
+    if not root.is_dir():
+        found = "not a folder" if root.exists() else "no such folder"
+        raise DataError(f"{root}: {found}; set plugins.nyuv2.root to the folder that holds train and test (or val)")
+    if split not in PICTURES.splits:
+        raise DataError(f"nyuv2: there is no split {split!r} (there are: {', '.join(PICTURES.splits)})")
+    for layout in (PICTURES, ARRAYS):
+        folder = root / layout.splits[split]
+        if (folder / "image").is_dir() and listed(folder / "image", layout.endings):
+            return layout, folder
+    hint = f"; set plugins.nyuv2.root to {root.parent}, the folder above" if (root / "image").is_dir() else ""
+    raise DataError(
+        f"{root}: no images of the {split} split; expected .jpg or .png files in {root / split / 'image'}"
+        f" or .npy files in {root / ARRAYS.splits[split] / 'image'}{hint}"
+    )
+
+
+def listed(folder: Path, endings: Sequence[str]) -> list[Path]:
+    """The folder's files in the order of the numbers in their names; hidden files are left out."""
+    found = [p for p in folder.iterdir() if p.suffix.lower() in endings and not p.name.startswith(".")]
+    return sorted(found, key=lambda path: ([int(n) for n in re.findall(r"\d+", path.stem)], path.name))
+
+
+def by_name(folder: Path, endings: Sequence[str]) -> dict[str, Path]:
+    """Name without ending → file.
+
+    :raises DataError: there is no such folder, or two files have one name
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder}: no such folder; expected a file in it for each image; without these labels leave their task out"
+            " of plugins.nyuv2.tasks"
+        )
+    files: dict[str, Path] = {}
+    for path in listed(folder, endings):
+        if files.setdefault(path.stem, path) is not path:
+            raise DataError(f"{path}: has the name of {files[path.stem].name}; expected one file per name; remove one")
+    return files
+
+
+def labels_of(images: dict[str, Path], folder: Path, endings: Sequence[str]) -> list[Path]:
+    """The file of each image, in the images' order.
+
+    :raises DataError: an image without a label, or a label without an image
+    """
+    files = by_name(folder, endings)
+    lost = [f"image {name!r} has none" for name in images if name not in files]
+    alone = [f"{name!r} has no image" for name in files if name not in images]
+    if lost or alone:
+        beside = folder.parent / "image"
+        raise DataError(
+            f"{folder}: {len(files)} files, but {beside} has {len(images)}; {(lost + alone)[0]}; expected a file of the"
+            " same name for each image; copy the folder again"
+        )
+    return [files[name] for name in images]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtl_nyuv2.layouts import unit
+from mtl_nyuv2.values import unit
 
 Size = tuple[int, int]
 

@@ -38,7 +38,7 @@ def blend(images: Tensor, other: Tensor, change: Tensor) -> Tensor:
 
 def grey(images: Tensor) -> Tensor:
     """Luminance, (n, 1, H, W)."""
-    red, green, blue = images.split(1, 1)
+    red, green, blue = images.chunk(3, 1)
     return GREY[0] * red + GREY[1] * green + GREY[2] * blue
 
 
@@ -78,12 +78,14 @@ def solarize(images: Tensor, threshold: Tensor) -> Tensor:
 
 def autocontrast(images: Tensor, strength: Tensor) -> Tensor:
     """Stretches each channel to 0..1."""
-    return V.autocontrast_image(images)
+    made: Tensor = V.autocontrast_image(images)
+    return made
 
 
 def equalize(images: Tensor, strength: Tensor) -> Tensor:
     """Equalizes each channel's histogram of 256 levels."""
-    return V.equalize_image((images * 255).round().to(torch.uint8)).to(images.dtype) / 255
+    levels: Tensor = V.equalize_image((images * 255).round().to(torch.uint8))
+    return levels.to(images.dtype) / 255
 
 
 def changes(bins: int) -> Tensor:

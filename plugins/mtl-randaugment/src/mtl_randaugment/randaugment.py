@@ -9,9 +9,9 @@ import attrs
 import torch
 from attrs import field
 from attrs.validators import ge
-from mtl_core.plugin import help, hookimpl, plugin
 from torch import Tensor
 
+from mtl_core.plugin import help, hookimpl, plugin
 from mtl_randaugment.operations import OPERATIONS
 
 
@@ -29,6 +29,11 @@ class Round:
     counts: list[int]
 
 
+def within_bins(plugin: RandAugment, attribute: attrs.Attribute[int], value: int) -> None:
+    if value > plugin.bins:
+        raise ValueError(f"'magnitude' must be <= bins = {plugin.bins}: {value}")
+
+
 @plugin
 class RandAugment:
     """RandAugment with photometric operations only, so that labels stay valid.
@@ -40,14 +45,9 @@ class RandAugment:
 
     operations: int = field(default=2, validator=ge(1), metadata=help("operations per image, one after another"))
     magnitude: int = field(
-        default=6, validator=ge(1), metadata=help("magnitudes are drawn from 0 to below this, of `bins`")
+        default=6, validator=[ge(1), within_bins], metadata=help("magnitudes are drawn from 0 to below this, of `bins`")
     )
     bins: int = field(default=31, validator=ge(2), metadata=help("how finely magnitudes are divided"))
-
-    @magnitude.validator
-    def within_bins(self, attribute: attrs.Attribute[int], value: int) -> None:
-        if value > self.bins:
-            raise ValueError(f"'magnitude' must be <= bins = {self.bins}: {value}")
 
     @hookimpl
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -77,6 +77,7 @@ def changed(images: Tensor, one: Round) -> Tensor:
     """(N, 3, H, W) → (N, 3, H, W): every operation runs once, on the images that drew it."""
     order, back = one.places.to(images.device, non_blocking=True)
     strengths = one.strengths.to(images.device, non_blocking=True)
-    parts = zip(images.index_select(0, order).split(one.counts), strengths.split(one.counts), strict=True)
-    done = [o.apply(*part) for o, n, part in zip(OPERATIONS.values(), one.counts, parts, strict=True) if n]
+    sorted_images = torch.split(images.index_select(0, order), one.counts)
+    parts = zip(OPERATIONS.values(), sorted_images, torch.split(strengths, one.counts), strict=True)
+    done = [operation.apply(part, strength) for operation, part, strength in parts if len(part)]
     return torch.cat(done).index_select(0, back)

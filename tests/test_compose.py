@@ -1,0 +1,94 @@
+"""Plugins of different distributions in one experiment: every combination trains, and acts where it should."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+
+from mtl_backbones import SMP, SegNet
+from mtl_core import Experiment
+from mtl_core.data import Loadable, collate
+from mtl_core.loop import Trainer, make_fabric
+from mtl_core.run import Run
+from mtl_core.session import prepare
+from mtl_core.testing.toys import ToyData, ToyNetwork
+from mtl_core.training import TrainingStep
+from mtl_ial import IAL
+from mtl_jtr import JTR
+from mtl_labels import Full, HalfLabels, OneLabel, RandomLabels, Unlabelled
+from mtl_randaugment import Geometry, RandAugment
+from mtl_scenes import Scenes
+
+SCENARIOS = {"full": Full(), "one": OneLabel(), "random": RandomLabels(), "half": HalfLabels(), "some": Unlabelled()}
+REGULARIZERS = {"none": [], "jtr": [JTR()], "jtr-2": [JTR(unlabelled="consistency")]}
+SHAPERS = {"none": [], "ial": [IAL(primary="segmentation")], "ial-2": [IAL(primary=("depth", "normals"))]}
+AUGMENTERS = [Geometry(rotation=5.0), RandAugment()]
+
+
+def trainer(tmp_path: Path, *plugins: object, **settings: object) -> Trainer:
+    given = {"name": "compose", "batch_size": 4, "device": "cpu", "epochs": 1, "validation": 0.0, **settings}
+    made = prepare(Experiment(plugins=list(plugins), **given))  # type: ignore[arg-type]
+    return Trainer(made, make_fabric(made.experiment), Run(tmp_path))
+
+
+@pytest.mark.parametrize(("scenario", "regularizer", "shaper"), list(product(SCENARIOS, REGULARIZERS, SHAPERS)))
+def test_everything_that_composes_trains(tmp_path: Path, scenario: str, regularizer: str, shaper: str) -> None:
+    data = Scenes(size=(32, 32), train=8, test=2)
+    methods = [*AUGMENTERS, *REGULARIZERS[regularizer], *SHAPERS[shaper]]
+    t = trainer(tmp_path, data, SCENARIOS[scenario], SegNet(width=4), *methods)
+    before = {n: p.clone() for n, p in t.step.named_parameters()}
+    t.fit()
+    (record,) = Run(tmp_path).history()
+    assert record["skipped_steps"] == 0
+    assert all(v is not None for k, v in record.items() if k.startswith("train/loss"))
+    still = [n for n, p in t.step.named_parameters() if torch.equal(p, before[n])]
+    assert still == []
+    assert ("jtr/latent_distance" in record) == (regularizer != "none")
+    assert ("ial/sigma/depth" in record) == (shaper != "none")
+
+
+def test_a_pyramid_composes_too(tmp_path: Path) -> None:
+    data = Scenes(size=(64, 64), train=4, test=2)
+    t = trainer(tmp_path, data, OneLabel(), SMP(encoder="resnet18"), JTR(width=4), IAL(primary="depth"))
+    t.fit()
+    (record,) = Run(tmp_path).history()
+    assert record["skipped_steps"] == 0
+    assert record["encoder/norm/depth"] > 0
+
+
+def test_all_seven_tasks_of_the_scenes(tmp_path: Path) -> None:
+    names = ("segmentation", "depth", "normals", "occlusion_edges", "texture_edges", "keypoints", "reshading")
+    data = Scenes(size=(32, 32), train=8, test=2, tasks=names)
+    t = trainer(tmp_path, data, HalfLabels(), SegNet(width=4), JTR(), IAL(primary="reshading"))
+    t.fit()
+    assert set(t.session.labelled.sum(1).tolist()) == {3, 4}
+
+
+def test_gradients_of_jtr_reach_the_encoder_through_ial() -> None:
+    """No task has a label: whatever enters the encoder came from JTR, and only with weights that IAL gave."""
+    found = {}
+    for name, methods in {"jtr": [JTR()], "both": [JTR(), IAL(primary="depth")], "ial": [IAL(primary="depth")]}.items():
+        made = prepare(Experiment(name=name, plugins=[ToyData(), OneLabel(), ToyNetwork(), *methods], batch_size=4))
+        data = Loadable(made.dataset, made.labelled)
+        batch = collate([data[i] for i in range(4)])
+        blind = batch._replace(labelled=batch.labelled & (torch.arange(3) != 1))  # the primary has no label
+        step = TrainingStep(made.network, made.hooks)
+        step(blind, 0)[0].backward()
+        found[name] = made.network.backbone[0].weight.grad.clone()
+    assert found["jtr"].norm() > 0
+    assert (found["both"] - found["ial"]).norm() > 1e-4 * found["ial"].norm()
+    assert (found["both"] - found["jtr"]).norm() > 1e-4 * found["jtr"].norm()
+
+
+def test_a_second_instance_of_a_plugin(tmp_path: Path) -> None:
+    """Two joint-task spaces beside each other: two sets of weights, two sets of terms."""
+    data = Scenes(size=(32, 32), train=4, test=2)
+    t = trainer(tmp_path, data, OneLabel(), SegNet(width=4), JTR(), JTR(tasks=("depth", "normals")))
+    t.fit()
+    (record,) = Run(tmp_path).history()
+    assert "jtr/reconstruction/segmentation" in record
+    assert "jtr#2/reconstruction/depth" in record
+    assert "jtr#2/reconstruction/segmentation" not in record
