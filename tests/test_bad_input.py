@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a case is a line
 """What a person sees who made a mistake: file, key, what was found, what was expected, what to do; exit code 2."""
 
 from __future__ import annotations

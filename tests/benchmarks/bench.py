@@ -1,7 +1,7 @@
 """`make bench`: ratios measured in one run, as JSON.
 
-Pairs alternate (a, b, b, a, …), so that a noisy neighbour hits both; a ratio is the median of the pairs' ratios, with its
-quartiles. Memory is the peak of a fresh process above its resting size after set-up and one forward pass of nothing.
+Pairs alternate (a, b, b, a, …), so that a noisy neighbour hits both; a ratio is the median of the pairs' ratios, with
+its quartiles. Memory is the peak of a fresh process above its resting size after set-up.
 Full-width SegNet, B = 4, 96 × 128, one label per sample, on ``--device`` (auto: CUDA, else the CPU).
 """
 

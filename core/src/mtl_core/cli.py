@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -128,7 +128,7 @@ def plugins(
     Console().print(shown)
 
 
-def print_metrics(metrics: dict[str, float | None], title: str) -> None:
+def print_metrics(metrics: Mapping[str, float | None], title: str) -> None:
     shown = Table("task", "metric", "value", title=title, title_justify="left")
     for name, value in metrics.items():
         task, _, metric = name.partition("/")

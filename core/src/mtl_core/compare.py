@@ -89,7 +89,8 @@ def read_result(folder: Path) -> Result:
         return Result(folder, record["name"], record["seed"], record["split"], metrics, record["headline"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{run.results}: not the results of a run ({type(error).__name__}: {error}); `mtl evaluate {folder}` writes it anew"
+            f"{run.results}: not the results of a run ({type(error).__name__}: {error});"
+            f" `mtl evaluate {folder}` writes it anew"
         ) from error
 
 

@@ -58,7 +58,7 @@ class Batch(NamedTuple):
     images: Tensor
     targets: dict[str, Tensor]
     labelled: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # a field; tuple's method of this name is not used
 
 
 def collate(rows: Sequence[tuple[Sample, Tensor, int]]) -> Batch:

@@ -1,7 +1,11 @@
 """Mistakes of a user: one clear message, exit code 2, no traceback."""
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+WORKER = re.compile(r"\ACaught \w+ in DataLoader worker process .*\nmtl_core\.errors\.\w+: ", re.DOTALL)
+"""What torch's loader puts before the message of an error that a worker raised."""
 
 
 class MtlError(Exception):
@@ -11,6 +15,10 @@ class MtlError(Exception):
     """
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        # torch makes a worker's error again in the main process, with the worker's traceback for a message
+        super().__init__(WORKER.sub("", message).rstrip("\n"))
 
 
 class ExperimentError(MtlError):

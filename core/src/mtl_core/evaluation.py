@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics import Metric
 
-from mtl_core.data import Batch
 from mtl_core.tasks import Tasks
 from mtl_core.training import Network
 
@@ -18,7 +18,7 @@ from mtl_core.training import Network
 @torch.no_grad()
 def evaluate(
     network: Network,
-    loader: DataLoader[Batch],
+    loader: DataLoader[Any],
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> dict[str, float]:

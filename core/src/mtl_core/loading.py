@@ -6,15 +6,19 @@ Shape letters: B samples per rank, W ranks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mtl_core.data import Batch, Loadable, MultiTaskDataset, Sample, collate
+from mtl_core.data import Loadable, MultiTaskDataset, Sample, collate
 from mtl_core.errors import DataError
 from mtl_core.hooks import Hooks
 from mtl_core.seeds import generator_for
+
+Batches = DataLoader[Any]
+"""A loader that gives :class:`mtl_core.data.Batch`; torch types a loader by its data set's samples."""
 
 Place = tuple[int, int]
 """(epoch, index): what a worker needs to seed a sample's transformation."""
@@ -92,7 +96,7 @@ class Places(Dataset[tuple[Sample, Tensor, int]]):
         return self.data[self.indices[position]]
 
 
-def training_loader(data: TrainingData, order: BatchOrder, workers: int, pinned: bool) -> DataLoader[Batch]:
+def training_loader(data: TrainingData, order: BatchOrder, workers: int, pinned: bool) -> Batches:
     return DataLoader(
         data, batch_sampler=order, collate_fn=collate, num_workers=workers, pin_memory=pinned,
         persistent_workers=workers > 0,
@@ -101,7 +105,7 @@ def training_loader(data: TrainingData, order: BatchOrder, workers: int, pinned:
 
 def evaluation_loader(
     dataset: MultiTaskDataset, labelled: Tensor, indices: Sequence[int], batch: int, rank: int = 0, world: int = 1
-) -> DataLoader[Batch]:
+) -> Batches:
     """Every world-th sample of a list, in order; no sample twice."""
     mine = Places(Loadable(dataset, labelled), indices[rank::world])
     return DataLoader(mine, batch_size=batch, collate_fn=collate)

@@ -53,7 +53,9 @@ class Trainer:
 
     def __init__(self, session: Session, fabric: lightning_fabric.Fabric, run: Run) -> None:
         self.session, self.fabric, self.run, self.experiment = session, fabric, run, session.experiment
-        self.group = dist.new_group() if fabric.world_size > 1 else None
+        self.group: dist.ProcessGroup | None = None
+        if fabric.world_size > 1:
+            self.group = dist.new_group()  # type: ignore[assignment]
         self.step = TrainingStep(
             session.network,
             session.hooks,
@@ -71,7 +73,7 @@ class Trainer:
     def set_up(self) -> None:
         """Hand module and optimizer to Fabric."""
         if self.experiment.channels_last:
-            self.step.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.step.to(memory_format=torch.channels_last)
         if self.experiment.compile:
             self.step.network.backbone.compile()
             for head in self.step.network.heads.values():

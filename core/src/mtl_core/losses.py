@@ -53,8 +53,8 @@ def task_losses(
 
     :param losses: (B, K)
     :param labelled: bool (B, K)
-    :param normalize: ``"sample"``: Σ_b m_bt/|T_b| L_bt / B (JTR, CVPR 2024, Eq. 1); ``"task"``: the mean over the samples
-        that carry t; ``"none"``: Σ_b m_bt L_bt / B, as the released codes
+    :param normalize: ``"sample"``: Σ_b m_bt/|T_b| L_bt / B (Nishi et al., CVPR 2024, Eq. 1); ``"task"``: the mean over
+        the samples that carry t; ``"none"``: Σ_b m_bt L_bt / B, as the released codes
     :return: L_t (K,), L̄_t (K,) the mean over the samples that carry t, active bool (K,)
     """
     m = labelled.to(losses.dtype)

@@ -19,7 +19,7 @@ LOWER_IS_BETTER = frozenset({"abs_err", "rmse", "mean_angle", "median_angle"})
 """Names of metrics, of any task, that are errors; all others are better when higher."""
 
 
-class Summed(Metric):  # type: ignore[misc]
+class Summed(Metric):
     """A metric whose states are sums, so that parts of a data set and ranks add up."""
 
     full_state_update = False
@@ -35,6 +35,8 @@ class ConfusionMetrics(Summed):
 
     :param channels: C
     """
+
+    confusion: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -63,6 +65,10 @@ class RegressionMetrics(Summed):
     :param valid: a batch of labels → bool (B, 1, H, W)
     """
 
+    absolute: Tensor
+    squared: Tensor
+    count: Tensor
+
     def __init__(self, valid: Valid) -> None:
         super().__init__()
         self.valid = valid
@@ -88,6 +94,8 @@ class AngleError(Summed):
     """
 
     BINS = 18000
+    total: Tensor
+    histogram: Tensor
 
     def __init__(self, valid: Valid) -> None:
         super().__init__()
@@ -114,8 +122,14 @@ class AngleError(Summed):
 class EdgeMetrics(Summed):
     """Maximal data-set F (odsF) of edge probabilities over 99 thresholds, pixel by pixel, and the absolute error.
 
-    Published odsF allows a distance between predicted and true boundaries; pixelwise F is lower and not comparable with it.
+    Published odsF allows a distance between predicted and true boundaries; pixelwise F is lower: do not compare them.
     """
+
+    hit: Tensor
+    found: Tensor
+    true: Tensor
+    absolute: Tensor
+    count: Tensor
 
     def __init__(self, valid: Valid) -> None:
         super().__init__()
@@ -154,6 +168,9 @@ def above(place: Tensor, mask: Tensor, like: Tensor) -> Tensor:
 
 class Top1(Summed):
     """Share of images whose most likely class is the label."""
+
+    hit: Tensor
+    count: Tensor
 
     def __init__(self) -> None:
         super().__init__()

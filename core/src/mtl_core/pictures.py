@@ -59,7 +59,8 @@ def colour(task: Task, label: Tensor, limits: tuple[float, float] = (0.0, 1.0)) 
     """One label, or one decoded prediction, as RGB (H, W, 3)."""
     array = label.numpy()
     if isinstance(task, Segmentation):
-        return palette(task.channels)[np.clip(array, 0, task.channels - 1)]
+        picked: Pixels = palette(task.channels)[np.clip(array, 0, task.channels - 1)]
+        return picked
     if isinstance(task, Normals):
         return ((array.transpose(1, 2, 0) + 1) * 127.5).clip(0, 255).astype(np.uint8)
     return graded(array.mean(0), *limits)

@@ -16,14 +16,18 @@ STYLE = """
 :root { color-scheme: light dark; --line: #8884; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1320px; margin: 2rem auto; padding: 0 1rem; }
 h1 { margin-bottom: 0; } h2 { margin-top: 2rem; } small { opacity: .7; }
-table { border-collapse: collapse; } td, th { padding: .2rem .9rem .2rem 0; text-align: left; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; }
+td, th { padding: .2rem .9rem .2rem 0; text-align: left; border-bottom: 1px solid var(--line); }
 td.n { text-align: right; font-variant-numeric: tabular-nums; }
-.charts { display: flex; flex-wrap: wrap; gap: 1.2rem; } figure { margin: 0; width: 420px; } figcaption { font-weight: 600; }
+.charts { display: flex; flex-wrap: wrap; gap: 1.2rem; }
+figure { margin: 0; width: 420px; } figcaption { font-weight: 600; }
 svg { width: 100%; background: #8881; border-radius: 4px; } svg text { font: 11px system-ui; fill: currentColor; }
 svg .e { text-anchor: end; } svg .m { text-anchor: middle; } svg .g { stroke: var(--line); }
-polyline { fill: none; stroke-width: 1.8; } .legend { font-size: 12px; } .legend span { margin-right: 1em; white-space: nowrap; }
+polyline { fill: none; stroke-width: 1.8; }
+.legend { font-size: 12px; } .legend span { margin-right: 1em; white-space: nowrap; }
 .legend i { display: inline-block; width: 10px; height: 10px; margin-right: 4px; border-radius: 2px; }
-img { max-width: 100%; image-rendering: pixelated; } pre { overflow: auto; background: #8881; padding: .8rem; border-radius: 4px; }
+img { max-width: 100%; image-rendering: pixelated; }
+pre { overflow: auto; background: #8881; padding: .8rem; border-radius: 4px; }
 """
 
 TITLES = {
@@ -59,7 +63,8 @@ def page(run: Run) -> str:
         f"<h2>Settings</h2><pre>{escape(run.experiment.read_text(encoding='utf-8'))}</pre>",
         versions(run),
     ]
-    return f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{name}</title><style>{STYLE}</style>{''.join(parts)}</html>"
+    head = f"<meta charset='utf-8'><title>{name}</title><style>{STYLE}</style>"
+    return f"<!doctype html><html lang='en'>{head}{''.join(parts)}</html>"
 
 
 def summary(result: dict[str, Any], history: Sequence[dict[str, Any]]) -> str:
@@ -67,7 +72,8 @@ def summary(result: dict[str, Any], history: Sequence[dict[str, Any]]) -> str:
         return f"not finished: {len(history)} epochs so far"
     seconds = result.get("runtime_seconds")
     took = f", {seconds / 60:.1f} min" if seconds else ""
-    return f"seed {result['seed']}, {result['split']} split, {result['checkpoint']} checkpoint, {len(history)} epochs{took}"
+    judged = f"seed {result['seed']}, {result['split']} split, {result['checkpoint']} checkpoint"
+    return f"{judged}, {len(history)} epochs{took}"
 
 
 def results_table(result: dict[str, Any]) -> str:

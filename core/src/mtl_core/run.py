@@ -55,7 +55,8 @@ class Run:
         """
         if not self.experiment.is_file():
             raise CheckpointError(
-                f"{self.folder}: not a run folder (no experiment.toml); expected the folder that `mtl train --out` wrote"
+                f"{self.folder}: not a run folder (no experiment.toml);"
+                " expected the folder that `mtl train --out` wrote"
             )
         return self
 

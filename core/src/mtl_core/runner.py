@@ -15,7 +15,7 @@ from mtl_core.discovery import installed
 from mtl_core.errors import CheckpointError, MtlError
 from mtl_core.evaluation import evaluate, headlines
 from mtl_core.experiment import Experiment
-from mtl_core.loading import evaluation_loader
+from mtl_core.loading import Batches, evaluation_loader
 from mtl_core.loop import Trainer, Watcher, make_fabric
 from mtl_core.pictures import sheet
 from mtl_core.report import write_report
@@ -143,18 +143,18 @@ def judge(
 
 
 @torch.no_grad()
-def draw(run: Run, session: Session, loader: torch.utils.data.DataLoader[object]) -> None:
+def draw(run: Run, session: Session, loader: Batches) -> None:
     """A sheet of images, predictions and labels per task."""
     network, device = session.network, next(session.network.parameters()).device
     training = network.training
     network.eval()
     (batch,) = list(loader)
-    predictions = network(batch.images.to(device))  # type: ignore[attr-defined]
+    predictions = network(batch.images.to(device))
     network.train(training)
     decoded = {t.name: t.decode(predictions[t.name].float()).cpu() for t in session.tasks}
     rows = [
-        (batch.images[i], {t.name: (decoded[t.name][i], batch.targets[t.name][i]) for t in session.tasks})  # type: ignore[attr-defined]
-        for i in range(len(batch.index))  # type: ignore[attr-defined]
+        (batch.images[i], {t.name: (decoded[t.name][i], batch.targets[t.name][i]) for t in session.tasks})
+        for i in range(len(batch.index))
     ]
     run.pictures.mkdir(exist_ok=True)
     sheet(rows, session.tasks).save(run.pictures / "predictions.png")

@@ -2,9 +2,9 @@
 
 Shape letters: K tasks, D entries of z (all levels of a pyramid together).
 
-z passes through one :class:`torch.autograd.Function` that returns it once per head. Autograd calls its ``backward`` once,
-with all K branch gradients b_1 … b_K, before the encoder's own backward pass, so that a feature-level method costs one
-backward pass and not K.
+z passes through one :class:`torch.autograd.Function` that returns it once per head. Autograd calls its ``backward``
+once, with all K branch gradients b_1 … b_K, before the encoder's own backward pass, so that a feature-level method
+costs one backward pass and not K.
 """
 
 from __future__ import annotations

@@ -104,6 +104,7 @@ def load_labels(path: Path, dataset: MultiTaskDataset) -> Tensor:
     if (len(labelled), names) != expected:
         raise CheckpointError(
             f"{path}: label mask of {len(labelled)} samples and tasks {', '.join(names)}; the data set has"
-            f" {expected[0]} samples and tasks {', '.join(expected[1])}; use the data and tasks that the run was started with"
+            f" {expected[0]} samples and tasks {', '.join(expected[1])};"
+            " use the data and tasks that the run was started with"
         )
     return labelled

@@ -179,7 +179,10 @@ class Depth(Regression):
 
 @attrs.frozen(kw_only=True)
 class Normals(Task):
-    """Surface normals, camera frame (x right, y down, z forward): labels float (B, 3, H, W), 0 where invalid; 1 − cos."""
+    """Surface normals: labels float (B, 3, H, W), 0 where invalid; 1 − cos.
+
+    Camera frame: x right, y down, z forward.
+    """
 
     channels: int = 3
     interpolation: ClassVar[Literal["nearest", "bilinear"]] = "bilinear"
@@ -192,8 +195,8 @@ class Normals(Task):
         return 1 - F.cosine_similarity(prediction, target, dim=1).unsqueeze(1)
 
     def valid(self, target: Tensor) -> Tensor:
-        norm = target.norm(dim=1, keepdim=True)
-        return norm.isfinite() & (norm > 0.5)
+        square: Tensor = target.square().sum(1, keepdim=True)
+        return square.isfinite() & (square > 0.25)
 
     def encode(self, target: Tensor) -> Tensor:
         return torch.where(self.valid(target), target, torch.zeros_like(target))

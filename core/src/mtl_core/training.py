@@ -107,7 +107,7 @@ class TrainingStep(nn.Module):
         """(B, 3, H, W) → (V, B, 3, H, W): every view drawn for itself."""
         views = as_float(images).expand(self.views, *images.shape)
         changed = self.hooks.augment(views.flatten(0, 1), generator)
-        return changed.unflatten(0, (self.views, -1))
+        return changed.view(self.views, *images.shape)
 
     def split(self, z: Features, scale: seam.LossScale) -> list[Features]:
         """z once per head, through the seam if a plugin shapes the gradient there."""
@@ -119,7 +119,7 @@ class TrainingStep(nn.Module):
         self, batch: Batch, images: Tensor, predictions: dict[str, Tensor], z: Features, generator: torch.Generator
     ) -> Step:
         """Supervised losses of view 0, and the step that rules and regularizers see."""
-        views = {name: p.unflatten(0, (self.views, -1)) for name, p in predictions.items()}
+        views = {name: p.view(self.views, -1, *p.shape[1:]) for name, p in predictions.items()}
         first = {name: p[0] for name, p in views.items()}
         losses = loss.sample_losses(self.tasks, first, batch.targets, batch.labelled)
         per_task, means, active = loss.task_losses(losses, batch.labelled, self.normalize, self.group)

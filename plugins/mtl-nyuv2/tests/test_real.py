@@ -33,7 +33,7 @@ def rays(height: int, width: int) -> Tensor:
 
 
 def normals_of(depth: Tensor) -> tuple[Tensor, Tensor]:
-    """Normals from differences of depth (3, H', W'), and where these are of one surface (H', W'); REACH less all round."""
+    """Normals from differences of depth (3, H', W'), and where these are of one surface: REACH less all round."""
     points, r = depth * rays(*depth.shape[-2:]), REACH
     right = (points[:, :, 2 * r :] - points[:, :, : -2 * r])[:, r:-r]
     down = (points[:, 2 * r :] - points[:, : -2 * r])[:, :, r:-r]

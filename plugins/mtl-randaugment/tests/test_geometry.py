@@ -178,9 +178,10 @@ def test_missing_depth_does_not_leak_into_its_neighbours() -> None:
     assert after.unique().tolist() == [0, pytest.approx(3 / 1.3)]
 
 
-def test_invalid_pixels_do_not_leak_into_normals() -> None:
+@pytest.mark.parametrize("hole", [0.0, 0.25, float("nan")])
+def test_invalid_pixels_do_not_leak_into_normals(hole: float) -> None:
     normals = without_gaps((20, 20))["normals"].clone()
-    normals[:, 5:9, 5:9] = 0
+    normals[:, 5:9, 5:9] = hole
     found = moved_label(TASKS["normals"], normals, attrs.evolve(STILL, scale=1.5, angle=0.2))
     kept = valid(TASKS["normals"], found)
     assert (found[:, ~kept] == 0).all()

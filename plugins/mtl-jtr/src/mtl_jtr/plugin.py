@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from attrs import field
@@ -20,15 +20,18 @@ from mtl_core.plugin import help, hookimpl, plugin
 from mtl_core.step import Step
 from mtl_core.tasks import Depth, Tasks
 from mtl_jtr.distances import Kind, distance, spread
+from mtl_jtr.known import gradients_now, with_gradients
 from mtl_jtr.stacks import all_predicted, full, stacks
-
-SCALE = 2.0**13
-"""Keeps the distance's gradient representable in half precision; a power of two, exact in the others."""
 
 DEAD = 1e-3
 """Mean distance below which the term pulls at nothing: alive, a cosine distance is two orders larger."""
 
 log = logging.getLogger("mtl")
+
+
+def trained_by_something(instance: Any, attribute: Any, value: str) -> None:
+    if value == "reconstruction" and not instance.reconstruct:
+        raise ValueError('"reconstruction" with reconstruct = false leaves nothing that trains g; use "both"')
 
 
 @plugin
@@ -47,7 +50,7 @@ class JTR(nn.Module):
     reconstruct: bool = field(default=True, metadata=help("train g to reconstruct the stacks (off: Tab. 8)"))
     train_encoder_on: Literal["both", "reconstruction"] = field(
         default="both",
-        validator=in_(("both", "reconstruction")),
+        validator=[in_(("both", "reconstruction")), trained_by_something],
         metadata=help("which terms train g's encoder; the paper: both"),
     )
     unpool: Literal["indices", "upsample"] = field(
@@ -59,6 +62,7 @@ class JTR(nn.Module):
     width: int | None = field(
         default=None, validator=optional(gt(0)), metadata=help("channels of g's first level; none: the backbone's")
     )
+    channels_last: bool = field(default=True, metadata=help("memory format of g: colours of a pixel side by side"))
     depth_scale: float = field(default=1.0, validator=gt(0.0), metadata=help("metres per unit of depth in the stacks"))
     tasks: tuple[str, ...] = field(default=(), metadata=help("tasks in the stacks; empty: all"))
     unlabelled: Literal["ignore", "consistency"] = field(
@@ -77,16 +81,21 @@ class JTR(nn.Module):
         self.scales = {t.name: self.depth_scale if isinstance(t, Depth) else 1.0 for t in self.stacked}
         channels = sum(task.channels for task in self.stacked)
         options = {"width": self.width, "bottleneck": self.bottleneck}
+        self.g: Any
         if self.reconstruct:
             self.g = networks.autoencoder(channels, channels, unpool=self.unpool, **options)
         else:
             self.g = networks.encoder(channels, **options)
+        if self.channels_last:
+            self.g.to(memory_format=torch.channels_last)
         self.warned = False
 
-    def encode(self, stack: Tensor) -> tuple[Tensor, Latent]:
+    def encode(self, stack: Tensor) -> Latent:
         """g_θ1: the joint-task latent of a stack, and what the decoder needs."""
+        if self.channels_last:
+            stack = stack.contiguous(memory_format=torch.channels_last)
         latent: Latent = self.g.encode(stack) if self.reconstruct else self.g(stack)
-        return latent.features, latent
+        return latent
 
     @hookimpl
     def compute_regularizer(self, step: Step) -> dict[str, Tensor]:
@@ -94,13 +103,13 @@ class JTR(nn.Module):
         # Leaves: the reconstruction must not reach the predictions; the distance does, by `reattach`.
         attached = [*own, *self.other_view(step)]
         leaves = [stack.detach().requires_grad_() for stack in attached]
-        encoded = [self.encode(leaf) for leaf in leaves]
-        per_sample = self.distances(step, [features for features, _ in encoded])
+        latents = [self.encode(leaf) for leaf in leaves]
+        per_sample = self.distances(step, [full(latent.features) for latent in latents])
         terms = {"distance": self.reattach(self.c_dist * per_sample.mean(), leaves, attached)}
         if self.reconstruct:
-            terms["reconstruction"] = self.c_recon * self.reconstruction(step, leaves[:2], encoded[:2])
+            terms["reconstruction"] = self.c_recon * self.reconstruction(step, latents[:2], leaves[:2])
         step.log("latent_distance", per_sample.mean())
-        step.log("latent_cosine", spread(full(encoded[1][0].detach())))
+        step.log("latent_cosine", spread(full(latents[1].features.detach())))
         return terms
 
     def other_view(self, step: Step) -> list[Tensor]:
@@ -117,30 +126,42 @@ class JTR(nn.Module):
         return torch.where(has_label, labelled, other)
 
     def reattach(self, value: Tensor, leaves: list[Tensor], attached: list[Tensor]) -> Tensor:
-        """The distance, with its gradient at the stacks put back into the graph.
+        """The distance, with its gradient at the stacks put back into the graph; g's own flow through ``value``.
 
-        ∂D/∂stack comes from a product with g's encoder that computes no weight gradients. It enters as ⟨stack, ∂D⟩,
-        whose value is subtracted again. g's own gradients flow through ``value``.
+        ∂D/∂stack comes from a product with g's encoder that computes no weight gradients.
         """
-        gradients = torch.autograd.grad(SCALE * value, leaves, retain_graph=True)
-        linear = torch.stack([(s * (g / SCALE)).sum() for s, g in zip(attached, gradients, strict=True)]).sum()
         own = value if self.train_encoder_on == "both" else value.detach()
-        return own + linear - linear.detach()
+        return own + with_gradients(torch.zeros_like(value), attached, gradients_now(value, leaves, retain_graph=True))
 
-    def reconstruction(self, step: Step, leaves: list[Tensor], encoded: list[tuple[Tensor, Latent]]) -> Tensor:
+    def reconstruction(self, step: Step, latents: list[Latent], leaves: list[Tensor]) -> Tensor:
         """L_Recon of both detached stacks: the tasks' own losses, added over tasks and stacks."""
-        parts = [
-            self.reconstructed(self.g.decode(latent), leaf.detach())
-            for leaf, (_, latent) in zip(leaves, encoded, strict=True)
-        ]
-        for task in self.stacked.names:
-            step.log(f"reconstruction/{task}", parts[0][task] + parts[1][task])
-        return torch.stack([loss for part in parts for loss in part.values()]).sum()
+        own, known = (self.decode(latent, leaf.detach()) for latent, leaf in zip(latents, leaves, strict=True))
+        losses = {task: own[0][task] + known[0][task] for task in self.stacked.names}
+        for task, value in losses.items():
+            step.log(f"reconstruction/{task}", value)
+        at_decoder = [a.add_(b) for a, b in zip(own[2], known[2], strict=True)]
+        reached = [latent.features for latent in latents] + self.decoder_parameters()
+        return with_gradients(torch.stack(list(losses.values())).sum(), reached, [own[1], known[1], *at_decoder])
+
+    def decode(self, latent: Latent, stack: Tensor) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
+        """Each task's loss of g_θ2's output against a stack, and the sum's gradients at the latent and at θ2.
+
+        Taken at once, so that the activations of one decoding are gone before the next begins.
+        """
+        features = latent.features.detach().requires_grad_()
+        losses = self.reconstructed(self.g.decode(latent._replace(features=features)), stack)
+        total = torch.stack(list(losses.values())).sum()
+        at_latent, *at_decoder = gradients_now(total, [features, *self.decoder_parameters()])
+        return {task: loss.detach() for task, loss in losses.items()}, at_latent, at_decoder
+
+    def decoder_parameters(self) -> list[nn.Parameter]:
+        """θ2."""
+        return [*self.g.decoder.parameters(), *self.g.head.parameters()]
 
     def reconstructed(self, decoded: Tensor, stack: Tensor) -> dict[str, Tensor]:
         """Each task's loss of g's output against a stack, both (B, O, H, W)."""
         sizes = [task.channels for task in self.stacked]
-        pairs = zip(self.stacked, full(decoded).split(sizes, 1), stack.split(sizes, 1), strict=True)
+        pairs = zip(self.stacked, torch.split(full(decoded), sizes, 1), torch.split(stack, sizes, 1), strict=True)
         return {task.name: task.soft_loss(output, target).mean() for task, output, target in pairs}
 
     @hookimpl
@@ -149,7 +170,7 @@ class JTR(nn.Module):
         if self.distance == "cosine" and found < DEAD and not self.warned:
             self.warned = True
             log.warning(
-                "%s: the latent distance is %.1e in epoch %d: the latent space has collapsed and the term trains nothing;"
+                "%s: the latent distance is %.1e in epoch %d: the latent space has collapsed, the term trains nothing;"
                 ' try train_encoder_on = "reconstruction" with unpool = "upsample"',
                 self.name, found, epoch,
             )  # fmt: skip

@@ -20,7 +20,7 @@ def opened(path: Path, modes: tuple[str, ...], what: str) -> Array:
         with Image.open(path) as picture:
             found, values = picture.mode, np.asarray(picture)
     except Exception as error:  # damaged files make the decoders raise a dozen kinds of error
-        reason = str(error).replace(str(path), "the file")
+        reason = str(error).replace(f" {str(path)!r}", "")
         raise DataError(f"{path}: cannot be read as an image ({reason}); expected {what}; copy it again") from error
     if found not in modes:
         raise DataError(f"{path}: image of mode {found}, expected {what}; is it another folder's?")
