@@ -96,13 +96,14 @@ def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images (JPEG, PNG).")],
     out: Annotated[Path, typer.Option(help="Folder for labels and pictures.")] = Path("predictions"),
     checkpoint: Checkpoint = "last",
+    overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
     """Predict every task of images: labels as files, and a picture."""
     from mtl_core.predict import predict as predict_images
     from mtl_core.run import Run
 
-    files = [str(path) for path in predict_images(Run(run), images, out, checkpoint)]
+    files = [str(path) for path in predict_images(Run(run), images, out, checkpoint, overrides or ())]
     print(json.dumps(files) if as_json else "\n".join(files))
 
 

@@ -22,7 +22,9 @@ from mtl_core.tasks import Depth, Normals, Segmentation, Task, Tasks, from_plain
 from mtl_core.training import Network
 
 
-def predict(run: Run, images: Sequence[Path], out: Path, name: str = "last") -> list[Path]:
+def predict(
+    run: Run, images: Sequence[Path], out: Path, name: str = "last", overrides: Sequence[str] = ()
+) -> list[Path]:
     """Predict every task of every image.
 
     :param out: receives ``IMAGE_TASK.png`` (classes as 8-bit indices, depth as 16-bit millimetres, normals as
@@ -31,7 +33,7 @@ def predict(run: Run, images: Sequence[Path], out: Path, name: str = "last") -> 
     :raises DataError: a file is no image
     """
     pictures = [read_image(path) for path in images]
-    network, size = load_network(run, name)
+    network, size = load_network(run, name, overrides)
     out.mkdir(parents=True, exist_ok=True)
     return [
         f
@@ -40,11 +42,14 @@ def predict(run: Run, images: Sequence[Path], out: Path, name: str = "last") -> 
     ]
 
 
-def load_network(run: Run, name: str = "last") -> tuple[Network, tuple[int, int]]:
-    """A run's trained network, in evaluation mode on the CPU, and the image size (H, W) that it was trained with."""
+def load_network(run: Run, name: str = "last", overrides: Sequence[str] = ()) -> tuple[Network, tuple[int, int]]:
+    """A run's trained network, in evaluation mode on the CPU, and the image size (H, W) that it was trained with.
+
+    :param overrides: settings that differ on this machine, such as ``plugins.smp.weights=none``
+    """
     path = run.require().checkpoint(name)
     state = checkpoint.load(path)
-    hooks = open_hooks(load_experiment(run.experiment), ("build_backbone", "build_heads"))
+    hooks = open_hooks(load_experiment(run.experiment, overrides), ("build_backbone", "build_heads"))
     return network_from(hooks, state, path)
 
 
