@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from rich.markup import escape
 from rich.table import Table
 
 from mtl_core.errors import CheckpointError
@@ -84,14 +85,20 @@ def read_result(folder: Path) -> Result:
             f" `mtl evaluate {folder}` judges what there is"
         )
     try:
-        record = json.loads(run.results.read_text(encoding="utf-8"))
-        metrics = {name: math.nan if value is None else float(value) for name, value in record["metrics"].items()}
-        return Result(folder, record["name"], record["seed"], record["split"], metrics, record["headline"])
+        return from_record(folder, json.loads(run.results.read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{run.results}: not the results of a run ({type(error).__name__}: {error});"
             f" `mtl evaluate {folder}` writes it anew"
         ) from error
+
+
+def from_record(folder: Path, record: Mapping[str, Any]) -> Result:
+    metrics = {name: math.nan if value is None else float(value) for name, value in record["metrics"].items()}
+    lacking = record["headline"].keys() - metrics.keys()
+    if lacking:
+        raise ValueError(f"no value of {', '.join(sorted(lacking))}")
+    return Result(folder, record["name"], record["seed"], record["split"], metrics, record["headline"])
 
 
 def compare(reference: Sequence[Path], runs: Sequence[Path]) -> Comparison:
@@ -126,13 +133,14 @@ def check_alike(first: Result, other: Result) -> None:
 
 def row(results: Sequence[Result], reference: Mapping[str, float]) -> Row:
     headline = results[0].headline
+    names = dict.fromkeys(name for r in results for name in r.metrics)
     changes = [
         {name: change(r.metrics[name], reference[name], higher) for name, higher in headline.items()} for r in results
     ]
     return Row(
         name=results[0].name,
         seeds=tuple(r.seed for r in results),
-        metrics={name: spread([r.metrics[name] for r in results]) for name in results[0].metrics},
+        metrics={name: spread([r.metrics.get(name, math.nan) for r in results]) for name in names},
         per_task={name.split("/")[0]: spread([c[name] for c in changes]) for name in headline},
         delta=spread([statistics.fmean(c.values()) for c in changes]),
     )
@@ -145,22 +153,26 @@ def change(value: float, reference: float, higher_is_better: bool) -> float:
 
 
 def spread(values: Sequence[float]) -> Spread:
+    if not all(map(math.isfinite, values)):  # statistics.stdev fails on them
+        return math.nan, None if len(values) == 1 else math.nan
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def shown(value: Spread, form: str = ".4g") -> str:
     mean, deviation = value
+    if math.isnan(mean):
+        return "–"
     return f"{mean:{form}}" if deviation is None else f"{mean:{form}} ± {deviation:.2g}"
 
 
 def table(comparison: Comparison) -> Table:
     """Every metric and Δ%; runs are columns, the best of each headline metric is bold."""
-    made = Table(title=f"Δ% against {comparison.reference}", title_justify="left")
+    made = Table(title=f"Δ% against {escape(comparison.reference)}", title_justify="left")
     made.add_column("metric")
     for row in comparison.rows:
         seeds = f" ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else ""
-        made.add_column(row.name + seeds, justify="right", overflow="fold")
-    for name in comparison.rows[0].metrics:
+        made.add_column(escape(row.name) + seeds, justify="right", overflow="fold")
+    for name in dict.fromkeys(name for row in comparison.rows for name in row.metrics):
         made.add_row(name + arrow(comparison.headline.get(name)), *cells(comparison, name))
     made.add_section()
     for task in comparison.rows[0].per_task:
@@ -170,10 +182,11 @@ def table(comparison: Comparison) -> Table:
 
 
 def cells(comparison: Comparison, name: str) -> list[str]:
-    values = [row.metrics[name][0] for row in comparison.rows]
+    spreads = [row.metrics.get(name, (math.nan, None)) for row in comparison.rows]
+    values = [mean for mean, _ in spreads if not math.isnan(mean)]
     higher = comparison.headline.get(name)
     best = None if higher is None or len(values) < 2 else (max if higher else min)(values)
-    return [("[bold]" if row.metrics[name][0] == best else "") + shown(row.metrics[name]) for row in comparison.rows]
+    return [("[bold]" if spread[0] == best else "") + shown(spread) for spread in spreads]
 
 
 def arrow(higher_is_better: bool | None) -> str:

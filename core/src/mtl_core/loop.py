@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import lightning_fabric
@@ -68,7 +67,7 @@ class Trainer:
         self.set_up()
         self.load_data()
         self.averages, self.selection = Averages(fabric.device, self.group), Selection(session.tasks, self.experiment)
-        self.epoch, self.batch, self.number = 0, 0, 0
+        self.epoch, self.batch, self.number, self.saved = 0, 0, 0, 0
 
     def set_up(self) -> None:
         """Hand module and optimizer to Fabric."""
@@ -112,24 +111,35 @@ class Trainer:
         for batch in self.loader:
             self.train_batch(batch)
             watch(self.epoch, self.batch, len(self.order))
-            every = self.experiment.checkpoint_steps
-            if every and self.number % every == 0 and self.batch < len(self.order):
+            if self.due() and self.batch < len(self.order):
                 self.save()
+
+    def due(self) -> bool:
+        """Whether a checkpoint within the epoch is due; only between optimizer steps, where no gradient is kept."""
+        every = self.experiment.checkpoint_steps
+        between = self.batch % self.experiment.accumulate == 0
+        return every is not None and between and self.number - self.saved >= every
 
     def train_batch(self, batch: Any) -> None:
         """One micro-batch; every ``accumulate``-th takes an optimizer step (the last of an epoch always does)."""
         torch.manual_seed(derive(self.experiment.seed, "torch", self.number, self.fabric.global_rank))
-        first = self.batch % self.experiment.accumulate == 0
-        takes_step = (self.batch + 1) % self.experiment.accumulate == 0 or self.batch + 1 == len(self.order)
-        if first:
+        place, size = self.window()
+        takes_step = place + 1 == size
+        if place == 0:
             self.guard.save()
         with self.fabric.no_backward_sync(self.module, enabled=not takes_step):
             total, logged = self.module(batch, self.number)
-            self.fabric.backward(total / self.experiment.accumulate)
+            self.fabric.backward(total / size)
         self.step.arrival.keep()
         skipped = self.take_step() if takes_step else None
         self.averages.add(logged | self.step.arrival.logged, skipped)
         self.batch, self.number = self.batch + 1, self.number + 1
+
+    def window(self) -> tuple[int, int]:
+        """Where the next micro-batch stands among those of its optimizer step, and how many these are."""
+        place = self.batch % self.experiment.accumulate
+        left = len(self.order) - self.batch + place
+        return place, max(place + 1, min(self.experiment.accumulate, left))
 
     def take_step(self) -> Tensor:
         """Optimizer step, unless a gradient is not finite: then nothing changes and the step is counted as skipped."""
@@ -188,6 +198,7 @@ class Trainer:
         }
 
     def save(self, best: bool = False) -> None:
+        self.saved = self.number
         if self.fabric.is_global_zero:
             state = self.state()
             checkpoint.save(self.run.checkpoint("last"), state)
@@ -214,6 +225,7 @@ class Trainer:
         self.averages.load_state_dict(state["averages"])
         self.selection.load_state_dict(state["selection"])
         self.epoch, self.batch, self.number = state["epoch"], state["batch"], state["number"]
+        self.saved = self.number
         if self.fabric.is_global_zero:
             self.run.cut(self.epoch)
 
@@ -230,7 +242,3 @@ def stateful(hooks: Hooks) -> dict[str, Any]:
         for name, plugin in hooks.plugins.items()
         if hasattr(plugin, "load_state_dict") and not isinstance(plugin, torch.nn.Module)
     }
-
-
-def latest(run: Path) -> Path:
-    return Run(run).checkpoint("last")

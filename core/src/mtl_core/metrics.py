@@ -108,7 +108,8 @@ class AngleError(Summed):
         valid = self.valid(target)[:, 0]
         cosine = F.cosine_similarity(prediction, target, dim=1).clamp(-1, 1)
         degrees = torch.where(valid, torch.rad2deg(torch.acos(cosine)), torch.zeros_like(cosine))
-        place = (degrees * (self.BINS / 180)).long().clamp(max=self.BINS - 1).flatten()
+        # a network that diverged is wrong by 180°: as an index NaN would lie outside the histogram
+        place = (degrees.nan_to_num(180.0) * (self.BINS / 180)).long().clamp(max=self.BINS - 1).flatten()
         self.histogram.scatter_add_(0, place, valid.flatten().to(self.histogram.dtype))
         self.total += degrees.sum()
 
@@ -145,8 +146,8 @@ class EdgeMetrics(Summed):
         known = torch.where(valid, target, torch.zeros_like(target))
         thresholds = torch.linspace(0.01, 0.99, 99, device=p.device)
         edge = (known > 0.5) & valid
-        # one histogram instead of 99 masks: pixels above a threshold are a reversed cumulative sum
-        place = torch.bucketize(p, thresholds).flatten()
+        # one histogram instead of 99 masks: pixels above a threshold are a reversed cumulative sum; NaN is no edge
+        place = torch.bucketize(p.nan_to_num(0.0), thresholds).flatten()
         self.found += above(place, valid, self.found)
         self.hit += above(place, edge, self.hit)
         self.true += edge.sum()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from mtl_core.tasks import Normals, Segmentation, Task, Tasks
+from mtl_core.tasks import BinaryEdges, Depth, Normals, Segmentation, Task, Tasks
 
 Pixels = NDArray[np.uint8]
 Pair = tuple[Tensor, Tensor | None]
@@ -42,6 +42,12 @@ def graded(values: NDArray[Any], low: float, high: float) -> Pixels:
     return np.stack(channels, -1).astype(np.uint8)
 
 
+def grey(values: NDArray[Any], low: float, high: float) -> Pixels:
+    """Values (H, W) from black to white."""
+    share = np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-9), 0, 1)
+    return np.repeat((share * 255).astype(np.uint8)[..., None], 3, -1)
+
+
 def striped(pixels: Pixels, valid: NDArray[Any]) -> Pixels:
     """Grey stripes where a label does not count."""
     y, x = np.indices(valid.shape)
@@ -62,8 +68,10 @@ def colour(task: Task, label: Tensor, limits: tuple[float, float] = (0.0, 1.0)) 
         picked: Pixels = palette(task.channels)[np.clip(array, 0, task.channels - 1)]
         return picked
     if isinstance(task, Normals):
-        return ((array.transpose(1, 2, 0) + 1) * 127.5).clip(0, 255).astype(np.uint8)
-    return graded(array.mean(0), *limits)
+        return ((np.nan_to_num(array).transpose(1, 2, 0) + 1) * 127.5).clip(0, 255).astype(np.uint8)
+    if isinstance(task, BinaryEdges):  # edges are rare: a range taken from the pixels would be empty
+        return grey(array.mean(0), 0, 1)
+    return (graded if isinstance(task, Depth) else grey)(array.mean(0), *limits)
 
 
 def drawn_pair(task: Task, prediction: Tensor, label: Tensor | None) -> list[Pixels]:

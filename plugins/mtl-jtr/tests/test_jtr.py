@@ -226,3 +226,46 @@ def test_distance_reconstruction_and_spread_are_logged() -> None:
     jtr().compute_regularizer(step)
     names = {"latent_distance", "latent_cosine", *(f"reconstruction/{t.name}" for t in TASKS)}
     assert set(step.logged) == names
+
+
+def test_terms_keep_their_gradients_apart() -> None:
+    """Half of the distance and a third of the reconstruction, as a rule that weighs terms would ask for."""
+    step, made, plain = step_of(SOME), jtr(), jtr(c_dist=2.0, c_recon=2 / 3)
+    terms = made.compute_regularizer(step)
+    found = gradients(made, step, terms["distance"] / 2 + terms["reconstruction"] / 3)
+    for name, expected in gradients(plain, step, plain_loss(plain, step)).items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-8, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_backward_pass_can_be_repeated() -> None:
+    step, made = step_of(), jtr()
+    loss, wanted = total(made, step), list(made.g.parameters())
+    once = torch.autograd.grad(loss, wanted, retain_graph=True)
+    for first, second in zip(once, torch.autograd.grad(loss, wanted), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_the_memory_format_changes_no_result() -> None:
+    step, made, other = step_of(), jtr(), jtr(channels_last=False)
+    assert made.g.encoder.levels[1][0].weight.is_contiguous(memory_format=torch.channels_last)
+    theirs = gradients(other, step, total(other, step))
+    for name, gradient in gradients(made, step, total(made, step)).items():
+        torch.testing.assert_close(gradient, theirs[name], rtol=1e-8, atol=1e-10)
+
+
+def test_half_precision_keeps_every_gradient() -> None:
+    step, made = make_step(TASKS, make_batch(TASKS, ONE_LABEL)), jtr().float()
+    exact = gradients(made, step, total(made, step))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = total(made, step)
+    assert loss.dtype == torch.float32
+    for name, gradient in gradients(made, step, loss).items():
+        assert gradient.isfinite().all()
+        assert exact[name].norm() == 0 or gradient.norm() > 0, name
+
+
+def test_no_gradient_is_stored_before_the_backward_pass() -> None:
+    """``.grad`` stays empty in the forward pass: on several ranks DDP would otherwise reduce it twice."""
+    step, made = step_of(), jtr()
+    total(made, step)
+    assert all(p.grad is None for p in [*made.parameters(), *step.predictions.values()])

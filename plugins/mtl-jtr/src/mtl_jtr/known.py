@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 SCALE = 2.0**13
-"""Such gradients are kept this much larger, so that half precision can hold them; a power of two: exact in the others."""
+"""Such gradients are kept this much larger, so that half precision holds them; a power of two: exact in the others."""
 
 
 def gradients_now(value: Tensor, inputs: Sequence[Tensor], retain_graph: bool = False) -> tuple[Tensor, ...]:

@@ -1,0 +1,44 @@
+"""Consistency regularization of tasks without a label.
+
+Shape letters: V views, B samples, K tasks, O_t channels of task t, H and W image size.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from attrs import field
+from attrs.validators import ge
+from torch import Tensor
+
+from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.step import Step
+from mtl_core.tasks import Task
+
+__all__ = ["Consistency"]
+
+
+@plugin
+class Consistency:
+    """Predictions of tasks without a label must agree over two augmented views of an image.
+
+    The baseline of Nishi et al., CVPR 2024, Eq. 2: Σ_{t∈U_x} ‖ŷ^t(A₁(x)) − ŷ^t(A₂(x))‖² / |U_x|, averaged over the
+    samples. The square is averaged over pixels and channels of the label space, so that its size depends on neither.
+    """
+
+    weight: float = field(default=1.0, validator=ge(0.0), metadata=help("coefficient of the term"))
+    views: ClassVar[int] = 2
+
+    @hookimpl
+    def compute_regularizer(self, step: Step) -> dict[str, Tensor]:
+        differences = torch.stack([disagreement(step, task) for task in step.tasks], 1)
+        missing = (~step.labelled).to(differences.dtype)
+        share = missing / missing.sum(1, keepdim=True).clamp(min=1)
+        return {"difference": self.weight * (share * differences).sum(1).mean()}
+
+
+def disagreement(step: Step, task: Task) -> Tensor:
+    """Mean square difference of a task's two views in label space, (B,)."""
+    one, two = (task.to_label_space(step.predictions[task.name][view]) for view in range(2))
+    return (one - two).square().flatten(1).mean(1)

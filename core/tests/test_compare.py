@@ -1,0 +1,175 @@
+"""Δ% by hand-made numbers; runs that cannot be compared."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from mtl_core.compare import Comparison, compare, table
+from mtl_core.errors import MtlError
+
+HEADLINE = {"segmentation/miou": True, "depth/abs_err": False}
+
+
+class Folder:
+    """Writes the run folders of a test."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __call__(self, name: str, miou: float | None, depth: float | None, seed: int = 0, **changed: Any) -> Path:
+        folder = self.root / f"run{len(list(self.root.iterdir()))}"
+        folder.mkdir()
+        (folder / "experiment.toml").write_text(f'name = "{name}"\n')
+        metrics = {"segmentation/miou": miou, "segmentation/pixel_accuracy": 50.0, "depth/abs_err": depth}
+        record = {"name": name, "seed": seed, "split": "test", "checkpoint": "last", "epoch": 1}
+        record |= {"metrics": metrics, "headline": HEADLINE, **changed}
+        (folder / "results.json").write_text(json.dumps(record))
+        return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def printed(comparison: Comparison, styled: bool = False) -> str:
+    console = Console(width=200, force_terminal=styled, color_system="standard" if styled else None)
+    with console.capture() as capture:
+        console.print(table(comparison))
+    return capture.get()
+
+
+def test_delta_by_hand(run: Folder) -> None:
+    """mIoU 20 → 25 is +25 %; an error of 0.8 → 0.6 is −25 %, which counts as +25 %; 0.8 → 1.0 counts as −25 %."""
+    found = compare([run("plain", 20.0, 0.8)], [run("both", 25.0, 0.6), run("mixed", 22.0, 1.0)]).to_json()
+    assert found["reference"] == "plain"
+    assert [r["name"] for r in found["runs"]] == ["both", "mixed"]
+    assert [r["delta_percent"] for r in found["runs"]] == pytest.approx([25.0, (10 - 25) / 2])
+    assert found["runs"][1]["per_task"] == pytest.approx({"segmentation": 10.0, "depth": -25.0})
+    assert found["runs"][0]["metrics"]["segmentation/miou"] == [25.0, None]
+    assert found["runs"][0]["delta_percent_sd"] is None
+
+
+def test_a_run_against_itself_is_zero(run: Folder) -> None:
+    folder = run("plain", 20.0, 0.8)
+    assert compare([folder], [folder]).to_json()["runs"][0]["delta_percent"] == 0
+
+
+def test_seeds_of_one_name_become_mean_and_deviation(run: Folder) -> None:
+    reference = [run("plain", 18.0, 1.0, seed=0), run("plain", 22.0, 1.0, seed=1)]
+    runs = [run("jtr", 22.0, 1.0, seed=0), run("other", 20.0, 1.0), run("jtr", 26.0, 0.8, seed=1)]
+    jtr, other = compare(reference, runs).to_json()["runs"]
+    assert (jtr["name"], jtr["seeds"]) == ("jtr", [0, 1])
+    assert jtr["metrics"]["segmentation/miou"] == pytest.approx([24.0, math.sqrt(8)])
+    # against the mean of the reference's seeds, 20: (10 + 0)/2 and (30 + 20)/2
+    assert jtr["delta_percent"] == pytest.approx(15.0)
+    assert jtr["delta_percent_sd"] == pytest.approx(math.sqrt(200))
+    assert other["delta_percent"] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_value_that_is_none_is_null_and_never_nan(run: Folder, seeds: int) -> None:
+    comparison = compare([run("plain", 20.0, 1.0)], [run("jtr", None, 0.8, seed=s) for s in range(seeds)])
+    found = json.loads(json.dumps(comparison.to_json(), allow_nan=False))["runs"][0]
+    assert found["delta_percent"] is None
+    assert found["per_task"] == pytest.approx({"segmentation": None, "depth": 20.0})
+    assert "nan" not in printed(comparison)
+
+
+def test_a_reference_of_zero_has_no_relative_change(run: Folder) -> None:
+    found = compare([run("plain", 0.0, 1.0)], [run("jtr", 5.0, 1.0)]).to_json()["runs"][0]
+    assert found["per_task"] == {"segmentation": None, "depth": 0.0}
+
+
+def test_the_table_has_every_metric_and_the_best_in_bold(run: Folder) -> None:
+    folders = [run("plain", 20.0, 0.5), run("jtr[/x]", 25.0, 0.75), run("failed", None, None)]
+    comparison = compare(folders[:1], folders)
+    text = printed(comparison)
+    for part in (
+        "segmentation/miou ↑",
+        "segmentation/pixel_accuracy",
+        "depth/abs_err ↓",
+        "jtr[/x]",
+        "+25.00",
+        "-12.50",
+    ):
+        assert part in text
+    bold = [line for line in printed(comparison, styled=True).splitlines() if "miou" in line or "abs_err" in line]
+    assert ["\x1b[1m25" in bold[0], "\x1b[1m20" in bold[0]] == [True, False]
+    assert ["\x1b[1m0.5" in bold[1], "\x1b[1m0.75" in bold[1]] == [True, False]
+
+
+def test_a_metric_that_only_one_run_has(run: Folder) -> None:
+    richer = {"segmentation/miou": 25.0, "segmentation/new": 7.0, "depth/abs_err": 1.0}
+    folders = [run("plain", 20.0, 1.0), run("jtr", 0, 0, metrics=richer), run("jtr", 22.0, 1.0, seed=1)]
+    for order in (folders, folders[::-1]):
+        comparison = compare(folders[:1], order)
+        assert "segmentation/new" in printed(comparison)
+        jtr = next(r for r in comparison.to_json()["runs"] if r["name"] == "jtr")
+        assert jtr["metrics"]["segmentation/new"] == [None, None]
+
+
+def refused(reference: Path, run: Path) -> str:
+    with pytest.raises(MtlError) as caught:
+        compare([reference], [run])
+    return str(caught.value)
+
+
+def test_a_run_that_is_not_finished(run: Folder) -> None:
+    reference, folder = run("plain", 20.0, 1.0), run("jtr", 20.0, 1.0)
+    (folder / "results.json").unlink()
+    message = refused(reference, folder)
+    assert all(part in message for part in (str(folder), "results.json", f"mtl evaluate {folder}"))
+
+
+def test_a_folder_that_is_no_run(run: Folder, tmp_path: Path) -> None:
+    message = refused(run("plain", 20.0, 1.0), tmp_path / "nothing")
+    assert str(tmp_path / "nothing") in message
+    assert "not a run folder" in message
+
+
+@pytest.mark.parametrize("headline", [{"segmentation/miou": True}, {"segmentation/miou": True, "depth/abs_err": True}])
+def test_other_tasks(run: Folder, headline: dict[str, bool]) -> None:
+    reference, folder = run("plain", 20.0, 1.0), run("jtr", 20.0, 1.0, headline=headline)
+    message = refused(reference, folder)
+    assert str(folder) in message
+    assert "compare runs with the same tasks" in message
+
+
+def test_another_split(run: Folder) -> None:
+    reference, folder = run("plain", 20.0, 1.0), run("jtr", 20.0, 1.0, split="validation")
+    message = refused(reference, folder)
+    assert "validation" in message
+    assert f"mtl evaluate {folder} --split test" in message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"name": "a", "seed": 0, "split": "test", "metrics": {}, "headline": null}',
+        '{"name": "a", "seed": 0, "split": "test", "metrics": {"depth/abs_err": "x"}, "headline": {}}',
+        '{"name": "a", "seed": 0, "split": "test", "metrics": {}, "headline": {"depth/abs_err": false}}',
+    ],
+)
+def test_damaged_results(run: Folder, content: str) -> None:
+    reference, folder = run("plain", 20.0, 1.0), run("jtr", 20.0, 1.0)
+    (folder / "results.json").write_text(content)
+    message = refused(reference, folder)
+    assert all(part in message for part in (str(folder / "results.json"), f"mtl evaluate {folder}"))
+
+
+@pytest.mark.parametrize("module", ["compare", "report", "curves"])
+def test_no_torch_is_imported(module: str) -> None:
+    code = f"import sys, mtl_core.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,110 @@
+"""The loader's order, its shards, and labels that are withheld."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from torch import Tensor
+
+from mtl_core.data import Loadable, Sample
+from mtl_core.errors import DataError
+from mtl_core.hooks import Hooks
+from mtl_core.loading import BatchOrder, TrainingData, evaluation_loader, split_validation
+from mtl_core.plugin import hookimpl, plugin
+from mtl_core.testing.toys import Shapes
+
+
+def indices(order: BatchOrder) -> list[list[int]]:
+    return [[index for _, index in batch] for batch in order]
+
+
+def test_an_epoch_visits_every_sample_once_in_an_order_of_its_own() -> None:
+    order = BatchOrder(range(10, 34), batch=4, seed=0)
+    first, again = indices(order), indices(order)
+    order.go(1)
+    second = indices(order)
+    assert first == again
+    assert sorted(i for batch in first for i in batch) == list(range(10, 34))
+    assert first != second
+
+
+def test_going_on_in_the_middle_gives_the_rest() -> None:
+    order = BatchOrder(range(24), batch=4, seed=3)
+    whole = indices(order)
+    order.go(0, 2)
+    assert indices(order) == whole[2:]
+
+
+def test_ranks_share_the_batches_of_one_process() -> None:
+    whole = indices(BatchOrder(range(24), batch=6, seed=1))
+    parts = [indices(BatchOrder(range(24), batch=3, seed=1, rank=r, world=2)) for r in range(2)]
+    assert [a + b for a, b in zip(*parts, strict=True)] == whole
+
+
+def test_the_incomplete_batch_is_left_out_and_too_few_samples_are_an_error() -> None:
+    assert [len(b) for b in indices(BatchOrder(range(11), batch=4, seed=0))] == [4, 4]
+    with pytest.raises(DataError, match="3 training samples do not fill one batch of 2 on 2 device"):
+        BatchOrder(range(3), batch=2, seed=0, world=2)
+
+
+def test_validation_is_a_seeded_share() -> None:
+    train, held = split_validation(100, 0.1, seed=5)
+    assert sorted(train + held) == list(range(100))
+    assert len(held) == 10
+    assert split_validation(100, 0.1, seed=5)[1] == held
+    assert split_validation(100, 0.1, seed=6)[1] != held
+    assert split_validation(7, 0.0, seed=0) == (list(range(7)), [])
+
+
+class Planted(Shapes):
+    """The same images with other labels wherever a mask withholds them."""
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__(len(mask), (8, 8), "train")
+        self.mask = mask
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        for k, name in enumerate(self.tasks.names):
+            if not self.mask[index, k]:
+                sample.targets[name] = sample.targets[name] * 0 + 1
+        return sample
+
+
+def test_a_withheld_label_is_blank_before_anything_sees_it() -> None:
+    mask = torch.eye(3, dtype=torch.bool).repeat(2, 1)
+    clean, planted = Loadable(Shapes(6, (8, 8), "train"), mask), Loadable(Planted(mask), mask)
+    for i in range(6):
+        for name, target in clean[i][0].targets.items():
+            assert torch.equal(target, planted[i][0].targets[name])
+            valid = clean.dataset.tasks[name].valid(target[None])
+            assert bool(valid.any()) == bool(mask[i, clean.dataset.tasks.position(name)])
+
+
+@plugin
+class Shift:
+    @hookimpl
+    def transform_sample(self, sample: Sample, generator: torch.Generator) -> Sample:
+        return Sample(sample.image + torch.rand((), generator=generator), sample.targets)
+
+
+def test_transformations_are_seeded_by_epoch_and_index_and_travel_to_workers() -> None:
+    data = TrainingData(
+        Loadable(Shapes(4, (8, 8), "train"), torch.ones(4, 3).bool()), Hooks({"s": Shift()}, required=()), 0
+    )
+    sent = pickle.loads(pickle.dumps(data))
+    assert torch.equal(data[0, 1][0].image, sent[0, 1][0].image)
+    assert not torch.equal(data[0, 1][0].image, data[1, 1][0].image)
+
+
+def test_evaluation_sees_every_sample_once_over_the_ranks() -> None:
+    dataset = Shapes(7, (8, 8), "test")
+    seen = [
+        i
+        for rank in range(2)
+        for batch in evaluation_loader(dataset, torch.ones(7, 3).bool(), range(7), 2, rank, 2)
+        for i in batch.index.tolist()
+    ]
+    assert sorted(seen) == list(range(7))

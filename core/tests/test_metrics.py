@@ -1,0 +1,205 @@
+"""Metrics against numpy, pixel by pixel; parts that add up; pixels that do not count."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from mtl_core.tasks import BinaryEdges, Classification, Depth, Normals, Regression, Segmentation, Task
+
+B, H, W, C = 4, 6, 8, 5
+SEGMENTATION = Segmentation(name="s", channels=C)
+DEPTH = Depth(name="d")
+SHADING = Regression(name="r", channels=2)
+NORMALS = Normals(name="n")
+EDGES = BinaryEdges(name="e")
+KIND = Classification(name="k", channels=C)
+TASKS = (SEGMENTATION, DEPTH, SHADING, NORMALS, EDGES, KIND)
+every_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: type(task).__name__)
+
+
+def random(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def holes(target: Tensor, task: Task, seed: int = 9) -> Tensor:
+    """About a third of the pixels (of the images, for a class per image) become invalid."""
+    shape = (B,) if target.ndim == 1 else (B, H, W) if target.ndim == 3 else (B, 1, H, W)
+    gone = random(*shape, seed=seed) > 0.4
+    gone.view(-1)[:2] = torch.tensor([True, False])
+    return torch.where(gone, torch.full_like(target, task.ignored), target)
+
+
+def example(task: Task, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """What a head gives, and labels with holes."""
+    dense = random(B, task.channels, H, W, seed=seed)
+    other = random(B, task.channels, H, W, seed=seed + 1)
+    if isinstance(task, Segmentation):
+        return dense, holes(other[:, : C - 1].argmax(1), task)
+    if isinstance(task, Classification):
+        return dense[..., 0, 0], holes(other[..., 0, 0].argmax(1), task)
+    if isinstance(task, BinaryEdges):
+        return dense, holes((other > 0.8).float(), task)
+    if isinstance(task, Normals):
+        # close enough to the truth that every share of angles is strictly between 0 and 100
+        return 3 * (other + 0.4 * dense), holes(torch.nn.functional.normalize(other, dim=1), task)
+    return dense, holes(other.abs() + 0.1, task)
+
+
+def measured(metric: Metric, *parts: tuple[Tensor, Tensor]) -> dict[str, float]:
+    for prediction, target in parts:
+        metric.update(prediction, target)
+    return {name: float(value) for name, value in metric.compute().items()}
+
+
+def found(task: Task) -> dict[str, float]:
+    return measured(task.metrics(), example(task))
+
+
+def test_miou_counts_pixels_of_the_whole_data_set() -> None:
+    logits, target = (x.numpy() for x in example(SEGMENTATION))
+    keep = target >= 0
+    guess, truth = logits.argmax(1)[keep], target[keep]
+    assert C - 1 not in truth
+    assert C - 1 in guess
+    ious = [np.sum((guess == c) & (truth == c)) / np.sum((guess == c) | (truth == c)) for c in range(C)]
+    expected = {"miou": 100 * np.mean(ious), "pixel_accuracy": 100 * np.mean(guess == truth)}
+    assert found(SEGMENTATION) == pytest.approx(expected)
+
+
+def test_a_class_that_occurs_nowhere_is_left_out_of_miou() -> None:
+    target = torch.tensor([[[0, 0, 1, -1]]])
+    logits = torch.nn.functional.one_hot(torch.tensor([[[0, 1, 1, 2]]]), C).permute(0, 3, 1, 2).float()
+    values = measured(SEGMENTATION.metrics(), (logits, target))
+    assert values == pytest.approx({"miou": 50.0, "pixel_accuracy": 200 / 3})
+
+
+@pytest.mark.parametrize("task", [DEPTH, SHADING], ids=["Depth", "Regression"])
+def test_errors_of_values(task: Task) -> None:
+    prediction, target = (x.double().numpy() for x in example(task))
+    keep = np.isfinite(target) & (target > 0)
+    error = (prediction - target)[keep]
+    assert found(task) == pytest.approx({"abs_err": np.abs(error).mean(), "rmse": np.sqrt((error**2).mean())}, rel=1e-5)
+
+
+def test_angles() -> None:
+    prediction, target = (x.double().numpy() for x in example(NORMALS))
+    dot, cross = (prediction * target).sum(1), np.linalg.norm(np.cross(prediction, target, axis=1), axis=1)
+    degrees = np.degrees(np.arctan2(cross, dot))[np.linalg.norm(target, axis=1) > 0.5]
+    expected = {"mean_angle": degrees.mean()} | {
+        f"within_{limit:g}": 100 * np.mean(degrees < limit) for limit in (11.25, 22.5, 30)
+    }
+    values = found(NORMALS)
+    median = values.pop("median_angle")
+    assert values == pytest.approx(expected, abs=1e-3)
+    assert all(0 < share < 100 for name, share in expected.items() if name.startswith("within"))
+    assert np.sort(degrees)[(len(degrees) - 1) // 2] == pytest.approx(median, abs=0.011)
+
+
+def test_f_of_the_best_threshold() -> None:
+    logits, target = example(EDGES)
+    keep = target.isfinite().numpy()
+    p, edge = logits.sigmoid().numpy()[keep], target.numpy()[keep] > 0.5
+    fs = []
+    for threshold in np.linspace(0.01, 0.99, 99, dtype=np.float32):
+        hit = np.sum((p > threshold) & edge)
+        precision, recall = hit / max(np.sum(p > threshold), 1), hit / edge.sum()
+        fs.append(2 * precision * recall / max(precision + recall, 1e-12))
+    expected = {"ods_f": 100 * max(fs), "abs_err": np.abs(p - edge).mean()}
+    assert found(EDGES) == pytest.approx(expected, rel=1e-5)
+
+
+def test_top1() -> None:
+    logits, target = example(KIND)
+    keep = target >= 0
+    assert found(KIND) == pytest.approx({"top1": 100 * (logits.argmax(1) == target)[keep].float().mean().item()})
+
+
+def perfect(task: Task, target: Tensor) -> Tensor:
+    """What a head would give that knows the labels."""
+    known = task.encode(target)
+    return 200 * (known - 0.5) if isinstance(task, BinaryEdges) else known
+
+
+@every_task
+def test_what_is_right_has_no_error_and_a_hundred_per_cent(task: Task) -> None:
+    _, target = example(task)
+    values = measured(task.metrics(), (perfect(task, target), target))
+    ideal = {name: 0.0 if "err" in name or name in ("rmse", "mean_angle", "median_angle") else 100.0 for name in values}
+    assert values == pytest.approx(ideal, abs=0.05)
+
+
+@every_task
+def test_two_halves_merged_are_the_whole(task: Task) -> None:
+    prediction, target = example(task)
+    first, second = task.metrics(), task.metrics()
+    first.update(prediction[:1], target[:1])
+    second.update(prediction[1:], target[1:])
+    first.merge_state(second)
+    merged = {name: float(value) for name, value in first.compute().items()}
+    assert merged == pytest.approx(found(task))
+    assert measured(task.metrics(), (prediction[:1], target[:1]), (prediction[1:], target[1:])) == pytest.approx(merged)
+
+
+@every_task
+def test_ranks_are_reduced_by_sums(task: Task) -> None:
+    metric = task.metrics()
+    reductions = metric._reductions
+    assert reductions.keys() == metric._defaults.keys()
+    rows = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert all(reduce(rows).tolist() == [4.0, 6.0] for reduce in reductions.values())
+
+
+@every_task
+def test_invalid_pixels_change_nothing(task: Task) -> None:
+    prediction, target = example(task)
+    valid = task.valid(target)
+    assert 0 < valid.float().mean() < 1
+    nonsense = torch.where(valid, prediction, torch.full_like(prediction, math.nan))
+    assert measured(task.metrics(), (nonsense, target)) == found(task)
+
+
+@every_task
+def test_without_a_valid_pixel_every_value_is_nan(task: Task) -> None:
+    prediction, target = example(task)
+    assert all(math.isnan(v) for v in measured(task.metrics(), (prediction, task.blank(target))).values())
+
+
+@every_task
+def test_reset_forgets(task: Task) -> None:
+    metric = task.metrics()
+    measured(metric, example(task, seed=5))
+    metric.reset()
+    assert measured(metric, example(task)) == found(task)
+
+
+@every_task
+def test_an_update_reads_no_value(task: Task) -> None:
+    """On the meta device a read, or a shape that depends on values, raises."""
+    prediction, target = example(task)
+    metric = task.metrics().to("meta")
+    metric.update(prediction.to("meta"), target.to("meta"))
+    assert metric.update_called
+
+
+@pytest.mark.parametrize(("task", "expected"), [(NORMALS, {"within_30": 0.0}), (EDGES, {"ods_f": 0.0})])
+def test_a_network_that_diverged_is_judged_and_not_praised(task: Task, expected: dict[str, float]) -> None:
+    prediction, target = example(task)
+    values = measured(task.metrics(), (torch.full_like(prediction, math.nan), target))
+    assert {name: values[name] for name in expected} == expected
+    assert math.isnan(values["mean_angle" if task is NORMALS else "abs_err"])
+
+
+def test_sums_do_not_lose_small_parts() -> None:
+    """A float32 sum of ones stops at 2^24."""
+    metric = DEPTH.metrics()
+    metric.absolute += 2.0**24
+    metric.count += 2.0**24
+    metric.update(torch.full((1, 1, 1, 1), 2.0), torch.ones(1, 1, 1, 1))
+    assert metric.absolute - 2.0**24 == 1
+    assert metric.count - 2.0**24 == 1

@@ -1,0 +1,128 @@
+"""The command line: what it imports, what it prints, what it leaves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mtl_core import cli
+from PIL import Image
+
+EXPERIMENT = """
+name = "cli"
+epochs = 2
+batch_size = 4
+device = "cpu"
+learning_rate = 1e-3
+
+[plugins.scenes]
+size = [32, 32]
+train = 12
+test = 3
+tasks = ["segmentation", "depth", "normals", "reshading"]
+[plugins.onelabel]
+[plugins.segnet]
+width = 4
+"""
+
+
+def command(*arguments: object) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([str(a) for a in arguments])
+    assert stopped.value.code == 0
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "cli.toml").write_text(EXPERIMENT)
+    command("train", folder / "cli.toml", "--out", folder / "run", "--quiet")
+    return folder / "run"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plugins"], ["plugins", "--json"], ["train", "--help"]])
+def test_help_and_listing_import_no_torch(arguments: list[str]) -> None:
+    code = f"import sys; from mtl_core import cli\ntry: cli.main({arguments})\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "compare", "predict", "plugins"])
+def test_every_command_shows_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command(name, "--help")
+    assert f"Example: mtl {name}" in capsys.readouterr().out
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
+    capsys.readouterr()
+    command(*arguments)
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_run_folder_holds_what_the_documentation_says(run: Path) -> None:
+    names = {"experiment.toml", "versions.json", "labels.npz", "metrics.jsonl", "last.ckpt", "best.ckpt", "results.json",
+             "pictures", "report.html"}  # fmt: skip
+    assert {p.name for p in run.iterdir()} == names
+    with np.load(run / "labels.npz") as saved:
+        assert saved["labelled"].shape == (12, 4)
+        assert saved["tasks"].tolist() == ["segmentation", "depth", "normals", "reshading"]
+    epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [r["epoch"] for r in epochs] == [0, 1]
+    assert json.loads((run / "versions.json").read_text())["segnet"].startswith("mtl-backbones ")
+
+
+def test_evaluate_gives_again_what_training_gave(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = json.loads((run / "results.json").read_text())["metrics"]
+    found = printed(capsys, "evaluate", run, "--json")
+    assert found == {"metrics": pytest.approx(before, rel=1e-5)}
+    assert {"segmentation/miou", "depth/abs_err", "normals/mean_angle", "reshading/abs_err"} <= set(found["metrics"])
+
+
+def test_evaluate_takes_the_best_checkpoint_and_other_data(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    last = printed(capsys, "evaluate", run, "--json")
+    other = printed(capsys, "evaluate", run, "--json", "--checkpoint", "best", "--set", "plugins.scenes.seed=7")
+    assert other["metrics"].keys() == last["metrics"].keys()
+    assert other != last
+    command("evaluate", run)
+
+
+def test_compare_in_its_json_form(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = printed(capsys, "compare", run, run, "--json")
+    assert found["reference"] == "cli"
+    (row,) = found["runs"]
+    assert row["name"] == "cli"
+    assert row["delta_percent"] == 0
+    assert row["per_task"] == {"segmentation": 0, "depth": 0, "normals": 0, "reshading": 0}
+
+
+def test_predict_writes_labels_and_a_picture(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(np.full((50, 70, 3), 90, np.uint8)).save(tmp_path / "photo.jpg")
+    files = printed(capsys, "predict", run, tmp_path / "photo.jpg", "--out", tmp_path / "p", "--json")
+    names = ["photo_segmentation.png", "photo_depth.png", "photo_normals.png", "photo_reshading.npy", "photo.png"]
+    assert [Path(f).name for f in files] == names
+    classes, depth, normals = (np.asarray(Image.open(f)) for f in files[:3])
+    assert classes.shape == (32, 32)
+    assert classes.max() < 13
+    assert depth.dtype == np.uint16
+    assert normals.shape == (32, 32, 3)
+    assert np.load(files[3]).shape == (1, 32, 32)
+
+
+def test_plugins_in_their_json_form(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {row["name"]: row for row in printed(capsys, "plugins", "--json")}
+    assert {"scenes", "nyuv2", "full", "onelabel", "randomlabels", "halflabels", "unlabelled", "split-file", "segnet", "smp",
+            "randaugment", "geometry", "jtr", "ial"} <= set(rows)  # fmt: skip
+    assert rows["jtr"]["distribution"] == "mtl-jtr"
+    assert rows["jtr"]["status"] == "unchecked"
+    assert set(rows["jtr"]) == {"name", "distribution", "version", "status", "reason", "hooks"}
+
+
+@pytest.mark.slow
+def test_every_installed_plugin_can_be_imported(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = printed(capsys, "plugins", "--hooks", "--json")
+    assert {row["status"] for row in rows} == {"ok"}
+    assert "shape_encoder_gradient" in next(row for row in rows if row["name"] == "ial")["hooks"]
