@@ -1,7 +1,7 @@
 """How hard are the rendered rooms? Constants, one label per image and every label, over several seeds.
 
-``python docs/examples/scenes-labels.py [SEEDS]`` trains the supervised network of the demo; resumable, a minute or two a run on
-one core. Constants: the most frequent class, the median depth and the mean normal of the training labels.
+``python docs/examples/scenes-labels.py [SEEDS]`` trains the supervised network of the demo; resumable, a minute or two
+a run on one core. Constants: the most frequent class, the median depth and the mean normal of the training labels.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 import torch
+from rich.console import Console
+
 from mtl_core import Experiment, Segmentation, Tasks, load_experiment, train
 from mtl_core.compare import compare, table
 from mtl_core.data import MultiTaskDataset
 from mtl_labels import Full, OneLabel
-from rich.console import Console
 
 HERE = Path(__file__).parent
 RUNS = Path("runs/scenes-labels")

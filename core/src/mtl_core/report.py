@@ -26,7 +26,7 @@ svg .e { text-anchor: end; } svg .m { text-anchor: middle; } svg .g { stroke: va
 polyline { fill: none; stroke-width: 1.8; }
 .legend { font-size: 12px; } .legend span { margin-right: 1em; white-space: nowrap; }
 .legend i { display: inline-block; width: 10px; height: 10px; margin-right: 4px; border-radius: 2px; }
-img { max-width: 100%; image-rendering: pixelated; }
+.wide { overflow-x: auto; }
 pre { overflow: auto; background: #8881; padding: .8rem; border-radius: 4px; }
 """
 
@@ -59,7 +59,9 @@ def page(run: Run) -> str:
         f"<h1>{name}</h1><small>{escape(summary(result, history))}</small>",
         results_table(result),
         pictures(run),
-        "<h2>Curves</h2><div class='charts'>" + "".join(charts(history)) + "</div>",
+        "<h2>Curves</h2><p>Over the epochs; the legend gives the last value.</p><div class='charts'>"
+        + "".join(charts(history))
+        + "</div>",
         f"<h2>Settings</h2><pre>{escape(run.experiment.read_text(encoding='utf-8'))}</pre>",
         versions(run),
     ]
@@ -95,7 +97,9 @@ def pictures(run: Run) -> str:
     """The run's pictures, inside the page."""
     files = sorted(run.pictures.glob("*.png")) if run.pictures.is_dir() else []
     shown = [
-        f"<h3>{escape(f.stem)}</h3><img alt='{escape(f.stem)}' src='data:image/png;base64,{encoded(f)}'>" for f in files
+        f"<h3>{escape(f.stem)}</h3><div class='wide'><img alt='{escape(f.stem)}' src='data:image/png;base64,{encoded(f)}'>"
+        "</div>"
+        for f in files
     ]
     return f"<h2>Pictures</h2>{''.join(shown)}" if shown else ""
 
