@@ -158,7 +158,7 @@ def test_resuming_with_other_settings(run: Path, tmp_path: Path, capsys: pytest.
     file = tmp_path / "x.toml"
     file.write_text(GOOD.replace("width = 4", "width = 8"))
     message = failing(capsys, "train", file, "--out", run, "--resume")
-    assert "started with other settings (now width = 8; was width = 4)" in message
+    assert "started with other settings (plugins.segnet.width was 4, now 8)" in message
 
 
 def spoil_truncated(path: Path) -> None:

@@ -68,7 +68,7 @@ def colour(task: Task, label: Tensor, limits: tuple[float, float] = (0.0, 1.0)) 
         picked: Pixels = palette(task.channels)[np.clip(array, 0, task.channels - 1)]
         return picked
     if isinstance(task, Normals):
-        return ((np.nan_to_num(array).transpose(1, 2, 0) + 1) * 127.5).clip(0, 255).astype(np.uint8)
+        return np.asarray(((np.nan_to_num(array).transpose(1, 2, 0) + 1) * 127.5).clip(0, 255), np.uint8)
     if isinstance(task, BinaryEdges):  # edges are rare: a range taken from the pixels would be empty
         return grey(array.mean(0), 0, 1)
     return (graded if isinstance(task, Depth) else grey)(array.mean(0), *limits)

@@ -96,16 +96,13 @@ def arrow(higher_is_better: bool | None) -> str:
 def pictures(run: Run) -> str:
     """The run's pictures, inside the page."""
     files = sorted(run.pictures.glob("*.png")) if run.pictures.is_dir() else []
-    shown = [
-        f"<h3>{escape(f.stem)}</h3><div class='wide'><img alt='{escape(f.stem)}' src='data:image/png;base64,{encoded(f)}'>"
-        "</div>"
-        for f in files
-    ]
+    shown = [f"<h3>{escape(f.stem)}</h3><div class='wide'>{embedded(f)}</div>" for f in files]
     return f"<h2>Pictures</h2>{''.join(shown)}" if shown else ""
 
 
-def encoded(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()
+def embedded(path: Path) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f"<img alt='{escape(path.stem)}' src='data:image/png;base64,{data}'>"
 
 
 def charts(history: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -60,10 +60,12 @@ class Run:
             )
         return self
 
-    def clear_parts(self) -> None:
-        """Remove half-written files of a process that was killed."""
+    def clear_remains(self) -> None:
+        """Remove what a killed process left: half-written files, and the label mask of a run that never began."""
         for part in self.folder.glob(".*.part"):
             part.unlink(missing_ok=True)
+        if not self.experiment.is_file():
+            self.labels.unlink(missing_ok=True)
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
+import tomllib
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import lightning_fabric
 import torch
@@ -43,10 +44,9 @@ def train(
     run = open_run(experiment, Path(out), resume)
     fabric = make_fabric(experiment)
     fabric.launch()
-    begun = time.monotonic()
     if fabric.is_global_zero:
         run.folder.mkdir(parents=True, exist_ok=True)
-        run.clear_parts()
+        run.clear_remains()
     fabric.barrier()
     session = prepare_everywhere(experiment, run, fabric)
     trainer = Trainer(session, fabric, run)
@@ -59,7 +59,7 @@ def train(
     if evaluate_on is not None:
         judge(run, session, fabric, evaluate_on, "last", trainer.epoch)
     if fabric.is_global_zero:
-        record_runtime(run, time.monotonic() - begun)
+        record_runtime(run)
         write_report(run.folder)
     return run
 
@@ -86,13 +86,19 @@ MAY_CHANGE = ("epochs", "workers", "checkpoint_steps", "device")
 
 
 def differences(before: Experiment, after: Experiment) -> list[str]:
-    """Lines of the two complete files that differ."""
-    kept = [
-        [line for line in dump_experiment(e).splitlines() if line.split(" =")[0] not in MAY_CHANGE]
-        for e in (before, after)
-    ]
-    old, new = (set(lines) for lines in kept)
-    return [f"now {line}" for line in kept[1] if line not in old] + [f"was {x}" for x in kept[0] if x not in new]
+    """Settings that differ, each with both values."""
+    old, new = (flat(tomllib.loads(dump_experiment(e))) for e in (before, after))
+    changed = [key for key in old | new if key not in MAY_CHANGE and old.get(key) != new.get(key)]
+    return [f"{key} was {old.get(key, 'absent')}, now {new.get(key, 'absent')}" for key in changed]
+
+
+def flat(table: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Nested tables as ``plugins.jtr.c_dist`` → value; a table without entries is a key of its own."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        nested = isinstance(value, dict) and value
+        found |= flat(value, f"{path}{key}.") if nested else {f"{path}{key}": value}
+    return found
 
 
 def prepare_everywhere(experiment: Experiment, run: Run, fabric: lightning_fabric.Fabric) -> Session:
@@ -160,9 +166,11 @@ def draw(run: Run, session: Session, loader: Batches) -> None:
     sheet(rows, session.tasks).save(run.pictures / "predictions.png")
 
 
-def record_runtime(run: Run, seconds: float) -> None:
+def record_runtime(run: Run) -> None:
+    """Note the time of all epochs, those before a resume too."""
     if run.results.is_file():
         record = json.loads(run.results.read_text(encoding="utf-8"))
+        seconds = sum(epoch["seconds"] for epoch in run.history())
         write_text(run.results, to_json(record | {"runtime_seconds": round(seconds, 1)}, indent=2))
 
 
