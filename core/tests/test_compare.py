@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mtl_core.compare import Comparison, compare, table
-from mtl_core.errors import MtlError
+from mtl_core.compare import Comparison, compare, table, with_its_seeds
+from mtl_core.errors import CheckpointError, MtlError
 
 HEADLINE = {"segmentation/miou": True, "depth/abs_err": False}
 
@@ -173,3 +173,33 @@ def test_damaged_results(run: Folder, content: str) -> None:
 def test_no_torch_is_imported(module: str) -> None:
     code = f"import sys, mtl_core.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_references_other_seeds_are_found_among_the_runs(tmp_path: Path) -> None:
+    folders = [finished(tmp_path / f"r{seed}", "base", seed, depth) for seed, depth in ((0, 1.0), (1, 3.0))]
+    other = finished(tmp_path / "o", "other", 0, 1.0)
+    assert with_its_seeds(folders[0], [*folders, other]) == folders
+    found = compare(with_its_seeds(folders[0], [*folders, other]), [*folders, other])
+    assert found.rows[1].per_task["depth"][0] == pytest.approx(50.0)
+
+
+def test_two_runs_of_one_name_and_seed_are_not_two_seeds(tmp_path: Path) -> None:
+    one, two = (finished(tmp_path / name, "same", 0, 1.0) for name in ("a", "b"))
+    with pytest.raises(CheckpointError, match=r'has the name "same" and the seed 0 of .*--set name='):
+        compare([one], [one, two])
+
+
+def finished(folder: Path, name: str, seed: int, depth: float) -> Path:
+    folder.mkdir()
+    (folder / "experiment.toml").write_text("")
+    metrics, headline = {"depth/abs_err": depth}, {"depth/abs_err": False}
+    record = {
+        "name": name,
+        "seed": seed,
+        "split": "test",
+        "checkpoint": "last",
+        "metrics": metrics,
+        "headline": headline,
+    }
+    (folder / "results.json").write_text(json.dumps(record))
+    return folder

@@ -73,7 +73,9 @@ def evaluate(
 
 @app.command(epilog="Example: mtl compare runs/supervised-0 runs/jtr-0 runs/jtr-1")
 def compare(
-    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The run that Δ% refers to.")],
+    reference: Annotated[
+        Path, typer.Argument(metavar="REFERENCE", help="The run that Δ% refers to; with its other seeds among RUN.")
+    ],
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Runs; several seeds of one name become mean ± sd.")
     ],
@@ -81,9 +83,9 @@ def compare(
 ) -> None:
     """Compare runs with a reference: every metric, and Δ% per task and in the mean."""
     from mtl_core.compare import compare as compare_runs
-    from mtl_core.compare import table
+    from mtl_core.compare import table, with_its_seeds
 
-    found = compare_runs([reference], runs)
+    found = compare_runs(with_its_seeds(reference, runs), runs)
     if as_json:
         print(json.dumps(found.to_json()))
     else:

@@ -113,9 +113,34 @@ def compare(reference: Sequence[Path], runs: Sequence[Path]) -> Comparison:
     for result in (*base, *found):
         check_alike(base[0], result)
     reference_means = {name: statistics.fmean(r.metrics[name] for r in base) for name in base[0].headline}
+    check_seeds(found)
     names = list(dict.fromkeys(result.name for result in found))
     rows = tuple(row([r for r in found if r.name == name], reference_means) for name in names)
     return Comparison(base[0].name, rows, base[0].headline)
+
+
+def with_its_seeds(reference: Path, runs: Sequence[Path]) -> list[Path]:
+    """The reference and those of the runs that are other seeds of it."""
+    first = read_result(reference)
+    seeds = {first.seed}
+    found = [reference]
+    for other in map(read_result, runs):
+        if other.name == first.name and other.seed not in seeds:
+            seeds.add(other.seed)
+            found.append(other.folder)
+    return found
+
+
+def check_seeds(results: Sequence[Result]) -> None:
+    """Two runs of one name and one seed are not two seeds."""
+    seen: dict[tuple[str, int], Path] = {}
+    for result in results:
+        before = seen.setdefault((result.name, result.seed), result.folder)
+        if before != result.folder:
+            raise CheckpointError(
+                f'{result.folder}: has the name "{result.name}" and the seed {result.seed} of {before}; runs with other'
+                " settings need names of their own (name = …, or --set name=…)"
+            )
 
 
 def check_alike(first: Result, other: Result) -> None:
