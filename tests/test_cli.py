@@ -132,6 +132,7 @@ def test_plugins_in_their_json_form(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a process per plugin
 def test_every_installed_plugin_can_be_imported(capsys: pytest.CaptureFixture[str]) -> None:
     rows = printed(capsys, "plugins", "--hooks", "--json")
     assert {row["status"] for row in rows} == {"ok"}

@@ -67,7 +67,7 @@ def test_python_blocks_run(page: str, tmp_path: Path, monkeypatch: pytest.Monkey
     found = list(blocks(ROOT / page, "python"))
     assert found
     for block in found:
-        exec(compile(block, page, "exec"), names)
+        exec(compile(block, page, "exec", dont_inherit=True), names)
 
 
 def test_every_hook_is_in_the_table_and_every_row_is_a_hook() -> None:

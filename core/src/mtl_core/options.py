@@ -29,7 +29,7 @@ def kind_of(cls: type, option: attrs.Attribute[Any]) -> Any:
     if not isinstance(option.type, str):
         return option.type
     owner = next((c for c in cls.__mro__ if option.name in inspect.get_annotations(c)), cls)
-    names = {**vars(typing), **vars(sys.modules[owner.__module__])}
+    names = {**vars(typing), **vars(sys.modules.get(owner.__module__, typing))}
     try:
         return eval(option.type, names)
     except (NameError, SyntaxError, TypeError, AttributeError) as error:
