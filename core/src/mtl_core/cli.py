@@ -25,7 +25,7 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder."
 Checkpoint = Annotated[str, typer.Option(help="last, or best on validation data.")]
 
 
-@app.command(epilog="Example: mtl train rooms.toml --out runs/rooms --set plugins.jtr.c_dist=2")
+@app.command(epilog="Example: mtl train rooms.toml --out runs/rooms --set epochs=5")
 def train(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An experiment (TOML).")],
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME-SEED by default.")] = None,
@@ -71,7 +71,7 @@ def evaluate(
         print_metrics(metrics, f"{run}: {split}, {checkpoint} checkpoint")
 
 
-@app.command(epilog="Example: mtl compare runs/supervised-0 runs/jtr-0 runs/jtr-1")
+@app.command(epilog="Example: mtl compare runs/reference-0 runs/method-0 runs/method-1")
 def compare(
     reference: Annotated[
         Path, typer.Argument(metavar="REFERENCE", help="The run that Δ% refers to; with its other seeds among RUN.")

@@ -113,7 +113,7 @@ def setup(name: str, tasks: Tasks, image_size: Size, networks: Networks, places:
 
     Called once per run on a fresh copy of every plugin, seeded by (seed, plugin), after backbone and heads.
 
-    :param name: the plugin's own name in the experiment, such as ``"jtr"`` or ``"jtr#2"``
+    :param name: the plugin's own name in the experiment, such as ``"mine"`` or ``"mine#2"``
     :param tasks: the K tasks
     :param image_size: (H, W) in pixels
     :param networks: makes networks of the backbone's kind and width with other channels

@@ -45,7 +45,7 @@ def predict(
 def load_network(run: Run, name: str = "last", overrides: Sequence[str] = ()) -> tuple[Network, tuple[int, int]]:
     """A run's trained network, in evaluation mode on the CPU, and the image size (H, W) that it was trained with.
 
-    :param overrides: settings that differ on this machine, such as ``plugins.smp.weights=none``
+    :param overrides: settings that differ on this machine, such as ``plugins.name.weights=none``
     """
     path = run.require().checkpoint(name)
     state = checkpoint.load(path)

@@ -106,7 +106,7 @@ def embedded(path: Path) -> str:
 
 
 def charts(history: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """One chart per group of values that share a prefix, such as ``ial/sigma/…``."""
+    """One chart per group of values that share a prefix, such as ``plugin/value/…``."""
     for group, names in groups(history).items():
         points = {
             name.removeprefix(f"{group}/"): [

@@ -93,7 +93,7 @@ def differences(before: Experiment, after: Experiment) -> list[str]:
 
 
 def flat(table: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Nested tables as ``plugins.jtr.c_dist`` → value; a table without entries is a key of its own."""
+    """Nested tables as ``plugins.name.option`` → value; a table without entries is a key of its own."""
     found: dict[str, Any] = {}
     for key, value in table.items():
         nested = isinstance(value, dict) and value
@@ -180,7 +180,7 @@ def evaluate_run(
     """``mtl evaluate``: judge a run's checkpoint on a split.
 
     :param name: ``"last"`` or ``"best"`` (on validation data)
-    :param overrides: settings that differ on this machine, such as ``plugins.nyuv2.root=…``
+    :param overrides: settings that differ on this machine, such as ``plugins.name.root=…``
     """
     experiment = load_experiment(run.require().experiment, overrides)
     fabric = make_fabric(experiment)

@@ -58,7 +58,7 @@ def prepare(experiment: Experiment, run: Run | None = None) -> Session:
 
 
 def freeze_heads(network: Network, names: Sequence[str]) -> None:
-    """Keep the heads of some tasks as they were made (Tab. X of IAL freezes one on purpose)."""
+    """Keep the heads of some tasks as they were made."""
     for name in names:
         if name not in network.tasks.names:
             raise MtlError(

@@ -326,11 +326,6 @@ class Tasks(Sequence[Task]):
         return Tasks([self[name] for name in names])
 
 
-KINDS: dict[str, type[Task]] = {
-    kind.__name__: kind for kind in (Segmentation, Regression, Depth, Normals, BinaryEdges, Classification)
-}
-
-
 def to_plain(tasks: Tasks) -> list[dict[str, Any]]:
     """Tasks as plain types, for checkpoints."""
     return [{"kind": f"{type(t).__module__}:{type(t).__name__}", **attrs.asdict(t)} for t in tasks]
