@@ -74,7 +74,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
 
 def test_a_run_folder_holds_what_the_documentation_says(run: Path) -> None:
     files = "experiment.toml versions.json labels.npz metrics.jsonl last.ckpt best.ckpt results.json report.html"
-    names = {*files.split(), "pictures"}
+    names = {*files.split(), "pictures", ".lock"}
     assert {p.name for p in run.iterdir()} == names
     with np.load(run / "labels.npz") as saved:
         assert saved["labelled"].shape == (12, 4)

@@ -6,13 +6,16 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from mtl_core.errors import MtlError
+
+if TYPE_CHECKING:
+    from mtl_core.suite import Job
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -90,6 +93,47 @@ def compare(
         print(json.dumps(found.to_json()))
     else:
         Console().print(table(found))
+
+
+@app.command(epilog="Example: mtl suite suite.toml --parallel 2 --set plugins.nyuv2.root=data/nyuv2")
+def suite(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A suite (TOML): experiments, scenarios, seeds.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of its runs; runs/NAME by default.")] = None,
+    overrides: Overrides = None,
+    parallel: Annotated[int | None, typer.Option(min=1, help="Runs at a time.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="local or slurm.")] = None,
+    table_only: Annotated[bool, typer.Option("--table", help="Train nothing; print what is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run every experiment of a suite that is not finished, and print the table.
+
+    Started again it goes on where it stopped. The folder receives table.txt, table.json, table.tex and table.html.
+    """
+    from mtl_core.suite import collect, load_suite, run_suite
+    from mtl_core.suite.results import to_json
+    from mtl_core.suite.tables import rich_table, write_tables
+
+    plan = load_suite(file, overrides or [], out)
+    plan.set_engine(parallel=parallel, cluster=cluster)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def report(job: Job, what: str) -> None:
+        left = sum(not other.done for other in plan.jobs)
+        console.print(f"{job.title}: {what} ({len(plan.jobs) - left} of {len(plan.jobs)} done)", markup=False)
+        write_tables(plan)
+
+    failed = {} if table_only else run_suite(plan, report)
+    write_tables(plan)
+    print(to_json(collect(plan))) if as_json else Console().print(rich_table(collect(plan)))
+    if failed:
+        raise MtlError(
+            "\n  ".join(
+                [
+                    f"{file}: {len(failed)} of {len(plan.jobs)} runs failed; the suite started again tries them again",
+                    *(f"{title}: {why}" for title, why in failed.items()),
+                ]
+            )
+        )
 
 
 @app.command(epilog="Example: mtl predict runs/rooms-0 photo.jpg --out predictions")

@@ -34,6 +34,7 @@ class Result:
     split: str
     metrics: dict[str, float]
     headline: dict[str, bool]
+    counts_for: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -98,7 +99,44 @@ def from_record(folder: Path, record: Mapping[str, Any]) -> Result:
     lacking = record["headline"].keys() - metrics.keys()
     if lacking:
         raise ValueError(f"no value of {', '.join(sorted(lacking))}")
-    return Result(folder, record["name"], record["seed"], record["split"], metrics, record["headline"])
+    counts_for = tuple(record.get("counts_for", ()))
+    return Result(folder, record["name"], record["seed"], record["split"], metrics, record["headline"], counts_for)
+
+
+def read_results(folders: Sequence[Path]) -> list[Result]:
+    """The results of runs; runs of one name and seed that count for different tasks become one.
+
+    :param folders: of runs, or of sets of runs (a folder of run folders)
+    """
+    found = [read_result(run) for folder in folders for run in members(folder)]
+    whole = [result for result in found if not result.counts_for]
+    parts: dict[tuple[str, int], list[Result]] = {}
+    for result in found:
+        if result.counts_for:
+            parts.setdefault((result.name, result.seed), []).append(result)
+    return whole + [together(group) for group in parts.values()]
+
+
+def members(folder: Path) -> list[Path]:
+    """A run's folder itself, or those of the runs directly in it."""
+    runs = [] if Run(folder).experiment.is_file() else sorted(path.parent for path in folder.glob("*/experiment.toml"))
+    return runs or [folder]
+
+
+def together(group: Sequence[Result]) -> Result:
+    """One result of runs that each give some tasks' metrics: single-task runs, or each task in turn as primary."""
+    metrics: dict[str, float] = {}
+    headline: dict[str, bool] = {}
+    by_task: dict[str, Path] = {}
+    for result in group:
+        for task in result.counts_for:
+            before = by_task.setdefault(task, result.folder)
+            if before != result.folder:
+                raise same_twice(result, before)
+        own = {n: v for n, v in result.metrics.items() if n.split("/")[0] in result.counts_for}
+        metrics |= own
+        headline |= {n: higher for n, higher in result.headline.items() if n in own}
+    return attrs.evolve(group[0], metrics=metrics, headline=headline, counts_for=tuple(by_task))
 
 
 def compare(reference: Sequence[Path], runs: Sequence[Path]) -> Comparison:
@@ -108,8 +146,11 @@ def compare(reference: Sequence[Path], runs: Sequence[Path]) -> Comparison:
     :param runs: run folders; those of one name become one row
     :raises CheckpointError: a run is not finished, or has other tasks or another split than the reference
     """
-    base = [read_result(folder) for folder in reference]
-    found = [read_result(folder) for folder in runs]
+    return compare_results(read_results(reference), read_results(runs))
+
+
+def compare_results(base: Sequence[Result], found: Sequence[Result]) -> Comparison:
+    """:func:`compare` for results that were read already."""
     for result in (*base, *found):
         check_alike(base[0], result)
     reference_means = {name: statistics.fmean(r.metrics[name] for r in base) for name in base[0].headline}
@@ -121,14 +162,19 @@ def compare(reference: Sequence[Path], runs: Sequence[Path]) -> Comparison:
 
 def with_its_seeds(reference: Path, runs: Sequence[Path]) -> list[Path]:
     """The reference and those of the runs that are other seeds of it."""
-    first = read_result(reference)
-    seeds = {first.seed}
+    first = read_result(members(reference)[0])
+    known = set(map(identity, map(read_result, members(reference))))
     found = [reference]
-    for other in map(read_result, runs):
-        if other.name == first.name and other.seed not in seeds:
-            seeds.add(other.seed)
+    for other in (read_result(run) for folder in runs for run in members(folder)):
+        if other.name == first.name and identity(other) not in known:
+            known.add(identity(other))
             found.append(other.folder)
     return found
+
+
+def identity(result: Result) -> tuple[int, tuple[str, ...]]:
+    """What tells the runs of one name apart."""
+    return result.seed, result.counts_for
 
 
 def check_seeds(results: Sequence[Result]) -> None:
@@ -137,14 +183,18 @@ def check_seeds(results: Sequence[Result]) -> None:
     for result in results:
         before = seen.setdefault((result.name, result.seed), result.folder)
         if before != result.folder:
-            raise CheckpointError(
-                f'{result.folder}: has the name "{result.name}" and the seed {result.seed} of {before}; runs with other'
-                " settings need names of their own (name = …, or --set name=…)"
-            )
+            raise same_twice(result, before)
+
+
+def same_twice(result: Result, before: Path) -> CheckpointError:
+    return CheckpointError(
+        f'{result.folder}: has the name "{result.name}" and the seed {result.seed} of {before}; runs with other'
+        " settings need names of their own (name = …, or --set name=…)"
+    )
 
 
 def check_alike(first: Result, other: Result) -> None:
-    if other.headline != first.headline:
+    if other.headline.items() != first.headline.items():
         raise CheckpointError(
             f"{other.folder}: metrics {', '.join(other.headline)}; the reference {first.folder} has"
             f" {', '.join(first.headline)}; compare runs with the same tasks"

@@ -78,6 +78,29 @@ def image_size(dataset: MultiTaskDataset) -> tuple[int, int]:
     return int(height), int(width)
 
 
+class Selected:
+    """Some tasks of a data set, in their own order.
+
+    :param names: of the tasks to keep
+    """
+
+    def __init__(self, dataset: MultiTaskDataset, names: Sequence[str]) -> None:
+        self.dataset, self.tasks, self.names = dataset, dataset.tasks.select(names), dataset.names
+        self.labelled = columns(dataset.labelled, dataset.tasks, names)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.dataset[index]
+        return Sample(sample.image, {name: sample.targets[name] for name in self.tasks.names if name in sample.targets})
+
+
+def columns(labelled: Tensor | None, tasks: Tasks, names: Sequence[str]) -> Tensor | None:
+    """The columns of a label mask (N, K) that belong to some tasks."""
+    return None if labelled is None else labelled[:, [tasks.position(name) for name in names]]
+
+
 class Loadable(Dataset[tuple[Sample, Tensor, int]]):
     """A data set as the loader sees it: labels that the mask withholds are blank before anything else sees them."""
 

@@ -148,6 +148,14 @@ class Experiment:
         metadata=help("steps between checkpoints; none: after every epoch only"),
     )
     freeze: tuple[str, ...] = field(default=(), metadata=help("tasks whose heads are not trained"))
+    tasks: tuple[str, ...] = field(default=(), metadata=help("tasks to learn; empty: all of the data set's"))
+    drop_unlabelled: bool = field(
+        default=False, metadata=help("leave out training samples without a label of any task that is learned")
+    )
+    counts_for: tuple[str, ...] = field(
+        default=(),
+        metadata=help("tasks that this run gives to its row in a table, other runs of its name the rest; empty: all"),
+    )
 
     def __attrs_pre_init__(self, **given: Any) -> None:
         settings = {k: v for k, v in given.items() if k != "plugins" and v is not attrs.NOTHING}

@@ -87,6 +87,8 @@ class Trainer:
     def load_data(self) -> None:
         session, fabric = self.session, self.fabric
         train, held = split_validation(len(session.dataset), self.experiment.validation, self.experiment.seed)
+        if self.experiment.drop_unlabelled:
+            train = [place for place in train if session.labelled[place].any()]
         self.order = BatchOrder(
             train, self.experiment.batch_size, self.experiment.seed, fabric.global_rank, fabric.world_size
         )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
+from filelock import FileLock, Timeout
 
 from mtl_core.errors import CheckpointError
 
@@ -20,7 +22,7 @@ class Run:
 
     ``experiment.toml`` every setting, defaults included; ``versions.json`` of every plugin; ``labels.npz`` the label
     mask; ``metrics.jsonl`` one line per epoch; ``last.ckpt``, ``best.ckpt``; ``results.json`` the final metrics;
-    ``pictures/``; ``report.html``.
+    ``pictures/``; ``report.html``; ``.lock``, held while a process trains here.
     """
 
     folder: Path = attrs.field(converter=Path)
@@ -59,6 +61,35 @@ class Run:
                 " expected the folder that `mtl train --out` wrote"
             )
         return self
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out of the folder; the lock goes when this process does, however it ends.
+
+        :raises CheckpointError: another process trains in the folder
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise CheckpointError(
+                f"{self.folder}: another process is training in this folder; wait for it, or choose another --out"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def is_locked(self) -> bool:
+        """Whether another process trains in the folder at this moment."""
+        if not (self.folder / ".lock").is_file():
+            return False
+        try:
+            with FileLock(self.folder / ".lock", blocking=False):
+                return False
+        except Timeout:
+            return True
 
     def clear_remains(self) -> None:
         """Remove what a killed process left: half-written files, and the label mask of a run that never began."""

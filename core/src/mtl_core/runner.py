@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import lightning_fabric
 import torch
 
 from mtl_core import checkpoint
+from mtl_core.data import Selected
 from mtl_core.discovery import installed
 from mtl_core.errors import CheckpointError, MtlError
 from mtl_core.evaluation import evaluate, headlines
@@ -44,8 +46,16 @@ def train(
     run = open_run(experiment, Path(out), resume)
     fabric = make_fabric(experiment)
     fabric.launch()
+    with run.locked() if fabric.is_global_zero else nullcontext():
+        train_in(run, experiment, fabric, watch, evaluate_on)
+    return run
+
+
+def train_in(
+    run: Run, experiment: Experiment, fabric: lightning_fabric.Fabric, watch: Watcher, evaluate_on: str | None
+) -> None:
+    """Train in a folder that no other process uses."""
     if fabric.is_global_zero:
-        run.folder.mkdir(parents=True, exist_ok=True)
         run.clear_remains()
     fabric.barrier()
     session = prepare_everywhere(experiment, run, fabric)
@@ -61,7 +71,6 @@ def train(
     if fabric.is_global_zero:
         record_runtime(run)
         write_report(run.folder)
-    return run
 
 
 def open_run(experiment: Experiment, out: Path, resume: bool) -> Run:
@@ -122,6 +131,8 @@ def judge(
 ) -> dict[str, float]:
     """Evaluate the session's network as it is on one split; write ``results.json`` and pictures."""
     dataset = session.hooks.build_dataset(split)
+    if dataset.tasks.names != session.tasks.names:
+        dataset = Selected(dataset, session.tasks.names)
     labelled = torch.ones(len(dataset), len(dataset.tasks), dtype=torch.bool)
     labelled = labelled if dataset.labelled is None else dataset.labelled
     places = list(range(len(dataset)))
@@ -136,6 +147,7 @@ def judge(
             "split": split,
             "checkpoint": name,
             "epoch": epoch,
+            "counts_for": list(session.experiment.counts_for),
             "metrics": found,
             "headline": headlines(session.tasks),
         }

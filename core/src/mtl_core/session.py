@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mtl_core.data import MultiTaskDataset, image_size
+from mtl_core.data import MultiTaskDataset, Selected, columns, image_size
 from mtl_core.errors import CheckpointError, MtlError, nearest
 from mtl_core.experiment import Experiment
 from mtl_core.hooks import REQUIRED, Hooks
@@ -48,13 +48,33 @@ def prepare(experiment: Experiment, run: Run | None = None) -> Session:
     """
     hooks = open_hooks(experiment)
     dataset = hooks.build_dataset("train")
-    tasks, size = dataset.tasks, image_size(dataset)
+    size = image_size(dataset)
     labelled = label_mask(experiment, hooks, dataset, run)
+    dataset, labelled = chosen_tasks(experiment, dataset, labelled)
+    tasks = dataset.tasks
     network = build_network(experiment.seed, hooks, tasks, size)
     networks = Networks(getattr(network.backbone, "width", 64), getattr(network.backbone, "norm", "batch"))
     hooks.setup(tasks, size, networks, lambda name: torch.manual_seed(derive(experiment.seed, "plugin", name)))
     freeze_heads(network, experiment.freeze)
     return Session(experiment, hooks, dataset, labelled, network, size)
+
+
+def chosen_tasks(
+    experiment: Experiment, dataset: MultiTaskDataset, labelled: Tensor
+) -> tuple[MultiTaskDataset, Tensor]:
+    """The tasks to learn; their labels are those that a run of all tasks would draw."""
+    known = dataset.tasks.names
+    for key in ("tasks", "counts_for"):
+        for name in getattr(experiment, key):
+            if name not in known:
+                raise MtlError(
+                    f"{key}: the data set has no task {name!r}{nearest(name, known)} (its tasks: {', '.join(known)})"
+                )
+    if not experiment.tasks:
+        return dataset, labelled
+    mask = columns(labelled, dataset.tasks, experiment.tasks)
+    assert mask is not None
+    return Selected(dataset, experiment.tasks), mask
 
 
 def freeze_heads(network: Network, names: Sequence[str]) -> None:

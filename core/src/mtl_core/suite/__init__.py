@@ -1,0 +1,7 @@
+"""Suites: experiments × scenarios × seeds, run by submitit, put together as a table."""
+
+from mtl_core.suite.engine import run_suite
+from mtl_core.suite.plan import Job, Suite, load_suite
+from mtl_core.suite.results import collect
+
+__all__ = ["Job", "Suite", "collect", "load_suite", "run_suite"]

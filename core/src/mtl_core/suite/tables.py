@@ -1,0 +1,133 @@
+"""A suite's table as text, LaTeX and HTML."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from html import escape
+
+from rich.console import Console
+from rich.markup import escape as markup
+from rich.table import Table as RichTable
+
+from mtl_core.compare import Spread, arrow
+from mtl_core.report import STYLE
+from mtl_core.run import write_text
+from mtl_core.suite.plan import Suite
+from mtl_core.suite.results import Line, Section, Table, collect, to_json
+
+Cell = tuple[str, bool]
+"""(text, whether it is the best of its column and section)."""
+
+
+def cells(table: Table, section: Section, line: Line) -> list[Cell]:
+    """Metrics and Δ% of one row."""
+    found = [(number(value_of(line, name)), is_best(section, line, name, up)) for name, up in table.metrics.items()]
+    delta = line.row.delta if line.row is not None and line.has_delta else (math.nan, None)
+    return [*found, (number(delta, "+.1f"), False)]
+
+
+def value_of(line: Line, metric: str) -> Spread:
+    return line.row.metrics.get(metric, (math.nan, None)) if line.row is not None else (math.nan, None)
+
+
+def is_best(section: Section, line: Line, metric: str, higher: bool | None) -> bool:
+    means = [value_of(other, metric)[0] for other in section.lines]
+    known = [mean for mean in means if not math.isnan(mean)]
+    if higher is None or len(known) < 2:
+        return False
+    return value_of(line, metric)[0] == (max if higher else min)(known)
+
+
+def number(value: Spread, form: str = ".4g") -> str:
+    mean, deviation = value
+    if math.isnan(mean):
+        return "–"
+    return f"{mean:{form}}" if deviation is None else f"{mean:{form}} ± {deviation:.2g}"
+
+
+def title_of(line: Line) -> str:
+    """The row's name, with the number of finished seeds while some are missing, and what was chosen for each seed."""
+    done, planned = line.runs
+    chosen = f" [{'; '.join(line.chosen)}]" if line.chosen else ""
+    return line.title + chosen + (f" ({done} of {planned} seeds)" if done < planned else "")
+
+
+def headers(table: Table) -> list[str]:
+    return [name + arrow(up) for name, up in table.metrics.items()]
+
+
+def rich_table(table: Table) -> RichTable:
+    made = RichTable(title=markup(table.title), title_justify="left")
+    made.add_column("")
+    for header in [*headers(table), "Δ% ↑"]:
+        made.add_column(header, justify="right")
+    for section in table.sections:
+        if section.title:
+            made.add_row(f"[italic]{markup(section.title)}")
+        for line in section.lines:
+            shown = [f"[bold]{text}" if best else text for text, best in cells(table, section, line)]
+            made.add_row(markup(title_of(line)), *shown)
+        made.add_section()
+    return made
+
+
+LATEX = {"±": r"$\pm$", "–": "--", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "Δ": r"$\Delta$"}
+SPECIAL = {character: "\\" + character for character in "&%$#_{}"}
+
+
+def latex(table: Table) -> str:
+    """For the package booktabs."""
+    width = len(table.metrics) + 2
+    rows = [line_of(["", *headers(table), "Δ% ↑"], as_latex), r"\midrule"]
+    for section in table.sections:
+        if section.title:
+            rows.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{as_latex(section.title)}}}}} \\")
+        for line in section.lines:
+            shown = [rf"\textbf{{{as_latex(t)}}}" if best else as_latex(t) for t, best in cells(table, section, line)]
+            rows.append(" & ".join([as_latex(title_of(line)), *shown]) + r" \\")
+    body = "\n".join(rows)
+    return f"\\begin{{tabular}}{{l{'r' * (width - 1)}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
+
+
+def line_of(texts: list[str], convert: Callable[[str], str]) -> str:
+    return " & ".join(map(convert, texts)) + r" \\"
+
+
+def as_latex(text: str) -> str:
+    text = text.replace("\\", r"\textbackslash ")
+    return "".join({**SPECIAL, **LATEX}.get(character, character) for character in text)
+
+
+def html(table: Table) -> str:
+    """A page of its own."""
+    head = "".join(f"<th class='n'>{escape(header)}" for header in [*headers(table), "Δ% ↑"])
+    rows = []
+    for section in table.sections:
+        if section.title:
+            rows.append(f"<tr><td colspan='{len(table.metrics) + 2}'><em>{escape(section.title)}</em></tr>")
+        for line in section.lines:
+            shown = "".join(
+                f"<td class='n'>{f'<b>{escape(text)}</b>' if best else escape(text)}"
+                for text, best in cells(table, section, line)
+            )
+            rows.append(f"<tr><td>{escape(title_of(line))}{shown}</tr>")
+    reference = ", ".join(dict.fromkeys(section.reference for section in table.sections))
+    note = f"<p><small>Mean ± standard deviation over seeds; Δ% against the mean of {escape(reference)}.</small>"
+    style = STYLE + " th.n { text-align: right; }"
+    return (
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(table.title)}</title>"
+        f"<style>{style}</style>"
+        f"<h1>{escape(table.title)}</h1>{note}<table><tr><th>{head}</tr>{''.join(rows)}</table></html>"
+    )
+
+
+def write_tables(suite: Suite) -> None:
+    """``table.txt``, ``table.json``, ``table.tex`` and ``table.html`` in the suite's folder."""
+    table = collect(suite)
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(rich_table(table))
+    files = {"txt": console.export_text(), "json": to_json(table), "tex": latex(table), "html": html(table)}
+    for ending, text in files.items():
+        write_text(suite.folder / f"table.{ending}", text)
