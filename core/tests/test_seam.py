@@ -125,3 +125,49 @@ def test_non_finite_gradients_stay_non_finite() -> None:
     a, b = seam.branch(z, 2, lambda branches, scale: torch.ones(2), seam.LossScale())
     (a.sum() + (b * float("nan")).sum()).backward()
     assert z.grad.isnan().all()
+
+
+def test_parameter_gramian_equals_explicit_parameter_gradients() -> None:
+    """A pyramid of two levels, heads that use one of them, a branch that nothing reached."""
+    torch.manual_seed(0)
+    first, second = nn.Linear(4, 6).double(), nn.Linear(6, 3).double()
+    low = first(inputs()).tanh()
+    z = (low, second(low))
+    parameters = [*first.parameters(), *second.parameters()]
+
+    def values(low: Tensor, high: Tensor) -> list[Tensor]:
+        return [low.square().mean(), (low.sum(1) * high.sum(1)).mean(), high.abs().mean()]
+
+    leaves = [level.detach().requires_grad_() for level in z]
+    branches = tuple(torch.autograd.grad(v, leaves, allow_unused=True) for v in values(*leaves))
+    found = seam.parameter_gramian((*branches, (None, None)), z, parameters, torch.tensor(2.0))
+
+    rows = [torch.autograd.grad(v, parameters, retain_graph=True, allow_unused=True) for v in values(*z)]
+    flat = [
+        torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in zip(r, parameters, strict=True)])
+        for r in rows
+    ]
+    explicit = torch.stack([*flat, torch.zeros_like(flat[0])])
+    torch.testing.assert_close(found, explicit @ explicit.mT / 4, rtol=1e-10, atol=1e-14)
+
+
+def test_the_level_decides_what_a_shaper_sees_and_the_weights_act_on_parameters_alike() -> None:
+    """With weights from the parameters' Gramian, the encoder receives the weighted sum of the parameters' gradients."""
+    encoder, heads = network()
+    x, weights = inputs(), torch.tensor([0.5, 2.0, -1.0], dtype=torch.float64)
+    z, seen = encoder(x), {}
+
+    def shape(branches: tuple[seam.Branch, ...], scale: Tensor) -> Tensor:
+        seen["gramian"] = seam.parameter_gramian(branches, z, list(encoder.parameters()), scale)
+        return weights
+
+    scale = seam.LossScale()
+    scale.apply(losses(heads, seam.branch(z, K, shape, scale)).sum()).backward()
+    explicit = [
+        torch.cat([g.flatten() for g in torch.autograd.grad(encoder(x), list(encoder.parameters()), b)])
+        for b in explicit_branches(encoder, heads, x)
+    ]
+    rows = torch.stack(explicit)
+    torch.testing.assert_close(seen["gramian"], rows @ rows.T, rtol=1e-12, atol=0)
+    found = torch.cat([p.grad.flatten() for p in encoder.parameters()])
+    torch.testing.assert_close(found, (weights[:, None] * rows).sum(0), rtol=1e-12, atol=1e-14)

@@ -148,6 +148,10 @@ class Experiment:
         metadata=help("steps between checkpoints; none: after every epoch only"),
     )
     freeze: tuple[str, ...] = field(default=(), metadata=help("tasks whose heads are not trained"))
+    level: Literal["features", "parameters"] = field(
+        default="features",
+        metadata=help("what a gradient shaper compares: gradients at the features, or of the encoder's parameters"),
+    )
     tasks: tuple[str, ...] = field(default=(), metadata=help("tasks to learn; empty: all of the data set's"))
     drop_unlabelled: bool = field(
         default=False, metadata=help("leave out training samples without a label of any task that is learned")

@@ -63,6 +63,7 @@ class Trainer:
             seed=self.experiment.seed,
             rank=fabric.global_rank,
             group=self.group,
+            level=self.experiment.level,
         )
         self.set_up()
         self.load_data()
@@ -74,6 +75,11 @@ class Trainer:
         if self.experiment.channels_last:
             self.step.to(memory_format=torch.channels_last)
         if self.experiment.compile:
+            if self.experiment.level == "parameters" and self.step.shapes:
+                raise MtlError(
+                    'level = "parameters" goes through the encoder once per task, which a compiled encoder does not'
+                    " allow; use compile = false"
+                )
             self.step.network.backbone.compile()
             for head in self.step.network.heads.values():
                 head.compile()

@@ -147,6 +147,7 @@ def judge(
             "split": split,
             "checkpoint": name,
             "epoch": epoch,
+            "level": session.experiment.level if session.hooks.has("shape_encoder_gradient") else None,
             "counts_for": list(session.experiment.counts_for),
             "metrics": found,
             "headline": headlines(session.tasks),

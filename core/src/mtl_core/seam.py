@@ -9,7 +9,7 @@ costs one backward pass and not K.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -166,6 +166,42 @@ def gramian(branches: tuple[Branch, ...], scale: Tensor, group: dist.ProcessGrou
         dist.all_reduce(result, group=group)
         result = result / dist.get_world_size(group) ** 2
     return result if scale_is_divided(reference) else result / scale.to(dtype) ** 2
+
+
+def parameter_gramian(
+    branches: tuple[Branch, ...],
+    z: Features,
+    parameters: Sequence[Tensor],
+    scale: Tensor,
+    group: dist.ProcessGroup | None = None,
+) -> Tensor:
+    """Inner products of the tasks' gradients of the encoder's parameters, by one encoder pass for each branch.
+
+    The encoder's backward pass is linear in what enters it: weights found from these products and put on the branches
+    give the weighted sum of the parameters' gradients. The ranks' gradients (K, P) are averaged first, because a
+    product of averages is not an average of products.
+
+    :param z: shared features, with the graph that leads back to the parameters
+    :param parameters: of the encoder, P numbers together
+    :return: (K, K), float32 or better
+    """
+    levels = (z,) if isinstance(z, Tensor) else z
+    rows = torch.stack([parameter_gradient(b, levels, parameters) for b in branches])
+    if group is not None:
+        dist.all_reduce(rows, group=group)
+        rows = rows / dist.get_world_size(group)
+    return rows @ rows.mT / scale.to(rows.dtype) ** 2
+
+
+def parameter_gradient(b: Branch, levels: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
+    """One branch through the encoder: (P,), float32 or better."""
+    reached = [(level, gradient) for level, gradient in zip(levels, b, strict=True) if gradient is not None]
+    found: Sequence[Tensor | None] = [None] * len(parameters)
+    if reached:
+        outputs, incoming = zip(*reached, strict=True)
+        found = torch.autograd.grad(outputs, parameters, incoming, retain_graph=True, allow_unused=True)
+    flat = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+    return torch.cat([g.flatten().to(torch.promote_types(g.dtype, torch.float32)) for g in flat])
 
 
 def scale_is_divided(level: Tensor) -> bool:

@@ -6,7 +6,7 @@ Shape letters: V views, B samples, K tasks, C channels, H and W image size.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import torch
@@ -16,10 +16,13 @@ from torch import Tensor, nn
 from mtl_core import losses as loss
 from mtl_core import seam
 from mtl_core.data import Batch
+from mtl_core.errors import MtlError
 from mtl_core.hooks import Hooks
 from mtl_core.seeds import generator_for
 from mtl_core.step import Features, Step
 from mtl_core.tasks import Tasks
+
+Level = Literal["features", "parameters"]
 
 
 class Network(nn.Module):
@@ -63,6 +66,7 @@ class TrainingStep(nn.Module):
     :param seed: the experiment's
     :param rank: of this process
     :param group: a process group of the seam's and the losses' own; None for one process
+    :param level: whether a gradient shaper sees products of the gradients at z, or of the encoder's parameters
     """
 
     def __init__(
@@ -75,9 +79,10 @@ class TrainingStep(nn.Module):
         seed: int = 0,
         rank: int = 0,
         group: dist.ProcessGroup | None = None,
+        level: Level = "features",
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.level = network, level
         self.plugins = nn.ModuleDict({n: p for n, p in hooks.plugins.items() if isinstance(p, nn.Module)})
         self.hooks, self.tasks = hooks, network.tasks
         self.normalize, self.views, self.seed, self.rank, self.group = normalize, views, seed, rank, group
@@ -113,6 +118,7 @@ class TrainingStep(nn.Module):
         """z once per head, through the seam if a plugin shapes the gradient there."""
         if not self.shapes:
             return [z] * len(self.tasks)
+        self.arrival.z = z
         return seam.branch(z, len(self.tasks), self.arrival.shape, scale)
 
     def judge(
@@ -154,7 +160,9 @@ class Arrival:
     """What happens at the seam: the hook is asked, its state waits until the optimizer step is known to be taken."""
 
     def __init__(self, training: TrainingStep) -> None:
-        self.hooks, self.tasks, self.group = training.hooks, training.tasks, training.group
+        self.hooks, self.tasks, self.group, self.level = training.hooks, training.tasks, training.group, training.level
+        self.encoder = [p for p in training.network.backbone.parameters() if p.requires_grad]
+        self.z: Features | None = None
         self.step: Step | None = None
         self.logged: dict[str, Tensor] = {}
         self.proposed: dict[str, Tensor] = {}
@@ -171,7 +179,7 @@ class Arrival:
         step = self.step
         gradients = seam.EncoderGradients(
             tasks=self.tasks,
-            gramian=seam.gramian(branches, scale, self.group),
+            gramian=self.gramian(branches, scale),
             active=step.active,
             losses=step.task_losses.detach(),
             means=step.task_means.detach(),
@@ -185,8 +193,19 @@ class Arrival:
         shaped = answer if isinstance(answer, seam.Shaped) else seam.Shaped(answer)
         self.proposed, self.finite = dict(shaped.state), gradients.gramian.isfinite().all()
         self.logged = self.describe(gradients, shaped) | step.logged
-        self.step = None
+        self.step = self.z = None
+        if self.level == "parameters" and shaped.weights.shape != gradients.losses.shape:  # type: ignore[union-attr]
+            raise MtlError(
+                f'plugin "{self.hooks.places["shape_encoder_gradient"]}" works on the gradients at the features,'
+                ' element by element; use level = "features"'
+            )
         return shaped.weights
+
+    def gramian(self, branches: tuple[seam.Branch, ...], scale: Tensor) -> Tensor:
+        if self.level == "features":
+            return seam.gramian(branches, scale, self.group)
+        assert self.z is not None
+        return seam.parameter_gramian(branches, self.z, self.encoder, scale, self.group)
 
     def describe(self, gradients: seam.EncoderGradients, shaped: seam.Shaped) -> dict[str, Tensor]:
         """Norms, cosines and weights, for the epoch's log."""

@@ -7,14 +7,18 @@ Attention, CVPR 2019, and Li et al., Learning Multiple Dense Prediction Tasks fr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import gcd
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Norm = Literal["batch", "group"]
+Norm = Literal["batch", "group", "instance"]
 Unpool = Literal["indices", "upsample"]
+
+Modulate = Callable[[int, Tensor], Tensor]
+"""Number of a convolution and what it, or the norm behind it, gives → what goes on instead."""
 
 EXTRA = (1, 1, 2, 2, 2)
 """Further convolutions of each level, after the one that changes the number of channels."""
@@ -50,9 +54,11 @@ def filters(width: int, bottleneck: int | None = None) -> tuple[int, ...]:
 
 
 def normalisation(norm: Norm, channels: int) -> nn.Module:
-    """Batch norm, or group norm with up to 32 groups of at least four channels each where they divide evenly."""
+    """Batch norm, instance norm, or group norm with up to 32 groups of at least four channels where they divide evenly."""
     if norm == "batch":
         return nn.BatchNorm2d(channels)
+    if norm == "instance":
+        return nn.InstanceNorm2d(channels, affine=True)
     return nn.GroupNorm(max(1, gcd(channels, 128) // 4), channels)
 
 
@@ -99,11 +105,21 @@ class Encoder(nn.Module):
         )
         self.apply(initialise)
 
-    def forward(self, x: Tensor) -> Latent:
-        """(B, C, H, W) with H, W ≥ 32 → :class:`Latent`."""
-        pooled = []
-        for block in self.levels:
-            x = block(x)
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Channels that each convolution gives, in order."""
+        return tuple(m.out_channels for m in self.levels.modules() if isinstance(m, nn.Conv2d))
+
+    def forward(self, x: Tensor, after_conv: Modulate | None = None, after_norm: Modulate | None = None) -> Latent:
+        """(B, C, H, W) with H, W ≥ 32 → :class:`Latent`.
+
+        :param after_conv: applied to what every convolution gives, such as a scale and a shift per sample
+        :param after_norm: the same behind every norm, before the ReLU
+        """
+        pooled, first = [], 0
+        for block, extra in zip(self.levels, EXTRA, strict=True):
+            x = block(x) if after_conv is after_norm else modulated(block, x, first, after_conv, after_norm)
+            first += 1 + extra
             size, indices = (x.shape[-2], x.shape[-1]), None
             if self.indices:
                 x, indices = F.max_pool2d(x, 2, return_indices=True)
@@ -111,6 +127,17 @@ class Encoder(nn.Module):
                 x = F.max_pool2d(x, 2)
             pooled.append(Pooled(size, indices))
         return Latent(x, tuple(pooled))
+
+
+def modulated(
+    block: nn.Module, x: Tensor, first: int, after_conv: Modulate | None, after_norm: Modulate | None
+) -> Tensor:
+    """What a :func:`level` gives, with something else done between its layers; ``first`` numbers its convolutions."""
+    for position, layer in enumerate(block.children()):
+        x = layer(x)
+        modulate = (after_conv, after_norm, None)[position % 3]
+        x = x if modulate is None else modulate(first + position // 3, x)
+    return x
 
 
 class Decoder(nn.Module):
