@@ -15,7 +15,9 @@ from rich.table import Table
 from mtl_core.errors import MtlError
 
 if TYPE_CHECKING:
+    from mtl_core.experiment import Experiment
     from mtl_core.suite import Job
+    from mtl_core.suite.sets import Kind
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -35,13 +37,38 @@ def train(
     overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder's run stopped.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    each_task: Annotated[
+        bool, typer.Option("--each-task", help="One run per task alone (STL); together one row of `mtl compare`.")
+    ] = False,
+    each_primary: Annotated[
+        bool, typer.Option("--each-primary", help="One run with each task as the primary; together one row.")
+    ] = False,
 ) -> None:
     """Train an experiment, evaluate it on the test split and write its report."""
     from mtl_core.settings import load_experiment
 
     experiment = load_experiment(file, overrides or [])
-    folder = out or Path("runs") / f"{experiment.name}-{experiment.seed}"
+    if each_task and each_primary:
+        raise MtlError("--each-task and --each-primary exclude each other")
+    if each_task or each_primary:
+        train_set(experiment, "task" if each_task else "primary", out, resume, quiet)
+    else:
+        train_one(experiment, out or Path("runs") / f"{experiment.name}-{experiment.seed}", resume, quiet)
 
+
+def train_set(experiment: Experiment, kind: Kind, out: Path | None, resume: bool, quiet: bool) -> None:
+    """Every run of the set, one after the other; with ``resume``, those that are finished are left alone."""
+    from mtl_core.run import Run
+    from mtl_core.suite.sets import each
+
+    folder = out or Path("runs") / f"{experiment.name}-each-{kind}-{experiment.seed}"
+    for task, one in each(experiment, kind).items():
+        if not (resume and Run(folder / task).results.is_file()):
+            train_one(one, folder / task, resume, quiet)
+    Console().print(f"set of runs {folder}", highlight=False, soft_wrap=True)
+
+
+def train_one(experiment: Experiment, folder: Path, resume: bool, quiet: bool) -> None:
     from mtl_core.console import progress
     from mtl_core.runner import train as run_training
 

@@ -19,10 +19,13 @@ from mtl_core.errors import ContractError, ExperimentError, nearest
 from mtl_core.plugin import hook_arguments
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import Tensor, nn
 
     from mtl_core.data import MultiTaskDataset, Sample
+    from mtl_core.experiment import Experiment
     from mtl_core.nn import Networks
     from mtl_core.seam import EncoderGradients, Shaped
     from mtl_core.step import Step
@@ -83,6 +86,10 @@ class Hooks:
             raise ContractError(f'plugin "{self.places.get(hook, "?")}": {hook} returned None; it must return a value')
         return answer
 
+    def before_run(self, experiment: Experiment, folder: Path) -> None:
+        for _, prepare in self.implementations("before_run"):
+            prepare(experiment=experiment, folder=folder)
+
     def build_dataset(self, split: str) -> MultiTaskDataset:
         dataset: MultiTaskDataset = self.need("build_dataset", split=split)
         return dataset
@@ -98,6 +105,19 @@ class Hooks:
                 f" expected torch.bool ({size}, {len(tasks)})"
             )
         return mask
+
+    def relabel(
+        self, dataset: MultiTaskDataset, labelled: Tensor, folder: Path | None
+    ) -> tuple[MultiTaskDataset, Tensor]:
+        for name, change in self.implementations("relabel"):
+            before = len(dataset), dataset.tasks.names
+            dataset, labelled = change(dataset=dataset, labelled=labelled, folder=folder) or (dataset, labelled)
+            if (len(dataset), dataset.tasks.names) != before or tuple(labelled.shape) != (before[0], len(before[1])):
+                raise ContractError(
+                    f'plugin "{name}": relabel returned {len(dataset)} samples of tasks {list(dataset.tasks.names)} and'
+                    f" a label mask {tuple(labelled.shape)}; expected {before[0]} samples of {list(before[1])}"
+                )
+        return dataset, labelled
 
     def transform_sample(self, sample: Sample, generator: torch.Generator) -> Sample:
         for _, transform in self.implementations("transform_sample"):
@@ -121,11 +141,19 @@ class Hooks:
             raise ContractError(f'plugin "{self.places["build_heads"]}": build_heads made no head for {missing}')
         return heads
 
-    def setup(self, tasks: Tasks, image_size: Size, networks: Networks, seed: Callable[[str], object]) -> None:
+    def setup(
+        self,
+        tasks: Tasks,
+        image_size: Size,
+        networks: Networks,
+        seed: Callable[[str], object],
+        labelled: Tensor | None = None,
+    ) -> None:
         """Set every plugin up; ``seed(name)`` is called before each."""
+        known = {"tasks": tasks, "image_size": image_size, "networks": networks, "labelled": labelled}
         for name, setup in self.implementations("setup"):
             seed(name)
-            setup(name=name, tasks=tasks, image_size=image_size, networks=networks, places=dict(self.places))
+            setup(name=name, places=dict(self.places), **known)
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         answers = (groups(learning_rate=learning_rate) or () for _, groups in self.implementations("parameter_groups"))
@@ -153,6 +181,11 @@ class Hooks:
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         for _, look in self.implementations("after_epoch"):
             look(epoch=epoch, metrics=metrics)
+
+    def draw(self, step: Step) -> dict[str, dict[str, Mapping[str, Tensor]]]:
+        """Plugin → title → task → maps."""
+        answers = {name: draw(step=step) for name, draw in self.implementations("draw")}
+        return {name: dict(answer) for name, answer in answers.items() if answer}
 
 
 def call(implementation: pluggy.HookImpl, **arguments: object) -> Any:

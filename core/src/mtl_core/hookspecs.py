@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 from mtl_core.plugin import hookspec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import Tensor, nn
 
     from mtl_core.data import MultiTaskDataset, Sample
+    from mtl_core.experiment import Experiment
     from mtl_core.nn import Networks
     from mtl_core.seam import EncoderGradients, Shaped
     from mtl_core.step import Step
@@ -24,6 +27,19 @@ if TYPE_CHECKING:
 
     Size = tuple[int, int]
     Term = Tensor | tuple[Tensor, Tensor]
+
+
+@hookspec
+def before_run(experiment: Experiment, folder: Path) -> None:
+    """Do what has to be done before anything of the run is built, such as training other runs.
+
+    Called once per run and again when it is resumed, in every process, before devices and process groups are set up.
+    What takes time is kept in the folder and found there the next time. Does nothing when Python calls
+    :func:`mtl_core.session.prepare` without a folder.
+
+    :param experiment: the run's, complete
+    :param folder: the run's; a plugin writes into a subfolder with its own name
+    """
 
 
 @hookspec(firstresult=True)
@@ -50,6 +66,20 @@ def make_label_mask(size: int, tasks: Tasks, generator: torch.Generator, names: 
     :param generator: seeded by the experiment; the only source of randomness to use
     :param names: the samples' names in the data set's order, or None where it has none
     :return: bool ``(N, K)``; a sample may have no label at all
+    """
+
+
+@hookspec
+def relabel(dataset: MultiTaskDataset, labelled: Tensor, folder: Path | None) -> tuple[MultiTaskDataset, Tensor] | None:
+    """Replace or add labels of the training data, such as pseudo-labels.
+
+    Called once per run after :func:`make_label_mask`; each plugin gets the previous one's result, in the experiment's
+    order. The label mask that the run saves is the one before this hook.
+
+    :param dataset: training data with every label that exists; a plugin must not look at those that are withheld
+    :param labelled: the label mask, bool ``(N, K)``
+    :param folder: the run's; None outside a run
+    :return: data of the same length, tasks and image size, and its label mask; None leaves both as they are
     """
 
 
@@ -89,7 +119,8 @@ def build_backbone(image_size: Size, in_channels: int) -> nn.Module | None:
     :param in_channels: channels of an image, 3
     :return: a module from images ``(N, 3, H, W)`` to z: one tensor or a tuple of tensors (a pyramid). It has
         ``channels`` (int, or a tuple for a pyramid), and may have ``width`` and ``norm``, which the networks
-        that regularizers ask for take over
+        that regularizers ask for take over. A method ``with_deepest(images)`` may give z and, beside it, the encoder's
+        coarsest features for ``Step.deepest``; without it that is z, or its last level
     """
 
 
@@ -108,7 +139,14 @@ def build_heads(backbone: nn.Module, tasks: Tasks, image_size: Size) -> nn.Modul
 
 
 @hookspec
-def setup(name: str, tasks: Tasks, image_size: Size, networks: Networks, places: Mapping[str, str]) -> None:
+def setup(
+    name: str,
+    tasks: Tasks,
+    image_size: Size,
+    networks: Networks,
+    places: Mapping[str, str],
+    labelled: Tensor | None,
+) -> None:
     """Create whatever the plugin learns or remembers: parameters, modules and buffers.
 
     Called once per run on a fresh copy of every plugin, seeded by (seed, plugin), after backbone and heads.
@@ -118,6 +156,7 @@ def setup(name: str, tasks: Tasks, image_size: Size, networks: Networks, places:
     :param image_size: (H, W) in pixels
     :param networks: makes networks of the backbone's kind and width with other channels
     :param places: exclusive hook → name of the plugin that fills it
+    :param labelled: the label mask of the training samples, bool ``(N, K)``; None where there are none
     :raises mtl_core.errors.MtlError: the plugin cannot work with these tasks; it says which and what to do
     """
 
@@ -181,4 +220,15 @@ def after_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
 
     :param epoch: number of the epoch, from 0
     :param metrics: what ``metrics.jsonl`` receives: losses, terms, logged values, validation metrics
+    """
+
+
+@hookspec
+def draw(step: Step) -> Mapping[str, Mapping[str, Tensor]] | None:
+    """Give pictures for the report.
+
+    Called once at the end of a run on rank 0, without gradients, everything in evaluation mode.
+
+    :param step: a few test images with their labels, one view
+    :return: title → task → maps ``(B, O_t, H, W)`` as that task's head would give them; None for none
     """

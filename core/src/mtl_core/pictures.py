@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from mtl_core.data import Batch
 from mtl_core.tasks import BinaryEdges, Depth, Normals, Segmentation, Task, Tasks
 
 Pixels = NDArray[np.uint8]
@@ -102,6 +103,37 @@ def sheet(rows: Sequence[Row], tasks: Tasks) -> Image.Image:
     height, width = panels[0][0].shape[:2]
     zoom = max(1, round(144 / width))
     return pasted(panels, titles, (height * zoom, width * zoom))
+
+
+def pairs(tasks: Tasks, batch: Batch, predictions: Mapping[str, Tensor]) -> list[Row]:
+    """Rows of :func:`sheet` from a batch and what the heads gave for it."""
+    decoded = {task.name: task.decode(predictions[task.name].float()).cpu() for task in tasks}
+    return [
+        (image, {task.name: (decoded[task.name][i], batch.targets[task.name][i]) for task in tasks})
+        for i, image in enumerate(batch.images)
+    ]
+
+
+def drawings(batch: Batch, tasks: Tasks, drawn: Mapping[str, Mapping[str, Tensor]]) -> Image.Image:
+    """What a plugin draws: for each task the label, then a column for each title.
+
+    :param drawn: title → task → maps (B, O_t, H, W), as heads give them
+    """
+    decoded = {t: {k: tasks[k].decode(v.float()).cpu() for k, v in maps.items()} for t, maps in drawn.items()}
+    shown = [task for task in tasks if task.dense and any(task.name in maps for maps in decoded.values())]
+    panels = [
+        [image_pixels(image), *(p for task in shown for p in columns_of(task, batch.targets[task.name][i], decoded, i))]
+        for i, image in enumerate(batch.images)
+    ]
+    titles = [name for task in shown for name in (task.name, *(t for t in decoded if task.name in decoded[t]))]
+    height, width = panels[0][0].shape[:2]
+    zoom = max(1, round(144 / width))
+    return pasted(panels, ["image", *titles], (height * zoom, width * zoom))
+
+
+def columns_of(task: Task, label: Tensor, decoded: Mapping[str, Mapping[str, Tensor]], i: int) -> list[Pixels]:
+    maps = [found[task.name][i] for found in decoded.values() if task.name in found]
+    return [drawn_pair(task, maps[0], label)[1], *(drawn_pair(task, one, label)[0] for one in maps)]
 
 
 def cells(shown: Sequence[Task], pairs: Mapping[str, Pair]) -> list[Pixels]:

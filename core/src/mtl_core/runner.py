@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
@@ -11,20 +12,24 @@ from typing import Any
 
 import lightning_fabric
 import torch
+from torch import Tensor, nn
 
-from mtl_core import checkpoint
-from mtl_core.data import Selected
+from mtl_core import checkpoint, pictures
+from mtl_core.data import Batch, Selected
 from mtl_core.discovery import installed
 from mtl_core.errors import CheckpointError, MtlError
 from mtl_core.evaluation import evaluate, headlines
 from mtl_core.experiment import Experiment
 from mtl_core.loading import Batches, evaluation_loader
 from mtl_core.loop import Trainer, Watcher, make_fabric
-from mtl_core.pictures import sheet
+from mtl_core.losses import sample_losses, task_losses
 from mtl_core.report import write_report
 from mtl_core.run import Run, to_json, write_text
-from mtl_core.session import Session, prepare
+from mtl_core.seeds import generator_for
+from mtl_core.session import Session, open_hooks, prepare
 from mtl_core.settings import dump_experiment, load_experiment
+from mtl_core.step import Step
+from mtl_core.training import as_float
 
 
 def train(
@@ -44,6 +49,7 @@ def train(
     :raises MtlError: the folder holds a run already, or nothing to resume; or the experiment cannot be built
     """
     run = open_run(experiment, Path(out), resume)
+    open_hooks(experiment).before_run(experiment, run.folder)
     fabric = make_fabric(experiment)
     fabric.launch()
     with run.locked() if fabric.is_global_zero else nullcontext():
@@ -153,30 +159,57 @@ def judge(
             "headline": headlines(session.tasks),
         }
         write_text(run.results, to_json(about, indent=2))
-        draw(
-            run,
-            session,
-            evaluation_loader(dataset, labelled, places[:: max(1, len(places) // panels)][:panels], panels),
-        )
+        few = places[:: max(1, len(places) // panels)][:panels]
+        with fabric.autocast():
+            draw(run, session, evaluation_loader(dataset, labelled, few, panels), fabric.device)
     return found
 
 
 @torch.no_grad()
-def draw(run: Run, session: Session, loader: Batches) -> None:
-    """A sheet of images, predictions and labels per task."""
-    network, device = session.network, next(session.network.parameters()).device
+def draw(run: Run, session: Session, loader: Batches, device: torch.device) -> None:
+    """A sheet of images, predictions and labels per task, and one of what each plugin draws."""
+    (batch,) = list(loader)
+    network = session.network
     training = network.training
     network.eval()
-    (batch,) = list(loader)
-    predictions = network(batch.images.to(device))
-    network.train(training)
-    decoded = {t.name: t.decode(predictions[t.name].float()).cpu() for t in session.tasks}
-    rows = [
-        (batch.images[i], {t.name: (decoded[t.name][i], batch.targets[t.name][i]) for t in session.tasks})
-        for i in range(len(batch.index))
-    ]
+    step = step_of(session, Batch(*(to_device(part, device) for part in batch)))
     run.pictures.mkdir(exist_ok=True)
-    sheet(rows, session.tasks).save(run.pictures / "predictions.png")
+    rows = pictures.pairs(session.tasks, batch, {name: views[0] for name, views in step.predictions.items()})
+    pictures.sheet(rows, session.tasks).save(run.pictures / "predictions.png")
+    if session.ready:
+        for name, drawn in plugin_drawings(session, step).items():
+            pictures.drawings(batch, session.tasks, drawn).save(run.pictures / f"{name}.png")
+    network.train(training)
+
+
+def plugin_drawings(session: Session, step: Step) -> dict[str, dict[str, Mapping[str, Tensor]]]:
+    modules = [p for p in session.hooks.plugins.values() if isinstance(p, nn.Module)]
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    drawn = session.hooks.draw(step)
+    for module, mode in zip(modules, modes, strict=True):
+        module.train(mode)
+    return drawn
+
+
+def step_of(session: Session, batch: Batch) -> Step:
+    """A step of one view as regularizers see it, of images that nothing augments."""
+    network = session.network
+    z = network.backbone(as_float(batch.images))
+    predictions = network.decode([z] * len(network.tasks))
+    losses = sample_losses(network.tasks, predictions, batch.targets, batch.labelled)
+    per_task, means, active = task_losses(losses, batch.labelled, session.experiment.normalize)
+    views = {name: p[None] for name, p in predictions.items()}
+    return Step(
+        tasks=network.tasks, images=as_float(batch.images)[None], predictions=views, targets=batch.targets,
+        labelled=batch.labelled, features=z, index=batch.index, losses=losses, task_losses=per_task, task_means=means,
+        active=active, generator=generator_for(session.experiment.seed, "draw"),
+    )  # fmt: skip
+
+
+def to_device(part: Any, device: torch.device) -> Any:
+    return {k: v.to(device) for k, v in part.items()} if isinstance(part, dict) else part.to(device)
 
 
 def record_runtime(run: Run) -> None:
@@ -214,4 +247,4 @@ def session_from(experiment: Experiment, state: dict[str, object], path: Path) -
 
     hooks = open_hooks(experiment)
     network, size = network_from(hooks, state, path)
-    return Session(experiment, hooks, None, torch.empty(0), network, size)  # type: ignore[arg-type]
+    return Session(experiment, hooks, None, torch.empty(0), network, size, ready=False)  # type: ignore[arg-type]

@@ -31,6 +31,8 @@ class Session:
     labelled: Tensor
     network: Network
     image_size: tuple[int, int]
+    ready: bool = True
+    """Whether the plugins are set up; not for a network that was read from a checkpoint alone."""
 
     @property
     def tasks(self) -> Tasks:
@@ -50,11 +52,14 @@ def prepare(experiment: Experiment, run: Run | None = None) -> Session:
     dataset = hooks.build_dataset("train")
     size = image_size(dataset)
     labelled = label_mask(experiment, hooks, dataset, run)
+    dataset, labelled = hooks.relabel(dataset, labelled, None if run is None else run.folder)
     dataset, labelled = chosen_tasks(experiment, dataset, labelled)
     tasks = dataset.tasks
     network = build_network(experiment.seed, hooks, tasks, size)
     networks = Networks(getattr(network.backbone, "width", 64), getattr(network.backbone, "norm", "batch"))
-    hooks.setup(tasks, size, networks, lambda name: torch.manual_seed(derive(experiment.seed, "plugin", name)))
+    hooks.setup(
+        tasks, size, networks, lambda name: torch.manual_seed(derive(experiment.seed, "plugin", name)), labelled
+    )
     freeze_heads(network, experiment.freeze)
     return Session(experiment, hooks, dataset, labelled, network, size)
 

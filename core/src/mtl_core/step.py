@@ -22,7 +22,8 @@ class Step:
     ``targets`` task → (B, …), blank where ``labelled`` (B, K) is False; ``features`` z of all views, (V·B, C, h, w) or
     a tuple of them; ``index`` (B,) positions in the training data; ``losses`` (B, K), 0 where there is no label;
     ``task_losses``, ``task_means`` (K,) L_t and L̄_t of the global batch; ``active`` bool (K,);
-    ``generator`` a CPU generator seeded by (seed, step, rank).
+    ``generator`` a CPU generator seeded by (seed, step, rank); ``deepest`` the encoder's coarsest features of all views,
+    (V·B, C, h, w), where the step has run a backbone.
     """
 
     tasks: Tasks
@@ -38,6 +39,7 @@ class Step:
     active: Tensor
     generator: torch.Generator
     logged: dict[str, Tensor] = attrs.field(factory=dict)
+    deepest: Tensor | None = None
 
     def log(self, name: str, value: Tensor) -> None:
         """Average a scalar over the epoch and write it to ``metrics.jsonl``; the plugin's name is put before it."""

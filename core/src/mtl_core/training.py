@@ -52,6 +52,15 @@ def decode(name: str, head: nn.Module, z: Features) -> Tensor:
     return prediction
 
 
+def encoded(backbone: Any, images: Tensor) -> tuple[Features, Tensor]:
+    """z and the deepest features: those that the backbone names, or the last level of z."""
+    if hasattr(backbone, "with_deepest"):
+        answer: tuple[Features, Tensor] = backbone.with_deepest(images)
+        return answer
+    z: Features = backbone(images)
+    return z, z if isinstance(z, Tensor) else z[-1]
+
+
 def as_float(images: Tensor) -> Tensor:
     return images if images.is_floating_point() else images.float() / 255
 
@@ -97,10 +106,11 @@ class TrainingStep(nn.Module):
         """
         generator = generator_for(self.seed, "step", number, self.rank)
         images = self.augmented(batch.images, generator)
-        z = self.network.backbone(images.flatten(0, 1))
+        z, deepest = encoded(self.network.backbone, images.flatten(0, 1))
         scale = seam.LossScale()
         predictions = self.network.decode(self.split(z, scale))
         step = self.judge(batch, images, predictions, z, generator)
+        step.deepest = deepest
         total = self.combine(step)
         terms = self.hooks.compute_regularizer(step)
         values = {name: loss.global_term(term, self.group) for name, term in terms.items()}

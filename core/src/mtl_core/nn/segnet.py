@@ -54,7 +54,7 @@ def filters(width: int, bottleneck: int | None = None) -> tuple[int, ...]:
 
 
 def normalisation(norm: Norm, channels: int) -> nn.Module:
-    """Batch norm, instance norm, or group norm with up to 32 groups of at least four channels where they divide evenly."""
+    """Batch norm, instance norm, or group norm: up to 32 groups of at least four channels that divide evenly."""
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     if norm == "instance":
@@ -118,7 +118,8 @@ class Encoder(nn.Module):
         """
         pooled, first = [], 0
         for block, extra in zip(self.levels, EXTRA, strict=True):
-            x = block(x) if after_conv is after_norm else modulated(block, x, first, after_conv, after_norm)
+            plain = after_conv is None and after_norm is None
+            x = block(x) if plain else modulated(block, x, first, after_conv, after_norm)
             first += 1 + extra
             size, indices = (x.shape[-2], x.shape[-1]), None
             if self.indices:
@@ -187,8 +188,13 @@ class SegNet(nn.Module):
         self.channels, self.width, self.norm = width, width, norm
 
     def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.decoder(self.encoder(images))
-        return features
+        return self.with_deepest(images)[0]
+
+    def with_deepest(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """z, and the features (B, 8 · w, H // 32, W // 32) between the two halves."""
+        latent = self.encoder(images)
+        z: Tensor = self.decoder(latent)
+        return z, latent.features
 
 
 class SegNetHead(nn.Sequential):

@@ -19,6 +19,7 @@ from mtl_core.options import read
 from mtl_core.plugin import help
 from mtl_core.run import Run
 from mtl_core.settings import dump_experiment, parse, parse_experiment, read_text, split
+from mtl_core.suite.sets import Kind, for_task
 
 Document = dict[str, Any]
 TABLES = ("experiments", "scenarios", "defaults", "engine")
@@ -191,13 +192,23 @@ def plan(suite: Suite, bodies: Mapping[str, Document], tables: Mapping[str, Any]
         if entry.only and scenario not in entry.only:
             continue
         base = merged(tables["defaults"], from_file(suite, entry), tables["scenarios"].get(scenario, {}), bodies[name])
-        for part, document in parts(entry, base):
-            document |= {"name": name, "seed": seed}
+        for label, document in variations(entry, base):
             source = f"{suite.source}: experiments.{name}"
-            own = [o for o in sets if concerns(o, document)]
-            text = dump_experiment(parse_experiment(tomlkit.dumps(document), source, own))
-            folder = suite.folder / scenario / f"{name}-{seed}" / part
-            yield Job(name, scenario, seed, part, folder, text)
+            document |= {"name": name, "seed": seed}
+            own = [override for override in sets if concerns(override, document)]
+            whole = dump_experiment(parse_experiment(tomlkit.dumps(document), source, own))
+            for task in entry.each_task or entry.each_primary or ("",):
+                part = "/".join(filter(None, (label, task)))
+                folder = suite.folder / scenario / f"{name}-{seed}" / part
+                yield Job(name, scenario, seed, part, folder, text_for(whole, entry, task))
+
+
+def text_for(text: str, entry: Entry, task: str) -> str:
+    """The experiment of one task's part of a row."""
+    if not task:
+        return text
+    kind: Kind = "task" if entry.each_task else "primary"
+    return tomlkit.dumps(for_task(parse(text, task), kind, task))
 
 
 def from_file(suite: Suite, entry: Entry) -> Document:
@@ -217,47 +228,18 @@ def merged(*tables: Mapping[str, Any]) -> Document:
     return found
 
 
-def parts(entry: Entry, base: Document) -> Iterator[tuple[str, Document]]:
-    """The runs that one row and seed consists of: (what tells them apart, the experiment's document)."""
+def variations(entry: Entry, base: Document) -> Iterator[tuple[str, Document]]:
+    """The experiments that ``vary`` makes of one row: (what tells them apart, the document)."""
     for values in itertools.product(*entry.vary.values()):
         chosen = dict(zip(entry.vary, values, strict=True))
         document = deepcopy(base)
         for key, value in chosen.items():
             put(document, key, value)
-        label = ",".join(f"{key.split('.')[-1]}={folder_name(value)}" for key, value in chosen.items())
-        for task in entry.each_task or entry.each_primary or ("",):
-            yield "/".join(filter(None, (label, task))), for_task(deepcopy(document), entry, task)
+        yield ",".join(f"{key.split('.')[-1]}={folder_name(value)}" for key, value in chosen.items()), document
 
 
 def folder_name(value: object) -> str:
     return "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def for_task(document: Document, entry: Entry, task: str) -> Document:
-    if entry.each_task:
-        document |= alone(task)
-    elif entry.each_primary:
-        document = with_primary(document, task)
-    return document
-
-
-def alone(task: str) -> Document:
-    """Settings of a run that learns one task."""
-    return {"tasks": [task], "counts_for": [task]}
-
-
-def with_primary(document: Document, task: str) -> Document:
-    """The experiment with another primary task; every plugin that names one in the experiment gets it."""
-    tables = document.get("plugins", {}).values()
-    holders = [table for table in tables if isinstance(table, dict) and "primary" in table]
-    if not holders:
-        raise ExperimentError(
-            str(document.get("name", "experiment")),
-            ['each primary: no plugin of the experiment has an option "primary" that is set; set it to any task'],
-        )
-    for table in holders:
-        table["primary"] = task
-    return document | {"counts_for": [task]}
 
 
 def put(document: Document, key: str, value: object) -> None:
