@@ -86,7 +86,7 @@ def test_every_hook_has_a_contract_or_is_called_by_one() -> None:
     from mtl_core import testing
 
     contracts = [getattr(testing, n) for n in testing.__all__ if n.endswith("Contract") and n != "PluginContract"]
-    lifecycle = {"setup", "parameter_groups", "after_epoch", "build_heads", "before_run", "relabel", "draw"}
+    lifecycle = {"setup", "parameter_groups", "after_epoch", "build_heads", "before_run", "relabel", "draw_pictures"}
     assert {c.hook for c in contracts} | lifecycle == set(hook_arguments())
 
 

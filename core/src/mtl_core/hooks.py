@@ -182,9 +182,9 @@ class Hooks:
         for _, look in self.implementations("after_epoch"):
             look(epoch=epoch, metrics=metrics)
 
-    def draw(self, step: Step) -> dict[str, dict[str, Mapping[str, Tensor]]]:
+    def draw_pictures(self, step: Step) -> dict[str, dict[str, Mapping[str, Tensor]]]:
         """Plugin → title → task → maps."""
-        answers = {name: draw(step=step) for name, draw in self.implementations("draw")}
+        answers = {name: draw(step=step) for name, draw in self.implementations("draw_pictures")}
         return {name: dict(answer) for name, answer in answers.items() if answer}
 
 
@@ -194,8 +194,12 @@ def call(implementation: pluggy.HookImpl, **arguments: object) -> Any:
 
 
 def guarded(name: str, plugin: object) -> SimpleNamespace:
-    """The plugin's implementations, each adding the plugin's name to what it raises."""
-    methods = {hook: getattr(plugin, hook, None) for hook in hook_arguments()}
+    """The plugin's implementations, each adding the plugin's name to what it raises.
+
+    An instance that answers only some of its class's hooks, by its options, names them in a property ``fills``.
+    """
+    fills = getattr(plugin, "fills", hook_arguments())
+    methods = {hook: getattr(plugin, hook, None) for hook in hook_arguments() if hook in fills}
     return SimpleNamespace(**{hook: guard(name, m) for hook, m in methods.items() if hasattr(m, "mtl_impl")})
 
 

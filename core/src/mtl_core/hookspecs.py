@@ -224,7 +224,7 @@ def after_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
 
 
 @hookspec
-def draw(step: Step) -> Mapping[str, Mapping[str, Tensor]] | None:
+def draw_pictures(step: Step) -> Mapping[str, Mapping[str, Tensor]] | None:
     """Give pictures for the report.
 
     Called once at the end of a run on rank 0, without gradients, everything in evaluation mode.

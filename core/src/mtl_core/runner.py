@@ -187,7 +187,7 @@ def plugin_drawings(session: Session, step: Step) -> dict[str, dict[str, Mapping
     modes = [module.training for module in modules]
     for module in modules:
         module.eval()
-    drawn = session.hooks.draw(step)
+    drawn = session.hooks.draw_pictures(step)
     for module, mode in zip(modules, modes, strict=True):
         module.train(mode)
     return drawn
