@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Callable
+from itertools import combinations, product
 from pathlib import Path
 
 import pytest
 import torch
 
 from mtl_backbones import SMP, SegNet
+from mtl_consistency import Consistency
 from mtl_core import Experiment
 from mtl_core.data import Loadable, collate
 from mtl_core.loop import Trainer, make_fabric
@@ -19,12 +21,24 @@ from mtl_core.training import TrainingStep
 from mtl_ial import IAL
 from mtl_jtr import JTR
 from mtl_labels import Full, HalfLabels, OneLabel, RandomLabels, Unlabelled
+from mtl_mtpsl import MTPSL
 from mtl_randaugment import Geometry, RandAugment
 from mtl_scenes import Scenes
 
 SCENARIOS = {"full": Full(), "one": OneLabel(), "random": RandomLabels(), "half": HalfLabels(), "some": Unlabelled()}
-REGULARIZERS = {"none": [], "jtr": [JTR()], "jtr-2": [JTR(unlabelled="consistency")]}
-SHAPERS = {"none": [], "ial": [IAL(primary="segmentation")], "ial-2": [IAL(primary=("depth", "normals"))]}
+REGULARIZERS: dict[str, Callable[[], list[object]]] = {
+    "none": list,
+    "jtr": lambda: [JTR()],
+    "jtr-2": lambda: [JTR(unlabelled="consistency")],
+    "jtr-released": lambda: [JTR(variant="released")],
+    "mtpsl": lambda: [MTPSL()],
+    "consistency": lambda: [Consistency()],
+}
+SHAPERS: dict[str, Callable[[], list[object]]] = {
+    "none": list,
+    "ial": lambda: [IAL(primary="segmentation")],
+    "ial-2": lambda: [IAL(primary=("depth", "normals"))],
+}
 AUGMENTERS = [Geometry(rotation=5.0), RandAugment()]
 
 
@@ -34,10 +48,16 @@ def trainer(tmp_path: Path, *plugins: object, **settings: object) -> Trainer:
     return Trainer(made, make_fabric(made.experiment), Run(tmp_path))
 
 
-@pytest.mark.parametrize(("scenario", "regularizer", "shaper"), list(product(SCENARIOS, REGULARIZERS, SHAPERS)))
+TOGETHER = [
+    *product(SCENARIOS, ("jtr-2", "mtpsl"), ("ial",)),  # every scenario
+    *product(("random",), REGULARIZERS, SHAPERS),  # every regularizer with every shaper
+]
+
+
+@pytest.mark.parametrize(("scenario", "regularizer", "shaper"), list(dict.fromkeys(TOGETHER)))
 def test_everything_that_composes_trains(tmp_path: Path, scenario: str, regularizer: str, shaper: str) -> None:
     data = Scenes(size=(32, 32), train=8, test=2)
-    methods = [*AUGMENTERS, *REGULARIZERS[regularizer], *SHAPERS[shaper]]
+    methods = [*AUGMENTERS, *REGULARIZERS[regularizer](), *SHAPERS[shaper]()]
     t = trainer(tmp_path, data, SCENARIOS[scenario], SegNet(width=4), *methods)
     before = {n: p.clone() for n, p in t.step.named_parameters()}
     t.fit()
@@ -45,9 +65,29 @@ def test_everything_that_composes_trains(tmp_path: Path, scenario: str, regulari
     assert record["skipped_steps"] == 0
     assert all(v is not None for k, v in record.items() if k.startswith("train/loss"))
     still = [n for n, p in t.step.named_parameters() if torch.equal(p, before[n])]
-    assert still == []
-    assert ("jtr/latent_distance" in record) == (regularizer != "none")
+    # with every label there is no pair of a task with a label and one without
+    assert still == [n for n in before if n.startswith("plugins.mtpsl") and scenario == "full"]
+    assert ("jtr/latent_distance" in record) == regularizer.startswith("jtr")
     assert ("ial/sigma/depth" in record) == (shaper != "none")
+
+
+@pytest.mark.parametrize(("first", "second"), list(combinations(("jtr", "mtpsl", "consistency"), 2)))
+def test_regularizers_beside_each_other_add_up(tmp_path: Path, first: str, second: str) -> None:
+    """Two of them in one experiment give the terms that each gives alone on the same step."""
+    data = Scenes(size=(32, 32), train=8, test=2)
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for name, chosen in {"first": [first], "second": [second], "both": [first, second]}.items():
+        methods = [plugin for regularizer in chosen for plugin in REGULARIZERS[regularizer]()]
+        # two views for all three, so that they see the same predictions
+        t = trainer(tmp_path / name, data, RandomLabels(), SegNet(width=4, norm="group"), *methods)
+        t.step.views = 2
+        batch = collate([Loadable(t.session.dataset, t.session.labelled)[i] for i in range(4)])
+        found[name] = t.step(batch, 0)[1]
+    for name in ("first", "second"):
+        own = [key for key in found[name] if key.split("/")[0] in (first, second)]
+        assert own
+        for key in own:
+            torch.testing.assert_close(found["both"][key], found[name][key], rtol=1e-4, atol=1e-6)
 
 
 def test_a_pyramid_composes_too(tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ def test_every_hook_has_a_contract_or_is_called_by_one() -> None:
     from mtl_core import testing
 
     contracts = [getattr(testing, n) for n in testing.__all__ if n.endswith("Contract") and n != "PluginContract"]
-    lifecycle = {"setup", "parameter_groups", "after_epoch", "build_heads", "before_run", "relabel", "draw_pictures"}
+    lifecycle = {"setup", "parameter_groups", "after_epoch", "build_heads"}
+    lifecycle |= {"before_run", "build_extra_datasets", "relabel", "draw_pictures", "before_step"}
     assert {c.hook for c in contracts} | lifecycle == set(hook_arguments())
 
 

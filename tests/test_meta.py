@@ -13,6 +13,7 @@ from mtl_core.training import BufferGuard, TrainingStep
 from mtl_ial import IAL
 from mtl_jtr import JTR
 from mtl_labels import OneLabel, Unlabelled
+from mtl_mtpsl import MTPSL
 from mtl_randaugment import RandAugment
 from mtl_scenes import Scenes
 
@@ -21,6 +22,10 @@ METHODS = {
     "jtr": [JTR()],
     "ial": [IAL(primary="segmentation")],
     "jtr-ial": [JTR(), IAL(primary=("depth", "normals"))],
+    "jtr-released": [JTR(variant="released")],
+    "mtpsl": [MTPSL()],
+    "mtpsl-released": [MTPSL(variant="released"), IAL(primary="segmentation")],
+    "mtpsl-unlabelled": [MTPSL()],
     "jtr-unlabelled": [JTR(unlabelled="consistency"), IAL(primary="depth")],
 }
 

@@ -11,15 +11,18 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from mtl_consistency import Consistency
 from mtl_core import Experiment
 from mtl_core.data import Batch, Loadable, collate
+from mtl_core.loop import views
 from mtl_core.session import prepare
 from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
 from mtl_core.training import Level, TrainingStep
 from mtl_ial import IAL
 from mtl_jtr import JTR
+from mtl_mtpsl import MTPSL
 
-METHODS = ("plain", "ial", "jtr-ial", "ial-parameters")
+METHODS = ("plain", "ial", "jtr-ial", "ial-parameters", "mtpsl", "consistency")
 # rows of the global batch of 4: rank 0 has the first two. Absent on no rank, on one, on both.
 LABELS = {
     "all": [[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1]],
@@ -30,14 +33,15 @@ LABELS = {
 
 def plugins(method: str) -> list[object]:
     jtr, ial = JTR(), IAL(primary="segmentation", sigma_learning_rate=1e-2)
-    return {"plain": [], "ial": [ial], "jtr-ial": [jtr, ial], "ial-parameters": [ial]}[method]
+    return {"plain": [], "ial": [ial], "jtr-ial": [jtr, ial], "ial-parameters": [ial],
+            "mtpsl": [MTPSL()], "consistency": [Consistency()]}[method]  # fmt: skip
 
 
 def step_for(method: str, rank: int, group: dist.ProcessGroup | None) -> tuple[TrainingStep, Batch]:
     made = prepare(Experiment(name="r", plugins=[ToyData(), ToyLabels(), ToyNetwork(), *plugins(method)], batch_size=2))
     batch = collate([Loadable(made.dataset, torch.ones(8, 3, dtype=torch.bool))[i] for i in range(4)])
     level: Level = "parameters" if method.endswith("parameters") else "features"
-    step = TrainingStep(made.network.double(), made.hooks, rank=rank, group=group, level=level)
+    step = TrainingStep(made.network.double(), made.hooks, rank=rank, group=group, level=level, views=views(made.hooks))
     return step.double(), batch
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from mtl_core.data import Sample
 from mtl_core.errors import ContractError, ExperimentError
 from mtl_core.hooks import Hooks
+from mtl_core.nn import Networks
 from mtl_core.plugin import hookimpl, plugin
 from mtl_core.step import Step
 from mtl_core.testing.toys import TOY_TASKS, ToyData, ToyLabels, ToyNetwork
@@ -125,3 +126,45 @@ def test_terms_and_logged_values_carry_the_name_of_the_instance() -> None:
     terms = Hooks({"logs#2": Logs()}, required=()).compute_regularizer(step)
     assert list(terms) == ["logs#2/term"]
     assert list(step.logged) == ["logs#2/seen"]
+
+
+@plugin
+class Counts:
+    @hookimpl
+    def setup(self, labelled: Tensor | None) -> None:
+        self.found = None if labelled is None else labelled.sum(0).tolist()
+
+
+def test_setup_is_told_the_label_mask_where_there_is_one() -> None:
+    for mask, expected in ((torch.tensor([[True, False, True]] * 4), [4, 0, 4]), (None, None)):
+        hooks = Hooks({"c": Counts()}, required=())
+        hooks.setup(TOY_TASKS, (32, 32), Networks(4), lambda name: None, mask)
+        assert hooks.plugins["c"].found == expected
+
+
+@plugin
+class Partly:
+    """Combines losses, or augments, or both."""
+
+    only: tuple[str, ...] = field(default=("combine_losses", "augment"))
+
+    @property
+    def fills(self) -> tuple[str, ...]:
+        return self.only
+
+    @hookimpl
+    def combine_losses(self, losses: Tensor) -> Tensor:
+        return losses.sum()
+
+    @hookimpl
+    def augment(self, images: Tensor) -> Tensor:
+        return images * 3
+
+
+def test_an_instance_may_answer_some_of_its_hooks_only() -> None:
+    plugins = {"a": Partly(only=("augment",)), "b": Partly(only=("combine_losses",))}
+    hooks = Hooks(plugins, required=())
+    assert hooks.places == {"combine_losses": "b"}
+    assert hooks.augment(torch.ones(1), torch.Generator()).tolist() == [3]
+    with pytest.raises(ExperimentError, match='"a" does not fill it'):
+        Hooks(plugins, {"combine_losses": "a"}, required=())

@@ -6,6 +6,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
+from mtl_core.errors import MtlError
 from mtl_core.nn import Autoencoder, Encoder, Latent, Networks, SegNet, SegNetHead
 from mtl_core.nn.segnet import normalisation
 
@@ -77,7 +78,33 @@ class TestLayers:
         assert groups <= 32
 
 
+class TestModulatedEncoder:
+    def test_what_gives_nothing_new_changes_nothing(self) -> None:
+        encoder, x = Encoder(3, 4), images(32, 64)
+        same = encoder(x, after_conv=lambda number, y: y, after_norm=lambda number, y: y + 0)
+        assert torch.equal(encoder(x).features, same.features)
+
+    def test_every_convolution_is_numbered_and_sized(self) -> None:
+        encoder, seen = Encoder(3, 4, bottleneck=6), []
+        encoder(images(32, 64), after_conv=lambda number, y: (seen.append((number, y.shape[1])), y)[1])
+        assert seen == list(enumerate(encoder.sizes))
+        assert encoder.sizes == (4, 4, 8, 8, *[16] * 3, *[32] * 3, *[6] * 3)
+
+    @pytest.mark.parametrize("place", ["after_conv", "after_norm"])
+    def test_a_shift_before_the_norm_is_taken_away_and_one_behind_it_is_not(self, place: str) -> None:
+        encoder, x = Encoder(3, 4).double(), images(32, 64).double()
+        moved = encoder(x, **{place: lambda number, y: y + 1.0}).features
+        assert torch.allclose(moved, encoder(x).features) is (place == "after_conv")
+
+
 class TestSegNet:
+    def test_the_deepest_features_are_the_encoders(self) -> None:
+        network, x = SegNet(3, 4, "group"), images(64, 32)
+        z, deepest = network.with_deepest(x)
+        assert torch.equal(z, network(x))
+        assert torch.equal(deepest, network.encoder(x).features)
+        assert deepest.shape == (2, 32, 2, 1)
+
     @pytest.mark.parametrize("size", SIZES)
     def test_output_has_the_images_size(self, size: tuple[int, int]) -> None:
         network = SegNet(width=2)
@@ -222,3 +249,23 @@ class TestNetworks:
         networks = Networks(4, "group")
         for network in (networks.autoencoder(2, 2), networks.encoder(2), networks.mapping(2, 1)):
             assert not [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+
+    def test_a_norm_can_be_asked_for(self) -> None:
+        networks = Networks(4, "group")
+        for network in (networks.autoencoder(2, 2, norm="instance"), networks.encoder(2, norm="instance")):
+            assert {type(m) for m in network.modules() if "Norm" in type(m).__name__} == {nn.InstanceNorm2d}
+
+    def test_like_the_backbone_is_a_segnet_or_what_the_backbone_makes(self) -> None:
+        class Own(nn.Module):
+            def autoencoder(self, *options: object) -> nn.Module:
+                made = nn.Identity()
+                made.options = options  # type: ignore[assignment]
+                return made
+
+        segnet = Networks(4, "group", SegNet(3, 4, "group")).like_backbone(5, 6, bottleneck=7)
+        assert isinstance(segnet, Autoencoder)
+        assert (segnet.encoder.width, segnet.encoder.channels) == (4, 7)
+        assert Networks(4, backbone=Own()).like_backbone(5, 6, bottleneck=7).options == (5, 6, 7)
+        for backbone in (nn.Identity(), None):
+            with pytest.raises(MtlError, match="makes no autoencoder of its kind"):
+                Networks(4, backbone=backbone).like_backbone(5, 6)

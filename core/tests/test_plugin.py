@@ -199,4 +199,4 @@ def test_another_hook_version_is_recorded_before_anything_is_checked() -> None:
 def test_hooks_are_listed_with_their_arguments() -> None:
     listed = hook_arguments()
     assert listed["augment"] == ("images", "generator")
-    assert next(iter(listed)) == "build_dataset"
+    assert next(iter(listed)) == "before_run"

@@ -141,3 +141,38 @@ def test_a_frozen_head_does_not_move(tmp_path: Path) -> None:
     t.train_batch(batch_of(t.session))
     for name, value in t.step.network.heads.state_dict().items():
         assert torch.equal(value, before[name]) == name.startswith("depth")
+
+
+@plugin
+class Deepest:
+    """Keeps what the step says of the encoder's coarsest features, and the label mask of the run."""
+
+    @hookimpl
+    def setup(self, labelled: Tensor | None) -> None:
+        self.labelled = labelled
+
+    @hookimpl
+    def compute_regularizer(self, step: Step) -> None:
+        self.deepest, self.features = step.deepest, step.features
+
+
+class Named(nn.Module):
+    """A backbone that names its coarsest features."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.channels = inner, inner.channels
+
+    def with_deepest(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.inner(images), images[:, :, ::8, ::8]
+
+
+def test_a_step_has_the_encoders_coarsest_features_and_setup_the_runs_label_mask() -> None:
+    session = session_of(Deepest())
+    kept = next(p for p in session.hooks.plugins.values() if isinstance(p, Deepest))
+    TrainingStep(session.network, session.hooks)(batch_of(session), 0)
+    assert kept.deepest is kept.features
+    assert torch.equal(kept.labelled, session.labelled)
+    session.network.backbone = Named(session.network.backbone)
+    TrainingStep(session.network, session.hooks)(batch_of(session), 0)
+    assert torch.equal(kept.deepest, batch_of(session).images[:, :, ::8, ::8])

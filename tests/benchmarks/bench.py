@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import torch
 from torch.nn import functional as F
 
 from mtl_backbones import SegNet
+from mtl_consistency import Consistency
 from mtl_core import Experiment
 from mtl_core.data import Batch, Loadable, collate
 from mtl_core.loop import Trainer, make_fabric
@@ -31,6 +31,7 @@ from mtl_core.session import prepare
 from mtl_ial import IAL
 from mtl_jtr import JTR
 from mtl_labels import OneLabel
+from mtl_mtpsl import MTPSL
 from mtl_scenes import Scenes
 
 Step = Callable[[], object]
@@ -39,6 +40,8 @@ METHODS: dict[str, Callable[[], list[object]]] = {
     "uniform": list,
     "jtr": lambda: [JTR()],
     "ial": lambda: [IAL(primary="segmentation")],
+    "mtpsl": lambda: [MTPSL()],
+    "consistency": lambda: [Consistency()],
     "jtr+ial": lambda: [JTR(), IAL(primary="segmentation")],
 }
 
@@ -122,15 +125,28 @@ def peak_memory(method: str, width: int, device: str) -> float:
 
 
 def measure_memory(method: str, width: int, device: str) -> float:
-    step = framework_step(made := trainer(method, width, device))
+    return peak_of(trainer(method, width, device))
+
+
+def peak_of(made: Trainer) -> float:
+    """Peak MiB of three steps above the resting size of this process."""
+    step = framework_step(made)
     if made.fabric.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         rest = torch.cuda.memory_allocated()
         _ = [step() for _ in range(3)]
         return (torch.cuda.max_memory_allocated() - rest) / 2**20
-    rest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step()  # what the first step alone needs, such as code that is loaded then
+    rest = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here on (Linux)
     _ = [step() for _ in range(3)]
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - rest) / 2**10
+    return resident("VmHWM") - rest
+
+
+def resident(field: str) -> float:
+    """Resident memory of this process in MiB: ``VmRSS`` now, ``VmHWM`` at its peak."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[field].split()[0]) / 2**10
 
 
 def ratios(width: int, pairs: int, device: str) -> Mapping[str, object]:
@@ -138,7 +154,7 @@ def ratios(width: int, pairs: int, device: str) -> Mapping[str, object]:
     where = made["uniform"].fabric.device
     steps = {name: framework_step(t) for name, t in made.items()}
     found: dict[str, object] = {}
-    for name in ("jtr", "ial", "jtr+ial"):
+    for name in [n for n in METHODS if n != "uniform"]:
         found[f"{name} step / uniform step"] = paired(steps[name], steps["uniform"], pairs, where)
     by_hand = hand_written_step(trainer("uniform", width, device))
     found["framework step / hand-written step"] = paired(steps["uniform"], by_hand, pairs, where)

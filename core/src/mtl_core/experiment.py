@@ -156,6 +156,11 @@ class Experiment:
     drop_unlabelled: bool = field(
         default=False, metadata=help("leave out training samples without a label of any task that is learned")
     )
+    unlabelled_per_batch: int | None = field(
+        default=None,
+        validator=optional(ge(1)),
+        metadata=help("training samples without any label in every batch, beside batch_size others; none: mixed"),
+    )
     counts_for: tuple[str, ...] = field(
         default=(),
         metadata=help("tasks that this run gives to its row in a table, other runs of its name the rest; empty: all"),

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from mtl_core.data import MultiTaskDataset, Sample
+    from mtl_core.data import ExtraData, MultiTaskDataset, Sample
     from mtl_core.experiment import Experiment
+    from mtl_core.look_ahead import LookAhead
     from mtl_core.nn import Networks
     from mtl_core.seam import EncoderGradients, Shaped
     from mtl_core.step import Step
@@ -94,6 +95,11 @@ class Hooks:
         dataset: MultiTaskDataset = self.need("build_dataset", split=split)
         return dataset
 
+    def build_extra_datasets(self) -> list[tuple[str, ExtraData]]:
+        """(plugin, data) of every further source."""
+        answers = {name: build() for name, build in self.implementations("build_extra_datasets")}
+        return [(name, extra) for name, found in answers.items() for extra in found or ()]
+
     def make_label_mask(
         self, size: int, tasks: Tasks, generator: torch.Generator, names: Sequence[str] | None
     ) -> Tensor:
@@ -123,6 +129,29 @@ class Hooks:
         for _, transform in self.implementations("transform_sample"):
             sample = transform(sample=sample, generator=generator) or sample
         return sample
+
+    def choose_windows(self, views: int, samples: int, generator: torch.Generator) -> Tensor | None:
+        """The windows of views 1 and on; every plugin that works with several views must know of them."""
+        if views == 1:
+            return None
+        known = {"views": views, "samples": samples, "generator": generator}
+        answers = {name: choose(**known) for name, choose in self.implementations("choose_windows")}
+        found = {name: windows for name, windows in answers.items() if windows is not None}
+        for name, windows in found.items():
+            self.check_windows(name, windows, (views - 1, samples, 3))
+        return next(iter(found.values()), None)
+
+    def check_windows(self, name: str, windows: Tensor, expected: tuple[int, int, int]) -> None:
+        others = [n for n, p in self.plugins.items() if n != name and getattr(p, "views", 1) > 1]
+        if others:
+            raise ContractError(
+                f'plugin "{name}" shows other parts of an image in its views, and plugin "{others[0]}" asks for views'
+                " too, whose pixels would no longer correspond; use one of the two"
+            )
+        if tuple(windows.shape) != expected:
+            raise ContractError(
+                f'plugin "{name}": choose_windows returned {tuple(windows.shape)}, expected {expected}: (V - 1, B, 3)'
+            )
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         for _, augment in self.implementations("augment"):
@@ -158,6 +187,10 @@ class Hooks:
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         answers = (groups(learning_rate=learning_rate) or () for _, groups in self.implementations("parameter_groups"))
         return [dict(group) for groups in answers for group in groups]
+
+    def before_step(self, look_ahead: LookAhead) -> None:
+        for _, look in self.implementations("before_step"):
+            look(look_ahead=look_ahead)
 
     def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
         with logging_as(self.places.get("combine_losses", ""), step):

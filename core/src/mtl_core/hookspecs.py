@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from mtl_core.data import MultiTaskDataset, Sample
+    from mtl_core.data import ExtraData, MultiTaskDataset, Sample
     from mtl_core.experiment import Experiment
+    from mtl_core.look_ahead import LookAhead
     from mtl_core.nn import Networks
     from mtl_core.seam import EncoderGradients, Shaped
     from mtl_core.step import Step
@@ -50,6 +51,20 @@ def build_dataset(split: str) -> MultiTaskDataset | None:
 
     :param split: ``"train"`` or ``"test"``
     :return: a data set whose ``tasks`` fix K and the order of the tasks; samples as in :class:`mtl_core.data.Sample`
+    :raises mtl_core.errors.DataError: a folder or file is missing or malformed; it says which
+    """
+
+
+@hookspec
+def build_extra_datasets() -> Sequence[ExtraData] | None:
+    """Open further training data, a fixed number of which is added to every batch.
+
+    Called once per run. The samples' labels are those that the data have: label scenarios concern the main data. Each
+    source is drawn in a seeded order of its own and begun again when it is through, so that the main data's order and
+    epochs stay what they are. They are transformed and augmented like the main data's; their positions
+    (``Step.index``) follow the main data's.
+
+    :return: data with some or all of the main data's tasks and its image size; None for none
     :raises mtl_core.errors.DataError: a folder or file is missing or malformed; it says which
     """
 
@@ -98,6 +113,22 @@ def transform_sample(sample: Sample, generator: torch.Generator) -> Sample | Non
 
 
 @hookspec
+def choose_windows(views: int, samples: int, generator: torch.Generator) -> Tensor | None:
+    """Let the views after the first show windows of it, image and labels alike.
+
+    Called once per training step where plugins ask for more than one view, before :func:`augment`. A plugin that
+    answers must be the only one that asks for views: pixels of different views no longer correspond.
+
+    :param views: V, as many as plugins ask for
+    :param samples: B
+    :param generator: a CPU generator seeded by (seed, step, rank)
+    :return: on the CPU, float ``(V - 1, B, 3)``: for views 1 to V - 1 of each sample the enlargement s, at least 1, and
+        x and y in -1..1, where the window of 1/s of the image's width and height lies in the room that is left; None
+        shows the whole image in every view. Labels of a view: :meth:`mtl_core.step.Step.targets_of`
+    """
+
+
+@hookspec
 def augment(images: Tensor, generator: torch.Generator) -> Tensor | None:
     """Change the photometry of whole batches on the training device; labels stay valid.
 
@@ -120,7 +151,9 @@ def build_backbone(image_size: Size, in_channels: int) -> nn.Module | None:
     :return: a module from images ``(N, 3, H, W)`` to z: one tensor or a tuple of tensors (a pyramid). It has
         ``channels`` (int, or a tuple for a pyramid), and may have ``width`` and ``norm``, which the networks
         that regularizers ask for take over. A method ``with_deepest(images)`` may give z and, beside it, the encoder's
-        coarsest features for ``Step.deepest``; without it that is z, or its last level
+        coarsest features for ``Step.deepest``; without it that is z, or its last level. A method
+        ``autoencoder(in_channels, out_channels, bottleneck)`` may make networks of its kind for regularizers; see
+        :meth:`mtl_core.nn.Networks.like_backbone`
     """
 
 
@@ -156,7 +189,8 @@ def setup(
     :param image_size: (H, W) in pixels
     :param networks: makes networks of the backbone's kind and width with other channels
     :param places: exclusive hook → name of the plugin that fills it
-    :param labelled: the label mask of the training samples, bool ``(N, K)``; None where there are none
+    :param labelled: label mask of all training samples, those of extra data sets behind the others, bool ``(N, K)``;
+        None where there are none
     :raises mtl_core.errors.MtlError: the plugin cannot work with these tasks; it says which and what to do
     """
 
@@ -169,6 +203,18 @@ def parameter_groups(learning_rate: float) -> Sequence[Mapping[str, Any]] | None
 
     :param learning_rate: the experiment's
     :return: optimizer groups as torch takes them, ``{"params": [...], "lr": ...}``; None for none
+    """
+
+
+@hookspec
+def before_step(look_ahead: LookAhead) -> None:
+    """Look at the network one step ahead, before the step's own forward pass.
+
+    Called once per optimizer step, before its first batch, on every rank. What it writes into the plugin's buffers
+    belongs to the step: where the step is skipped they are put back. Where no plugin has it nothing is made.
+
+    :param look_ahead: losses at any parameters, on the step's batch and on a second one; asking leaves no trace in the
+        network, its gradients and statistics
     """
 
 
@@ -229,6 +275,6 @@ def draw_pictures(step: Step) -> Mapping[str, Mapping[str, Tensor]] | None:
 
     Called once at the end of a run on rank 0, without gradients, everything in evaluation mode.
 
-    :param step: a few test images with their labels, one view
+    :param step: a few training images, not augmented, with the labels that the run is given; one view
     :return: title → task → maps ``(B, O_t, H, W)`` as that task's head would give them; None for none
     """

@@ -5,14 +5,15 @@ Shape letters: B samples per rank, W ranks.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mtl_core.data import Loadable, MultiTaskDataset, Sample, collate
+from mtl_core.data import Joined, Loadable, MultiTaskDataset, Sample, collate
 from mtl_core.errors import DataError
 from mtl_core.hooks import Hooks
 from mtl_core.seeds import generator_for
@@ -24,18 +25,38 @@ Place = tuple[int, int]
 """(epoch, index): what a worker needs to seed a sample's transformation."""
 
 
+class Extra(NamedTuple):
+    """Samples of which every batch has a fixed number beside its own.
+
+    :param indices: positions in the training data
+    :param per_batch: on every rank
+    """
+
+    indices: Sequence[int]
+    per_batch: int
+
+
 class BatchOrder(Sampler[list[Place]]):
     """Batches of (epoch, index); every rank takes its slice of each global batch.
 
     The last, incomplete batch of an epoch is left out: every rank and every step sees B samples.
 
     :param indices: the training samples' positions in the data set
-    :param batch: B
+    :param batch: B, without the extra samples
+    :param extras: further sources, each in an order of its own that begins again when it is through
     :raises DataError: there are fewer than B·W samples
     """
 
-    def __init__(self, indices: Sequence[int], batch: int, seed: int, rank: int = 0, world: int = 1) -> None:
-        self.indices = torch.as_tensor(indices)
+    def __init__(
+        self,
+        indices: Sequence[int],
+        batch: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        extras: Sequence[Extra] = (),
+    ) -> None:
+        self.indices, self.extras = torch.as_tensor(indices), list(extras)
         self.batch, self.seed, self.rank, self.world = batch, seed, rank, world
         self.epoch, self.start = 0, 0
         if len(self) == 0:
@@ -56,13 +77,29 @@ class BatchOrder(Sampler[list[Place]]):
         shuffled = self.indices[order].tolist()
         for step in range(self.start, len(self)):
             first = (step * self.world + self.rank) * self.batch
-            yield [(self.epoch, index) for index in shuffled[first : first + self.batch]]
+            own = [(self.epoch, index) for index in shuffled[first : first + self.batch]]
+            yield own + [place for number in range(len(self.extras)) for place in self.added(number, step)]
+
+    def added(self, number: int, step: int) -> Iterator[Place]:
+        """This rank's samples of one further source in one step, as (round, index)."""
+        source = self.extras[number]
+        before = ((self.epoch * len(self) + step) * self.world + self.rank) * source.per_batch
+        for position in range(before, before + source.per_batch):
+            turn, place = divmod(position, len(source.indices))
+            yield turn, source.indices[round_order(self.seed, number, turn, len(source.indices))[place]]
+
+
+@functools.lru_cache(maxsize=8)
+def round_order(seed: int, source: int, turn: int, size: int) -> list[int]:
+    """The order in which a further source is gone through for the ``turn``-th time."""
+    order: list[int] = torch.randperm(size, generator=generator_for(seed, "extra", source, turn)).tolist()
+    return order
 
 
 class TrainingData(Dataset[tuple[Sample, Tensor, int]]):
     """Blanked samples, transformed in the worker by the experiment's plugins."""
 
-    def __init__(self, data: Loadable, hooks: Hooks, seed: int) -> None:
+    def __init__(self, data: Loadable | Joined, hooks: Hooks, seed: int) -> None:
         self.data, self.hooks, self.seed = data, WorkerHooks(hooks), seed
 
     def __getitem__(self, place: Place) -> tuple[Sample, Tensor, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,18 +10,22 @@ from typing import Any
 import lightning_fabric
 import torch
 import torch.distributed as dist
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 from torch import Tensor
 
 from mtl_core import checkpoint
-from mtl_core.data import Loadable
+from mtl_core.data import Joined, Loadable
 from mtl_core.errors import MtlError
 from mtl_core.evaluation import evaluate
 from mtl_core.experiment import Experiment
 from mtl_core.hooks import Hooks
-from mtl_core.loading import BatchOrder, TrainingData, evaluation_loader, split_validation, training_loader
+from mtl_core.loading import BatchOrder, Extra, TrainingData, evaluation_loader, split_validation, training_loader
+from mtl_core.look_ahead import LookAhead
 from mtl_core.optimization import make_optimizer, make_schedule, not_finite
 from mtl_core.progress import Averages, Selection
 from mtl_core.run import Run
+from mtl_core.second_batches import SecondBatches, Source
 from mtl_core.seeds import derive
 from mtl_core.session import Session
 from mtl_core.tasks import to_plain
@@ -93,18 +98,23 @@ class Trainer:
     def load_data(self) -> None:
         session, fabric = self.session, self.fabric
         train, held = split_validation(len(session.dataset), self.experiment.validation, self.experiment.seed)
-        if self.experiment.drop_unlabelled:
-            train = [place for place in train if session.labelled[place].any()]
+        train, extras = sources(session, train)
         self.order = BatchOrder(
-            train, self.experiment.batch_size, self.experiment.seed, fabric.global_rank, fabric.world_size
+            train, self.experiment.batch_size, self.experiment.seed, fabric.global_rank, fabric.world_size, extras
         )
-        data = TrainingData(Loadable(session.dataset, session.labelled), session.hooks, self.experiment.seed)
+        parts = [Loadable(session.dataset, session.labelled), *(extra for extra, _ in session.extras)]
+        data = TrainingData(Joined(parts), session.hooks, self.experiment.seed)
         loader = training_loader(data, self.order, self.experiment.workers, fabric.device.type == "cuda")
         self.loader = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
         self.validation = evaluation_loader(
             session.dataset, session.labelled, held, self.experiment.batch_size, fabric.global_rank, fabric.world_size
         )
         self.has_validation = bool(held)
+        self.looks_ahead = looks_ahead(session.hooks, fabric)
+        self.second = SecondBatches(
+            data, {"training": train, "validation": held}, self.experiment.batch_size, self.experiment.seed,
+            self.experiment.workers, fabric.global_rank, fabric.world_size,
+        )  # fmt: skip
 
     def fit(self, watch: Watcher = lambda epoch, batch, batches: None) -> None:
         """Train the epochs that are left."""
@@ -130,18 +140,31 @@ class Trainer:
 
     def train_batch(self, batch: Any) -> None:
         """One micro-batch; every ``accumulate``-th takes an optimizer step (the last of an epoch always does)."""
-        torch.manual_seed(derive(self.experiment.seed, "torch", self.number, self.fabric.global_rank))
         place, size = self.window()
         takes_step = place + 1 == size
         if place == 0:
             self.guard.save()
+            self.look_ahead(batch)
+        torch.manual_seed(derive(self.experiment.seed, "torch", self.number, self.fabric.global_rank))
         with self.fabric.no_backward_sync(self.module, enabled=not takes_step):
             total, logged = self.module(batch, self.number)
             self.fabric.backward(total / size)
         self.step.arrival.keep()
         skipped = self.take_step() if takes_step else None
-        self.averages.add(logged | self.step.arrival.logged, skipped)
+        self.averages.add(logged | self.step.arrival.logged | self.step.heads.shares(), skipped)
         self.batch, self.number = self.batch + 1, self.number + 1
+
+    def look_ahead(self, batch: Any) -> None:
+        """Let plugins look at the network one step ahead; after the buffers were saved, so that a skip undoes it."""
+        if not self.looks_ahead:
+            return
+        size = self.experiment.accumulate
+        turn = self.epoch * math.ceil(len(self.order) / size) + self.batch // size
+
+        def second(source: Source) -> Any:
+            return self.fabric.to_device(self.second.at(source, turn))
+
+        self.session.hooks.before_step(LookAhead(self.step, batch, self.number, self.raw_optimizer, second))
 
     def window(self) -> tuple[int, int]:
         """Where the next micro-batch stands among those of its optimizer step, and how many these are."""
@@ -236,6 +259,32 @@ class Trainer:
         self.saved = self.number
         if self.fabric.is_global_zero:
             self.run.cut(self.epoch)
+
+
+def sources(session: Session, train: list[int]) -> tuple[list[int], list[Extra]]:
+    """What an epoch goes through, and what every batch has a fixed number of beside it."""
+    experiment, extras = session.experiment, list[Extra]()
+    bare = [place for place in train if not session.labelled[place].any()]
+    if experiment.drop_unlabelled or experiment.unlabelled_per_batch is not None:
+        train = [place for place in train if session.labelled[place].any()]
+    if experiment.unlabelled_per_batch and bare and not experiment.drop_unlabelled:
+        extras.append(Extra(bare, experiment.unlabelled_per_batch))
+    first = len(session.dataset)
+    for data, per_batch in session.extras:
+        extras.append(Extra(range(first, first + len(data)), per_batch))
+        first += len(data)
+    return train, extras
+
+
+def looks_ahead(hooks: Hooks, fabric: lightning_fabric.Fabric) -> bool:
+    """Whether a plugin has ``before_step``, which needs whole parameters on every device."""
+    asked = hooks.has("before_step")
+    if asked and not isinstance(fabric.strategy, SingleDeviceStrategy | DDPStrategy):
+        raise MtlError(
+            f"strategy: {type(fabric.strategy).__name__} splits the parameters, and a plugin that looks a step ahead"
+            ' needs all of them in one place; use strategy = "ddp" or "auto"'
+        )
+    return asked
 
 
 def views(hooks: Hooks) -> int:

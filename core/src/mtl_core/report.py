@@ -18,7 +18,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 1320px; margin: 2rem aut
 h1 { margin-bottom: 0; } h2 { margin-top: 2rem; } small { opacity: .7; }
 table { border-collapse: collapse; }
 td, th { padding: .2rem .9rem .2rem 0; text-align: left; border-bottom: 1px solid var(--line); }
-td.n { text-align: right; font-variant-numeric: tabular-nums; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 .charts { display: flex; flex-wrap: wrap; gap: 1.2rem; }
 figure { margin: 0; width: 420px; } figcaption { font-weight: 600; }
 svg { width: 100%; background: #8881; border-radius: 4px; } svg text { font: 11px system-ui; fill: currentColor; }
@@ -33,6 +33,9 @@ pre { overflow: auto; background: #8881; padding: .8rem; border-radius: 4px; }
 TITLES = {
     "train/loss": "training loss per task (mean over its labels)",
     "train/active": "share of steps in which a task had a label",
+    "train/labels": "share of a batch's images that carry a task's label",
+    "heads/labels": "share of the images that a task's head learned from by their label",
+    "heads/regularizer": "share of the images that a task's head learned from by a regularizer alone",
     "encoder/weight": "weight of each task's gradient in the encoder",
     "encoder/norm": "norm of each task's gradient at the encoder",
     "encoder/cosine": "cosine between tasks' gradients at the encoder",
@@ -58,6 +61,7 @@ def page(run: Run) -> str:
     parts = [
         f"<h1>{name}</h1><small>{escape(summary(result, history))}</small>",
         results_table(result),
+        heads_table(history),
         pictures(run),
         "<h2>Curves</h2><p>Over the epochs; the legend gives the last value.</p><div class='charts'>"
         + "".join(charts(history))
@@ -87,6 +91,23 @@ def results_table(result: dict[str, Any]) -> str:
     ]
     table = f"<table><tr><th>task<th>metric<th>value</tr>{''.join(rows)}</table>"
     return f"<h2>Results</h2>{table}" if rows else ""
+
+
+def heads_table(history: Sequence[dict[str, Any]]) -> str:
+    """Who trained which head in the last epoch."""
+    last = history[-1] if history else {}
+    names = [name.removeprefix("train/labels/") for name in last if name.startswith("train/labels/")]
+    columns = ("train/labels", "heads/labels", "heads/regularizer")
+    rows = "".join(
+        f"<tr><td>{escape(name)}{''.join(percent(last.get(f'{c}/{name}')) for c in columns)}" for name in names
+    )
+    head = "<tr><th>task<th class='n'>carry its label<th class='n'>trained by label<th class='n'>by a regularizer alone"
+    about = "Share of the images in the last epoch. A head that nothing trained stays what it was at the start."
+    return f"<h2>Who trained which head</h2><p>{about}<table>{head}{rows}</table>" if rows else ""
+
+
+def percent(value: float | None) -> str:
+    return f"<td class='n'>{'–' if value is None else f'{100 * value:.1f} %'}"
 
 
 def arrow(higher_is_better: bool | None) -> str:

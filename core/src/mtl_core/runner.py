@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import lightning_fabric
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mtl_core import checkpoint, pictures
 from mtl_core.data import Batch, Selected
@@ -75,6 +75,7 @@ def train_in(
     if evaluate_on is not None:
         judge(run, session, fabric, evaluate_on, "last", trainer.epoch)
     if fabric.is_global_zero:
+        draw_plugins(run, session, fabric)
         record_runtime(run)
         write_report(run.folder)
 
@@ -167,30 +168,40 @@ def judge(
 
 @torch.no_grad()
 def draw(run: Run, session: Session, loader: Batches, device: torch.device) -> None:
-    """A sheet of images, predictions and labels per task, and one of what each plugin draws."""
+    """A sheet of images, predictions and labels per task."""
     (batch,) = list(loader)
     network = session.network
-    training = network.training
-    network.eval()
-    step = step_of(session, Batch(*(to_device(part, device) for part in batch)))
+    with evaluating(network):
+        step = step_of(session, to_device(batch, device))
     run.pictures.mkdir(exist_ok=True)
     rows = pictures.pairs(session.tasks, batch, {name: views[0] for name, views in step.predictions.items()})
     pictures.sheet(rows, session.tasks).save(run.pictures / "predictions.png")
-    if session.ready:
-        for name, drawn in plugin_drawings(session, step).items():
-            pictures.drawings(batch, session.tasks, drawn).save(run.pictures / f"{name}.png")
-    network.train(training)
 
 
-def plugin_drawings(session: Session, step: Step) -> dict[str, dict[str, Mapping[str, Tensor]]]:
+@torch.no_grad()
+def draw_plugins(run: Run, session: Session, fabric: lightning_fabric.Fabric, panels: int = 4) -> None:
+    """A sheet of what each plugin draws of a few training images."""
+    if not session.hooks.has("draw_pictures"):
+        return
+    places = list(range(len(session.dataset)))[:: max(1, len(session.dataset) // panels)][:panels]
+    (batch,) = list(evaluation_loader(session.dataset, session.labelled, places, panels))
     modules = [p for p in session.hooks.plugins.values() if isinstance(p, nn.Module)]
-    modes = [module.training for module in modules]
+    with evaluating(session.network, *modules), fabric.autocast():
+        drawn = session.hooks.draw_pictures(step_of(session, to_device(batch, fabric.device)))
+    run.pictures.mkdir(exist_ok=True)
+    for name, titled in drawn.items():
+        pictures.drawings(batch, session.tasks, titled).save(run.pictures / f"{name}.png")
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Modules in evaluation mode, for a while."""
+    before = [(module, module.training) for module in modules]
     for module in modules:
         module.eval()
-    drawn = session.hooks.draw_pictures(step)
-    for module, mode in zip(modules, modes, strict=True):
-        module.train(mode)
-    return drawn
+    yield
+    for module, training in before:
+        module.train(training)
 
 
 def step_of(session: Session, batch: Batch) -> Step:
@@ -208,8 +219,9 @@ def step_of(session: Session, batch: Batch) -> Step:
     )  # fmt: skip
 
 
-def to_device(part: Any, device: torch.device) -> Any:
-    return {k: v.to(device) for k, v in part.items()} if isinstance(part, dict) else part.to(device)
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    targets = {name: target.to(device) for name, target in batch.targets.items()}
+    return Batch(batch.images.to(device), targets, batch.labelled.to(device), batch.index.to(device))
 
 
 def record_runtime(run: Run) -> None:
@@ -247,4 +259,4 @@ def session_from(experiment: Experiment, state: dict[str, object], path: Path) -
 
     hooks = open_hooks(experiment)
     network, size = network_from(hooks, state, path)
-    return Session(experiment, hooks, None, torch.empty(0), network, size, ready=False)  # type: ignore[arg-type]
+    return Session(experiment, hooks, None, torch.empty(0), network, size)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mtl_core.data import MultiTaskDataset, Selected, columns, image_size
+from mtl_core.data import Aligned, ExtraData, Loadable, MultiTaskDataset, Selected, columns, image_size
 from mtl_core.errors import CheckpointError, MtlError, nearest
 from mtl_core.experiment import Experiment
 from mtl_core.hooks import REQUIRED, Hooks
@@ -31,8 +31,8 @@ class Session:
     labelled: Tensor
     network: Network
     image_size: tuple[int, int]
-    ready: bool = True
-    """Whether the plugins are set up; not for a network that was read from a checkpoint alone."""
+    extras: list[tuple[Loadable, int]] = attrs.field(factory=list)
+    """Further training data with its label mask, and how many of its samples are in every batch."""
 
     @property
     def tasks(self) -> Tasks:
@@ -56,12 +56,19 @@ def prepare(experiment: Experiment, run: Run | None = None) -> Session:
     dataset, labelled = chosen_tasks(experiment, dataset, labelled)
     tasks = dataset.tasks
     network = build_network(experiment.seed, hooks, tasks, size)
-    networks = Networks(getattr(network.backbone, "width", 64), getattr(network.backbone, "norm", "batch"))
-    hooks.setup(
-        tasks, size, networks, lambda name: torch.manual_seed(derive(experiment.seed, "plugin", name)), labelled
-    )
+    backbone = network.backbone
+    networks = Networks(getattr(backbone, "width", 64), getattr(backbone, "norm", "batch"), backbone)
+    extras = [aligned(name, extra, dataset) for name, extra in hooks.build_extra_datasets()]
+    known = torch.cat([labelled, *(extra.labelled for extra, _ in extras)])
+    hooks.setup(tasks, size, networks, lambda name: torch.manual_seed(derive(experiment.seed, "plugin", name)), known)
     freeze_heads(network, experiment.freeze)
-    return Session(experiment, hooks, dataset, labelled, network, size)
+    return Session(experiment, hooks, dataset, labelled, network, size, extras)
+
+
+def aligned(name: str, extra: ExtraData, dataset: MultiTaskDataset) -> tuple[Loadable, int]:
+    made = Aligned(f'plugin "{name}"', extra, dataset)
+    assert made.labelled is not None
+    return Loadable(made, made.labelled), extra.per_batch
 
 
 def chosen_tasks(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mtl_core.tasks import Tasks
+from mtl_core.views import label_views
 
 Features = Tensor | tuple[Tensor, ...]
 
@@ -22,8 +23,9 @@ class Step:
     ``targets`` task → (B, …), blank where ``labelled`` (B, K) is False; ``features`` z of all views, (V·B, C, h, w) or
     a tuple of them; ``index`` (B,) positions in the training data; ``losses`` (B, K), 0 where there is no label;
     ``task_losses``, ``task_means`` (K,) L_t and L̄_t of the global batch; ``active`` bool (K,);
-    ``generator`` a CPU generator seeded by (seed, step, rank); ``deepest`` the encoder's coarsest features of all views,
-    (V·B, C, h, w), where the step has run a backbone.
+    ``generator`` a CPU generator seeded by (seed, step, rank); ``deepest`` the encoder's coarsest features of all
+    views, (V·B, C, h, w), where the step has run a backbone; ``windows`` (V − 1, B, 3) what the views after the first
+    show of it, None where all show the whole image.
     """
 
     tasks: Tasks
@@ -40,10 +42,17 @@ class Step:
     generator: torch.Generator
     logged: dict[str, Tensor] = attrs.field(factory=dict)
     deepest: Tensor | None = None
+    windows: Tensor | None = None
 
     def log(self, name: str, value: Tensor) -> None:
         """Average a scalar over the epoch and write it to ``metrics.jsonl``; the plugin's name is put before it."""
         self.logged[name] = value.detach()
+
+    def targets_of(self, view: int) -> dict[str, Tensor]:
+        """Labels of one view, task → (B, …)."""
+        if view == 0 or self.windows is None:
+            return self.targets
+        return label_views(self.tasks, self.targets, self.windows[view - 1])
 
     def valid(self, name: str) -> Tensor:
         """Pixels of a task's label that exist and count: bool (B, 1, H, W); all False for a withheld label."""

@@ -94,8 +94,11 @@ class Task:
         """The label of an image turned clockwise (as displayed), from the resampled label (…, H, W)."""
         return target
 
-    def zoom(self, target: Tensor, scale: float) -> Tensor:
-        """The label of an image enlarged ``scale`` times, from the resampled label (…, H, W)."""
+    def zoom(self, target: Tensor, scale: float | Tensor) -> Tensor:
+        """The label of an image enlarged ``scale`` times, from the resampled label (…, H, W).
+
+        :param scale: one for all, or one per sample in a shape that broadcasts, such as (B, 1, 1, 1)
+        """
         return target
 
 
@@ -173,7 +176,7 @@ class Depth(Regression):
     def valid(self, target: Tensor) -> Tensor:
         return target.isfinite() & (target > 0)
 
-    def zoom(self, target: Tensor, scale: float) -> Tensor:
+    def zoom(self, target: Tensor, scale: float | Tensor) -> Tensor:
         return target * scale if self.disparity else target / scale
 
 

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from mtl_core import losses as loss
 from mtl_core import seam
 from mtl_core.data import Batch
+from mtl_core.diagnostics import HeadGradients
 from mtl_core.errors import MtlError
 from mtl_core.hooks import Hooks
 from mtl_core.seeds import generator_for
 from mtl_core.step import Features, Step
 from mtl_core.tasks import Tasks
+from mtl_core.views import image_views
 
 Level = Literal["features", "parameters"]
 
@@ -96,7 +98,7 @@ class TrainingStep(nn.Module):
         self.hooks, self.tasks = hooks, network.tasks
         self.normalize, self.views, self.seed, self.rank, self.group = normalize, views, seed, rank, group
         self.shapes = "shape_encoder_gradient" in hooks.places
-        self.arrival = Arrival(self)
+        self.arrival, self.heads = Arrival(self), HeadGradients()
 
     def forward(self, batch: Batch, number: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The total loss of one batch, and what is logged.
@@ -105,12 +107,13 @@ class TrainingStep(nn.Module):
         :param number: of the step (of the micro-batch, where gradients accumulate)
         """
         generator = generator_for(self.seed, "step", number, self.rank)
-        images = self.augmented(batch.images, generator)
+        windows = self.hooks.choose_windows(self.views, len(batch.images), generator)
+        images = self.augmented(batch.images, windows, generator)
         z, deepest = encoded(self.network.backbone, images.flatten(0, 1))
         scale = seam.LossScale()
         predictions = self.network.decode(self.split(z, scale))
         step = self.judge(batch, images, predictions, z, generator)
-        step.deepest = deepest
+        step.deepest, step.windows = deepest, windows
         total = self.combine(step)
         terms = self.hooks.compute_regularizer(step)
         values = {name: loss.global_term(term, self.group) for name, term in terms.items()}
@@ -118,9 +121,9 @@ class TrainingStep(nn.Module):
         logged, step.logged = self.log(step, total, values), {}
         return scale.apply(total), logged
 
-    def augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def augmented(self, images: Tensor, windows: Tensor | None, generator: torch.Generator) -> Tensor:
         """(B, 3, H, W) → (V, B, 3, H, W): every view drawn for itself."""
-        views = as_float(images).expand(self.views, *images.shape)
+        views = image_views(as_float(images), self.views, windows)
         changed = self.hooks.augment(views.flatten(0, 1), generator)
         return changed.view(self.views, *images.shape)
 
@@ -136,6 +139,7 @@ class TrainingStep(nn.Module):
     ) -> Step:
         """Supervised losses of view 0, and the step that rules and regularizers see."""
         views = {name: p.view(self.views, -1, *p.shape[1:]) for name, p in predictions.items()}
+        self.heads.watch(views, batch.labelled)
         first = {name: p[0] for name, p in views.items()}
         losses = loss.sample_losses(self.tasks, first, batch.targets, batch.labelled)
         per_task, means, active = loss.task_losses(losses, batch.labelled, self.normalize, self.group)
@@ -163,6 +167,8 @@ class TrainingStep(nn.Module):
     def log(self, step: Step, total: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         own = {f"train/loss/{t}": v for t, v in zip(self.tasks.names, step.task_means.detach(), strict=True)}
         seen = {f"train/active/{t}": a.float() for t, a in zip(self.tasks.names, step.active, strict=True)}
+        shares = step.labelled.float().mean(0)
+        seen |= {f"train/labels/{t}": share for t, share in zip(self.tasks.names, shares, strict=True)}
         return {"train/loss": total.detach(), **own, **seen, **{n: v.detach() for n, v in terms.items()}, **step.logged}
 
 

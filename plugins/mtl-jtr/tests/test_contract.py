@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 
-from mtl_core.testing import RegularizerContract
+from mtl_core.testing import RegularizerContract, WindowsContract
 from mtl_jtr import JTR
 
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"reconstruct": False, "distance": "l1", "per_location": True},
     {"train_encoder_on": "reconstruction", "unpool": "upsample", "distance": "l2", "centred": True},
+    {"variant": "released"},
+    {"segmentation_as": "samples", "reconstruction_as": "counts", "validity": "shared", "unlabelled": "consistency"},
     {"unlabelled": "consistency", "tasks": ("depth", "segmentation"), "bottleneck": 16, "width": 2},
 ]
 
@@ -32,3 +34,22 @@ class TestBesideATaskPerImage(RegularizerContract):
     @pytest.fixture
     def plugin(self) -> JTR:
         return JTR(tasks=("segmentation", "normals", "edges", "shading"))
+
+
+class TestReleasedBesideATaskPerImage(RegularizerContract):
+    image_size = (32, 32)
+    width = 2
+    task_names = ("segmentation", "normals", "edges", "shading", "scene")
+
+    @pytest.fixture
+    def plugin(self) -> JTR:
+        return JTR(variant="released", tasks=("segmentation", "normals", "edges", "shading"))
+
+
+class TestWindows(WindowsContract):
+    image_size = (32, 32)
+    width = 2
+
+    @pytest.fixture
+    def plugin(self) -> JTR:
+        return JTR(variant="released")

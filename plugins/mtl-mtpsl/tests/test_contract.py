@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from mtl_core.testing import RegularizerContract
+from mtl_core.testing import RegularizerContract, WindowsContract
 from mtl_mtpsl import MTPSL
 
 OPTIONS: list[dict[str, Any]] = [
     {},
-    {"tasks": ("depth", "segmentation"), "bottleneck": 16, "width": 2},
+    {"variant": "released"},
+    {"tasks": ("depth", "segmentation"), "bottleneck": 16, "width": 2, "hard_segmentation": True},
 ]
 
 
@@ -23,10 +24,16 @@ class TestMTPSL(RegularizerContract):
 
 
 class TestBesideATaskPerImage(RegularizerContract):
-    image_size = (32, 64)
+    image_size = (32, 32)
     width = 2
-    task_names = ("segmentation", "normals", "edges", "shading", "scene")
+    task_names = ("segmentation", "edges", "scene", "shading")
 
     @pytest.fixture
     def plugin(self) -> MTPSL:
-        return MTPSL(tasks=("segmentation", "normals", "edges", "shading"))
+        return MTPSL(tasks=("segmentation", "edges", "shading"))
+
+
+class TestWindows(WindowsContract):
+    @pytest.fixture
+    def plugin(self) -> MTPSL:
+        return MTPSL(variant="released")

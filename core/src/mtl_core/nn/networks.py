@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mtl_core.nn.segnet import Decoder, Encoder, Latent, Norm, SegNetHead, Unpool
+from mtl_core.errors import MtlError
+from mtl_core.nn.segnet import Decoder, Encoder, Latent, Norm, SegNet, SegNetHead, Unpool
 
 
 class Autoencoder(nn.Module):
@@ -53,11 +54,12 @@ class Networks:
     """The factory that the hook ``setup`` receives.
 
     :param width: the backbone's; what a call uses that names none
-    :param norm: ``"batch"`` or ``"group"``, of every network made
+    :param norm: ``"batch"`` or ``"group"``; what a call uses that names none
+    :param backbone: what :meth:`like_backbone` asks for networks of its kind
     """
 
-    def __init__(self, width: int = 64, norm: Norm = "batch") -> None:
-        self.width, self.norm = width, norm
+    def __init__(self, width: int = 64, norm: Norm = "batch", backbone: nn.Module | None = None) -> None:
+        self.width, self.norm, self.backbone = width, norm, backbone
 
     def autoencoder(
         self,
@@ -67,13 +69,36 @@ class Networks:
         width: int | None = None,
         bottleneck: int | None = None,
         unpool: Unpool = "indices",
+        norm: Norm | None = None,
     ) -> Autoencoder:
-        """A network with a latent in the middle; see :class:`Autoencoder`."""
-        return Autoencoder(in_channels, out_channels, width or self.width, bottleneck, unpool, self.norm)
+        """A SegNet with a latent in the middle; see :class:`Autoencoder`."""
+        return Autoencoder(in_channels, out_channels, width or self.width, bottleneck, unpool, norm or self.norm)
 
-    def encoder(self, in_channels: int, *, width: int | None = None, bottleneck: int | None = None) -> Encoder:
-        """The encoder half alone; its ``channels`` are those of the latent."""
-        return Encoder(in_channels, width or self.width, bottleneck, self.norm)
+    def like_backbone(self, in_channels: int, out_channels: int, *, bottleneck: int | None = None) -> nn.Module:
+        """An autoencoder of the backbone's kind: SegNet, or what its method ``autoencoder`` makes.
+
+        That method takes (in_channels, out_channels, bottleneck) and gives a module with ``encode`` and ``decode`` as
+        :class:`Autoencoder` has them, whose parameters after the latent are those of ``decoder`` and ``head``. Only
+        ``features`` of its latent may carry gradients.
+
+        :raises MtlError: the backbone makes none
+        """
+        if isinstance(self.backbone, SegNet):
+            return self.autoencoder(in_channels, out_channels, bottleneck=bottleneck)
+        make = getattr(self.backbone, "autoencoder", None)
+        if make is None:
+            raise MtlError(
+                f"the backbone {type(self.backbone).__name__} makes no autoencoder of its kind (it has no method"
+                " `autoencoder`); use a SegNet instead"
+            )
+        made: nn.Module = make(in_channels, out_channels, bottleneck)
+        return made
+
+    def encoder(
+        self, in_channels: int, *, width: int | None = None, bottleneck: int | None = None, norm: Norm | None = None
+    ) -> Encoder:
+        """SegNet's encoder half alone; its ``channels`` are those of the latent."""
+        return Encoder(in_channels, width or self.width, bottleneck, norm or self.norm)
 
     def mapping(self, in_channels: int, out_channels: int, *, width: int | None = None) -> Autoencoder:
         """A map from one task's output to another's, both (B, ·, H, W)."""

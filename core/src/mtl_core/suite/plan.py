@@ -15,6 +15,7 @@ from attrs.validators import deep_iterable, ge, gt
 
 from mtl_core.errors import ExperimentError, nearest
 from mtl_core.experiment import is_name
+from mtl_core.kinds import describe
 from mtl_core.options import read
 from mtl_core.plugin import help
 from mtl_core.run import Run
@@ -135,7 +136,7 @@ def load_suite(path: Path | str, overrides: Sequence[str] = (), folder: Path | N
     :raises ExperimentError: with every mistake in the suite, or in its first faulty experiment
     """
     path = Path(path)
-    document = parse(read_text(path), str(path))
+    document = with_base(path)
     tables = {name: document.pop(name, {}) for name in TABLES}
     settings, problems = read(Settings, document)
     engine, wrong = read(Engine, tables["engine"], "engine")
@@ -150,6 +151,19 @@ def load_suite(path: Path | str, overrides: Sequence[str] = (), folder: Path | N
     suite.jobs = list(plan(suite, bodies, tables, overrides))
     check_overrides(suite, overrides)
     return suite
+
+
+def with_base(path: Path, above: Sequence[Path] = ()) -> Document:
+    """A suite's document, laid over those of the files that its ``base`` names, the last of them on top."""
+    document = parse(read_text(path), str(path))
+    base = document.pop("base", [])
+    names = [base] if isinstance(base, str) else base
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ExperimentError(str(path), [f"base: expected a file or a list of files, found {describe(base)}"])
+    if path.resolve() in above:
+        raise ExperimentError(str(path), ["base: the files name each other in a circle"])
+    below = [with_base(path.parent / name, (*above, path.resolve())) for name in names]
+    return merged(*below, document)
 
 
 def read_entries(tables: object) -> tuple[dict[str, Entry], dict[str, Document], list[str]]:

@@ -23,6 +23,7 @@ from mtl_core.testing.network_contract import BackboneContract
 from mtl_core.testing.regularizer_contract import RegularizerContract
 from mtl_core.testing.shaper_contract import GradientShaperContract
 from mtl_core.testing.transform_contract import TransformContract
+from mtl_core.testing.windows_contract import WindowsContract
 
 __all__ = [
     "EXAMPLES",
@@ -35,6 +36,7 @@ __all__ = [
     "PluginContract",
     "RegularizerContract",
     "TransformContract",
+    "WindowsContract",
     "bank",
     "encoder_gradients",
     "entering",

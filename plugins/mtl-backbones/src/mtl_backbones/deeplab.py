@@ -7,12 +7,15 @@ of segmentation-models-pytorch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from segmentation_models_pytorch.base.initialization import initialize_decoder, initialize_head
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mtl_backbones.autoencoder import PyramidAutoencoder
 from mtl_core.errors import MtlError
 
 FINE = 1
@@ -25,14 +28,21 @@ class Pyramid(nn.Module):
     :param encoder: of segmentation-models-pytorch, depth 5
     :param mean: of an image's channels in the data that the encoder was pretrained on
     :param deviation: the same
+    :param another: makes an encoder of the same kind, without pretrained weights, for other channels
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, encoder: nn.Module, mean: tuple[float, ...], deviation: tuple[float, ...]) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        mean: tuple[float, ...],
+        deviation: tuple[float, ...],
+        another: Callable[[int], nn.Module],
+    ) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.another = encoder, another
         self.channels: tuple[int, ...] = tuple(encoder.out_channels[1:])  # type: ignore[index]
         # buffers, so that a checkpoint brings them back where the file of weights is not at hand
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
@@ -42,6 +52,10 @@ class Pyramid(nn.Module):
         """(B, C, H, W) → five levels of 1/2, 1/4 … of the size; dilated ones stay at 1/8 or 1/16."""
         levels: list[Tensor] = self.encoder((images - self.mean) / self.deviation)
         return tuple(levels[1:])
+
+    def autoencoder(self, in_channels: int, out_channels: int, bottleneck: int | None = None) -> PyramidAutoencoder:
+        """A network of this kind with a latent in the middle, for regularizers."""
+        return PyramidAutoencoder(self.another(in_channels), out_channels, bottleneck)
 
 
 class DeepLabHead(nn.Module):

@@ -75,7 +75,7 @@ class SMP:
         if self.weights:
             load_weights(encoder, Path(self.weights).expanduser(), self.encoder)
             mean, deviation = IMAGENET if in_channels == 3 else (mean, deviation)
-        pyramid = Pyramid(encoder, mean, deviation)
+        pyramid = Pyramid(encoder, mean, deviation, self.make_encoder)
         try_out(pyramid, self.encoder, in_channels, image_size)
         return pyramid
 

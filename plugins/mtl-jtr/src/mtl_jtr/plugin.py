@@ -6,22 +6,28 @@ Shape letters: B samples, O channels of all tasks together, H and W image size.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import torch
-from attrs import field
-from attrs.validators import ge, gt, in_, optional
 from torch import Tensor, nn
 
 from mtl_core.errors import MtlError, nearest
 from mtl_core.nn import Latent, Networks
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.nn.segnet import Norm
+from mtl_core.plugin import hookimpl, plugin
 from mtl_core.step import Step
 from mtl_core.tasks import Depth, Tasks
-from mtl_jtr.distances import Kind, distance, spread
+from mtl_core.views import draw_windows
+from mtl_jtr import released
+from mtl_jtr.distances import distance, spread
 from mtl_jtr.known import gradients_now, with_gradients
+from mtl_jtr.options import Options, Switches, switches
 from mtl_jtr.stacks import all_predicted, full, stacks
+
+Judge = Callable[[Tensor], dict[str, Tensor]]
+"""g's output (B, O, H, W) → each task's loss, scalars."""
 
 DEAD = 1e-3
 """Mean distance below which the term pulls at nothing: alive, a cosine distance is two orders larger."""
@@ -29,63 +35,30 @@ DEAD = 1e-3
 log = logging.getLogger("mtl")
 
 
-def trained_by_something(instance: Any, attribute: Any, value: str) -> None:
-    if value == "reconstruction" and not instance.reconstruct:
-        raise ValueError('"reconstruction" with reconstruct = false leaves nothing that trains g; use "both"')
-
-
 @plugin
-class JTR(nn.Module):
+class JTR(Options, nn.Module):
     """Joint-Task Regularization: all predictions are regularized together in one learned joint-task space.
 
     Nishi et al., "Joint-Task Regularization for Partially Labeled Multi-Task Learning", CVPR 2024, Eq. 4 to 6. Beyond
-    the paper: the options against a collapsed latent space (``train_encoder_on``, ``unpool``, ``centred``).
+    the paper: the options against a collapsed latent space (``train_encoder_on``, ``unpool``, ``centred``), and
+    ``variant = "released"``, what the authors' code computes.
     """
-
-    c_dist: float = field(default=4.0, validator=ge(0.0), metadata=help("coefficient of the distance"))
-    c_recon: float = field(default=2.0, validator=ge(0.0), metadata=help("coefficient of the reconstruction"))
-    distance: Kind = field(default="cosine", validator=in_(("cosine", "l1", "l2")), metadata=help("L_Dist (Tab. 16)"))
-    per_location: bool = field(default=False, metadata=help("distance per location of the latent, not over all of it"))
-    centred: bool = field(default=False, metadata=help("subtract the batch's mean latent before the distance"))
-    reconstruct: bool = field(default=True, metadata=help("train g to reconstruct the stacks (off: Tab. 8)"))
-    train_encoder_on: Literal["both", "reconstruction"] = field(
-        default="both",
-        validator=[in_(("both", "reconstruction")), trained_by_something],
-        metadata=help("which terms train g's encoder; the paper: both"),
-    )
-    unpool: Literal["indices", "upsample"] = field(
-        default="indices", validator=in_(("indices", "upsample")), metadata=help("how g's decoder enlarges")
-    )
-    bottleneck: int | None = field(
-        default=None, validator=optional(gt(0)), metadata=help("channels of the latent (Tab. 17); none: 8 · width")
-    )
-    width: int | None = field(
-        default=None, validator=optional(gt(0)), metadata=help("channels of g's first level; none: the backbone's")
-    )
-    channels_last: bool = field(default=True, metadata=help("memory format of g: colours of a pixel side by side"))
-    depth_scale: float = field(default=1.0, validator=gt(0.0), metadata=help("metres per unit of depth in the stacks"))
-    tasks: tuple[str, ...] = field(default=(), metadata=help("tasks in the stacks; empty: all"))
-    unlabelled: Literal["ignore", "consistency"] = field(
-        default="ignore",
-        validator=in_(("ignore", "consistency")),
-        metadata=help("samples without any label: no distance, or the distance of two views (Sec. 4.4)"),
-    )
 
     @property
     def views(self) -> int:
+        if self.switches.separate:
+            return 3
         return 2 if self.unlabelled == "consistency" else 1
+
+    @property
+    def switches(self) -> Switches:
+        return switches(self)
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks, networks: Networks) -> None:
         self.name, self.stacked = name, chosen(name, tasks, self.tasks)
         self.scales = {t.name: self.depth_scale if isinstance(t, Depth) else 1.0 for t in self.stacked}
-        channels = sum(task.channels for task in self.stacked)
-        options = {"width": self.width, "bottleneck": self.bottleneck}
-        self.g: Any
-        if self.reconstruct:
-            self.g = networks.autoencoder(channels, channels, unpool=self.unpool, **options)
-        else:
-            self.g = networks.encoder(channels, **options)
+        self.g: Any = make_network(name, self, networks, sum(task.channels for task in self.stacked))
         if self.channels_last:
             self.g.to(memory_format=torch.channels_last)
         self.warned = False
@@ -94,11 +67,18 @@ class JTR(nn.Module):
         """g_θ1: the joint-task latent of a stack, and what the decoder needs."""
         if self.channels_last:
             stack = stack.contiguous(memory_format=torch.channels_last)
-        latent: Latent = self.g.encode(stack) if self.reconstruct else self.g(stack)
+        latent: Latent = self.g.encode(stack) if self.reconstruct or self.network == "backbone" else self.g(stack)
         return latent
 
     @hookimpl
+    def choose_windows(self, views: int, samples: int, generator: torch.Generator) -> Tensor | None:
+        scales = self.switches.crops if self.switches.separate else ()
+        return draw_windows(views, samples, scales, generator) if scales else None
+
+    @hookimpl
     def compute_regularizer(self, step: Step) -> dict[str, Tensor]:
+        if not self.switches.as_in_the_paper:
+            return released.terms(self, step)
         own = stacks(step, self.stacked, self.scales)
         # Leaves: the reconstruction must not reach the predictions; the distance does, by `reattach`.
         attached = [*own, *self.other_view(step)]
@@ -107,7 +87,8 @@ class JTR(nn.Module):
         per_sample = self.distances(step, [full(latent.features) for latent in latents])
         terms = {"distance": self.reattach(self.c_dist * per_sample.mean(), leaves, attached)}
         if self.reconstruct:
-            terms["reconstruction"] = self.c_recon * self.reconstruction(step, latents[:2], leaves[:2])
+            judges = [partial(self.reconstructed, stack=leaf.detach()) for leaf in leaves[:2]]
+            terms["reconstruction"] = self.c_recon * self.reconstruction(step, latents[:2], judges)
         step.log("latent_distance", per_sample.mean())
         step.log("latent_cosine", spread(full(latents[1].features.detach())))
         return terms
@@ -118,7 +99,7 @@ class JTR(nn.Module):
 
     def distances(self, step: Step, latents: list[Tensor]) -> Tensor:
         """L_Dist per sample, (B,): of Ŷ and Y; of the two views' Ŷ (Sec. 4.4), or 0, where a sample has no label."""
-        options = (self.distance, self.per_location, self.centred)
+        options = (self.distance, self.switches.per_location, self.centred)
         labelled = distance(latents[0], latents[1], *options)
         other = distance(latents[0], latents[2], *options) if self.views == 2 else torch.zeros_like(labelled)
         columns = [step.tasks.position(task) for task in self.stacked.names]
@@ -133,9 +114,9 @@ class JTR(nn.Module):
         own = value if self.train_encoder_on == "both" else value.detach()
         return own + with_gradients(torch.zeros_like(value), attached, gradients_now(value, leaves, retain_graph=True))
 
-    def reconstruction(self, step: Step, latents: list[Latent], leaves: list[Tensor]) -> Tensor:
-        """L_Recon of both detached stacks: the tasks' own losses, added over tasks and stacks."""
-        own, known = (self.decode(latent, leaf.detach()) for latent, leaf in zip(latents, leaves, strict=True))
+    def reconstruction(self, step: Step, latents: list[Latent], judges: Sequence[Judge]) -> Tensor:
+        """L_Recon of both detached stacks: what the judges say, added over tasks and stacks."""
+        own, known = (self.decode(latent, judge) for latent, judge in zip(latents, judges, strict=True))
         losses = {task: own[0][task] + known[0][task] for task in self.stacked.names}
         for task, value in losses.items():
             step.log(f"reconstruction/{task}", value)
@@ -143,13 +124,13 @@ class JTR(nn.Module):
         reached = [latent.features for latent in latents] + self.decoder_parameters()
         return with_gradients(torch.stack(list(losses.values())).sum(), reached, [own[1], known[1], *at_decoder])
 
-    def decode(self, latent: Latent, stack: Tensor) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
-        """Each task's loss of g_θ2's output against a stack, and the sum's gradients at the latent and at θ2.
+    def decode(self, latent: Latent, judge: Judge) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
+        """Each task's loss of g_θ2's output, and the sum's gradients at the latent and at θ2.
 
         Taken at once, so that the activations of one decoding are gone before the next begins.
         """
         features = latent.features.detach().requires_grad_()
-        losses = self.reconstructed(self.g.decode(latent._replace(features=features)), stack)
+        losses = judge(self.g.decode(latent._replace(features=features)))
         total = torch.stack(list(losses.values())).sum()
         at_latent, *at_decoder = gradients_now(total, [features, *self.decoder_parameters()])
         return {task: loss.detach() for task, loss in losses.items()}, at_latent, at_decoder
@@ -165,6 +146,19 @@ class JTR(nn.Module):
         return {task.name: task.soft_loss(output, target).mean() for task, output, target in pairs}
 
     @hookimpl
+    def draw_pictures(self, step: Step) -> dict[str, dict[str, Tensor]] | None:
+        """What g makes of Ŷ and of Y (Fig. 4); the released code's stacks, in other units, are not drawn."""
+        if not self.reconstruct or not self.switches.as_in_the_paper:
+            return None
+        made = [self.g.decode(self.encode(stack)) for stack in stacks(step, self.stacked, self.scales)]
+        return {title: self.by_task(x) for title, x in zip(("g of predictions", "g of labels"), made, strict=True)}
+
+    def by_task(self, decoded: Tensor) -> dict[str, Tensor]:
+        """g's output (B, O, H, W) as the tasks' heads would give it."""
+        parts = torch.split(full(decoded), [task.channels for task in self.stacked], 1)
+        return {task.name: part * self.scales[task.name] for task, part in zip(self.stacked, parts, strict=True)}
+
+    @hookimpl
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         found = metrics.get(f"{self.name}/latent_distance", 1.0)
         if self.distance == "cosine" and found < DEAD and not self.warned:
@@ -174,6 +168,23 @@ class JTR(nn.Module):
                 ' try train_encoder_on = "reconstruction" with unpool = "upsample"',
                 self.name, found, epoch,
             )  # fmt: skip
+
+
+def make_network(name: str, options: Options, networks: Networks, channels: int) -> nn.Module:
+    """g: an autoencoder, or its first half where nothing is reconstructed."""
+    alone = switches(options).statistics == "sample"
+    if options.network == "backbone":
+        if alone:
+            raise MtlError(f'{name}: network = "backbone" has norms of its own; set statistics = "batch"')
+        made = networks.like_backbone(channels, channels, bottleneck=options.bottleneck)
+        if not options.reconstruct:
+            del made.decoder, made.head
+        return made
+    norm: Norm | None = "instance" if alone else None
+    sizes: dict[str, Any] = {"width": options.width, "bottleneck": options.bottleneck, "norm": norm}
+    if options.reconstruct:
+        return networks.autoencoder(channels, channels, unpool=options.unpool, **sizes)
+    return networks.encoder(channels, **sizes)
 
 
 def chosen(name: str, tasks: Tasks, names: tuple[str, ...]) -> Tasks:

@@ -21,6 +21,13 @@ def cosine(a: Tensor, b: Tensor, per_location: bool) -> Tensor:
     return 1 - F.cosine_similarity(a.flatten(1), b.flatten(1), dim=1)
 
 
+def spread(embeddings: Tensor) -> Tensor:
+    """Mean cosine between different embeddings (N, C, h, w): 1 where they all point the same way."""
+    unit = F.normalize(embeddings.flatten(1), dim=1)
+    number = len(unit)
+    return (unit.sum(0).square().sum() - unit.square().sum()) / max(number * (number - 1), 1)
+
+
 def anchor(step: Step, view: int, like: Tensor) -> Tensor:
     """⟨backbone features⟩ of a view, in the shape (·, C, h, w) of an embedding: (B, C, h, w).
 
@@ -30,7 +37,8 @@ def anchor(step: Step, view: int, like: Tensor) -> Tensor:
     features = deepest(step).detach()
     own = features.view(len(step.images), -1, *features.shape[1:])[view]
     if own.shape[1:] != like.shape[1:]:
-        own = F.adaptive_avg_pool3d(own.unsqueeze(1), like.shape[1:]).squeeze(1)
+        c, h, w = like.shape[1:]
+        own = F.adaptive_avg_pool3d(own.unsqueeze(1), (c, h, w)).squeeze(1)
     return own.to(like.dtype)
 
 

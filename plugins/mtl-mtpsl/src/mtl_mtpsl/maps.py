@@ -6,22 +6,71 @@ Shape letters: B samples, O channels of the task, H and W image size.
 
 from __future__ import annotations
 
+import attrs
 import torch
 from torch import Tensor
 
 from mtl_core.step import Step
-from mtl_core.tasks import Task
+from mtl_core.tasks import Depth, Normals, Segmentation, Task
 
 
-def known_or_predicted(step: Step, task: Task, view: int) -> Tensor:
-    """y^t or ŷ^t in label space, (B, O, H, W).
+@attrs.frozen(kw_only=True)
+class Forms:
+    """How values look when they enter m; everything off is the paper's form."""
 
-    Pixels of a label that are invalid take the prediction, detached.
+    hard_segmentation: bool = False
+    depth_by_maximum: bool = False
+    shifted_normals: bool = False
+    mask_invalid: bool = True
+
+
+def known_or_predicted(step: Step, task: Task, view: int, target: Tensor, forms: Forms) -> Tensor:
+    """y^t or ŷ^t, (B, O, H, W).
+
+    Pixels of a label that are invalid take the prediction, detached; with ``mask_invalid`` off they are zeros.
+
+    :param target: the labels as the view shows them
     """
-    prediction = task.to_label_space(full(step.predictions[task.name][view]))
-    label = task.encode(step.targets[task.name]).to(prediction.dtype)
-    target = torch.where(step.valid(task.name), label, prediction.detach())
-    return torch.where(has_label(step, task), target, prediction)
+    prediction = formed(task, predicted(step, task, view, forms), forms)
+    label = task.encode(target).to(prediction.dtype)
+    invalid = ~task.valid(target)
+    if forms.mask_invalid:
+        label = torch.where(invalid, prediction.detach(), formed(task, label, forms))
+    else:
+        label = formed(task, torch.where(invalid, torch.zeros_like(label), label), forms)
+    return torch.where(has_label(step, task), label, prediction)
+
+
+def predicted(step: Step, task: Task, view: int, forms: Forms) -> Tensor:
+    """A view's prediction in label space, (B, O, H, W); classes as a sample where that is asked for."""
+    given = full(step.predictions[task.name][view])
+    if isinstance(task, Segmentation) and forms.hard_segmentation:
+        return hard_sample(given, step.generator)
+    return task.to_label_space(given)
+
+
+def formed(task: Task, values: Tensor, forms: Forms) -> Tensor:
+    if isinstance(task, Depth) and forms.depth_by_maximum:
+        return values / positive(values.amax((1, 2, 3), keepdim=True))
+    if isinstance(task, Normals) and forms.shifted_normals:
+        return (values + 1) / 2
+    return values
+
+
+def positive(values: Tensor) -> Tensor:
+    """1 in the place of what is not above 0: a map without depth stays as it is."""
+    return torch.where(values > 0, values, torch.ones_like(values))
+
+
+def hard_sample(logits: Tensor, generator: torch.Generator) -> Tensor:
+    """A one-hot sample per pixel, with the gradient of the softmax that it was drawn from.
+
+    Jang et al., Categorical Reparameterization with Gumbel-Softmax, ICLR 2017, temperature 1, straight through.
+    """
+    uniform = torch.rand(logits.shape, generator=generator).clamp(min=torch.finfo(torch.float32).tiny)
+    soft = (logits - (-uniform.log()).log().to(logits, non_blocking=True)).softmax(1)
+    hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
+    return hard - soft.detach() + soft
 
 
 def has_label(step: Step, task: Task) -> Tensor:

@@ -5,22 +5,47 @@ Shape letters: B samples, K tasks, S places for pairs, C channels of the embeddi
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from attrs import field
-from attrs.validators import ge, gt, optional
+from attrs.validators import deep_iterable, ge, gt, in_, optional
 from torch import Tensor, nn
 
 from mtl_core.errors import MtlError, nearest
 from mtl_core.nn import Networks
+from mtl_core.nn.segnet import Norm
 from mtl_core.plugin import help, hookimpl, plugin
 from mtl_core.step import Step
 from mtl_core.tasks import Tasks
-from mtl_mtpsl.distances import anchor, cosine
-from mtl_mtpsl.maps import full, known_or_predicted
+from mtl_core.views import draw_windows
+from mtl_mtpsl.distances import anchor, cosine, spread
+from mtl_mtpsl.maps import Forms, full, known_or_predicted
 from mtl_mtpsl.pairs import Places, most_pairs, ordered_pairs, placed
-from mtl_mtpsl.spaces import PairSpaces
+from mtl_mtpsl.spaces import PairSpaces, Place
+
+SWITCHES: dict[str, tuple[Any, Any]] = {
+    "second_view": (False, True),
+    "hard_segmentation": (False, True),
+    "depth_by_maximum": (False, True),
+    "shifted_normals": (False, True),
+    "mask_invalid": (True, False),
+    "per_unlabelled": (True, False),
+    "film": ("convolution", "norm"),
+    "statistics": ("batch", "sample"),
+    "per_location": (False, True),
+}
+"""What ``variant`` decides: option → (paper, released)."""
+
+
+def switch(text: str) -> Any:
+    """An option that follows the variant unless it is set."""
+    return field(default=None, metadata=help(f"{text}; none: as the variant"))
+
+
+def film_survives(instance: Any, attribute: Any, value: object) -> None:
+    if instance.says("statistics") == "sample" and instance.says("film") == "convolution":
+        raise ValueError('"sample" takes away what FiLM does before the norm; use film = "norm"')
 
 
 @plugin
@@ -31,6 +56,9 @@ class MTPSL(nn.Module):
     Nishi et al., CVPR 2024, Eq. 3.
     """
 
+    variant: Literal["paper", "released"] = field(
+        default="paper", validator=in_(("paper", "released")), metadata=help("the paper's form or the released code's")
+    )
     weight: float = field(default=2.0, validator=ge(0.0), metadata=help("coefficient of the term"))
     feature_weight: float = field(
         default=0.5, validator=ge(0.0), metadata=help("of both embeddings' distance to the backbone's features")
@@ -44,18 +72,52 @@ class MTPSL(nn.Module):
         default=None, validator=optional(gt(0)), metadata=help("channels of m's first level; none: the backbone's")
     )
     tasks: tuple[str, ...] = field(default=(), metadata=help("tasks that are paired; empty: all"))
+    second_view: bool | None = switch("pairs of a second view of the images, not of the one that labels train")
+    crops: tuple[float, ...] = field(
+        default=(1.0, 1.2, 1.5),
+        validator=deep_iterable(ge(1.0)),
+        metadata=help("the second view's windows: enlargements to choose from; empty: the whole image"),
+    )
+    hard_segmentation: bool | None = switch("predicted classes as one-hot samples, not probabilities")
+    depth_by_maximum: bool | None = switch("depth divided by its largest value in the image")
+    shifted_normals: bool | None = switch("normals as (n + 1) / 2")
+    mask_invalid: bool | None = switch("invalid pixels of a label take the prediction, not zeros")
+    per_unlabelled: bool | None = switch("divide a sample's pairs by its number of tasks without a label")
+    film: Place | None = field(
+        default=None,
+        validator=optional(in_(("convolution", "norm"))),
+        metadata=help("FiLM behind each convolution or behind the norm that follows; none: as the variant"),
+    )
+    statistics: Literal["batch", "sample"] | None = field(
+        default=None,
+        validator=[optional(in_(("batch", "sample"))), film_survives],
+        metadata=help("m's norm: the backbone's kind, or each map by itself; none: as the variant"),
+    )
+    per_location: bool | None = switch("the mean of distances per location, not one over the whole embedding")
+
+    def says(self, name: str) -> Any:
+        """A switch's value: its own, or the variant's."""
+        own = getattr(self, name)
+        return SWITCHES[name][self.variant == "released"] if own is None else own
+
+    @property
+    def views(self) -> int:
+        return 2 if self.says("second_view") else 1
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks, networks: Networks, labelled: Tensor | None) -> None:
         self.paired = chosen(name, tasks, self.tasks)
         columns = None if labelled is None else labelled[:, [tasks.position(t) for t in self.paired.names]]
         self.per_sample = most_pairs(len(self.paired), columns)
-        source, target = ordered_pairs(len(self.paired))
-        self.register_buffer("source", source, persistent=False)
-        self.register_buffer("target", target, persistent=False)
+        self.source: Tensor
+        self.target: Tensor
+        for end, positions in zip(("source", "target"), ordered_pairs(len(self.paired)), strict=True):
+            self.register_buffer(end, positions, persistent=False)
+        self.forms = Forms(**{f: self.says(f) for f in Forms.__annotations__})
+        norm: Norm = "instance" if self.says("statistics") == "sample" else networks.norm
         channels = [task.channels for task in self.paired]
-        self.m = PairSpaces(channels, networks, "convolution", self.width, self.bottleneck)
-        self.m.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.m = PairSpaces(channels, networks, norm, self.says("film"), self.width, self.bottleneck)
+        self.m.to(memory_format=torch.channels_last)
 
     @hookimpl
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -63,38 +125,45 @@ class MTPSL(nn.Module):
         return [{"params": self.m.film_parameters(), **rates}]
 
     @hookimpl
+    def choose_windows(self, views: int, samples: int, generator: torch.Generator) -> Tensor | None:
+        return draw_windows(views, samples, self.crops, generator) if self.views == 2 and self.crops else None
+
+    @hookimpl
     def compute_regularizer(self, step: Step) -> dict[str, Tensor]:
         labelled = torch.stack([step.labelled[:, step.tasks.position(t)] for t in self.paired.names], 1)
         places = placed(labelled, self.source, self.target, self.per_sample * len(labelled))
         source, target = self.embeddings(step, places)
-        z = anchor(step, 0, source).index_select(0, places.sample)
-        between = cosine(source, target, False)
-        to_features = cosine(source, z, False) + cosine(target, z, False)
-        share = self.shares(labelled, places)
-        step.log("latent_distance", mean(between, places.used))
+        features = anchor(step, self.views - 1, source).index_select(0, places.sample)
+        apart = self.distance(source, target)
+        from_features = self.distance(source, features) + self.distance(target, features)
+        shares = self.shares(labelled, places, apart.dtype)
+        step.log("latent_distance", (apart * places.used).sum() / places.used.sum().clamp(min=1))
+        step.log("latent_cosine", spread(target.detach()))
         step.log("pairs", places.used.sum() / len(labelled))
         return {
-            "distance": self.weight * (share * between).sum(),
-            "features": self.weight * self.feature_weight * (share * to_features).sum(),
+            "distance": self.weight * (shares * apart).sum(),
+            "features": self.weight * self.feature_weight * (shares * from_features).sum(),
         }
+
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        return cosine(a, b, self.says("per_location"))
 
     def embeddings(self, step: Step, places: Places) -> tuple[Tensor, Tensor]:
         """m(ŷ^s) and m(y^t), each (S, C, h, w), of one pass."""
-        maps = [known_or_predicted(step, task, 0) for task in self.paired]
+        view = self.views - 1
+        targets = step.targets_of(view)
+        maps = [known_or_predicted(step, task, view, targets[task.name], self.forms) for task in self.paired]
         maps = [x.contiguous(memory_format=torch.channels_last) for x in maps]
-        samples = maps[0].shape[0]
-        chosen = torch.cat([tasks[places.pair] * samples + places.sample for tasks in (self.source, self.target)])
-        source, target = full(self.m(maps, chosen, places.pair.repeat(2))).chunk(2)
+        samples = len(step.labelled)
+        wanted = [tasks[places.pair] * samples + places.sample for tasks in (self.source, self.target)]
+        source, target = full(self.m(maps, torch.cat(wanted), places.pair.repeat(2))).chunk(2)
         return source, target
 
-    def shares(self, labelled: Tensor, places: Places) -> Tensor:
-        """1 / (B · |U_x|) of the places that count, 0 of the others; (S,)."""
+    def shares(self, labelled: Tensor, places: Places, dtype: torch.dtype) -> Tensor:
+        """1 / (B · |U_x|), or 1 / B, of the places that count, 0 of the others; (S,)."""
         unlabelled = (~labelled).sum(1)[places.sample].clamp(min=1)
-        return places.used / (unlabelled * len(labelled))
-
-
-def mean(values: Tensor, used: Tensor) -> Tensor:
-    return (values * used).sum() / used.sum().clamp(min=1)
+        divisor = unlabelled if self.says("per_unlabelled") else torch.ones_like(unlabelled)
+        return places.used.to(dtype) / (divisor * len(labelled))
 
 
 def chosen(name: str, tasks: Tasks, names: tuple[str, ...]) -> Tasks:

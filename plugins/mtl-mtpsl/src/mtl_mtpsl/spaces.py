@@ -13,33 +13,41 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core.nn import Networks
-from mtl_core.nn.segnet import Modulate, initialise, level
+from mtl_core.nn.segnet import Modulate, Norm, initialise, level
+from mtl_mtpsl.film import film
 
-Film = Literal["convolution", "norm"]
+Place = Literal["convolution", "norm"]
 
 
 class PairSpaces(nn.Module):
     """A small input layer per task, an encoder for all, and a scale and a shift per pair and convolution.
 
-    FiLM: Perez et al., AAAI 2018. It begins as the identity.
+    FiLM begins as the identity.
 
     :param channels: O_k of the K tasks
     :param networks: makes the encoder
-    :param film: behind each convolution, or behind the norm that follows it
+    :param norm: of input layers and encoder
+    :param place: of FiLM, behind each convolution, or behind the norm that follows it
     """
 
     def __init__(
-        self, channels: Sequence[int], networks: Networks, film: Film, width: int | None, bottleneck: int | None
+        self,
+        channels: Sequence[int],
+        networks: Networks,
+        norm: Norm,
+        place: Place,
+        width: int | None = None,
+        bottleneck: int | None = None,
     ) -> None:
         super().__init__()
         width = width or networks.width
-        self.inputs = nn.ModuleList(level(c, width, 0, networks.norm) for c in channels)
+        self.inputs = nn.ModuleList(level(c, width, 0, norm) for c in channels)
         self.inputs.apply(initialise)
-        self.encoder = networks.encoder(width, width=width, bottleneck=bottleneck)
-        pairs, places = len(channels) * (len(channels) - 1), sum(self.encoder.sizes)
-        self.gamma = nn.Parameter(torch.ones(pairs, places))
-        self.beta = nn.Parameter(torch.zeros(pairs, places))
-        self.film = film
+        self.encoder = networks.encoder(width, width=width, bottleneck=bottleneck, norm=norm)
+        pairs, scales = len(channels) * (len(channels) - 1), sum(self.encoder.sizes)
+        self.gamma = nn.Parameter(torch.ones(pairs, scales))
+        self.beta = nn.Parameter(torch.zeros(pairs, scales))
+        self.place = place
 
     def film_parameters(self) -> list[nn.Parameter]:
         return [self.gamma, self.beta]
@@ -52,17 +60,25 @@ class PairSpaces(nn.Module):
         :param pair: (N,) positions among the R pairs
         """
         entered = torch.cat([layer(x) for layer, x in zip(self.inputs, maps, strict=True)])
-        film = self.modulation(pair)
-        places = {"after_conv": film} if self.film == "convolution" else {"after_norm": film}
-        embedded: Tensor = self.encoder(entered.index_select(0, chosen), **places).features
+        modulate = self.modulation(pair)
+
+        def after_conv(number: int, x: Tensor) -> Tensor:
+            # the first convolution knows no pair: it sees every map once, the others see it in each of its places
+            x = gathered(x, chosen) if number == 0 else x
+            return modulate(number, x) if self.place == "convolution" else x
+
+        after_norm = modulate if self.place == "norm" else None
+        embedded: Tensor = self.encoder(entered, after_conv=after_conv, after_norm=after_norm).features
         return embedded
 
     def modulation(self, pair: Tensor) -> Modulate:
         """γ·x + β with the pairs' rows, for every convolution."""
-        rows = (p.index_select(0, pair)[..., None, None].split(self.encoder.sizes, 1) for p in self.film_parameters())
-        gammas, betas = rows
+        sizes = list(self.encoder.sizes)
+        gammas, betas = (torch.split(p[pair, :, None, None], sizes, 1) for p in self.film_parameters())
+        return lambda number, x: film(x, gammas[number], betas[number])
 
-        def film(number: int, x: Tensor) -> Tensor:
-            return torch.addcmul(betas[number].to(x.dtype), x, gammas[number].to(x.dtype))
 
-        return film
+def gathered(maps: Tensor, chosen: Tensor) -> Tensor:
+    """``maps[chosen]`` in the memory format ``channels_last``, which indexing maps would lose; a fast backward pass."""
+    rows = maps.permute(0, 2, 3, 1)
+    return rows.flatten(1).index_select(0, chosen).view(-1, *rows.shape[1:]).permute(0, 3, 1, 2)

@@ -1,0 +1,118 @@
+"""Pseudo-labels on disk: one array per task, written by its teacher, read by the student.
+
+Shape letters: N training samples, K tasks, B samples of a batch, H and W image size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtl_core import checkpoint
+from mtl_core.data import MultiTaskDataset, Sample
+from mtl_core.errors import CheckpointError
+from mtl_core.experiment import Experiment
+from mtl_core.loop import make_fabric
+from mtl_core.predict import network_from
+from mtl_core.run import Run, write_atomically
+from mtl_core.session import open_hooks
+from mtl_core.tasks import Task
+from mtl_must.confidence import both_ways, confident
+
+BATCH = 8
+
+
+def label_file(place: Path, task: str) -> Path:
+    return place / "labels" / f"{task}.npy"
+
+
+def is_complete(path: Path) -> bool:
+    """The file appears when all of it is written."""
+    return path.is_file()
+
+
+@torch.no_grad()
+def write_labels(teacher: Experiment, run: Run, place: Path, least: float, tolerance: float | None) -> Path:
+    """Let a teacher label every training image.
+
+    :param teacher: an experiment of one task
+    :param run: its run, finished
+    :param place: receives ``labels/TASK.npy``: (N, …) labels as the task defines them, invalid where not confident
+    :param least: smallest class probability
+    :param tolerance: largest loss against the mirror image's prediction; None: any
+    """
+    hooks, saved, (task,) = open_hooks(teacher), run.checkpoint(), teacher.tasks
+    network, _ = network_from(hooks, checkpoint.load(saved), saved)
+    dataset, device = hooks.build_dataset("train"), make_fabric(teacher).device
+    network.to(device)
+    kind, path = dataset.tasks[task], label_file(place, task)
+
+    def write(part: Path) -> None:
+        kept: Any = None
+        for first in range(0, len(dataset), BATCH):
+            images = torch.stack([dataset[i].image for i in range(first, min(first + BATCH, len(dataset)))])
+            labels = labelled_by(kind, network, images.to(device), least, tolerance).cpu().numpy()
+            if kept is None:
+                kept = np.lib.format.open_memmap(part, "w+", labels.dtype, (len(dataset), *labels.shape[1:]))
+            kept[first : first + len(labels)] = labels
+        kept.flush()
+
+    write_atomically(path, write)
+    return path
+
+
+def labelled_by(task: Task, network: Any, images: Tensor, least: float, tolerance: float | None) -> Tensor:
+    """Labels of images (B, 3, H, W), invalid where the teacher is not confident."""
+    images = images.float() / 255 if images.dtype == torch.uint8 else images
+    prediction, mirrored = both_ways(network, images, task, tolerance is not None)
+    label = task.decode(prediction)
+    kept = confident(task, prediction, mirrored, least, tolerance)
+    kept = kept.reshape(len(label), *kept.shape[2:]) if label.ndim < kept.ndim else kept
+    return torch.where(kept, label, task.blank(label))
+
+
+class PseudoLabelled:
+    """Training data in which what was withheld is what the teachers say.
+
+    :param dataset: the data
+    :param given: bool (N, K), labels that the student is given; never replaced
+    :param place: the folder that :func:`write_labels` filled
+    :raises CheckpointError: a file is missing or of other data
+    """
+
+    def __init__(self, dataset: MultiTaskDataset, given: Tensor, place: Path) -> None:
+        self.dataset, self.given, self.tasks = dataset, given, dataset.tasks
+        self.names: Sequence[str] | None = dataset.names
+        self.labelled: Tensor | None = None
+        self.place = place
+        found = [name for name in self.tasks.names if is_complete(label_file(place, name))]
+        for name in found:
+            self.check(label_file(place, name))
+        self.known = given.clone()
+        self.known[:, [self.tasks.position(name) for name in found]] = True
+        self.found = found
+
+    def check(self, path: Path) -> None:
+        length = len(np.load(path, mmap_mode="r"))
+        if length != len(self.dataset):
+            raise CheckpointError(
+                f"{path}: pseudo-labels of {length} samples, the data set has {len(self.dataset)};"
+                f" use the data that the teachers were trained on, or delete {self.place}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample, row = self.dataset[index], self.given[index].tolist()
+        withheld = [n for n, given in zip(self.tasks.names, row, strict=True) if not given and n in self.found]
+        return Sample(sample.image, sample.targets | {name: self.pseudo(name, index) for name in withheld})
+
+    def pseudo(self, task: str, index: int) -> Tensor:
+        kept = np.load(label_file(self.place, task), mmap_mode="r")[index]
+        return torch.from_numpy(np.array(kept))

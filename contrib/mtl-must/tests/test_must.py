@@ -1,0 +1,163 @@
+"""Teachers, confidence, pseudo-labels on disk, and what the student sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mtl_core import Experiment, train
+from mtl_core.errors import CheckpointError, MtlError
+from mtl_core.run import Run
+from mtl_core.session import prepare
+from mtl_core.tasks import Classification, Depth, Normals, Segmentation
+from mtl_core.testing.toys import TOY_TASKS, Shapes, ToyData, ToyLabels, ToyNetwork
+from mtl_must import MuST, PseudoLabelled, confident
+from mtl_must.pseudo import label_file, labelled_by
+
+SEGMENTATION, DEPTH, NORMALS = Segmentation(name="s", channels=3), Depth(name="d"), Normals(name="n")
+
+
+def experiment(epochs: int = 1, **settings: Any) -> Experiment:
+    plugins = [ToyData(samples=12), ToyLabels(), ToyNetwork(), MuST(**settings)]
+    return Experiment(name="student", plugins=plugins, epochs=epochs, batch_size=2, validation=0.0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(experiment(confidence=0.3), tmp_path_factory.mktemp("must") / "run")
+
+
+def test_classes_need_a_probability() -> None:
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.2], [0.4, 0.35, 0.25]]))[:, :, None, None]
+    assert confident(SEGMENTATION, logits, None, 0.45, None).flatten().tolist() == [True, False]
+    flat = confident(Classification(name="c", channels=3), logits[..., 0, 0], None, 0.45, None)
+    assert flat.tolist() == [[True], [False]]
+
+
+def test_other_tasks_need_agreement_with_the_mirror_image() -> None:
+    """Depth of the mirror image, mirrored back: equal on the left half, two metres off on the right."""
+    depth = torch.rand(1, 1, 4, 6) + 1
+    mirrored = depth.flip(-1) + torch.tensor([2.0, 2, 2, 0, 0, 0])
+    assert confident(DEPTH, depth, mirrored, 0.5, 1.0)[0, 0].tolist() == [[True] * 3 + [False] * 3] * 4
+    assert confident(DEPTH, depth, mirrored, 0.5, None).all()
+
+
+def test_a_mirrored_normal_points_the_other_way() -> None:
+    normals = torch.nn.functional.normalize(torch.randn(1, 3, 4, 6, generator=torch.Generator().manual_seed(0)), dim=1)
+    turned = normals.flip(-1) * torch.tensor([-1.0, 1, 1])[None, :, None, None]
+    assert confident(NORMALS, normals, turned, 0.5, 1e-5).all()
+    assert not confident(NORMALS, normals, normals.flip(-1), 0.5, 1e-5).all()
+
+
+class Constant(nn.Module):
+    """A network that predicts the same logits everywhere but in one corner."""
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        logits = torch.zeros(len(images), 3, 2, 2)
+        logits[:, 1, 0, 0] = 5.0
+        return {"s": logits}
+
+
+def test_what_is_not_confident_is_invalid() -> None:
+    labels = labelled_by(SEGMENTATION, Constant(), torch.zeros(2, 3, 2, 2, dtype=torch.uint8), 0.5, None)
+    assert labels.tolist() == [[[1, -1], [-1, -1]]] * 2
+    assert labels.dtype == torch.long
+
+
+def test_teachers_learn_one_task_from_its_samples(run: Run) -> None:
+    made = MuST(teacher_epochs=3).teacher(experiment(), "depth")
+    assert (made.tasks, made.epochs, made.drop_unlabelled, list(made.plugins)) == (
+        ("depth",), 3, True, ["toydata", "toylabels", "toynetwork"],
+    )  # fmt: skip
+    kept = prepare(made).labelled
+    student = torch.from_numpy(np.load(run.labels)["labelled"])
+    assert torch.equal(kept[:, 0], student[:, TOY_TASKS.position("depth")])
+    for task in TOY_TASKS.names:
+        assert Run(run.folder / "must" / "teachers" / task).results.is_file()
+
+
+def test_the_student_gets_its_own_labels_and_the_teachers_for_the_rest(run: Run) -> None:
+    data = Shapes(12, (32, 32), "train")
+    given = torch.from_numpy(np.load(run.labels)["labelled"])
+    seen = PseudoLabelled(data, given, run.folder / "must")
+    assert seen.known.all()
+    for index in range(12):
+        true, found = data[index], seen[index]
+        for k, name in enumerate(TOY_TASKS.names):
+            stored = torch.from_numpy(np.load(label_file(run.folder / "must", name))[index])
+            assert torch.equal(found.targets[name], true.targets[name] if given[index, k] else stored)
+            assert found.targets[name].dtype == true.targets[name].dtype
+            assert found.targets[name].shape == true.targets[name].shape
+
+
+def test_every_task_is_active_in_every_step(run: Run) -> None:
+    assert all(run.history()[0][f"train/active/{name}"] == 1 for name in TOY_TASKS.names)
+
+
+def test_withheld_labels_are_never_looked_at(run: Run) -> None:
+    """True labels of what is withheld are replaced by nonsense; the student's data do not change."""
+
+    class Wrong(Shapes):
+        def __getitem__(self, index: int) -> Any:
+            sample = super().__getitem__(index)
+            for k, name in enumerate(TOY_TASKS.names):
+                if not given[index, k]:
+                    sample.targets[name] = torch.full_like(sample.targets[name], 99)
+            return sample
+
+    given = torch.from_numpy(np.load(run.labels)["labelled"])
+    right, wrong = (PseudoLabelled(c(12, (32, 32), "train"), given, run.folder / "must") for c in (Shapes, Wrong))
+    for index in range(12):
+        for name in TOY_TASKS.names:
+            assert torch.equal(right[index].targets[name], wrong[index].targets[name])
+
+
+def test_each_step_is_taken_up_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed while the second teacher's labels are written: the first is not taught again."""
+    from mtl_must import plugin
+
+    written = plugin.write_labels
+    taught: list[str] = []
+
+    def killed(teacher: Experiment, *rest: Any) -> Path:
+        if teacher.tasks == ("depth",):
+            raise KeyboardInterrupt
+        return written(teacher, *rest)
+
+    def counted(experiment: Experiment, out: Path, **options: Any) -> Run:
+        taught.append(experiment.name)
+        return train(experiment, out, **options)
+
+    monkeypatch.setattr(plugin, "train", counted)
+    monkeypatch.setattr(plugin, "write_labels", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(experiment(), tmp_path / "run")
+    monkeypatch.setattr(plugin, "write_labels", written)
+    train(experiment(), tmp_path / "run", resume=True)
+    assert taught == ["student-teacher-segmentation", "student-teacher-depth", "student-teacher-normals"]
+    assert Run(tmp_path / "run").results.is_file()
+
+
+def test_a_task_without_any_label_is_the_users_mistake(tmp_path: Path) -> None:
+    plugins = [ToyData(samples=12), ToyLabels(never=("depth",)), ToyNetwork(), MuST()]
+    with pytest.raises(MtlError, match="training samples do not fill one batch"):
+        train(Experiment(name="s", plugins=plugins, epochs=1, batch_size=2, validation=0.0), tmp_path / "run")
+
+
+def test_pseudo_labels_of_other_data_are_refused(run: Run) -> None:
+    with pytest.raises(CheckpointError, match="pseudo-labels of 12 samples, the data set has 5"):
+        PseudoLabelled(Shapes(5, (32, 32), "train"), torch.zeros(5, 3, dtype=torch.bool), run.folder / "must")
+
+
+def test_several_devices_need_a_launcher(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("LOCAL_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    made = experiment()
+    made.devices = 2
+    with pytest.raises(MtlError, match="start it with torchrun or Slurm"):
+        MuST().before_run(made, tmp_path)

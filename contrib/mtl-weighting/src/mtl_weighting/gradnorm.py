@@ -1,0 +1,170 @@
+"""GradNorm: loss weights that let all tasks learn at similar rates.
+
+Shape letters: K tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
+import torch
+from attrs import field, validators
+from torch import Tensor, nn
+
+from mtl_core.errors import MtlError
+from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.seam import EncoderGradients, Shaped
+from mtl_core.step import Step
+from mtl_core.tasks import Tasks
+
+Optimizer = Literal["adam", "sgd"]
+BETAS = (0.9, 0.999)
+SMALLEST = 1e-3
+"""No weight falls below this: at 0 a task would have no gradient to come back by."""
+
+
+@plugin
+class GradNorm(nn.Module):
+    """GradNorm: weights that bring the norms of the tasks' gradients together, slower tasks to larger ones.
+
+    Chen et al., "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask Networks", ICML 2018.
+    The weights multiply the losses and learn from the norms of the branch gradients, which enter the encoder as they
+    are. Where another plugin combines the losses, the weights multiply the branches.
+    """
+
+    alpha: float = field(
+        default=1.5,
+        validator=validators.ge(0),
+        metadata=help("α, how strongly tasks that learn slowly are favoured; 0 makes all norms equal"),
+    )
+    weight_learning_rate: float = field(
+        default=0.025, validator=validators.gt(0), metadata=help("learning rate of the weights")
+    )
+    optimizer: Optimizer = field(
+        default="adam", validator=validators.in_(("adam", "sgd")), metadata=help("how the weights are moved")
+    )
+
+    @hookimpl
+    def setup(self, name: str, tasks: Tasks, places: Mapping[str, str]) -> None:
+        shaper = places.get("shape_encoder_gradient", name)
+        if shaper != name:
+            raise MtlError(
+                f'{name}: its weights learn at the seam, and there plugin "{shaper}" shapes the gradient; give it the'
+                f' place ([use] shape_encoder_gradient = "{name}"), or combine the losses by another rule'
+            )
+        self.combines = places.get("combine_losses", name) == name
+        for buffer, value in start(len(tasks)).items():
+            self.register_buffer(buffer, value)
+
+    @property
+    def memory(self) -> Memory:
+        return Memory(**dict(self.named_buffers()))
+
+    @hookimpl
+    def combine_losses(self, losses: Tensor, active: Tensor, step: Step) -> Tensor:
+        return torch.where(active, self.memory.weights * losses, torch.zeros_like(losses)).sum()
+
+    @hookimpl
+    def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:
+        before = self.memory.noting(gradients.means, gradients.active)
+        weights = before.weights.to(gradients.gramian.dtype, copy=True)  # core writes the buffer before it logs
+        on_branches = torch.ones_like(weights) if self.combines else weights
+        norms = gradients.norms * on_branches
+        chosen = gradients.active & gradients.reached & before.seen & gradients.means.isfinite()
+        rates = relative_rates(gradients.means, before.first, chosen)
+        after = before.moved(
+            slopes(norms, rates, weights, chosen, self.alpha), chosen, self.weight_learning_rate, self.optimizer
+        )
+        self.log(weights, gradients.step)
+        return Shaped(on_branches, attrs.asdict(after))
+
+    def log(self, weights: Tensor, step: Step | None) -> None:
+        if step is not None:
+            for task, weight in zip(step.tasks.names, weights, strict=True):
+                step.log(f"weight/{task}", weight)
+
+
+def start(tasks: int) -> dict[str, Tensor]:
+    """The fields of :class:`Memory` before the first step."""
+    zeros = {name: torch.zeros(tasks) for name in ("first", "slope", "square", "count")}
+    return {"weights": torch.ones(tasks), "seen": torch.zeros(tasks, dtype=torch.bool), **zeros}
+
+
+@attrs.frozen(eq=False)
+class Memory:
+    """What GradNorm remembers of every task, each (K,).
+
+    ``weights`` w, Σw = K; ``first`` L_t(0), the mean loss of the first step in which the task was active, and ``seen``,
+    whether there was one; ``slope`` and ``square``, Adam's running means, and ``count``, of how many steps.
+    """
+
+    weights: Tensor
+    first: Tensor
+    seen: Tensor
+    slope: Tensor
+    square: Tensor
+    count: Tensor
+
+    def noting(self, means: Tensor, active: Tensor) -> Memory:
+        """With L_t(0) of the tasks that are active for the first time."""
+        usable = active & means.isfinite() & (means > 0)
+        first = torch.where(usable & ~self.seen, means, self.first)
+        return attrs.evolve(self, first=first, seen=self.seen | usable)
+
+    def moved(self, slope: Tensor, chosen: Tensor, learning_rate: float, optimizer: Optimizer) -> Memory:
+        """After one step along a slope (K,) of the chosen tasks; the others keep everything.
+
+        Σw over the chosen tasks stays what it was, so that Σw over all tasks stays K.
+        """
+        after = self if optimizer == "sgd" else self.averaged(slope, chosen)
+        direction = slope if optimizer == "sgd" else after.adam()
+        moved = (self.weights - learning_rate * direction).clamp(min=SMALLEST)
+        scale = total(self.weights, chosen) / total(moved, chosen)
+        return attrs.evolve(after, weights=torch.where(chosen, moved * scale, self.weights))
+
+    def averaged(self, slope: Tensor, chosen: Tensor) -> Memory:
+        first, second = BETAS
+        means = first * self.slope + (1 - first) * slope, second * self.square + (1 - second) * slope**2
+        slope, square = (
+            torch.where(chosen, new, old) for new, old in zip(means, (self.slope, self.square), strict=True)
+        )
+        return attrs.evolve(self, slope=slope, square=square, count=self.count + chosen)
+
+    def adam(self) -> Tensor:
+        first, second = (1 - beta**self.count for beta in BETAS)
+        return (self.slope / first) / ((self.square / second).sqrt() + 1e-8)
+
+
+def total(values: Tensor, chosen: Tensor) -> Tensor:
+    return torch.where(chosen, values, torch.zeros_like(values)).sum()
+
+
+def relative_rates(means: Tensor, first: Tensor, chosen: Tensor) -> Tensor:
+    """r_t = (L̄_t/L_t(0)) / mean of the same over the chosen tasks: above 1 where a task learns slowly.
+
+    :param means: L̄_t (K,)
+    :param first: L_t(0) (K,)
+    :param chosen: bool (K,)
+    :return: (K,), arbitrary for tasks that are not chosen; 1 where all losses are 0
+    """
+    ratios = means / first
+    mean = total(ratios, chosen) / chosen.sum()
+    return torch.where(mean > 0, ratios / mean, torch.ones_like(ratios))
+
+
+def slopes(norms: Tensor, rates: Tensor, weights: Tensor, chosen: Tensor, alpha: float) -> Tensor:
+    """Gradient of Σ_t |‖w_t b_t‖ − target_t| by w, with target_t = mean norm · r_t^α held fixed; Chen et al., Eq. 2.
+
+    It is divided by the mean norm, so that a learning rate means the same whatever the gradients' size.
+
+    :param norms: ‖w_t b_t‖ (K,), with the weights in them
+    :param rates: r_t (K,)
+    :param weights: w (K,)
+    :param chosen: bool (K,), tasks over which sum and mean go
+    :return: (K,), 0 for the others
+    """
+    mean = total(norms, chosen) / chosen.sum()
+    found = torch.sign(norms - mean * rates**alpha) * norms / weights / mean
+    return torch.where(chosen, found, torch.zeros_like(found))

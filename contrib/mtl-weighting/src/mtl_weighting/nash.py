@@ -1,0 +1,93 @@
+"""Nash-MTL: the encoder's gradient as the outcome of a bargain between the tasks.
+
+Shape letters: K tasks.
+"""
+
+from __future__ import annotations
+
+import torch
+from attrs import field, validators
+from torch import Tensor, nn
+
+from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.seam import EncoderGradients, Shaped
+from mtl_core.tasks import Tasks
+from mtl_weighting.gramians import cosines, per_branch, precise, with_ridge
+
+
+@plugin
+class NashMTL(nn.Module):
+    """Nash-MTL: the direction in which no task can gain without others losing more, in relation to what they have.
+
+    Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022. The weights α > 0 solve G α = 1/α on the
+    Gramian G. The published code solves a sequence of convex programs with a conic solver; here it is one convex
+    problem, solved by Newton's method where the gradients are.
+    """
+
+    max_norm: float = field(
+        default=1.0,
+        validator=validators.ge(0),
+        metadata=help("largest norm of the gradient that enters the encoder; 0 for no limit"),
+    )
+    update_every: int = field(
+        default=1,
+        validator=validators.ge(1),
+        metadata=help("steps for which weights are kept, as long as the same tasks are reached"),
+    )
+    iterations: int = field(default=20, validator=validators.ge(1), metadata=help("Newton iterations in a step"))
+
+    @hookimpl
+    def setup(self, tasks: Tasks) -> None:
+        self.weights = nn.Buffer(torch.zeros(len(tasks)))
+        self.age = nn.Buffer(torch.zeros(()))
+
+    @hookimpl
+    def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:
+        g, reached = gradients.gramian, gradients.reached
+        fresh = bargain(g, reached, self.iterations)
+        due = (self.age % self.update_every == 0) | ((self.weights != 0) != reached).any()
+        weights = torch.where(due, fresh, precise(self.weights))
+        age = torch.where(due, torch.zeros_like(self.age), self.age) + 1
+        entering = limited(weights, g, self.max_norm) if self.max_norm else weights
+        return Shaped(entering.to(g.dtype), {"weights": weights.to(self.weights.dtype), "age": age})
+
+
+def limited(weights: Tensor, gramian: Tensor, max_norm: float) -> Tensor:
+    """Weights (K,) scaled down so that ‖Σ_t weights_t b_t‖ ≤ ``max_norm``."""
+    norm = (weights @ precise(gramian) @ weights).clamp(min=0).sqrt()
+    return weights * torch.where(norm > max_norm, max_norm / norm, torch.ones_like(norm))
+
+
+def bargain(gramian: Tensor, reached: Tensor, iterations: int = 20) -> Tensor:
+    """α > 0 with G α = 1/α (Navon et al., Eq. 3), on the rows that were reached.
+
+    With α_t = β_t/‖b_t‖ it is C β = 1/β, C the cosines: where ½ βᵀCβ − Σ log β_t, which is convex, is least. The
+    minimum is at infinity only where positive weights bring the gradients' sum to zero; a ridge on C keeps it finite.
+
+    :param gramian: G (K, K)
+    :param reached: bool (K,)
+    :return: (K,), precise; 0 for a branch that nothing reached
+    """
+    c = with_ridge(cosines(gramian, reached), gramian.dtype)
+    # of all equal β the best
+    beta = torch.ones_like(c[0]) * (len(c) / c.sum().clamp(min=1e-10)).sqrt()
+    for _ in range(iterations):
+        beta = newton(c, beta)
+    return per_branch(beta, gramian, reached)
+
+
+def newton(c: Tensor, beta: Tensor) -> Tensor:
+    """One step from β (K,) towards the minimum of ½ βᵀCβ − Σ log β_t.
+
+    Far from it (Newton decrement λ above 1/4) a step of length 1/(1 + λ) leads there: the function is self-concordant;
+    the best of its multiples is taken, which needs a fifth of the steps. Near it the full step converges quadratically.
+    """
+    slope = c @ beta - 1 / beta
+    factor = torch.linalg.cholesky_ex(c + torch.diag_embed(beta**-2))[0]
+    step = -torch.cholesky_solve(slope[:, None], factor)[:, 0]
+    decrement = (-(slope @ step)).clamp(min=0).sqrt()
+    lengths = 2.0 ** torch.arange(8, dtype=c.dtype, device=c.device) / (1 + decrement)
+    tried = beta + lengths[:, None] * step
+    values = (tried @ c * tried).sum(1) / 2 - tried.clamp(min=0).log().sum(1)
+    best = tried.index_select(0, values.argmin()[None])[0]
+    return torch.where(decrement < 0.25, beta + step, best)

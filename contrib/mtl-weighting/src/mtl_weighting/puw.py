@@ -1,0 +1,136 @@
+"""PUW: weights of the losses found by a particle filter, from validation performance and predictive uncertainty.
+
+Shape letters: B samples, K tasks, P particles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from attrs import field, validators
+from torch import Tensor, nn
+
+from mtl_core.errors import MtlError
+from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.seeds import generator_for
+from mtl_core.step import Step
+from mtl_core.tasks import Tasks
+
+
+@plugin
+class PUW(nn.Module):
+    """PUW (reconstructed): loss weights as particles, kept where validation improves and predictions grow certain.
+
+    Aghajanzadeh et al., "Task weighting based on particle filter in deep multi-task learning with a view to uncertainty
+    and performance", Pattern Recognition 2023. Only the abstract is public, so that the formulas are reconstructed. A
+    particle is a vector of weights; each is tried for one epoch, then all are weighed, resampled and moved.
+    """
+
+    particles: int = field(default=5, validator=validators.ge(2), metadata=help("weight vectors, each tried an epoch"))
+    warmup_epochs: int = field(
+        default=3,
+        validator=validators.ge(1),
+        metadata=help("epochs with equal weights before the first particle; published: 3 % of all epochs"),
+    )
+    noise: float = field(
+        default=0.3, validator=validators.gt(0), metadata=help("standard deviation of a particle's move, in log w")
+    )
+    uncertainty: float = field(
+        default=1.0, validator=validators.ge(0), metadata=help("how much certainty counts beside performance")
+    )
+
+    @hookimpl
+    def setup(self, name: str, tasks: Tasks) -> None:
+        self.name, self.tasks = name, tasks
+        # drawn from the run's seed and saved: every later draw is a function of it and of the epoch
+        self.key = nn.Buffer(torch.randint(2**62, ()))
+        self.weights = nn.Buffer(torch.ones(len(tasks)))
+        self.states = nn.Buffer(torch.ones(self.particles, len(tasks)))
+        self.gains = nn.Buffer(torch.zeros(self.particles, 2))
+        self.trying = nn.Buffer(torch.tensor(-1))
+        self.before = nn.Buffer(torch.full((len(tasks), 2), math.nan))
+
+    @hookimpl
+    def combine_losses(self, losses: Tensor, active: Tensor, step: Step) -> Tensor:
+        squares = mean_squares(step.losses.detach(), step.labelled)
+        for task, weight, square in zip(step.tasks.names, self.weights, squares, strict=True):
+            step.log(f"weight/{task}", weight)
+            step.log(f"square/{task}", square)
+        return torch.where(active, self.weights * losses, torch.zeros_like(losses)).sum()
+
+    @hookimpl
+    def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        now = torch.tensor([self.measured(k, metrics) for k in range(len(self.tasks))])
+        if not any(f"val/{t.name}/{t.headline}" in metrics for t in self.tasks):
+            raise MtlError(
+                f"{self.name}: epoch {epoch} has no validation metrics, which the weights are judged by;"
+                " set validation in the experiment, such as validation = 0.1"
+            )
+        if epoch + 1 >= self.warmup_epochs:
+            self.advance(epoch, now)
+        self.before.copy_(now)
+
+    def measured(self, k: int, metrics: Mapping[str, float]) -> tuple[float, float]:
+        """(performance, uncertainty) of a task in an epoch: headline metric, and std/mean of its samples' losses."""
+        task = self.tasks[k]
+        value = metrics.get(f"val/{task.name}/{task.headline}", math.nan)
+        mean = metrics.get(f"train/loss/{task.name}", math.nan)
+        square = metrics.get(f"{self.name}/square/{task.name}", math.nan)
+        spread = math.sqrt(max(square - mean**2, 0)) / mean if mean > 0 else math.nan
+        return value, spread
+
+    def advance(self, epoch: int, now: Tensor) -> None:
+        """Note what the particle in use has brought, and take the next one; when all have been tried, make new ones."""
+        generator, place = generator_for(int(self.key), "particles", epoch), int(self.trying)
+        states, gains = self.states.cpu(), self.gains.cpu()
+        if place >= 0:
+            gains[place] = gain(self.before.cpu(), now, [task.higher_is_better for task in self.tasks])
+        if place in (-1, self.particles - 1):
+            chosen = states if place == -1 else resampled(states, weighed(gains, self.uncertainty), generator)
+            states = moved(chosen, self.noise, generator)
+        following = (place + 1) % self.particles
+        self.states.copy_(states)
+        self.gains.copy_(gains)
+        self.trying.fill_(following)
+        self.weights.copy_(states[following])
+
+
+def mean_squares(losses: Tensor, labelled: Tensor) -> Tensor:
+    """Mean of L² over the samples that carry a task, (B, K) → (K,); NaN, which no average counts, where none does."""
+    count = labelled.sum(0)
+    return torch.where(labelled, losses**2, torch.zeros_like(losses)).sum(0) / count
+
+
+def gain(before: Tensor, now: Tensor, higher_is_better: list[bool]) -> Tensor:
+    """What an epoch brought: mean relative improvement of performance, and of certainty, over the tasks that have both.
+
+    :param before: (K, 2) performance and uncertainty
+    :param now: the same, an epoch later
+    :param higher_is_better: of each task's performance
+    :return: (2,), 0 where no task has a value
+    """
+    sign = torch.tensor([[1.0 if higher else -1.0, -1.0] for higher in higher_is_better])
+    change = sign * (now - before) / before.abs().clamp(min=1e-9)
+    return torch.where(change.isfinite().any(0), change.where(change.isfinite(), math.nan).nanmean(0), 0.0)
+
+
+def weighed(gains: Tensor, uncertainty: float) -> Tensor:
+    """Probability of every particle: softmax of its gains, each standardised over the particles; (P, 2) → (P,)."""
+    deviation = gains.std(0, correction=0)
+    standard = torch.where(deviation > 0, (gains - gains.mean(0)) / deviation, torch.zeros_like(gains))
+    return (standard[:, 0] + uncertainty * standard[:, 1]).softmax(0)
+
+
+def resampled(states: Tensor, probabilities: Tensor, generator: torch.Generator) -> Tensor:
+    """P particles drawn systematically, with one random number: each kept about P times its probability."""
+    count = len(states)
+    places = (torch.rand((), generator=generator) + torch.arange(count)) / count
+    return states[torch.searchsorted(probabilities.cumsum(0), places).clamp(max=count - 1)]
+
+
+def moved(states: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+    """Particles (P, K) after a random step in log w, brought back to Σw = K."""
+    w = states * (noise * torch.randn(states.shape, generator=generator)).exp()
+    return w * states.shape[1] / w.sum(1, keepdim=True)

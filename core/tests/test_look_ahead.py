@@ -1,0 +1,283 @@
+"""Looking a step ahead: right losses, right steps, and no trace in the run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mtl_core.checkpoint import load
+from mtl_core.data import Batch, Loadable, collate
+from mtl_core.errors import MtlError
+from mtl_core.experiment import Experiment
+from mtl_core.look_ahead import LookAhead
+from mtl_core.loop import Trainer, looks_ahead, make_fabric
+from mtl_core.plugin import hookimpl, plugin
+from mtl_core.run import Run
+from mtl_core.second_batches import SecondOrder
+from mtl_core.session import Session, prepare
+from mtl_core.tasks import Tasks
+from mtl_core.testing.toys import ToyBackbone, ToyData, ToyLabels
+from mtl_core.training import TrainingStep
+
+
+@plugin
+class Noisy:
+    """A network with everything that a look could disturb: batch norm and dropout."""
+
+    @hookimpl
+    def build_backbone(self, in_channels: int) -> nn.Module:
+        return ToyBackbone(6, nn.Conv2d(in_channels, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Tanh(), nn.Dropout(0.3))
+
+    @hookimpl
+    def build_heads(self, tasks: Tasks) -> nn.ModuleDict:
+        return nn.ModuleDict({task.name: nn.Conv2d(6, task.channels, 1) for task in tasks})
+
+
+@plugin
+class Brightness:
+    """Another brightness for every image; keeps what it made."""
+
+    @hookimpl
+    def setup(self) -> None:
+        self.seen: list[Tensor] = []
+
+    @hookimpl
+    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        self.seen.append(images * (0.5 + torch.rand(len(images), 1, 1, 1, generator=generator)))
+        return self.seen[-1]
+
+
+@plugin
+class Looker(nn.Module):
+    """Asks for everything before every step, and counts its steps in a buffer."""
+
+    @hookimpl
+    def setup(self) -> None:
+        self.register_buffer("count", torch.zeros(()))
+        self.seen: list[list[int]] = []
+
+    @hookimpl
+    def before_step(self, look_ahead: LookAhead) -> None:
+        second, held = look_ahead.second_batch(), look_ahead.second_batch("validation")
+        theta = look_ahead.parameters()
+        gradient = look_ahead.gradient(look_ahead.losses(look_ahead.train_batch, theta).sum(), theta)
+        assert look_ahead.losses(second, look_ahead.stepped(theta, gradient)).isfinite().all()
+        assert look_ahead.active(held).shape == (3,)
+        self.count += 1
+        self.seen.append([*second.index.tolist(), *held.index.tolist()])
+
+
+@plugin
+class Counter(nn.Module):
+    """Counts its steps in a buffer."""
+
+    @hookimpl
+    def setup(self) -> None:
+        self.register_buffer("count", torch.zeros(()))
+
+    @hookimpl
+    def before_step(self) -> None:
+        self.count += 1
+
+
+SIZE = (8, 8)
+
+
+def session_of(*plugins: object, **settings: Any) -> Session:
+    parts = [ToyData(samples=20, size=SIZE), ToyLabels(), Noisy(), Brightness(), *plugins]
+    named = {type(part).__name__: part for part in parts}
+    return prepare(Experiment(name="t", plugins=named, **{"batch_size": 4, "validation": 0.2} | settings))
+
+
+def trained(session: Session, folder: Path, resume: bool = False) -> Trainer:
+    fabric = make_fabric(session.experiment)
+    run = Run(folder)
+    folder.mkdir(exist_ok=True)
+    trainer = Trainer(session, fabric, run)
+    if resume:
+        trainer.resume()
+    trainer.fit()
+    return trainer
+
+
+def batch_of(session: Session, places: range) -> Batch:
+    data = Loadable(session.dataset, session.labelled)
+    return collate([data[i] for i in places])
+
+
+def look(session: Session, optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None = None) -> LookAhead:
+    step = TrainingStep(session.network, session.hooks)
+    parameters = list(session.network.parameters())
+    made = torch.optim.SGD(parameters, lr=0.1) if optimizer is None else optimizer(parameters)
+    return LookAhead(step, batch_of(session, range(4)), 7, made, lambda source: batch_of(session, range(4, 8)))
+
+
+def test_a_look_leaves_no_trace_in_a_run(tmp_path: Path) -> None:
+    plain = trained(session_of(device="cpu", epochs=2), tmp_path / "plain").state()
+    looked = trained(session_of(Looker(), device="cpu", epochs=2), tmp_path / "looked").state()
+    for name, value in plain["step"].items():
+        assert torch.equal(looked["step"][name], value), name
+    assert str(plain["optimizer"]) == str(looked["optimizer"])
+
+
+def test_a_look_leaves_parameters_gradients_and_statistics() -> None:
+    session = session_of()
+    ahead = look(session)
+    before = {name: value.clone() for name, value in ahead.step.state_dict().items()}
+    theta = ahead.parameters()
+    moved = ahead.stepped(theta, ahead.gradient(ahead.losses(ahead.train_batch, theta).sum(), theta))
+    ahead.losses(ahead.second_batch(), moved)
+    ahead.losses(ahead.train_batch)
+    assert all(torch.equal(value, before[name]) for name, value in ahead.step.state_dict().items())
+    assert all(p.grad is None for p in ahead.step.parameters())
+
+
+def test_losses_are_those_of_the_network_at_the_parameters_given() -> None:
+    session = session_of()
+    ahead, network = look(session), session.network
+    theta = {name: p + 0.1 for name, p in ahead.parameters().items()}
+    with torch.no_grad():
+        found = ahead.losses(ahead.train_batch, theta)
+        for p in network.parameters():
+            p += 0.1
+        torch.testing.assert_close(ahead.losses(ahead.train_batch), found)
+        network.eval()  # no dropout, and statistics that are the same whoever computes
+        predictions, batch = network(ahead.train_batch.images), ahead.train_batch
+        one_label_each = torch.stack([t.loss(predictions[t.name], batch.targets[t.name]) for t in network.tasks], 1)
+        expected = torch.where(batch.labelled, one_label_each, torch.zeros(())).sum(0) / 4
+        torch.testing.assert_close(ahead.losses(batch), expected)
+
+
+def test_dropout_draws_the_same_every_time() -> None:
+    ahead = look(session_of())
+    assert torch.equal(ahead.losses(ahead.train_batch), ahead.losses(ahead.train_batch))
+
+
+def test_the_train_batch_is_what_the_step_sees() -> None:
+    session = session_of()
+    ahead = look(session)
+    seen = session.hooks.plugins["Brightness"].seen
+    images = ahead.train_batch.images
+    ahead.step(ahead.batch, 7)
+    assert len(seen) == 2
+    assert torch.equal(images, seen[1])
+    assert not torch.equal(images, ahead.batch.images)
+
+
+def test_a_second_batch_is_augmented_if_it_is_training_data() -> None:
+    ahead = look(session_of())
+    plain = ahead.second("training").images
+    assert torch.equal(ahead.second_batch("validation").images, plain)
+    assert not torch.equal(ahead.second_batch("training").images, plain)
+
+
+def test_only_trained_parameters_are_given_and_heads_can_be_left_out() -> None:
+    session = session_of(freeze=("depth",))
+    names = set(look(session).parameters())
+    assert any(name.startswith("heads.normals") for name in names)
+    assert not any(name.startswith("heads.depth") for name in names)
+    shared = set(look(session).parameters(heads=False))
+    assert shared == {name for name in names if name.startswith("backbone.")}
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_virtual_step_is_that_of_sgd(momentum: float) -> None:
+    session = session_of()
+    optimizer = torch.optim.SGD(session.network.parameters(), lr=0.1, momentum=momentum, weight_decay=0.01)
+    ahead = look(session, lambda parameters: optimizer)
+    for _ in range(3):
+        theta = ahead.parameters()
+        gradient = ahead.gradient(ahead.losses(ahead.train_batch, theta).sum(), theta)
+        expected = ahead.stepped(theta, gradient)
+        expected = {name: value.detach().clone() for name, value in expected.items()}
+        for name, p in session.network.named_parameters():
+            p.grad = gradient[name]
+        optimizer.step()
+        for name, p in session.network.named_parameters():
+            torch.testing.assert_close(p.detach(), expected[name], rtol=1e-6, atol=1e-7)
+
+
+def test_a_virtual_step_makes_no_state_in_the_optimizer() -> None:
+    session = session_of()
+    ahead = look(session, lambda parameters: torch.optim.Adam(parameters, lr=0.1))
+    theta = ahead.parameters()
+    ahead.stepped(theta, {name: torch.zeros_like(p) for name, p in theta.items()})
+    assert not ahead.optimizer.state
+
+
+def test_an_order_is_the_same_from_wherever_it_is_entered() -> None:
+    order = SecondOrder(range(10, 17), 3, seed=0, name="x")
+    whole = [places for _, places in zip(range(9), order, strict=False)]
+    again = SecondOrder(range(10, 17), 3, seed=0, name="x")
+    again.start = 5
+    assert [places for _, places in zip(range(4), again, strict=False)] == whole[5:]
+
+
+def test_every_pass_of_an_order_has_every_sample_once() -> None:
+    order = SecondOrder(range(10, 17), 3, seed=0, name="x")
+    places = [place for turn in range(7) for place in order.places(turn)]
+    for number in range(3):
+        assert sorted(index for turn, index in places if turn == -1 - number) == list(range(10, 17))
+    assert places[:7] != places[7:14]
+    other = SecondOrder(range(10, 17), 3, seed=0, name="y")
+    assert places != [place for turn in range(7) for place in other.places(turn)]
+
+
+def test_ranks_share_a_global_batch() -> None:
+    one = SecondOrder(range(9), 4, seed=0, name="x")
+    two = [SecondOrder(range(9), 2, seed=0, name="x", rank=rank, world=2) for rank in (0, 1)]
+    for turn in range(6):
+        assert two[0].places(turn) + two[1].places(turn) == one.places(turn)
+
+
+def test_a_resumed_run_sees_the_second_batches_of_one_that_was_not_stopped(tmp_path: Path) -> None:
+    whole, first, rest = (session_of(Looker(), device="cpu", epochs=n) for n in (3, 1, 3))
+    trained(whole, tmp_path / "whole")
+    trained(first, tmp_path / "parts")
+    trained(rest, tmp_path / "parts", resume=True)
+    seen = [s.hooks.plugins["Looker"].seen for s in (whole, first, rest)]
+    assert len(seen[0]) == 12
+    assert seen[1] + seen[2] == seen[0]
+    held = {i for row in seen[0] for i in row[4:]}
+    assert len(held) == 4
+    assert held.isdisjoint(i for row in seen[0] for i in row[:4])
+    a, b = (load(tmp_path / name / "last.ckpt")["step"] for name in ("whole", "parts"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_it_is_called_once_for_each_optimizer_step(tmp_path: Path) -> None:
+    session = session_of(Looker(), device="cpu", epochs=2, accumulate=3)
+    trained(session, tmp_path / "r")  # 4 batches in an epoch: steps of 3 and of 1
+    assert session.hooks.plugins["Looker"].count == 4
+
+
+def test_a_skipped_step_takes_back_what_was_noted_before_it(tmp_path: Path) -> None:
+    session = session_of(Counter(), device="cpu")
+    trainer = Trainer(session, make_fabric(session.experiment), Run(tmp_path))
+    clean = batch_of(session, range(4))
+    for batch in (clean, clean._replace(images=clean.images * float("nan")), clean):
+        trainer.train_batch(batch)
+    assert session.hooks.plugins["Counter"].count == 2
+    assert trainer.averages.take()["skipped_steps"] == 1
+
+
+def test_without_such_a_plugin_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtl_core.loop.LookAhead", None)
+    trainer = trained(session_of(device="cpu", epochs=1), tmp_path / "r")
+    assert not trainer.second.running
+
+
+def test_without_validation_data_the_error_says_what_to_do(tmp_path: Path) -> None:
+    session = session_of(Looker(), device="cpu", epochs=1, validation=0.0)
+    with pytest.raises(MtlError, match=r"no validation data.*set validation"):
+        trained(session, tmp_path / "r")
+
+
+def test_a_strategy_that_splits_parameters_is_refused() -> None:
+    session = session_of(Looker())
+    with pytest.raises(MtlError, match='use strategy = "ddp"'):
+        looks_ahead(session.hooks, SimpleNamespace(strategy=object()))

@@ -1,0 +1,166 @@
+"""What JTR can be told: the paper's options, and a switch for each line in which the authors' released code differs.
+
+A switch that is none is as ``variant`` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import attrs
+from attrs import field
+from attrs.validators import ge, gt, in_, optional
+
+from mtl_core.plugin import help
+from mtl_jtr.distances import Kind
+
+SegmentationAs = Literal["probabilities", "samples"]
+DepthAs = Literal["metres", "cdf"]
+NormalsAs = Literal["unit", "positive"]
+Validity = Literal["own", "shared"]
+ReconstructionAs = Literal["losses", "counts"]
+Statistics = Literal["batch", "sample"]
+
+
+@attrs.frozen
+class Switches:
+    """The paper's form; :data:`RELEASED` is the released code's."""
+
+    separate: bool = False
+    crops: tuple[float, ...] = ()
+    detach_labelled: bool = False
+    segmentation_as: SegmentationAs = "probabilities"
+    depth_as: DepthAs = "metres"
+    normals_as: NormalsAs = "unit"
+    validity: Validity = "own"
+    reconstruction_as: ReconstructionAs = "losses"
+    per_location: bool = False
+    statistics: Statistics = "batch"
+
+    @property
+    def as_in_the_paper(self) -> bool:
+        """Whether stacks and terms are the paper's; the latents' network and distance may differ."""
+        return attrs.evolve(self, crops=(), per_location=False, statistics="batch") == PAPER
+
+
+PAPER = Switches()
+RELEASED = Switches(
+    separate=True,
+    crops=(1.0, 1.2, 1.5),
+    detach_labelled=True,
+    segmentation_as="samples",
+    depth_as="cdf",
+    normals_as="positive",
+    validity="shared",
+    reconstruction_as="counts",
+    per_location=True,
+    statistics="sample",
+)
+
+
+def switches(options: Any) -> Switches:
+    """Every switch as it was set, or as the variant says."""
+    base = RELEASED if options.variant == "released" else PAPER
+    given = {a.name: getattr(options, a.name) for a in attrs.fields(Switches)}
+    return attrs.evolve(base, **{name: value for name, value in given.items() if value is not None})
+
+
+def trained_by_something(instance: Any, attribute: Any, value: str) -> None:
+    if value == "reconstruction" and not instance.reconstruct:
+        raise ValueError('"reconstruction" with reconstruct = false leaves nothing that trains g; use "both"')
+
+
+def one_use_of_views(instance: Any, attribute: Any, value: str) -> None:
+    if value == "consistency" and switches(instance).separate:
+        raise ValueError('"consistency" compares two views of one geometry; it needs separate = false')
+
+
+def views_to_crop(instance: Any, attribute: Any, value: tuple[float, ...] | None) -> None:
+    if value and min(value) < 1:
+        raise ValueError(f"must all be >= 1, found {list(value)}")
+    if value and not switches(instance).separate:
+        raise ValueError("crops are what views 1 and 2 show, which separate = true asks for")
+
+
+def one_of(*values: str) -> Callable[[Any, Any, Any], Any]:
+    return optional(in_(values))
+
+
+@attrs.define(slots=False, eq=False, kw_only=True, repr=False, on_setattr=attrs.setters.NO_OP)
+class Options:
+    """The options of :class:`mtl_jtr.JTR`."""
+
+    c_dist: float = field(default=4.0, validator=ge(0.0), metadata=help("coefficient of the distance"))
+    c_recon: float = field(default=2.0, validator=ge(0.0), metadata=help("coefficient of the reconstruction"))
+    distance: Kind = field(default="cosine", validator=in_(("cosine", "l1", "l2")), metadata=help("L_Dist (Tab. 16)"))
+    centred: bool = field(default=False, metadata=help("subtract the batch's mean latent before the distance"))
+    reconstruct: bool = field(default=True, metadata=help("train g to reconstruct the stacks (off: Tab. 8)"))
+    train_encoder_on: Literal["both", "reconstruction"] = field(
+        default="both",
+        validator=[in_(("both", "reconstruction")), trained_by_something],
+        metadata=help("which terms train g's encoder; the paper: both"),
+    )
+    network: Literal["segnet", "backbone"] = field(
+        default="segnet",
+        validator=in_(("segnet", "backbone")),
+        metadata=help("g: a SegNet, or an autoencoder of the backbone's kind"),
+    )
+    unpool: Literal["indices", "upsample"] = field(
+        default="indices", validator=in_(("indices", "upsample")), metadata=help("how g's decoder enlarges (SegNet)")
+    )
+    bottleneck: int | None = field(
+        default=None, validator=optional(gt(0)), metadata=help("channels of the latent (Tab. 17); none: 8 · width")
+    )
+    width: int | None = field(
+        default=None, validator=optional(gt(0)), metadata=help("channels of g's first level; none: the backbone's")
+    )
+    channels_last: bool = field(default=True, metadata=help("memory format of g: colours of a pixel side by side"))
+    depth_scale: float = field(default=1.0, validator=gt(0.0), metadata=help("metres per unit of depth in the stacks"))
+    tasks: tuple[str, ...] = field(default=(), metadata=help("tasks in the stacks; empty: all"))
+    unlabelled: Literal["ignore", "consistency"] = field(
+        default="ignore",
+        validator=[in_(("ignore", "consistency")), one_use_of_views],
+        metadata=help("samples without any label: no distance, or the distance of two views (Sec. 4.4)"),
+    )
+    variant: Literal["paper", "released"] = field(
+        default="paper",
+        validator=in_(("paper", "released")),
+        metadata=help("the paper's equations, or what the authors' released code computes: sets what follows"),
+    )
+    separate: bool | None = field(
+        default=None, metadata=help("view 1's distance trains the network alone, view 2's g alone")
+    )
+    crops: tuple[float, ...] | None = field(
+        default=None,
+        validator=views_to_crop,
+        metadata=help("enlargements of views 1 and 2, windows of view 0; empty: whole images"),
+    )
+    detach_labelled: bool | None = field(
+        default=None, metadata=help("the distance reaches the heads of tasks without a label only")
+    )
+    segmentation_as: SegmentationAs | None = field(
+        default=None, validator=one_of("probabilities", "samples"), metadata=help("in the stacks: or Gumbel samples")
+    )
+    depth_as: DepthAs | None = field(
+        default=None, validator=one_of("metres", "cdf"), metadata=help("in the stacks: or through a normal CDF")
+    )
+    normals_as: NormalsAs | None = field(
+        default=None, validator=one_of("unit", "positive"), metadata=help("in the stacks: or (n + 1) / 2")
+    )
+    validity: Validity | None = field(
+        default=None,
+        validator=one_of("own", "shared"),
+        metadata=help("invalid pixels take the prediction, or are empty where any label of the sample is invalid"),
+    )
+    reconstruction_as: ReconstructionAs | None = field(
+        default=None,
+        validator=one_of("losses", "counts"),
+        metadata=help("the tasks' own losses, or sums over the number of non-zero target elements"),
+    )
+    per_location: bool | None = field(
+        default=None, metadata=help("distance per location of the latent, not over all of it")
+    )
+    statistics: Statistics | None = field(
+        default=None, validator=one_of("batch", "sample"), metadata=help("what g's batch norm sees at a time (SegNet)")
+    )

@@ -1,0 +1,39 @@
+"""Further images of NYU-v2 that carry some of the labels, beside the multi-task data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import field
+from attrs.validators import ge, min_len
+
+from mtl_core.data import ExtraData
+from mtl_core.plugin import help, hookimpl, plugin
+from mtl_nyuv2 import known_tasks, positive_size
+
+
+@plugin
+class DepthExtended:
+    """Depth-extended NYU-v2: a fixed number of images with depth alone in every batch.
+
+    Nishi et al., CVPR 2024, Sec. 4.3. The paper adds the 47,584 frames of the raw data, 4 to each batch of 4. Any
+    folder in one of the forms that ``nyuv2`` reads will do; folders of labels that are not asked for need not exist.
+    """
+
+    root: str = field(validator=min_len(1), metadata=help("folder that holds train"))
+    per_batch: int = field(default=4, validator=ge(1), metadata=help("its images in every batch, on every device"))
+    size: tuple[int, int] | None = field(
+        default=None,
+        validator=positive_size,
+        metadata=help("(height, width) in pixels, that of nyuv2; none: the files' own"),
+    )
+    tasks: tuple[str, ...] = field(default=("depth",), validator=known_tasks, metadata=help("labels that are used"))
+    cache: bool = field(default=True, metadata=help("keep in memory what was read, up to 2 GiB"))
+
+    @hookimpl
+    def build_extra_datasets(self) -> Sequence[ExtraData]:
+        from mtl_nyuv2.dataset import NYUv2Dataset
+
+        root = Path(self.root).expanduser()
+        return [ExtraData(NYUv2Dataset(root, "train", self.size, self.tasks, self.cache), self.per_batch)]
