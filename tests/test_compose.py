@@ -18,6 +18,7 @@ from mtl_core.run import Run
 from mtl_core.session import prepare
 from mtl_core.testing.toys import ToyData, ToyNetwork
 from mtl_core.training import TrainingStep
+from mtl_crosstask import DirectMap, PerceptualMap
 from mtl_ial import IAL
 from mtl_jtr import JTR
 from mtl_labels import Full, HalfLabels, OneLabel, RandomLabels, Unlabelled
@@ -33,6 +34,8 @@ REGULARIZERS: dict[str, Callable[[], list[object]]] = {
     "jtr-released": lambda: [JTR(variant="released")],
     "mtpsl": lambda: [MTPSL()],
     "consistency": lambda: [Consistency()],
+    "direct-map": lambda: [DirectMap()],
+    "perceptual-map": lambda: [PerceptualMap()],
 }
 SHAPERS: dict[str, Callable[[], list[object]]] = {
     "none": list,
@@ -71,7 +74,7 @@ def test_everything_that_composes_trains(tmp_path: Path, scenario: str, regulari
     assert ("ial/sigma/depth" in record) == (shaper != "none")
 
 
-@pytest.mark.parametrize(("first", "second"), list(combinations(("jtr", "mtpsl", "consistency"), 2)))
+@pytest.mark.parametrize(("first", "second"), list(combinations(("jtr", "mtpsl", "consistency", "perceptual-map"), 2)))
 def test_regularizers_beside_each_other_add_up(tmp_path: Path, first: str, second: str) -> None:
     """Two of them in one experiment give the terms that each gives alone on the same step."""
     data = Scenes(size=(32, 32), train=8, test=2)

@@ -242,6 +242,9 @@ def test_a_resumed_run_sees_the_second_batches_of_one_that_was_not_stopped(tmp_p
     seen = [s.hooks.plugins["Looker"].seen for s in (whole, first, rest)]
     assert len(seen[0]) == 12
     assert seen[1] + seen[2] == seen[0]
+    epochs = [[i for row in seen[0][4 * n : 4 * n + 4] for i in row[:4]] for n in range(3)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(epochs[2])
+    assert epochs[0] != epochs[1] != epochs[2]
     held = {i for row in seen[0] for i in row[4:]}
     assert len(held) == 4
     assert held.isdisjoint(i for row in seen[0] for i in row[:4])

@@ -176,3 +176,27 @@ def test_a_step_has_the_encoders_coarsest_features_and_setup_the_runs_label_mask
     session.network.backbone = Named(session.network.backbone)
     TrainingStep(session.network, session.hooks)(batch_of(session), 0)
     assert torch.equal(kept.deepest, batch_of(session).images[:, :, ::8, ::8])
+
+
+@plugin
+class Draws:
+    """Notes what a step's generators give."""
+
+    @hookimpl
+    def combine_losses(self, losses: Tensor, step: Step) -> Tensor:
+        self.own, self.shared = (torch.rand(3, generator=g).tolist() for g in (step.generator, step.shared))
+        return losses.sum()
+
+
+def draws(rank: int, number: int) -> tuple[list[float], list[float]]:
+    session = session_of(Draws())
+    TrainingStep(session.network, session.hooks, rank=rank)(batch_of(session), number)
+    kept = next(p for p in session.hooks.plugins.values() if isinstance(p, Draws))
+    return kept.own, kept.shared
+
+
+def test_ranks_share_one_generator_and_have_one_of_their_own() -> None:
+    (own, shared), (other_own, other_shared), (_, later) = draws(0, 5), draws(1, 5), draws(0, 6)
+    assert own != other_own
+    assert shared == other_shared
+    assert shared not in (own, later)

@@ -228,7 +228,7 @@ def combine_losses(losses: Tensor, means: Tensor, active: Tensor, step: Step) ->
     :param losses: L_t ``(K,)``, normalised as the experiment says (0 for a task that is not active)
     :param means: L̄_t ``(K,)``, the mean over the samples that carry t: what adapts to a loss's size uses this
     :param active: bool ``(K,)``, tasks with a label in the global batch
-    :param step: the whole step
+    :param step: the whole step; draw from its generator ``shared``, the same on every rank
     :return: scalar
     """
 

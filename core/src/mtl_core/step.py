@@ -23,9 +23,10 @@ class Step:
     ``targets`` task → (B, …), blank where ``labelled`` (B, K) is False; ``features`` z of all views, (V·B, C, h, w) or
     a tuple of them; ``index`` (B,) positions in the training data; ``losses`` (B, K), 0 where there is no label;
     ``task_losses``, ``task_means`` (K,) L_t and L̄_t of the global batch; ``active`` bool (K,);
-    ``generator`` a CPU generator seeded by (seed, step, rank); ``deepest`` the encoder's coarsest features of all
-    views, (V·B, C, h, w), where the step has run a backbone; ``windows`` (V − 1, B, 3) what the views after the first
-    show of it, None where all show the whole image.
+    ``generator`` a CPU generator seeded by (seed, step, rank), ``shared`` one that is the same on every rank, for loss
+    rules and gradient shapers; ``deepest`` the encoder's coarsest features of all views, (V·B, C, h, w), where the
+    step has run a backbone; ``windows`` (V − 1, B, 3) what the views after the first show of it, None where all show
+    the whole image.
     """
 
     tasks: Tasks
@@ -40,6 +41,7 @@ class Step:
     task_means: Tensor
     active: Tensor
     generator: torch.Generator
+    shared: torch.Generator = attrs.field(factory=torch.Generator)
     logged: dict[str, Tensor] = attrs.field(factory=dict)
     deepest: Tensor | None = None
     windows: Tensor | None = None

@@ -114,6 +114,7 @@ class TrainingStep(nn.Module):
         predictions = self.network.decode(self.split(z, scale))
         step = self.judge(batch, images, predictions, z, generator)
         step.deepest, step.windows = deepest, windows
+        step.shared = generator_for(self.seed, "shared", number)
         total = self.combine(step)
         terms = self.hooks.compute_regularizer(step)
         values = {name: loss.global_term(term, self.group) for name, term in terms.items()}

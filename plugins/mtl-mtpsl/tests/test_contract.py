@@ -10,7 +10,7 @@ from mtl_mtpsl import MTPSL
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"variant": "released"},
-    {"tasks": ("depth", "segmentation"), "bottleneck": 16, "width": 2, "hard_segmentation": True},
+    {"tasks": ("depth", "segmentation"), "bottleneck": 16, "width": 2, "segmentation_as": "samples"},
 ]
 
 

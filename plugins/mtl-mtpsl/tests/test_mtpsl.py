@@ -338,7 +338,7 @@ class TestSwitches:
             torch.testing.assert_close(found[name][b], expected)
 
     def test_hard_segmentation(self) -> None:
-        step, found = step_of(SOME), self.entered(step_of(SOME), hard_segmentation=True)
+        step, found = step_of(SOME), self.entered(step_of(SOME), segmentation_as="samples")
         maps = found["segmentation"]
         torch.testing.assert_close(maps.sum(1), torch.ones_like(maps[:, 0]))
         torch.testing.assert_close(maps.amax(1), torch.ones_like(maps[:, 0]))
@@ -348,7 +348,7 @@ class TestSwitches:
         assert torch.equal(found["depth"], plain["depth"])
 
     def test_depth_by_its_maximum(self) -> None:
-        step, found = step_of(SOME), self.entered(step_of(SOME), depth_by_maximum=True)["depth"]
+        step, found = step_of(SOME), self.entered(step_of(SOME), depth_as="share")["depth"]
         label, valid = plain_label(step, "depth", 0)
         assert torch.equal(torch.where(valid, found[0], 0), torch.where(valid, label / label.max(), 0))
         guess = step.predictions["depth"][0, 1].detach()
@@ -357,10 +357,10 @@ class TestSwitches:
     def test_depth_without_a_positive_value_stays(self) -> None:
         step = step_of(SOME)
         step.predictions["depth"].data[0, 1] = -2.0
-        assert (self.entered(step, depth_by_maximum=True)["depth"][1] == -2).all()
+        assert (self.entered(step, depth_as="share")["depth"][1] == -2).all()
 
     def test_shifted_normals(self) -> None:
-        plain, found = self.entered(step_of(SOME)), self.entered(step_of(SOME), shifted_normals=True)
+        plain, found = self.entered(step_of(SOME)), self.entered(step_of(SOME), normals_as="positive")
         torch.testing.assert_close(found["normals"], (plain["normals"] + 1) / 2)
         assert torch.equal(found["segmentation"], plain["segmentation"])
 
@@ -375,7 +375,10 @@ class TestSwitches:
     def test_the_variant_is_all_of_them(self) -> None:
         released = MTPSL(variant="released")
         switches = {
-            **dict.fromkeys(("second_view", "hard_segmentation", "depth_by_maximum", "shifted_normals"), True),
+            "second_view": True,
+            "segmentation_as": "samples",
+            "depth_as": "share",
+            "normals_as": "positive",
             "mask_invalid": False,
             "per_unlabelled": False,
             "per_location": True,

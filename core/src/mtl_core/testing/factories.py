@@ -120,6 +120,7 @@ def make_step(tasks: Tasks, batch: Batch | None = None, views: int = 1, seed: in
             task_means=unknown,
             active=unknown,
             generator=generator,
+            shared=generator_for(seed, "shared", 0),
         )
     )
 

@@ -66,7 +66,7 @@ class LossRuleContract(StepContract):
         assert total.isnan(), f"a NaN loss became {total}; core must see it to skip the step"
 
     def test_is_the_same_on_every_rank(self, plugin: Any) -> None:
-        """Draws must not come from ``step.generator``, which every rank seeds differently."""
+        """Draws come from ``step.shared`` and not from ``step.generator``, which every rank seeds differently."""
         totals = [self.total(self.prepare(plugin), self.make_step(plugin, rank=rank)).detach() for rank in (0, 1)]
         assert same(*totals), f"ranks 0 and 1 combine the same losses to {totals}"
 

@@ -6,6 +6,8 @@ Shape letters: B samples, O channels of the task, H and W image size.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import attrs
 import torch
 from torch import Tensor
@@ -16,12 +18,12 @@ from mtl_core.tasks import Depth, Normals, Segmentation, Task
 
 @attrs.frozen(kw_only=True)
 class Forms:
-    """How values look when they enter m; everything off is the paper's form."""
+    """How values look when they enter m; the plugin's options of these names."""
 
-    hard_segmentation: bool = False
-    depth_by_maximum: bool = False
-    shifted_normals: bool = False
-    mask_invalid: bool = True
+    segmentation_as: Literal["probabilities", "samples"]
+    depth_as: Literal["metres", "share"]
+    normals_as: Literal["unit", "positive"]
+    mask_invalid: bool
 
 
 def known_or_predicted(step: Step, task: Task, view: int, target: Tensor, forms: Forms) -> Tensor:
@@ -44,15 +46,15 @@ def known_or_predicted(step: Step, task: Task, view: int, target: Tensor, forms:
 def predicted(step: Step, task: Task, view: int, forms: Forms) -> Tensor:
     """A view's prediction in label space, (B, O, H, W); classes as a sample where that is asked for."""
     given = full(step.predictions[task.name][view])
-    if isinstance(task, Segmentation) and forms.hard_segmentation:
+    if isinstance(task, Segmentation) and forms.segmentation_as == "samples":
         return hard_sample(given, step.generator)
     return task.to_label_space(given)
 
 
 def formed(task: Task, values: Tensor, forms: Forms) -> Tensor:
-    if isinstance(task, Depth) and forms.depth_by_maximum:
+    if isinstance(task, Depth) and forms.depth_as == "share":
         return values / positive(values.amax((1, 2, 3), keepdim=True))
-    if isinstance(task, Normals) and forms.shifted_normals:
+    if isinstance(task, Normals) and forms.normals_as == "positive":
         return (values + 1) / 2
     return values
 

@@ -5,6 +5,7 @@ Shape letters: B samples, K tasks, S places for pairs, C channels of the embeddi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -26,9 +27,9 @@ from mtl_mtpsl.spaces import PairSpaces, Place
 
 SWITCHES: dict[str, tuple[Any, Any]] = {
     "second_view": (False, True),
-    "hard_segmentation": (False, True),
-    "depth_by_maximum": (False, True),
-    "shifted_normals": (False, True),
+    "segmentation_as": ("probabilities", "samples"),
+    "depth_as": ("metres", "share"),
+    "normals_as": ("unit", "positive"),
     "mask_invalid": (True, False),
     "per_unlabelled": (True, False),
     "film": ("convolution", "norm"),
@@ -38,9 +39,10 @@ SWITCHES: dict[str, tuple[Any, Any]] = {
 """What ``variant`` decides: option → (paper, released)."""
 
 
-def switch(text: str) -> Any:
+def switch(text: str, *values: str, check: Sequence[Any] = ()) -> Any:
     """An option that follows the variant unless it is set."""
-    return field(default=None, metadata=help(f"{text}; none: as the variant"))
+    known = optional(in_(values or (True, False)))
+    return field(default=None, validator=[known, *check], metadata=help(f"{text}; none: as the variant"))
 
 
 def film_survives(instance: Any, attribute: Any, value: object) -> None:
@@ -78,20 +80,18 @@ class MTPSL(nn.Module):
         validator=deep_iterable(ge(1.0)),
         metadata=help("the second view's windows: enlargements to choose from; empty: the whole image"),
     )
-    hard_segmentation: bool | None = switch("predicted classes as one-hot samples, not probabilities")
-    depth_by_maximum: bool | None = switch("depth divided by its largest value in the image")
-    shifted_normals: bool | None = switch("normals as (n + 1) / 2")
+    segmentation_as: Literal["probabilities", "samples"] | None = switch(
+        "predicted classes as probabilities, or as one-hot samples", "probabilities", "samples"
+    )
+    depth_as: Literal["metres", "share"] | None = switch(
+        "depth as it is, or as a share of its largest value in the image", "metres", "share"
+    )
+    normals_as: Literal["unit", "positive"] | None = switch("normals as they are, or (n + 1) / 2", "unit", "positive")
     mask_invalid: bool | None = switch("invalid pixels of a label take the prediction, not zeros")
     per_unlabelled: bool | None = switch("divide a sample's pairs by its number of tasks without a label")
-    film: Place | None = field(
-        default=None,
-        validator=optional(in_(("convolution", "norm"))),
-        metadata=help("FiLM behind each convolution or behind the norm that follows; none: as the variant"),
-    )
-    statistics: Literal["batch", "sample"] | None = field(
-        default=None,
-        validator=[optional(in_(("batch", "sample"))), film_survives],
-        metadata=help("m's norm: the backbone's kind, or each map by itself; none: as the variant"),
+    film: Place | None = switch("FiLM behind each convolution or behind the norm that follows", "convolution", "norm")
+    statistics: Literal["batch", "sample"] | None = switch(
+        "m's norm: the backbone's kind, or each map by itself", "batch", "sample", check=[film_survives]
     )
     per_location: bool | None = switch("the mean of distances per location, not one over the whole embedding")
 

@@ -1,0 +1,58 @@
+"""Direct cross-task maps.
+
+Shape letters: B samples, K tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from attrs import field
+from attrs.validators import ge, gt, optional
+from torch import Tensor, nn
+
+from mtl_core.nn import Networks
+from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.step import Step
+from mtl_core.tasks import Tasks
+from mtl_crosstask.maps import PairMaps, chosen, entered, has_label, pairs, predicted
+
+
+@plugin
+class DirectMap(nn.Module):
+    """What a map makes of an unlabelled task's prediction must fit another task's label.
+
+    Zamir et al., "Robust Learning Through Cross-Task Consistency", CVPR 2020, as Li et al., CVPR 2022, use it for
+    partial labels; how the pairs are weighed is reconstructed.
+    """
+
+    weight: float = field(default=1.0, validator=ge(0.0), metadata=help("coefficient of the term"))
+    learning_rate: float | None = field(
+        default=None, validator=optional(gt(0.0)), metadata=help("of the maps; none: the experiment's")
+    )
+    width: int | None = field(
+        default=None, validator=optional(gt(0)), metadata=help("channels of a map's first level; none: the backbone's")
+    )
+    tasks: tuple[str, ...] = field(default=(), metadata=help("tasks that are mapped; empty: all"))
+
+    @hookimpl
+    def setup(self, name: str, tasks: Tasks, networks: Networks) -> None:
+        self.mapped = chosen(name, tasks, self.tasks)
+        self.m = PairMaps(self.mapped, networks, self.width)
+
+    @hookimpl
+    def parameter_groups(self) -> Sequence[Mapping[str, Any]] | None:
+        return None if self.learning_rate is None else [{"params": list(self.m.parameters()), "lr": self.learning_rate}]
+
+    @hookimpl
+    def compute_regularizer(self, step: Step) -> dict[str, Tensor]:
+        """Σ_{s∈U_x, t∈T_x} L^t(m^{s→t}(ŷ^s), y^t) / |U_x|, the mean over the samples."""
+        missing = torch.stack([~has_label(step, task) for task in self.mapped], 1).sum(1).clamp(min=1)
+        total = torch.zeros_like(step.losses[:, 0])
+        for s, t in pairs(self.mapped):
+            losses = t.loss(self.m[s, t](entered(predicted(step, s))).float(), step.targets[t.name])
+            counts = has_label(step, t) & ~has_label(step, s)
+            total = total + torch.where(counts, losses, torch.zeros_like(losses))
+        return {"mapped": self.weight * (total / missing).mean()}

@@ -1,0 +1,83 @@
+"""A network per ordered pair of tasks, and what enters it.
+
+Shape letters: B samples, K tasks, O_t channels of task t, H and W image size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from mtl_core.errors import MtlError, nearest
+from mtl_core.nn import Networks
+from mtl_core.step import Step
+from mtl_core.tasks import Task, Tasks
+
+
+class PairMaps(nn.Module):
+    """m^{s→t} for every ordered pair of K tasks: K·(K − 1) networks (B, O_s, H, W) → (B, O_t, H, W)."""
+
+    def __init__(self, tasks: Tasks, networks: Networks, width: int | None) -> None:
+        super().__init__()
+        self.maps = nn.ModuleDict(
+            {key(s, t): networks.mapping(s.channels, t.channels, width=width) for s, t in pairs(tasks)}
+        )
+        self.to(memory_format=torch.channels_last)
+
+    def __getitem__(self, pair: tuple[Task, Task]) -> nn.Module:
+        return self.maps[key(*pair)]
+
+
+def pairs(tasks: Tasks) -> Iterator[tuple[Task, Task]]:
+    return ((s, t) for s in tasks for t in tasks if s.name != t.name)
+
+
+def key(source: Task, target: Task) -> str:
+    return f"{source.name}→{target.name}"
+
+
+def predicted(step: Step, task: Task) -> Tensor:
+    """ŷ^t in label space, (B, O_t, H, W), at least float32."""
+    prediction = step.predictions[task.name][0]
+    return task.to_label_space(prediction.to(torch.promote_types(prediction.dtype, torch.float32)))
+
+
+def known(step: Step, task: Task) -> Tensor:
+    """y^t in label space, (B, O_t, H, W); ⟨ŷ^t⟩ where a sample has no label, and at invalid pixels of a label."""
+    guess = predicted(step, task).detach()
+    label = task.encode(step.targets[task.name]).to(guess.dtype)
+    return torch.where(has_label(step, task)[:, None, None, None] & step.valid(task.name), label, guess)
+
+
+def has_label(step: Step, task: Task) -> Tensor:
+    """bool (B,)"""
+    return step.labelled[:, step.tasks.position(task.name)]
+
+
+def entered(values: Tensor) -> Tensor:
+    return values.contiguous(memory_format=torch.channels_last)
+
+
+def chosen(name: str, tasks: Tasks, names: tuple[str, ...]) -> Tasks:
+    """The tasks that are mapped: two or more, all dense.
+
+    :raises MtlError: an unknown task, one that has a value per image, or fewer than two
+    """
+    unknown = [n for n in names if n not in tasks.names]
+    if unknown:
+        raise MtlError(
+            f"{name}.tasks: the data set has no task {unknown[0]!r}{nearest(unknown[0], tasks.names)}"
+            f" (its tasks: {', '.join(tasks.names)})"
+        )
+    selected = tasks.select(names) if names else tasks
+    flat = [task.name for task in selected if not task.dense]
+    if flat:
+        raise MtlError(
+            f"{name}: task {flat[0]!r} has one value per image and cannot be mapped like an image;"
+            f" leave it out: tasks = {[t.name for t in selected if t.dense]}"
+        )
+    if len(selected) < 2:
+        raise MtlError(f"{name}: maps need two tasks, found {', '.join(selected.names)}; remove the plugin")
+    return selected

@@ -1,0 +1,74 @@
+"""Perceptual cross-task maps.
+
+Shape letters: B samples, K tasks, O_s channels of task s, H and W image size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from attrs import field
+from attrs.validators import ge, gt, optional
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from mtl_core.nn import Networks
+from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.step import Step
+from mtl_core.tasks import Task, Tasks
+from mtl_crosstask.maps import PairMaps, chosen, entered, has_label, known, pairs, predicted
+
+
+@plugin
+class PerceptualMap(nn.Module):
+    """A labelled task's prediction and its label must look alike to the maps that lead to the other tasks.
+
+    Zamir et al., "Robust Learning Through Cross-Task Consistency", CVPR 2020, as Li et al., CVPR 2022, use it for
+    partial labels. There the maps are trained beforehand, with every label; that they learn beside the network, from
+    labels and from predictions where there are none, is reconstructed.
+    """
+
+    weight: float = field(default=1.0, validator=ge(0.0), metadata=help("coefficient of the distance"))
+    map_weight: float = field(default=1.0, validator=gt(0.0), metadata=help("coefficient of what trains the maps"))
+    learning_rate: float | None = field(
+        default=None, validator=optional(gt(0.0)), metadata=help("of the maps; none: the experiment's")
+    )
+    width: int | None = field(
+        default=None, validator=optional(gt(0)), metadata=help("channels of a map's first level; none: the backbone's")
+    )
+    tasks: tuple[str, ...] = field(default=(), metadata=help("tasks that are mapped; empty: all"))
+
+    @hookimpl
+    def setup(self, name: str, tasks: Tasks, networks: Networks) -> None:
+        self.mapped = chosen(name, tasks, self.tasks)
+        self.m = PairMaps(self.mapped, networks, self.width)
+
+    @hookimpl
+    def parameter_groups(self) -> Sequence[Mapping[str, Any]] | None:
+        return None if self.learning_rate is None else [{"params": list(self.m.parameters()), "lr": self.learning_rate}]
+
+    @hookimpl
+    def compute_regularizer(self, step: Step) -> dict[str, Tensor]:
+        """Distance and map loss: Σ_{t∈T_x} Σ_{s≠t} (…) / (|T_x| (K − 1)), the mean over the samples."""
+        labels = torch.stack([has_label(step, task) for task in self.mapped], 1).sum(1).clamp(min=1)
+        distance, learnt = torch.zeros_like(step.losses[:, 0]), torch.zeros_like(step.losses[:, 0])
+        for t, s in pairs(self.mapped):
+            apart, off = self.judged(step, t, s)
+            distance = distance + torch.where(has_label(step, t), apart, torch.zeros_like(apart))
+            learnt = learnt + torch.where(has_label(step, t), off, torch.zeros_like(off))
+        share = 1 / (labels * (len(self.mapped) - 1))
+        return {
+            "distance": self.weight * (share * distance).mean(),
+            "maps": self.map_weight * (share * learnt).mean(),
+        }
+
+    def judged(self, step: Step, t: Task, s: Task) -> tuple[Tensor, Tensor]:
+        """‖m^{t→s}(ŷ^t) − ⟨m^{t→s}(y^t)⟩‖², which trains the network alone, and L^s of m^{t→s}(y^t); each (B,)."""
+        m = self.m[t, s]
+        output = m(entered(known(step, t))).float()
+        fixed = {name: parameter.detach() for name, parameter in m.named_parameters()}
+        guessed = s.to_label_space(functional_call(m, fixed, (entered(predicted(step, t)),)).float())
+        apart = (guessed - s.to_label_space(output).detach()).square().flatten(1).mean(1)
+        return apart, s.soft_loss(output, known(step, s)).flatten(1).mean(1)

@@ -1,0 +1,85 @@
+"""Perceptual maps written out pair by pair, sample by sample, and the contract."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mtl_core.errors import MtlError
+from mtl_core.nn import Networks
+from mtl_core.testing import RegularizerContract, make_batch, make_step, make_tasks
+from mtl_crosstask import PerceptualMap
+
+TASKS = make_tasks("segmentation", "depth", "normals")
+LABELLED = torch.tensor([[1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]], dtype=torch.bool)
+SIZE = (32, 32)
+
+
+class TestPerceptualMap(RegularizerContract):
+    image_size = SIZE
+
+    @pytest.fixture
+    def plugin(self) -> PerceptualMap:
+        return PerceptualMap(weight=2.0, width=4)
+
+
+def made(**options: float) -> PerceptualMap:
+    torch.manual_seed(0)
+    plugin = PerceptualMap(width=4, **options)  # type: ignore[arg-type]
+    plugin.setup("perceptual-map", TASKS, Networks(4, "group"))
+    return plugin
+
+
+def test_the_terms_equal_the_sums_written_out() -> None:
+    plugin = made(weight=3.0, map_weight=0.5)
+    step = make_step(TASKS, make_batch(TASKS, LABELLED, size=SIZE))
+    distance, learnt = torch.zeros(()), torch.zeros(())
+    for b in range(4):
+        spaces, inputs = {}, {}
+        for k, task in enumerate(TASKS):
+            spaces[k] = task.to_label_space(step.predictions[task.name][0, b : b + 1]).detach()
+            one = {task.name: step.targets[task.name][b : b + 1]}
+            label, valid = task.encode(one[task.name]), task.valid(one[task.name])
+            inputs[k] = torch.where(valid, label, spaces[k]) if LABELLED[b, k] else spaces[k]
+        labels = [k for k in range(3) if LABELLED[b, k]]
+        for t in labels:
+            for s in range(3):
+                if s != t:
+                    m, share = plugin.m[TASKS[t], TASKS[s]], len(labels) * 2
+                    output = m(inputs[t])
+                    apart = TASKS[s].to_label_space(m(spaces[t])) - TASKS[s].to_label_space(output)
+                    distance = distance + apart.square().mean() / share
+                    learnt = learnt + TASKS[s].soft_loss(output, inputs[s]).mean() / share
+    found = plugin.compute_regularizer(step)
+    torch.testing.assert_close(found["distance"], 3 * distance / 4, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found["maps"], 0.5 * learnt / 4, rtol=1e-5, atol=1e-6)
+
+
+def test_the_distance_trains_the_network_alone_and_the_other_term_the_maps_alone() -> None:
+    plugin, step = made(), make_step(TASKS, make_batch(TASKS, LABELLED, size=SIZE))
+    terms = plugin.compute_regularizer(step)
+    terms["distance"].backward(retain_graph=True)
+    assert all(p.grad is None for p in plugin.parameters())
+    for k, task in enumerate(TASKS):
+        reached = step.predictions[task.name].grad.flatten(2).abs().amax((0, 2)) > 0
+        assert reached.tolist() == LABELLED[:, k].tolist()
+        step.predictions[task.name].grad = None
+    terms["maps"].backward()
+    assert all(p.grad is not None for p in plugin.parameters())
+    assert all(p.grad is None for p in step.predictions.values())
+
+
+def test_a_task_per_image_is_refused_by_name() -> None:
+    tasks = make_tasks("segmentation", "depth", "scene")
+    with pytest.raises(MtlError, match="perceptual-map: task 'scene' has one value per image"):
+        PerceptualMap().setup("perceptual-map", tasks, Networks(4))
+    with pytest.raises(MtlError, match="maps need two tasks, found depth"):
+        PerceptualMap(tasks=("depth",)).setup("perceptual-map", tasks, Networks(4))
+    with pytest.raises(MtlError, match=r"no task 'dept'; did you mean \"depth\"\?"):
+        PerceptualMap(tasks=("dept",)).setup("perceptual-map", tasks, Networks(4))
+
+
+def test_maps_may_have_a_learning_rate_of_their_own() -> None:
+    (group,) = made(learning_rate=0.3).parameter_groups()
+    assert group["lr"] == 0.3
+    assert made().parameter_groups() is None

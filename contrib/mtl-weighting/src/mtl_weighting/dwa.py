@@ -1,0 +1,59 @@
+"""DWA: weights by how fast each task's loss fell over the last two epochs.
+
+Shape letters: K tasks.
+"""
+
+from __future__ import annotations
+
+import torch
+from attrs import field, validators
+from torch import Tensor, nn
+
+from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.step import Step
+from mtl_core.tasks import Tasks
+from mtl_weighting.rules import log_per_task, present, usable, weighted_sum
+
+
+@plugin
+class DWA(nn.Module):
+    """DWA: Σ w_t L_t, more weight for tasks whose loss falls more slowly than the others'.
+
+    Liu, Johns, Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, Eq. 7. A task's mean over an epoch
+    is taken over the steps in which it was active.
+    """
+
+    temperature: float = field(
+        default=2.0, validator=validators.gt(0), metadata=help("T; the larger, the more equal the weights")
+    )
+
+    @hookimpl
+    def setup(self, tasks: Tasks) -> None:
+        self.sums, self.counts = nn.Buffer(torch.zeros(len(tasks))), nn.Buffer(torch.zeros(len(tasks)))
+        self.history = nn.Buffer(torch.full((2, len(tasks)), torch.nan))
+
+    @hookimpl
+    def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
+        counted = usable(means, active)
+        self.sums.add_(present(means.detach(), counted))
+        self.counts.add_(counted)
+        weights = average_weights(self.history, self.temperature)
+        log_per_task(step, "weight", weights, active)
+        return weighted_sum(losses, weights, active)
+
+    @hookimpl
+    def after_epoch(self) -> None:
+        self.history.copy_(torch.stack((self.history[1], self.sums / self.counts)))
+        self.sums.zero_()
+        self.counts.zero_()
+
+
+def average_weights(history: Tensor, temperature: float) -> Tensor:
+    """w_t = K softmax(r_t / T) with r_t = L_t(e − 1) / L_t(e − 2), Eq. 7.
+
+    :param history: the mean losses of epochs e − 2 and e − 1, (2, K); NaN where there is none, and r_t is 1
+    :return: (K,), Σw = K
+    """
+    ratios = history[1] / history[0]
+    ratios = torch.where(ratios.isfinite(), ratios, torch.ones_like(ratios))
+    return len(ratios) * (ratios / temperature).softmax(0)

@@ -1,0 +1,75 @@
+"""Fixed weights for the tasks' losses.
+
+Shape letters: K tasks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from attrs import field, validators
+from torch import Tensor, nn
+
+from mtl_core.errors import MtlError, nearest
+from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.tasks import Tasks
+from mtl_weighting.rules import weighted_sum
+
+
+def is_weight(instance: object, attribute: object, value: float) -> None:
+    """A validator."""
+    if not 0 <= value < math.inf:
+        raise ValueError(f"expected a weight of at least 0, found {value}")
+
+
+@plugin
+class FixedWeights(nn.Module):
+    """Fixed weights: Σ w_t L_t, with every w_t given.
+
+    Either every task is named in ``weights``, or there is a primary task: it has weight 1, and tasks that ``weights``
+    does not name have ``auxiliary`` ("Fixed" in Tab. IX of Li et al., "Unprejudiced Training Auxiliary Tasks Makes
+    Primary Better").
+    """
+
+    weights: dict[str, float] = field(
+        factory=dict,
+        validator=validators.deep_mapping(validators.instance_of(str), is_weight),
+        metadata=help("task → weight"),
+    )
+    primary: str | tuple[str, ...] | None = field(
+        default=None, metadata=help('the task, or tasks, of weight 1 where `weights` names none; "none": there is none')
+    )
+    auxiliary: float = field(
+        default=0.1, validator=is_weight, metadata=help("weight of the other tasks, where there is a primary one")
+    )
+
+    @hookimpl
+    def setup(self, name: str, tasks: Tasks) -> None:
+        check_known(f"{name}.weights", self.weights, tasks)
+        check_known(f"{name}.primary", self.primary_names, tasks)
+        missing = [task for task in tasks.names if task not in self.weights]
+        if missing and not self.primary_names:
+            raise MtlError(f"{name}.weights: no weight for {', '.join(missing)}; name every task, or set `primary`")
+        self.chosen = nn.Buffer(torch.tensor([self.weight_of(task) for task in tasks.names]), persistent=False)
+
+    @property
+    def primary_names(self) -> tuple[str, ...]:
+        return (self.primary,) if isinstance(self.primary, str) else self.primary or ()
+
+    def weight_of(self, task: str) -> float:
+        return self.weights.get(task, 1.0 if task in self.primary_names else self.auxiliary)
+
+    @hookimpl
+    def combine_losses(self, losses: Tensor, active: Tensor) -> Tensor:
+        return weighted_sum(losses, self.chosen, active)
+
+
+def check_known(where: str, given: Iterable[str], tasks: Tasks) -> None:
+    for task in given:
+        if task not in tasks.names:
+            raise MtlError(
+                f"{where}: the run has no task {task!r}{nearest(task, tasks.names)}"
+                f" (its tasks: {', '.join(tasks.names)})"
+            )

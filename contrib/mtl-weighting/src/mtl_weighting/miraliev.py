@@ -1,0 +1,78 @@
+"""Miraliev's weighting: an uncertainty for every objective, where a task has several.
+
+Shape letters: B samples, K tasks, J further objectives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from attrs import field, validators
+from torch import Tensor
+
+from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.step import Step
+from mtl_core.tasks import Tasks
+from mtl_weighting.objectives import OBJECTIVES
+from mtl_weighting.rules import present, shares, uncertainty_terms
+from mtl_weighting.uw import UW
+
+
+@plugin
+class Miraliev(UW):
+    """Miraliev (reconstructed): UW with one uncertainty per objective, such as cross-entropy and Dice.
+
+    Miraliev et al., "Real-Time Memory Efficient Multitask Learning Model for Autonomous Driving", IEEE Transactions on
+    Intelligent Vehicles 2024. Its formula is not public, only that the objectives of a task do not share a weight and
+    are weighted jointly; this is reconstructed from that. With no further objective it is UW.
+    """
+
+    objectives: tuple[Literal["dice", "gradient"], ...] = field(
+        default=("dice",),
+        validator=validators.deep_iterable(validators.in_(OBJECTIVES)),
+        metadata=help("beside a task's loss: dice (segmentation, edges), gradient (depth and other regression)"),
+    )
+
+    @hookimpl
+    def setup(self, name: str, tasks: Tasks, places: Mapping[str, str]) -> None:
+        self.further = [(t.name, o) for o in self.objectives for t in tasks if isinstance(t, OBJECTIVES[o].kinds)]
+        self.columns = [tasks.position(task) for task, _ in self.further]
+        self.make_sigma(name, places, len(tasks) + len(self.further))
+
+    @hookimpl
+    def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
+        assert self.log_sigma is not None
+        share, further = shares(losses, means, active), self.further_losses(step)
+        every = torch.cat((present(losses, active), further))
+        share = torch.cat((share, *(share[k : k + 1] for k in self.columns)))
+        self.log(step, every, share)
+        return uncertainty_terms(every, share, self.log_sigma).sum()
+
+    def further_losses(self, step: Step) -> Tensor:
+        """O_j (J,): like L_t of its task, with the same weight for every sample.
+
+        That is this rank's part; the sum is linear in it, so that averaged gradients are those of the global batch.
+        """
+        if not self.further:
+            return step.task_losses.new_zeros(0)
+        per_sample = torch.autograd.grad(step.task_losses.sum(), step.losses, retain_graph=True)[0]
+        found = [self.sample_losses(step, *pair) for pair in self.further]
+        weights = (torch.where(step.labelled[:, k], per_sample[:, k], 0.0) for k in self.columns)
+        return torch.stack([(w * o).sum() for w, o in zip(weights, found, strict=True)])
+
+    def sample_losses(self, step: Step, task: str, objective: str) -> Tensor:
+        """Losses (B,) of one objective on view 0; 0 where there is no label."""
+        prediction = step.predictions[task][0]
+        precise = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
+        return OBJECTIVES[objective].loss(step.tasks[task], precise, step.targets[task])
+
+    def log(self, step: Step, losses: Tensor, share: Tensor) -> None:
+        assert self.log_sigma is not None
+        names = [*step.tasks.names, *map("/".join, self.further)]
+        sigma, means = self.log_sigma.detach().exp(), losses.detach() / share  # NaN where absent: out of the mean
+        for name, s, mean, seen in zip(names, sigma, means, share != 0, strict=True):
+            step.log(f"sigma/{name}", torch.where(seen, s, torch.nan))
+            step.log(f"weight/{name}", torch.where(seen, 1 / (2 * s**2), torch.nan))
+            step.log(f"objective/{name}", mean)

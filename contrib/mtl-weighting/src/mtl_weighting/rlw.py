@@ -1,0 +1,29 @@
+"""RLW: weights drawn anew in every step.
+
+Shape letters: K tasks.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mtl_core.plugin import hookimpl, plugin
+from mtl_core.step import Step
+from mtl_weighting.rules import log_per_task, softmax_over, weighted_sum
+
+
+@plugin
+class RLW:
+    """RLW: Σ w_t L_t, the weights a softmax of normal draws.
+
+    Lin, Ye, Zhang, Tsang, "Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task Learning", TMLR
+    2022; their variant "Normal". The softmax goes over the tasks that have a label in the batch.
+    """
+
+    @hookimpl
+    def combine_losses(self, losses: Tensor, active: Tensor, step: Step) -> Tensor:
+        draws = torch.randn(len(losses), generator=step.shared).to(losses.device)
+        weights = softmax_over(draws, active)
+        log_per_task(step, "weight", weights, active)
+        return weighted_sum(losses, weights, active)
