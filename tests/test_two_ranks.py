@@ -11,9 +11,11 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from mtl_auxiliary import OLAUX, AutoLambda
 from mtl_consistency import Consistency
 from mtl_core import Experiment
 from mtl_core.data import Batch, Loadable, collate
+from mtl_core.look_ahead import LookAhead
 from mtl_core.loop import views
 from mtl_core.session import prepare
 from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
@@ -22,7 +24,7 @@ from mtl_ial import IAL
 from mtl_jtr import JTR
 from mtl_mtpsl import MTPSL
 
-METHODS = ("plain", "ial", "jtr-ial", "ial-parameters", "mtpsl", "consistency")
+METHODS = ("plain", "ial", "jtr-ial", "ial-parameters", "mtpsl", "consistency", "auto-lambda", "ol-aux")
 # rows of the global batch of 4: rank 0 has the first two. Absent on no rank, on one, on both.
 LABELS = {
     "all": [[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1]],
@@ -34,7 +36,9 @@ LABELS = {
 def plugins(method: str) -> list[object]:
     jtr, ial = JTR(), IAL(primary="segmentation", sigma_learning_rate=1e-2)
     return {"plain": [], "ial": [ial], "jtr-ial": [jtr, ial], "ial-parameters": [ial],
-            "mtpsl": [MTPSL()], "consistency": [Consistency()]}[method]  # fmt: skip
+            "mtpsl": [MTPSL()], "consistency": [Consistency()],
+            "auto-lambda": [AutoLambda(weight_learning_rate=0.05)],
+            "ol-aux": [OLAUX(primary="depth", steps=1, beta=1.0)]}[method]  # fmt: skip
 
 
 def step_for(method: str, rank: int, group: dist.ProcessGroup | None) -> tuple[TrainingStep, Batch]:
@@ -65,7 +69,9 @@ def three_steps(method: str, rank: int, world: int) -> dict[str, torch.Tensor]:
     optimizer = torch.optim.Adam(step.parameters(), lr=1e-2)
     rows = slice(2 * rank, 2 * rank + 2) if world > 1 else slice(0, 4)
     for number, labels in enumerate(LABELS):
-        total, _ = module(part(batch, labels, rows, list(batch.targets)), number)
+        own, second = (part(batch, which, rows, list(batch.targets)) for which in (labels, "one-rank"))
+        step.hooks.before_step(LookAhead(step, own, number, optimizer, lambda source, given=second: given))
+        total, _ = module(own, number)
         total.backward()
         step.arrival.keep()
         optimizer.step()

@@ -92,8 +92,10 @@ def test_a_loss_that_is_infinite_leaves_no_trace_in_statistics(name: str) -> Non
     hooks, step = prepared(name), step_with()
     combined(hooks, attrs.evolve(step, task_means=step.task_means + torch.tensor([torch.inf, 0, 0])))
     hooks.after_epoch(0, {})
-    total, _ = combined(lived(hooks), step_with())
-    assert total.isfinite()
+    learned = hooks.plugins[name]
+    buffers = dict(learned.named_buffers()) if isinstance(learned, nn.Module) else {}
+    assert [n for n, b in buffers.items() if b.isinf().any()] == []
+    assert combined(hooks, step_with())[0].isfinite()
 
 
 def turned(step: Step) -> Step:
@@ -142,7 +144,7 @@ def trainer(name: str, folder: Path, *plugins: object) -> Trainer:
     own = {"toy": ToyData(samples=12), "labels": ToyLabels(), "network": ToyNetwork(), name: RULES[name]()}
     more = {f"more{i}": p for i, p in enumerate(plugins)}
     experiment = Experiment(
-        name="t", plugins=own | more, epochs=4, batch_size=4, device="cpu", validation=0.0, learning_rate=1e-2
+        name="t", plugins=own | more, epochs=3, batch_size=4, device="cpu", validation=0.0, learning_rate=1e-2
     )
     session = prepare(experiment)
     folder.mkdir(exist_ok=True)
@@ -178,7 +180,7 @@ def test_a_run_resumed_within_an_epoch_ends_as_one_that_was_not_stopped(name: st
     whole.fit()
 
     def stop(epoch: int, batch: int, batches: int) -> None:
-        if (epoch, batch) == (2, 2):
+        if (epoch, batch) == (1, 2):
             first.save()
             raise Stop
 
@@ -186,7 +188,7 @@ def test_a_run_resumed_within_an_epoch_ends_as_one_that_was_not_stopped(name: st
         first.fit(stop)
     second = trainer(name, tmp_path / "parts")
     second.resume()
-    assert (second.epoch, second.batch) == (2, 2)
+    assert (second.epoch, second.batch) == (1, 2)
     second.fit()
     assert equal(state(whole), state(second))
 

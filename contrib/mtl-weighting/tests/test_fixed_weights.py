@@ -1,0 +1,71 @@
+"""Fixed weights: the given ones, and messages for those that are not."""
+
+import pytest
+import torch
+
+from mtl_core.errors import ExperimentError, MtlError
+from mtl_core.experiment import Experiment
+from mtl_core.hooks import Hooks
+from mtl_core.nn import Networks
+from mtl_core.testing import LossRuleContract, make_step, make_tasks
+from mtl_weighting.fixed_weights import FixedWeights
+
+ALL = {"segmentation": 1.0, "depth": 0.25, "normals": 3.0}
+
+
+class TestWeights(LossRuleContract):
+    @pytest.fixture
+    def plugin(self) -> FixedWeights:
+        return FixedWeights(weights=ALL)
+
+
+class TestPrimary(LossRuleContract):
+    @pytest.fixture
+    def plugin(self) -> FixedWeights:
+        return FixedWeights(primary="segmentation")
+
+
+def prepared(**options: object) -> Hooks:
+    hooks = Hooks({"mine": FixedWeights(**options)}, required=())
+    hooks.setup(make_tasks(), (8, 8), Networks(width=4), lambda name: torch.manual_seed(0))
+    return hooks
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"weights": ALL}, (1, 0.25, 3)),
+        ({"primary": "depth"}, (0.1, 1, 0.1)),
+        ({"primary": ("depth", "normals"), "auxiliary": 0.5}, (0.5, 1, 1)),
+        ({"primary": "depth", "weights": {"normals": 0.4}}, (0.1, 1, 0.4)),
+        ({"primary": "depth", "weights": {"depth": 2.0}}, (0.1, 2, 0.1)),
+    ],
+)
+def test_the_total_is_the_weighted_sum(options: dict[str, object], expected: tuple[float, ...]) -> None:
+    step = make_step(make_tasks())
+    total = prepared(**options).combine_losses(step.task_losses, step.task_means, step.active, step)
+    by_hand = sum(w * loss.item() for w, loss in zip(expected, step.task_losses, strict=True))
+    assert total.item() == pytest.approx(by_hand, rel=1e-6)
+    weights = torch.autograd.grad(total, step.task_losses)[0]
+    torch.testing.assert_close(weights, torch.tensor(expected, dtype=torch.float32))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": ALL | {"dept": 1.0}}, r"mine\.weights: the run has no task 'dept'; did you mean \"depth\"\?"),
+        ({"weights": {"depth": 1.0}}, r"mine\.weights: no weight for segmentation, normals; name every task, or set"),
+        ({"primary": "normal"}, r"mine\.primary: the run has no task 'normal'; did you mean \"normals\"\?"),
+        ({}, "no weight for segmentation, depth, normals"),
+    ],
+)
+def test_names_are_checked_against_the_runs_tasks(options: dict[str, object], message: str) -> None:
+    with pytest.raises(MtlError, match=message):
+        prepared(**options)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, float("inf")])
+def test_a_weight_is_a_number_from_0_on(wrong: float) -> None:
+    options = {"weights": {"depth": wrong}}
+    with pytest.raises(ExperimentError, match=f"expected a weight of at least 0, found {wrong}"):
+        Experiment(name="t", plugins={"fixed-weights": options})
