@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from mtl_core.errors import ExperimentError, MtlError
-from mtl_core.experiment import Experiment
 from mtl_core.hooks import Hooks
 from mtl_core.nn import Networks
+from mtl_core.settings import parse_experiment
 from mtl_core.testing import LossRuleContract, make_step, make_tasks
 from mtl_weighting.fixed_weights import FixedWeights
 
@@ -66,6 +66,6 @@ def test_names_are_checked_against_the_runs_tasks(options: dict[str, object], me
 
 @pytest.mark.parametrize("wrong", [-0.1, float("inf")])
 def test_a_weight_is_a_number_from_0_on(wrong: float) -> None:
-    options = {"weights": {"depth": wrong}}
-    with pytest.raises(ExperimentError, match=f"expected a weight of at least 0, found {wrong}"):
-        Experiment(name="t", plugins={"fixed-weights": options})
+    text = f'name = "t"\n[plugins.fixed-weights.weights]\ndepth = {wrong}\n'
+    with pytest.raises(ExperimentError, match=f"fixed-weights.weights: expected a weight of at least 0, found {wrong}"):
+        parse_experiment(text, "t.toml")

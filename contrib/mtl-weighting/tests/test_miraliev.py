@@ -60,7 +60,7 @@ def test_objectives_of_tasks_in_the_order_of_the_uncertainties() -> None:
 
 @pytest.mark.parametrize("mask", ["full", "one label", "absent"])
 def test_every_objective_has_its_own_uncertainty(mask: str) -> None:
-    """Against sums over samples in plain Python: L_t counts a sample's label as 1 / (labels of the sample), so does O."""
+    """Against sums over samples in plain Python: a sample counts 1 / (number of its labels) in L_t, and in O too."""
     step, hooks = step_with(mask), prepared(Miraliev())
     sigma = torch.tensor([0.5, 0.8, 1.3, 2.0])
     with torch.no_grad():
