@@ -25,7 +25,7 @@ def weighted_sum(losses: Tensor, weights: Tensor, active: Tensor) -> Tensor:
 
 def usable(means: Tensor, active: Tensor) -> Tensor:
     """Which tasks' L̄_t may enter a statistic: an infinite one would stay in it for ever."""
-    return active
+    return active & means.detach().isfinite()
 
 
 def shares(losses: Tensor, means: Tensor, active: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import attrs
 import torch
 from attrs import field, validators
 from torch import Tensor, nn
@@ -18,15 +19,23 @@ from mtl_core.plugin import help, hookimpl, plugin
 from mtl_core.seam import EncoderGradients, Shaped
 from mtl_core.step import Step
 from mtl_core.tasks import Tasks
+from mtl_ial.measures import Measure, Progress, cosines, expected_norm, speed
 from mtl_ial.rules import (
     Reference,
     encoder_weight,
     impartial_weights,
     inverse,
+    plain_weights,
     primary_coefficients,
     primary_norm,
     uncertainty_loss,
 )
+
+
+def not_negative(instance: object, attribute: Any, value: dict[str, float]) -> None:
+    wrong = [f"{task} = {weight}" for task, weight in value.items() if not 0 <= weight < math.inf]
+    if wrong:
+        raise ValueError(f"expected weights of 0 or more, found {wrong[0]}")
 
 
 @plugin
@@ -58,6 +67,19 @@ class IAL(nn.Module):
         validator=validators.optional(validators.gt(0)),
         metadata=help('learning rate of log σ; "none" takes the experiment\'s'),
     )
+    measure: Measure = field(
+        default="uncertainty",
+        validator=validators.in_(("uncertainty", "fixed", "speed", "norm", "cosine")),
+        metadata=help("what auxiliary tasks are weighted by (Tab. XI); the method is uncertainty"),
+    )
+    weights: dict[str, float] = field(
+        factory=dict,
+        validator=not_negative,
+        metadata=help("measure fixed: weight of each auxiliary task; those not named have initial_weight"),
+    )
+    match_norms: bool = field(
+        default=True, metadata=help("bring auxiliary branches to the primary's norm (off: Tab. VIII, uncertainty only)")
+    )
     momentum: float = field(
         default=0.99,
         validator=(validators.ge(0), validators.lt(1)),
@@ -71,6 +93,9 @@ class IAL(nn.Module):
         start = math.log(inverse(self.initial_weight, self.mapping))
         self.log_sigma = nn.Parameter(torch.full((len(tasks),), start))
         self.is_primary = nn.Buffer(torch.tensor([k in chosen for k in range(len(tasks))]), persistent=False)
+        self.fixed = nn.Buffer(fixed_weights(self.weights, tasks, self.initial_weight), persistent=False)
+        for key, value in attrs.asdict(Progress.empty(len(tasks))).items():
+            self.register_buffer(key, value)
         self.norm_mean, self.norm_count = nn.Buffer(torch.zeros(())), nn.Buffer(torch.zeros(()))
 
     @property
@@ -85,7 +110,7 @@ class IAL(nn.Module):
 
     @hookimpl
     def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
-        self.log(step)
+        self.look(step)
         return uncertainty_loss(losses, means, active, self.log_sigma)
 
     @hookimpl
@@ -93,7 +118,7 @@ class IAL(nn.Module):
         """Where another plugin combines the losses, σ learns from detached ones."""
         if self.combines:
             return None
-        self.log(step)
+        self.look(step)
         losses = step.task_losses.detach()
         return {"uncertainty": uncertainty_loss(losses, step.task_means, step.active, self.log_sigma)}
 
@@ -104,26 +129,61 @@ class IAL(nn.Module):
         before = Reference(self.norm_mean, self.norm_count)
         after = before.updated(norm, present, self.momentum)
         reference = before.corrected(self.momentum)
-        shaped = impartial_weights(g, self.auxiliary_weights, self.is_primary, weights, active, reference)
+        chosen = self.chosen_weights(g, primary_coefficients(self.is_primary, weights, active))
+        if not self.match_norms:
+            return Shaped(plain_weights(g, chosen, self.is_primary, weights, active))
+        shaped = impartial_weights(g, chosen, self.is_primary, weights, active, reference)
         return Shaped(shaped, {"norm_mean": after.mean, "norm_count": after.count})
+
+    def chosen_weights(self, gramian: Tensor, coefficients: Tensor) -> Tensor:
+        """f of every task, (K,): of σ, or of what ``measure`` names."""
+        if self.measure == "cosine":
+            return cosines(gramian, coefficients)
+        return self.auxiliary_weights
 
     @property
     def auxiliary_weights(self) -> Tensor:
-        """f(σ) of every task, (K,)."""
-        return encoder_weight(self.log_sigma.detach().exp(), self.mapping)
+        """f of every task, (K,), as far as it does not depend on the gradients."""
+        if self.measure == "speed":
+            return speed(self.progress, ~self.is_primary, self.initial_weight)
+        if self.measure == "norm":
+            return expected_norm(self.progress, ~self.is_primary, self.initial_weight)
+        return self.fixed if self.measure == "fixed" else encoder_weight(self.log_sigma.detach().exp(), self.mapping)
 
-    def log(self, step: Step) -> None:
+    @property
+    def progress(self) -> Progress:
+        return Progress(**{a.name: getattr(self, a.name) for a in attrs.fields(Progress)})
+
+    def keep(self, progress: Progress) -> None:
+        """In buffers: core puts them back if the step is skipped."""
+        for key, value in attrs.asdict(progress).items():
+            getattr(self, key).copy_(value)
+
+    def look(self, step: Step) -> None:
+        """Note how far the tasks are, and log σ and f."""
+        if self.measure in ("speed", "norm"):
+            self.keep(self.progress.seen(step.task_means.detach(), step.active))
         sigma, weights = self.log_sigma.detach().exp(), self.auxiliary_weights
         for k, task in enumerate(step.tasks.names):
             step.log(f"sigma/{task}", sigma[k])
-            if task not in self.primary_names:
+            if task not in self.primary_names and self.measure != "cosine":
                 step.log(f"weight/{task}", weights[k])
 
+    @hookimpl
+    def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        if self.measure == "speed":
+            self.keep(self.progress.ended())
 
-def known(task: str, tasks: Tasks) -> str:
+
+def fixed_weights(weights: Mapping[str, float], tasks: Tasks, default: float) -> Tensor:
+    chosen = {known(task, tasks, "weights"): weight for task, weight in weights.items()}
+    return torch.tensor([chosen.get(task, default) for task in tasks.names])
+
+
+def known(task: str, tasks: Tasks, option: str = "primary") -> str:
     if task not in tasks.names:
         raise MtlError(
-            f"ial.primary: the data set has no task {task!r}{nearest(task, tasks.names)}"
+            f"ial.{option}: the data set has no task {task!r}{nearest(task, tasks.names)}"
             f" (its tasks: {', '.join(tasks.names)})"
         )
     return task

@@ -106,3 +106,13 @@ def impartial_weights(
     auxiliary = weights * torch.where(present, norm, absent) / norms
     chosen = torch.where(primary, coefficients, auxiliary)
     return torch.where(norms == 0, torch.zeros_like(chosen), chosen)  # what is NaN stays NaN
+
+
+def plain_weights(gramian: Tensor, weights: Tensor, primary: Tensor, decoder_weights: Tensor, active: Tensor) -> Tensor:
+    """Weights of the branches in b = b_pri + Σ_aux f_t · b_t, every b_t that of the plain L_t; (K,).
+
+    Tab. VIII without the norms: the branch of a labelled task is divided by its decoder weight, auxiliary or not.
+    """
+    everyone = primary_coefficients(torch.ones_like(primary), decoder_weights, active)
+    chosen = everyone * torch.where(primary, torch.ones_like(weights), weights)
+    return torch.where(gramian.diagonal() == 0, torch.zeros_like(chosen), chosen)
