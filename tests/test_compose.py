@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mtl_auxiliary import GCS, OLAUX
 from mtl_backbones import SMP, SegNet
 from mtl_consistency import Consistency
 from mtl_core import Experiment
@@ -25,6 +26,17 @@ from mtl_labels import Full, HalfLabels, OneLabel, RandomLabels, Unlabelled
 from mtl_mtpsl import MTPSL
 from mtl_randaugment import Geometry, RandAugment
 from mtl_scenes import Scenes
+from mtl_weighting.atw import ATW
+from mtl_weighting.dwa import DWA
+from mtl_weighting.fixed_weights import FixedWeights
+from mtl_weighting.gradnorm import GradNorm
+from mtl_weighting.imtl import IMTL
+from mtl_weighting.miraliev import Miraliev
+from mtl_weighting.nash import NashMTL
+from mtl_weighting.rlw import RLW
+from mtl_weighting.uniform import Uniform
+from mtl_weighting.uw import UW
+from mtl_weighting.uw_so import UWSO
 
 SCENARIOS = {"full": Full(), "one": OneLabel(), "random": RandomLabels(), "half": HalfLabels(), "some": Unlabelled()}
 REGULARIZERS: dict[str, Callable[[], list[object]]] = {
@@ -72,6 +84,50 @@ def test_everything_that_composes_trains(tmp_path: Path, scenario: str, regulari
     assert still == [n for n in before if n.startswith("plugins.mtpsl") and scenario == "full"]
     assert ("jtr/latent_distance" in record) == regularizer.startswith("jtr")
     assert ("ial/sigma/depth" in record) == (shaper != "none")
+
+
+RULES: dict[str, object] = {
+    "uniform": Uniform(),
+    "fixed": FixedWeights(primary="depth"),
+    "uw": UW(),
+    "dwa": DWA(),
+    "rlw": RLW(),
+    "uw-so": UWSO(),
+    "atw": ATW(),
+    "miraliev": Miraliev(),
+    "imtl-l": IMTL(parts="losses"),
+}
+ENCODER_RULES: dict[str, object] = {
+    "ial": IAL(primary="segmentation"),
+    "imtl-g": IMTL(parts="gradients"),
+    "nash": NashMTL(),
+    "gcs": GCS(primary="segmentation"),
+    "ol-aux": OLAUX(primary="segmentation"),
+    "gradnorm": GradNorm(),
+}
+
+
+@pytest.mark.parametrize("encoder", ENCODER_RULES)
+@pytest.mark.parametrize("decoder", ["uw", "dwa", "imtl-l"])
+def test_any_decoder_rule_goes_with_any_encoder_rule(tmp_path: Path, decoder: str, encoder: str) -> None:
+    """Beside JTR and with one label per image, chosen by ``[use]`` where both could combine the losses."""
+    data, rules = Scenes(size=(32, 32), train=8, test=2), [RULES[decoder], ENCODER_RULES[encoder]]
+    use = {"combine_losses": decoder.removesuffix("-l")}
+    t = trainer(tmp_path, data, OneLabel(), SegNet(width=4), JTR(), *rules, use=use)
+    t.fit()
+    (record,) = Run(tmp_path).history()
+    assert record["skipped_steps"] == 0
+    assert record["encoder/weight/depth"] is not None
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_loss_rule_with_every_label_scenario(tmp_path: Path, rule: str) -> None:
+    for name, scenario in SCENARIOS.items():
+        (tmp_path / name).mkdir()
+        t = trainer(tmp_path / name, Scenes(size=(32, 32), train=8, test=2), scenario, SegNet(width=4), RULES[rule])
+        t.fit()
+        (record,) = Run(tmp_path / name).history()
+        assert record["skipped_steps"] == 0
 
 
 @pytest.mark.parametrize(("first", "second"), list(combinations(("jtr", "mtpsl", "consistency", "perceptual-map"), 2)))

@@ -23,8 +23,15 @@ from mtl_core.training import Level, TrainingStep
 from mtl_ial import IAL
 from mtl_jtr import JTR
 from mtl_mtpsl import MTPSL
+from mtl_weighting.atw import ATW
+from mtl_weighting.dwa import DWA
+from mtl_weighting.miraliev import Miraliev
+from mtl_weighting.rlw import RLW
+from mtl_weighting.uw import UW
+from mtl_weighting.uw_so import UWSO
 
-METHODS = ("plain", "ial", "jtr-ial", "ial-parameters", "mtpsl", "consistency", "auto-lambda", "ol-aux")
+METHODS = ("plain", "ial", "jtr-ial", "ial-parameters", "mtpsl", "consistency", "auto-lambda", "ol-aux",
+           "uw", "dwa", "rlw", "uw-so", "atw", "miraliev")  # fmt: skip
 # rows of the global batch of 4: rank 0 has the first two. Absent on no rank, on one, on both.
 LABELS = {
     "all": [[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1]],
@@ -38,7 +45,9 @@ def plugins(method: str) -> list[object]:
     return {"plain": [], "ial": [ial], "jtr-ial": [jtr, ial], "ial-parameters": [ial],
             "mtpsl": [MTPSL()], "consistency": [Consistency()],
             "auto-lambda": [AutoLambda(weight_learning_rate=0.05)],
-            "ol-aux": [OLAUX(primary="depth", steps=1, beta=1.0)]}[method]  # fmt: skip
+            "ol-aux": [OLAUX(primary="depth", steps=1, beta=1.0)],
+            "uw": [UW()], "dwa": [DWA()], "rlw": [RLW()], "uw-so": [UWSO()], "atw": [ATW(short=2)],
+            "miraliev": [Miraliev(objectives=("dice", "gradient"))]}[method]  # fmt: skip
 
 
 def step_for(method: str, rank: int, group: dist.ProcessGroup | None) -> tuple[TrainingStep, Batch]:
@@ -108,7 +117,7 @@ def test_three_adam_steps_equal_those_of_one_process(
     for rank in range(2):
         for name, value in one.items():
             torch.testing.assert_close(
-                two[rank][method][name], value, rtol=1e-5, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}"
+                two[rank][method][name], value, rtol=1e-5, atol=1e-7, equal_nan=True, msg=lambda m, n=name: f"{n}: {m}"
             )
 
 

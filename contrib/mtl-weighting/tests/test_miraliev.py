@@ -61,17 +61,19 @@ def test_objectives_of_tasks_in_the_order_of_the_uncertainties() -> None:
 @pytest.mark.parametrize("mask", ["full", "one label", "absent"])
 def test_every_objective_has_its_own_uncertainty(mask: str) -> None:
     """Against sums over samples in plain Python: a sample counts 1 / (number of its labels) in L_t, and in O too."""
-    step, hooks = step_with(mask), prepared(Miraliev())
-    sigma = torch.tensor([0.5, 0.8, 1.3, 2.0])
+    step, hooks = step_with(mask), prepared(Miraliev(objectives=("dice", "gradient")))
+    sigma = torch.tensor([0.5, 0.8, 1.3, 2.0, 0.7])
     with torch.no_grad():
         hooks.plugins["rule"].log_sigma.copy_(sigma.log())
-    per_sample = dice(step.tasks["segmentation"], step.predictions["segmentation"][0], step.targets["segmentation"])
     labels = step.labelled.tolist()
-    further = sum(per_sample[b] / sum(labels[b]) / 4 for b in range(4) if labels[b][0])
+    further = []
+    for k, (name, loss) in enumerate((("segmentation", dice), ("depth", gradient))):
+        per_sample = loss(step.tasks[name], step.predictions[name][0], step.targets[name])
+        further.append(sum(per_sample[b] / sum(labels[b]) / 4 for b in range(4) if labels[b][k]))
     share = [sum(1 / sum(row) / 4 for row in labels if row[k]) for k in range(3)]
     terms = [
         o / (2 * s**2) + q * s.log()
-        for o, q, s in zip([*step.task_losses, further], [*share, share[0]], sigma, strict=True)
+        for o, q, s in zip([*step.task_losses, *further], [*share, *share[:2]], sigma, strict=True)
     ]
     torch.testing.assert_close(combined(hooks, step), torch.stack([torch.as_tensor(t) for t in terms]).sum())
 

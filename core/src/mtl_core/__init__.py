@@ -6,7 +6,7 @@ Names are imported when they are used: ``import mtl_core`` does not import torch
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.plugin import About, help, hookimpl, plugin
 
 if TYPE_CHECKING:
     from mtl_core.data import Batch, MultiTaskDataset, Sample
@@ -39,6 +39,7 @@ HOMES = {
 }
 
 __all__ = [
+    "About",
     "Batch",
     "BinaryEdges",
     "Classification",

@@ -202,6 +202,21 @@ def plugins(
     Console().print(shown)
 
 
+@app.command(epilog="Example: mtl explain ial")
+def explain(
+    name: Annotated[str, typer.Argument(metavar="PLUGIN", help="A plugin's name.")], as_json: Json = False
+) -> None:
+    """Say what a plugin computes: formula, source, cost, where it departs from its source, hooks and options."""
+    from mtl_core.explain import explain as explain_plugin
+    from mtl_core.explain import show
+
+    record = explain_plugin(name)
+    if as_json:
+        print(json.dumps(record, ensure_ascii=False))
+    else:
+        show(record, Console(highlight=False))
+
+
 def print_metrics(metrics: Mapping[str, float | None], title: str) -> None:
     shown = Table("task", "metric", "value", title=title, title_justify="left")
     for name, value in metrics.items():

@@ -26,6 +26,22 @@ def help(text: str) -> dict[str, str]:
     return {"help": text}
 
 
+@attrs.frozen
+class About:
+    """What ``mtl explain`` says of a method; a plugin's class has it as the attribute ``about``.
+
+    :param formula: the method's equations, in plain text
+    :param source: authors, title, venue, equations
+    :param cost: what it adds to a step: passes, memory, host syncs
+    :param departs: where it differs from its source; "reconstructed" where the source has no formula
+    """
+
+    formula: str
+    source: str
+    cost: str
+    departs: str = "nowhere that is known"
+
+
 @overload
 @dataclass_transform(kw_only_default=True, field_specifiers=(attrs.field,))
 def plugin(cls: C) -> C: ...

@@ -12,7 +12,7 @@ from attrs import field
 from attrs.validators import ge
 from torch import Tensor
 
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.step import Step
 from mtl_core.tasks import Task
 
@@ -26,6 +26,16 @@ class Consistency:
     The baseline of Nishi et al., CVPR 2024, Eq. 2: Σ_{t∈U_x} ‖ŷ^t(A₁(x)) − ŷ^t(A₂(x))‖² / |U_x|, averaged over the
     samples. The square is averaged over pixels and channels of the label space, so that its size depends on neither.
     """
+
+    about = About(
+        formula="(1/N) Σ_x Σ_{t∈U_x} ‖ŷ^t(A₁(x)) − ŷ^t(A₂(x))‖² / |U_x|, in label space",
+        source="Nishi et al., CVPR 2024, Eq. 2",
+        cost="one more view: a second forward and backward pass of the network",
+        departs=(
+            "the square is a mean over pixels and channels, which the equation leaves open; views differ in "
+            "photometry alone"
+        ),
+    )
 
     weight: float = field(default=1.0, validator=ge(0.0), metadata=help("coefficient of the term"))
     views: ClassVar[int] = 2

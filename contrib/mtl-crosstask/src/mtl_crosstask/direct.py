@@ -14,7 +14,7 @@ from attrs.validators import ge, gt, optional
 from torch import Tensor, nn
 
 from mtl_core.nn import Networks
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.step import Step
 from mtl_core.tasks import Tasks
 from mtl_crosstask.maps import PairMaps, chosen, entered, has_label, pairs, predicted
@@ -27,6 +27,16 @@ class DirectMap(nn.Module):
     Zamir et al., "Robust Learning Through Cross-Task Consistency", CVPR 2020, as Li et al., CVPR 2022, use it for
     partial labels; how the pairs are weighed is reconstructed.
     """
+
+    about = About(
+        formula="(1/N) Σ_x Σ_{s∈U_x, t∈T_x} L^t(m^{s→t}(ŷ^s), y^t) / |U_x|",
+        source=(
+            "Zamir et al., Robust Learning Through Cross-Task Consistency, CVPR 2020; for partial labels Li et "
+            "al., CVPR 2022"
+        ),
+        cost="K(K − 1) whole networks, each passed once by the whole batch",
+        departs="how pairs are weighed is reconstructed",
+    )
 
     weight: float = field(default=1.0, validator=ge(0.0), metadata=help("coefficient of the term"))
     learning_rate: float | None = field(

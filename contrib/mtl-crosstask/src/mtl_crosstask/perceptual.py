@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mtl_core.nn import Networks
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.step import Step
 from mtl_core.tasks import Task, Tasks
 from mtl_crosstask.maps import PairMaps, chosen, entered, has_label, known, pairs, predicted
@@ -29,6 +29,19 @@ class PerceptualMap(nn.Module):
     partial labels. There the maps are trained beforehand, with every label; that they learn beside the network, from
     labels and from predictions where there are none, is reconstructed.
     """
+
+    about = About(
+        formula=(
+            "Σ_{t∈T_x, s≠t} ‖m^{t→s}(ŷ^t) − ⟨m^{t→s}(y^t)⟩‖² for the network; L^s(m^{t→s}(y^t), ⟨y^s or ŷ^s⟩) for"
+            " the maps; both over |T_x|(K − 1), mean over x"
+        ),
+        source=(
+            "Zamir et al., Robust Learning Through Cross-Task Consistency, CVPR 2020; for partial labels Li et "
+            "al., CVPR 2022"
+        ),
+        cost="K(K − 1) whole networks, each passed twice by the whole batch",
+        departs="maps that learn beside the network, and how pairs are weighed, are reconstructed",
+    )
 
     weight: float = field(default=1.0, validator=ge(0.0), metadata=help("coefficient of the distance"))
     map_weight: float = field(default=1.0, validator=gt(0.0), metadata=help("coefficient of what trains the maps"))

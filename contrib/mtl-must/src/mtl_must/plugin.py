@@ -13,7 +13,7 @@ from torch import Tensor
 from mtl_core.data import MultiTaskDataset
 from mtl_core.errors import MtlError
 from mtl_core.experiment import Experiment
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.run import Run
 from mtl_core.runner import train
 from mtl_core.session import open_hooks
@@ -32,6 +32,18 @@ class MuST:
     Ghiasi et al., "Multi-Task Self-Training for Learning General Representations", ICCV 2021. How its confidence rules
     carry over to dense regression is not published: ``flip_tolerance`` is reconstructed.
     """
+
+    about = About(
+        formula=(
+            "teachers: Eq. 1 with one task on {x : t ∈ T_x}; ỹ^t = decode(ŷ^t_teacher) where confident; student: "
+            "Eq. 1 on y and ỹ"
+        ),
+        source="Ghiasi et al., Multi-Task Self-Training for Learning General Representations, ICCV 2021",
+        cost="K single-task runs before the run, a prediction of the training set each; nothing in a step",
+        departs=(
+            "the confidence of dense regression (flip_tolerance) and the protocol for partial labels are reconstructed"
+        ),
+    )
 
     confidence: float = field(
         default=0.5, validator=[ge(0.0), le(1.0)], metadata=help("probability below which a pixel gets no class")

@@ -11,7 +11,7 @@ import torch
 from attrs import field, validators
 from torch import Tensor, nn
 
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.step import Step
 from mtl_core.tasks import Tasks
 from mtl_weighting.rules import log_per_task, present, shares, uncertainty_terms, usable
@@ -26,6 +26,13 @@ class ATW(UW):
     Vehicles 2024. Its formula is not public, only that it starts from UW and uses "short-term variation and long-term
     statistics of task losses"; this is reconstructed from that. Statistics count only steps in which a task was active.
     """
+
+    about = About(
+        formula="UW, its weights scaled by the ratio of a fast and a slow running mean of L̄_t, mean 1",
+        source="Chen et al., UMT-Net, IEEE T-IV 2024 (abstract)",
+        cost="one scalar and two running means per task",
+        departs="reconstructed: the formula is not public",
+    )
 
     short: int = field(default=10, validator=validators.ge(1), metadata=help("steps that the fast mean looks back"))
     long: int = field(default=1000, validator=validators.ge(1), metadata=help("steps that the slow mean looks back"))

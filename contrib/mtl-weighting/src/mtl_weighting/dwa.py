@@ -9,7 +9,7 @@ import torch
 from attrs import field, validators
 from torch import Tensor, nn
 
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.step import Step
 from mtl_core.tasks import Tasks
 from mtl_weighting.rules import log_per_task, present, usable, weighted_sum
@@ -22,6 +22,16 @@ class DWA(nn.Module):
     Liu, Johns, Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, Eq. 7. A task's mean over an epoch
     is taken over the steps in which it was active.
     """
+
+    about = About(
+        formula="Σ w_t L_t, w = K · softmax(r/T), r_t = L_t(e − 1)/L_t(e − 2)",
+        source="Liu, Johns, Davison, CVPR 2019, Eq. 7",
+        cost="a few numbers per task",
+        departs=(
+            "missing labels: an epoch's mean counts only steps in which the task was active; r_t is 1 while two "
+            "epochs are not known"
+        ),
+    )
 
     temperature: float = field(
         default=2.0, validator=validators.gt(0), metadata=help("T; the larger, the more equal the weights")

@@ -13,7 +13,7 @@ from attrs import field, validators
 from torch import Tensor, nn
 
 from mtl_core.errors import MtlError, nearest
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.tasks import Tasks
 from mtl_weighting.rules import weighted_sum
 
@@ -32,6 +32,13 @@ class FixedWeights(nn.Module):
     does not name have ``auxiliary`` ("Fixed" in Tab. IX of Li et al., "Unprejudiced Training Auxiliary Tasks Makes
     Primary Better").
     """
+
+    about = About(
+        formula="Σ w_t L_t with given w_t",
+        source='common practice; "Fixed" and "Grid Search" of Li et al. (IAL), Tab. VIII and IX',
+        cost="nothing",
+        departs="nowhere",
+    )
 
     weights: dict[str, float] = field(
         factory=dict,

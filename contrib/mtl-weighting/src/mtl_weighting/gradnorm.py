@@ -14,7 +14,7 @@ from attrs import field, validators
 from torch import Tensor, nn
 
 from mtl_core.errors import MtlError
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.seam import EncoderGradients, Shaped
 from mtl_core.step import Step
 from mtl_core.tasks import Tasks
@@ -33,6 +33,13 @@ class GradNorm(nn.Module):
     The weights multiply the losses and learn from the norms of the branch gradients, which enter the encoder as they
     are. Where another plugin combines the losses, the weights multiply the branches.
     """
+
+    about = About(
+        formula="w ← w − η ∂/∂w Σ |‖w_t b_t‖ − ⟨mean · r_t^α⟩|, Σ w kept; r_t the relative inverse training rate",
+        source="Chen et al., ICML 2018, Eq. 2 and Alg. 1",
+        cost='inner products at the features (level = "features") instead of K backward passes',
+        departs="norms at the features by default, published: at the last shared layer; missing labels",
+    )
 
     alpha: float = field(
         default=1.5,

@@ -12,7 +12,7 @@ import torch
 from attrs import field, validators
 from torch import Tensor, nn
 
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.seam import EncoderGradients
 from mtl_core.step import Step
 from mtl_core.tasks import Tasks
@@ -28,6 +28,13 @@ class IMTL(nn.Module):
     Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021. IMTL-L learns a scale for every loss; IMTL-G solves
     for the weights with which the shared encoder's gradient has the same projection onto each task's own gradient.
     """
+
+    about = About(
+        formula="IMTL-L: Σ e^{s_t} L_t − s_t; IMTL-G: b = Σ α_t b_t, Σ α = 1, equal projections ⟨b, b_t/‖b_t‖⟩",
+        source="Liu et al., ICLR 2021, Sec. 3.1 and 3.2",
+        cost="inner products at the features and one K × K solve on the device",
+        departs="a small ridge keeps the solve finite; missing labels",
+    )
 
     parts: Literal["both", "losses", "gradients"] = field(
         default="both",

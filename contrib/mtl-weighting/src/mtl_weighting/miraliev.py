@@ -12,7 +12,7 @@ import torch
 from attrs import field, validators
 from torch import Tensor
 
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.step import Step
 from mtl_core.tasks import Tasks
 from mtl_weighting.objectives import OBJECTIVES
@@ -28,6 +28,13 @@ class Miraliev(UW):
     Intelligent Vehicles 2024. Its formula is not public, only that the objectives of a task do not share a weight and
     are weighted jointly; this is reconstructed from that. With no further objective it is UW.
     """
+
+    about = About(
+        formula="Σ over objectives o of all tasks: s_o (L̄_o/(2σ_o²) + log σ_o)",
+        source="Miraliev et al., IEEE T-IV 2024 (abstract)",
+        cost="one scalar and one further loss per objective",
+        departs="reconstructed: the formula is not public",
+    )
 
     objectives: tuple[Literal["dice", "gradient"], ...] = field(
         default=("dice",),
@@ -57,10 +64,9 @@ class Miraliev(UW):
         """
         if not self.further:
             return step.task_losses.new_zeros(0)
-        per_sample = torch.autograd.grad(step.task_losses.sum(), step.losses, retain_graph=True)[0]
+        weights = torch.autograd.grad(step.task_losses.sum(), step.losses, retain_graph=True)[0]
         found = [self.sample_losses(step, *pair) for pair in self.further]
-        weights = (torch.where(step.labelled[:, k], per_sample[:, k], 0.0) for k in self.columns)
-        return torch.stack([(w * o).sum() for w, o in zip(weights, found, strict=True)])
+        return torch.stack([(weights[:, k] * o).sum() for k, o in zip(self.columns, found, strict=True)])
 
     def sample_losses(self, step: Step, task: str, objective: str) -> Tensor:
         """Losses (B,) of one objective on view 0; 0 where there is no label."""

@@ -9,7 +9,7 @@ import torch
 from attrs import field, validators
 from torch import Tensor, nn
 
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.seam import EncoderGradients, Shaped
 from mtl_core.tasks import Tasks
 from mtl_weighting.gramians import cosines, per_branch, precise, with_ridge
@@ -23,6 +23,16 @@ class NashMTL(nn.Module):
     Gramian G. The published code solves a sequence of convex programs with a conic solver; here it is one convex
     problem, solved by Newton's method where the gradients are.
     """
+
+    about = About(
+        formula="b = Σ α_t b_t with G α = 1/α, G the Gramian of the branches",
+        source="Navon et al., ICML 2022, Eq. 2 and Claim 3.2",
+        cost="inner products at the features and a fixed number of Newton steps on K × K",
+        departs=(
+            "the published code solves a sequence of convex programs; here one convex problem; a ridge where "
+            "gradients cancel out"
+        ),
+    )
 
     max_norm: float = field(
         default=1.0,

@@ -27,7 +27,7 @@ def dice(task: Task, prediction: Tensor, target: Tensor) -> Tensor:
     p = torch.where(valid, task.to_label_space(prediction), zero).flatten(2)
     y = torch.where(valid, task.encode(target), zero).flatten(2)
     shown = y.sum(2) > 0
-    size = p.sum(2) + y.sum(2) + 1
+    size = torch.where(shown, p.sum(2) + y.sum(2), 1.0)
     return masked_mean(1 - 2 * (p * y).sum(2) / size, shown)
 
 

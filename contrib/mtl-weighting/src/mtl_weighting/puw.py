@@ -13,7 +13,7 @@ from attrs import field, validators
 from torch import Tensor, nn
 
 from mtl_core.errors import MtlError
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.seeds import generator_for
 from mtl_core.step import Step
 from mtl_core.tasks import Tasks
@@ -27,6 +27,13 @@ class PUW(nn.Module):
     and performance", Pattern Recognition 2023. Only the abstract is public, so that the formulas are reconstructed. A
     particle is a vector of weights; each is tried for one epoch, then all are weighed, resampled and moved.
     """
+
+    about = About(
+        formula="loss weights as particles: moved with noise, weighed by validation metrics and certainty, resampled",
+        source="Aghajanzadeh et al., Pattern Recognition 2023 (abstract)",
+        cost="one particle per epoch: nothing in a step; needs validation data",
+        departs="reconstructed: only the abstract is public",
+    )
 
     particles: int = field(default=5, validator=validators.ge(2), metadata=help("weight vectors, each tried an epoch"))
     warmup_epochs: int = field(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtl_core.plugin import hookimpl, plugin
+from mtl_core.plugin import About, hookimpl, plugin
 from mtl_core.step import Step
 from mtl_weighting.rules import log_per_task, softmax_over, weighted_sum
 
@@ -20,6 +20,13 @@ class RLW:
     Lin, Ye, Zhang, Tsang, "Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task Learning", TMLR
     2022; their variant "Normal". The softmax goes over the tasks that have a label in the batch.
     """
+
+    about = About(
+        formula="Σ w_t L_t, w a softmax of standard normal draws, new in every step",
+        source="Lin, Ye, Zhang, Tsang, TMLR 2022, RLW with normal draws",
+        cost="nothing",
+        departs="missing labels: the softmax goes over the active tasks",
+    )
 
     @hookimpl
     def combine_losses(self, losses: Tensor, active: Tensor, step: Step) -> Tensor:

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mtl_core.plugin import hookimpl, plugin
+from mtl_core.plugin import About, hookimpl, plugin
 from mtl_weighting.rules import present
 
 
 @plugin
 class Uniform:
     """Uniform weights: Σ L_t, core's default by name."""
+
+    about = About(
+        formula="Σ L_t",
+        source="common practice",
+        cost="nothing",
+        departs="nowhere",
+    )
 
     @hookimpl
     def combine_losses(self, losses: Tensor, active: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from attrs import field, validators
 from torch import Tensor, nn
 
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.step import Step
 from mtl_core.tasks import Tasks
 from mtl_weighting.rules import log_per_task, present, shares, uncertainty_terms
@@ -26,6 +26,16 @@ class UW(nn.Module):
     Kendall, Gal, Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and Semantics",
     CVPR 2018. A task without a label in the batch moves neither its decoder nor its σ.
     """
+
+    about = About(
+        formula="Σ_active s_t (L̄_t/(2σ_t²) + log σ_t), s_t = L_t/L̄_t",
+        source="Kendall, Gal, Cipolla, CVPR 2018, Eq. 10",
+        cost="one scalar per task",
+        departs=(
+            "missing labels: an absent task adds nothing, and σ learns from the mean over the samples that carry "
+            "the task"
+        ),
+    )
 
     initial_sigma: float = field(
         default=1.0, validator=validators.gt(0), metadata=help("σ that every task starts with; 1 makes all weights 1/2")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from attrs import field, validators
 from torch import Tensor
 
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.step import Step
 from mtl_weighting.rules import log_per_task, softmax_over, weighted_sum
 
@@ -23,6 +23,13 @@ class UWSO:
     Kirchdorfer et al., "Analytical Uncertainty-Based Loss Weighting in Multi-Task Learning", GCPR 2024. Nothing is
     learned: σ_t² = L̄_t is where UW would settle. The softmax goes over the tasks that have a label in the batch.
     """
+
+    about = About(
+        formula="Σ w_t L_t, w = softmax(1/(T · ⟨L̄_t⟩))",
+        source="Kirchdorfer et al., GCPR 2024",
+        cost="nothing",
+        departs="missing labels: the softmax goes over the active tasks",
+    )
 
     temperature: float = field(
         default=1.0, validator=validators.gt(0), metadata=help("T; the larger, the more equal the weights; to be tuned")

@@ -15,7 +15,7 @@ from attrs import field, validators
 from torch import Tensor, nn
 
 from mtl_core.errors import MtlError, nearest
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.seam import EncoderGradients, Shaped
 from mtl_core.step import Step
 from mtl_core.tasks import Tasks
@@ -84,6 +84,22 @@ class IAL(nn.Module):
         default=0.99,
         validator=(validators.ge(0), validators.lt(1)),
         metadata=help("of the running mean of ‖b_pri‖, for batches without a primary label"),
+    )
+
+    about = About(
+        formula=(
+            "decoders and σ: Σ_active s_t (L̄_t/(2σ_t²) + log σ_t); encoder: b = b_pri + Σ_aux f(σ_t) · "
+            "‖b_pri‖/‖b_t‖ · b_t, f(σ) = min(1, g(1 − σ))"
+        ),
+        source=(
+            "Li et al., Unprejudiced Training Auxiliary Tasks Makes Primary Better: A Multi-Task Learning "
+            "Perspective, Eq. 3 to 10"
+        ),
+        cost="no further pass: K(K + 1)/2 inner products at the features; one scalar per task; no host sync",
+        departs=(
+            "missing labels, several primary tasks and another plugin's loss rule, of which the paper says "
+            "nothing; the measures of Tab. XI are reconstructed"
+        ),
     )
 
     @hookimpl

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mtl_core.errors import MtlError, nearest
 from mtl_core.nn import Latent, Networks
 from mtl_core.nn.segnet import Norm
-from mtl_core.plugin import hookimpl, plugin
+from mtl_core.plugin import About, hookimpl, plugin
 from mtl_core.step import Step
 from mtl_core.tasks import Depth, Tasks
 from mtl_core.views import draw_windows
@@ -43,6 +43,25 @@ class JTR(Options, nn.Module):
     the paper: the options against a collapsed latent space (``train_encoder_on``, ``unpool``, ``centred``), and
     ``variant = "released"``, what the authors' code computes.
     """
+
+    about = About(
+        formula=(
+            "c_dist · D(g₁(Ŷ), g₁(Y)) + c_recon · [R(g(⟨Ŷ⟩), ⟨Ŷ⟩) + R(g(⟨Y⟩), ⟨Y⟩)]; Ŷ: all predictions, Y: "
+            "labels where there are any, else predictions"
+        ),
+        source=(
+            "Nishi, Kim, Li, Pfister, Joint-Task Regularization for Partially Labeled Multi-Task Learning, CVPR "
+            "2024, Eq. 4 to 6"
+        ),
+        cost=(
+            "two encodings, two decodings and one product with the encoder per step: about 3 supervised steps in "
+            "time, 2 in memory; linear in K"
+        ),
+        departs=(
+            "the paper's equations; variant = \"released\" computes what the authors' code does "
+            "(docs/methods/jtr.md lists every difference)"
+        ),
+    )
 
     @property
     def views(self) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mtl_core.errors import MtlError, nearest
 from mtl_core.nn import Networks
 from mtl_core.nn.segnet import Norm
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.step import Step
 from mtl_core.tasks import Tasks
 from mtl_core.views import draw_windows
@@ -99,6 +99,24 @@ class MTPSL(nn.Module):
         """A switch's value: its own, or the variant's."""
         own = getattr(self, name)
         return SWITCHES[name][self.variant == "released"] if own is None else own
+
+    about = About(
+        formula=(
+            "weight · (1/B) Σ_x 1/|U_x| Σ_{s∈U_x, t∈T_x} [d(m(ŷ^s; ϑ^st), m(y^t; ϑ^st)) + feature_weight · "
+            "(distances of both to ⟨f⟩)], d = 1 − cosine"
+        ),
+        source=(
+            "Li, Liu, Bilen, Learning Multiple Dense Prediction Tasks from Partially Annotated Data, CVPR 2022; "
+            "as Eq. 3 of Nishi et al., CVPR 2024"
+        ),
+        cost=(
+            "|T|·|U| pairs of half-network passes per image in one batch: four for three tasks and one label; "
+            "quadratic in K where half the labels are there"
+        ),
+        departs=(
+            "Eq. 3 prints ŷ^t and is read as ŷ^s; what the text leaves open is reconstructed (docs/methods/mtpsl.md)"
+        ),
+    )
 
     @property
     def views(self) -> int:

@@ -1,0 +1,65 @@
+"""``mtl explain``: what a plugin computes, costs and departs from, and its options. Imports no torch of its own."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import attrs
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mtl_core import discovery
+from mtl_core.errors import MtlError
+from mtl_core.kinds import expected
+from mtl_core.options import kind_of, options
+from mtl_core.plugin import About
+from mtl_core.settings import as_toml, not_installed
+
+
+def explain(name: str) -> dict[str, Any]:
+    """Everything that a plugin says of itself, as plain types.
+
+    :param name: its entry point
+    :raises MtlError: it is not installed, or cannot be imported
+    """
+    found = discovery.installed()
+    matches = [f for f in found if f.name == name]
+    if not matches:
+        raise MtlError(f"{name}: {not_installed(name, found)}")
+    cls = discovery.load(matches[0])
+    about = getattr(cls, "about", None)
+    return {
+        "name": name,
+        "distribution": f"{matches[0].distribution} {matches[0].version}",
+        "summary": inspect.cleandoc(cls.__doc__ or ""),
+        "hooks": list(discovery.hooks_of(cls)),
+        "about": attrs.asdict(about) if isinstance(about, About) else None,
+        "options": [describe(cls, key, option) for key, option in options(cls).items()],
+    }
+
+
+def describe(cls: type, key: str, option: attrs.Attribute[Any]) -> dict[str, Any]:
+    default = option.default.factory() if isinstance(option.default, attrs.Factory) else option.default  # type: ignore[arg-type, union-attr]
+    return {
+        "name": key,
+        "type": expected(kind_of(cls, option)),
+        "default": None if default is attrs.NOTHING else as_toml(default),
+        "required": default is attrs.NOTHING,
+        "help": option.metadata.get("help", ""),
+    }
+
+
+def show(record: dict[str, Any], console: Console) -> None:
+    """The record as a page."""
+    console.print(f"[bold]{escape(record['name'])}[/bold]  ({escape(record['distribution'])})\n")
+    console.print(escape(record["summary"]) + "\n")
+    for title, text in (record["about"] or {}).items():
+        console.print(f"[bold]{title}[/bold]\n{escape(text)}\n")
+    console.print(f"[bold]hooks[/bold]\n{' '.join(record['hooks'])}\n")
+    table = Table("option", "type", "default", "what it is", box=None, pad_edge=False)
+    for row in record["options"]:
+        default = "required" if row["required"] else str(row["default"])
+        table.add_row(*(escape(cell) for cell in (row["name"], row["type"], default, row["help"])))
+    console.print(table if record["options"] else "no options")
