@@ -59,7 +59,7 @@ def test_example_experiments_can_be_built(path: Path) -> None:
     assert load_experiment(path).plugins
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/writing-a-plugin.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/writing-a-plugin.md", "docs/standalone.md"])
 def test_python_blocks_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another, as a reader would type them."""
     monkeypatch.chdir(tmp_path)
