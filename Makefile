@@ -42,8 +42,8 @@ format: $(STAMP) ## rewrite what ruff can put right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## ratios of time and memory, as JSON
-	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
+bench: $(STAMP) ## ratios of time and memory, as JSON; BENCH=scaling or weighting for those
+	$(BIN)/python tests/benchmarks/$(or $(BENCH),bench).py $(ARGS)
 
 docs: $(STAMP) ## check that the documentation is true
 	$(TEST_ENV) $(BIN)/python -m pytest tests/test_docs.py $(ARGS)

@@ -65,10 +65,10 @@ class Maps:
 
 @plugin
 class ManyTasks:
-    """Random maps; one label per image, or half of them."""
+    """Random maps; some of their labels on every image."""
 
     tasks: int = 3
-    half: bool = False
+    labels: int = 1
 
     @hookimpl
     def build_dataset(self, split: str) -> MultiTaskDataset:
@@ -76,13 +76,16 @@ class ManyTasks:
 
     @hookimpl
     def make_label_mask(self, size: int, tasks: Tasks) -> Tensor:
-        count = len(tasks) // 2 if self.half else 1
         offsets = (torch.arange(len(tasks)) - torch.arange(size)[:, None]) % len(tasks)
-        return offsets < count
+        return offsets < self.labels
 
 
 def trainer(method: str, tasks: int, scenario: str) -> Trainer:
-    plugins = [ManyTasks(tasks=tasks, half=scenario == "half"), SegNet(width=16), *METHODS[method]()]
+    plugins = [
+        ManyTasks(tasks=tasks, labels=1 if scenario == "one" else tasks // 2),
+        SegNet(width=16),
+        *METHODS[method](),
+    ]
     experiment = Experiment(name="scaling", plugins=plugins, batch_size=4, validation=0.0, device="cpu")
     fabric = make_fabric(experiment)
     fabric.launch()
