@@ -13,6 +13,7 @@ import pytest
 
 from mtl_core.plugin import hook_arguments
 from mtl_core.settings import load_experiment
+from mtl_core.suite import load_suite
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -59,6 +60,14 @@ def test_example_experiments_can_be_built(path: Path) -> None:
     assert load_experiment(path).plugins
 
 
+SUITES = [path for path in sorted(ROOT.glob("docs/examples/suites/**/*.toml")) if not path.name.endswith(".base.toml")]
+
+
+@pytest.mark.parametrize("path", SUITES, ids=name)
+def test_every_experiment_of_a_suite_can_be_built(path: Path, tmp_path: Path) -> None:
+    assert load_suite(path, folder=tmp_path).jobs
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/writing-a-plugin.md", "docs/standalone.md"])
 def test_python_blocks_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another, as a reader would type them."""
@@ -87,7 +96,7 @@ def test_every_hook_has_a_contract_or_is_called_by_one() -> None:
 
     contracts = [getattr(testing, n) for n in testing.__all__ if n.endswith("Contract") and n != "PluginContract"]
     lifecycle = {"setup", "parameter_groups", "after_epoch", "build_heads"}
-    lifecycle |= {"before_run", "build_extra_datasets", "relabel", "draw_pictures", "before_step"}
+    lifecycle |= {"before_run", "build_extra_datasets", "relabel", "draw_pictures", "before_step", "after_step"}
     assert {c.hook for c in contracts} | lifecycle == set(hook_arguments())
 
 

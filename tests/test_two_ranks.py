@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from mtl_auxiliary import OLAUX, AutoLambda
+from mtl_auxiliary import GCS, OLAUX, AutoLambda
 from mtl_consistency import Consistency
 from mtl_core import Experiment
 from mtl_core.data import Batch, Loadable, collate
@@ -23,20 +23,34 @@ from mtl_core.training import Level, TrainingStep
 from mtl_ial import IAL
 from mtl_jtr import JTR
 from mtl_mtpsl import MTPSL
+from mtl_torchjd import TorchJD
 from mtl_weighting.atw import ATW
 from mtl_weighting.dwa import DWA
+from mtl_weighting.gradnorm import GradNorm
+from mtl_weighting.imtl import IMTL
 from mtl_weighting.miraliev import Miraliev
+from mtl_weighting.nash import NashMTL
 from mtl_weighting.rlw import RLW
 from mtl_weighting.uw import UW
 from mtl_weighting.uw_so import UWSO
 
 METHODS = ("plain", "ial", "jtr-ial", "ial-parameters", "mtpsl", "consistency", "auto-lambda", "ol-aux",
-           "uw", "dwa", "rlw", "uw-so", "atw", "miraliev")  # fmt: skip
+           "uw", "dwa", "rlw", "uw-so", "atw", "miraliev", "gradnorm", "imtl", "nash", "gcs",
+           "torchjd-MGDA", "torchjd-PCGrad", "torchjd-UPGrad", "torchjd-GradVac", "torchjd-PCD", "torchjd-parameters",
+           "torchjd-UW", "torchjd-DWA", "torchjd-FAMO", "torchjd-STCH")  # fmt: skip
 # rows of the global batch of 4: rank 0 has the first two. Absent on no rank, on one, on both.
 LABELS = {
     "all": [[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1]],
     "one-rank": [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 1]],
     "both": [[0, 1, 0], [0, 1, 0], [0, 0, 1], [0, 1, 0]],
+}
+
+
+TORCHJD = {
+    **{f"torchjd-{name}": [TorchJD(aggregator=name)] for name in ("MGDA", "PCGrad", "UPGrad", "GradVac", "PCD")},
+    **{f"torchjd-{name}": [TorchJD(scalarizer=name)] for name in ("UW", "DWA", "FAMO")},
+    "torchjd-STCH": [TorchJD(scalarizer="STCH", settings={"mu": 0.5})],
+    "torchjd-parameters": [TorchJD(aggregator="UPGrad")],
 }
 
 
@@ -47,7 +61,9 @@ def plugins(method: str) -> list[object]:
             "auto-lambda": [AutoLambda(weight_learning_rate=0.05)],
             "ol-aux": [OLAUX(primary="depth", steps=1, beta=1.0)],
             "uw": [UW()], "dwa": [DWA()], "rlw": [RLW()], "uw-so": [UWSO()], "atw": [ATW(short=2)],
-            "miraliev": [Miraliev(objectives=("dice", "gradient"))]}[method]  # fmt: skip
+            "miraliev": [Miraliev(objectives=("dice", "gradient"))],
+            "gradnorm": [GradNorm()], "imtl": [IMTL()], "nash": [NashMTL()], "gcs": [GCS(primary="depth")],
+            **TORCHJD}[method]  # fmt: skip
 
 
 def step_for(method: str, rank: int, group: dist.ProcessGroup | None) -> tuple[TrainingStep, Batch]:
@@ -79,12 +95,14 @@ def three_steps(method: str, rank: int, world: int) -> dict[str, torch.Tensor]:
     rows = slice(2 * rank, 2 * rank + 2) if world > 1 else slice(0, 4)
     for number, labels in enumerate(LABELS):
         own, second = (part(batch, which, rows, list(batch.targets)) for which in (labels, "one-rank"))
-        step.hooks.before_step(LookAhead(step, own, number, optimizer, lambda source, given=second: given))
+        ahead = LookAhead(step, own, number, optimizer, lambda source, given=second: given)
+        step.hooks.before_step(ahead)
         total, _ = module(own, number)
         total.backward()
         step.arrival.keep()
         optimizer.step()
         optimizer.zero_grad()
+        step.hooks.after_step(ahead)
     return step.state_dict()
 
 

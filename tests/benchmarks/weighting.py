@@ -24,6 +24,7 @@ from mtl_core.loop import Trainer, make_fabric
 from mtl_core.run import Run
 from mtl_core.session import prepare
 from mtl_ial import IAL
+from mtl_torchjd import TorchJD
 from mtl_weighting.atw import ATW
 from mtl_weighting.dwa import DWA
 from mtl_weighting.gradnorm import GradNorm
@@ -36,7 +37,9 @@ from mtl_weighting.uw_so import UWSO
 METHODS: dict[str, Callable[[], object]] = {
     "uw": UW, "dwa": DWA, "rlw": RLW, "uw-so": UWSO, "atw": ATW, "gradnorm": GradNorm, "imtl": IMTL, "nash": NashMTL,
     "ial": lambda: IAL(primary="t0"), "gcs": lambda: GCS(primary="t0"), "ol-aux": lambda: OLAUX(primary="t0"),
-    "auto-lambda": lambda: AutoLambda(primary="t0"),
+    "auto-lambda": lambda: AutoLambda(primary="t0"), "torchjd MGDA": lambda: TorchJD(aggregator="MGDA"),
+    "torchjd PCGrad": lambda: TorchJD(aggregator="PCGrad"), "torchjd UPGrad": lambda: TorchJD(aggregator="UPGrad"),
+    "torchjd UW": lambda: TorchJD(scalarizer="UW"),
 }  # fmt: skip
 WIDTHS = {3: 64, 20: 16}
 

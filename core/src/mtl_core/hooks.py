@@ -192,6 +192,10 @@ class Hooks:
         for _, look in self.implementations("before_step"):
             look(look_ahead=look_ahead)
 
+    def after_step(self, look_ahead: LookAhead) -> None:
+        for _, look in self.implementations("after_step"):
+            look(look_ahead=look_ahead)
+
     def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
         with logging_as(self.places.get("combine_losses", ""), step):
             total: Tensor | None = self.ask("combine_losses", losses=losses, means=means, active=active, step=step)

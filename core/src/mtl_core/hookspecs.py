@@ -259,6 +259,17 @@ def shape_encoder_gradient(gradients: EncoderGradients) -> Shaped | Tensor | Non
 
 
 @hookspec
+def after_step(look_ahead: LookAhead) -> None:
+    """Look at what a step did to the losses of its batch.
+
+    Called once per optimizer step, after it, on every rank. What it writes into the plugin's buffers belongs to the
+    step: where the step was skipped they are put back. Where no plugin has it nothing is made.
+
+    :param look_ahead: the one that :func:`before_step` was given; the network's own parameters are the new ones now
+    """
+
+
+@hookspec
 def after_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
     """Look at an epoch that has ended.
 

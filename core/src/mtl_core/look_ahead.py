@@ -26,7 +26,7 @@ Parameters = dict[str, Tensor]
 
 @attrs.frozen(eq=False)
 class LookAhead:
-    """What ``before_step`` is given: the unwrapped network, two batches, and the optimizer's learning rate.
+    """What ``before_step`` and ``after_step`` are given: the unwrapped network, two batches, the learning rate.
 
     Nothing that is asked of it changes parameters, their gradients, batch-norm statistics or the step that follows.
     Losses are those of the supervised tasks in the network's present mode, in the parameters' own precision, without

@@ -164,7 +164,8 @@ class Trainer:
         def second(source: Source) -> Any:
             return self.fabric.to_device(self.second.at(source, turn))
 
-        self.session.hooks.before_step(LookAhead(self.step, batch, self.number, self.raw_optimizer, second))
+        self.ahead = LookAhead(self.step, batch, self.number, self.raw_optimizer, second)
+        self.session.hooks.before_step(self.ahead)
 
     def window(self) -> tuple[int, int]:
         """Where the next micro-batch stands among those of its optimizer step, and how many these are."""
@@ -182,6 +183,8 @@ class Trainer:
             )
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self.looks_ahead:
+            self.session.hooks.after_step(self.ahead)
         self.guard.restore(skipped.bool())
         return skipped
 
@@ -277,8 +280,8 @@ def sources(session: Session, train: list[int]) -> tuple[list[int], list[Extra]]
 
 
 def looks_ahead(hooks: Hooks, fabric: lightning_fabric.Fabric) -> bool:
-    """Whether a plugin has ``before_step``, which needs whole parameters on every device."""
-    asked = hooks.has("before_step")
+    """Whether a plugin has ``before_step`` or ``after_step``, which need whole parameters on every device."""
+    asked = hooks.has("before_step") or hooks.has("after_step")
     if asked and not isinstance(fabric.strategy, SingleDeviceStrategy | DDPStrategy):
         raise MtlError(
             f"strategy: {type(fabric.strategy).__name__} splits the parameters, and a plugin that looks a step ahead"

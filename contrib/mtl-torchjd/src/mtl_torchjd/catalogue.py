@@ -1,0 +1,123 @@
+"""What torchjd has, by name: new classes of a newer torchjd are found without a change here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import torch
+import torchjd.aggregation
+import torchjd.scalarization
+from torch import Tensor
+from torchjd import Stateful
+
+from mtl_core.errors import MtlError, nearest
+
+Setting = bool | int | float | str | tuple[float, ...]
+SUFFIX = "Weighting"
+GIVEN = ("shape", "n_tasks")
+"""Settings that are the number of tasks, which the experiment knows."""
+REFUSED = {
+    "ExcessMTL": "keeps statistics of every entry of the gradients, which are not known where they meet",
+    "MoDo": "needs the gradients of two independent batches in a step",
+    "SDMGrad": "needs the gradients of two independent batches in a step",
+    "NashMTL": 'has no form on the Gramian; use plugin "nash" of mtl-weighting',
+}
+REMEMBERED = ("GradVac", "PCD", "CRMOGM", "UW", "IMTLL", "DWA", "FAMO")
+"""Classes with a state that this distribution saves and restores."""
+
+
+def public(module: Any, base: type) -> dict[str, type]:
+    """Its exported classes below ``base`` that can be made."""
+    found = {name: getattr(module, name) for name in module.__all__}
+    return {n: c for n, c in found.items() if issubclass(c, base) and not inspect.isabstract(c) and c is not base}
+
+
+def weightings() -> dict[str, type]:
+    """Name without suffix → class that makes weights of a Gramian."""
+    found = public(torchjd.aggregation, torchjd.aggregation.Weighting)
+    return {name.removesuffix(SUFFIX): made for name, made in found.items()}
+
+
+def elementwise() -> dict[str, type]:
+    """Aggregators that need the gradients themselves."""
+    wrappers = ("WeightedAggregator", "GramianWeightedAggregator")
+    found = public(torchjd.aggregation, torchjd.aggregation.Aggregator)
+    return {name: made for name, made in found.items() if name not in weightings() and name not in wrappers}
+
+
+def aggregators() -> dict[str, type]:
+    return usable({**weightings(), **elementwise()})
+
+
+def scalarizers() -> dict[str, type]:
+    return usable(public(torchjd.scalarization, torchjd.scalarization.Scalarizer))
+
+
+def usable(classes: Mapping[str, type]) -> dict[str, type]:
+    return {n: c for n, c in sorted(classes.items()) if n not in REFUSED and (n in REMEMBERED or stateless(c))}
+
+
+def stateless(cls: type) -> bool:
+    return not issubclass(cls, Stateful)
+
+
+def why_not(name: str, classes: Mapping[str, type]) -> str:
+    """The message for a name that cannot be used."""
+    if name in REFUSED:
+        return f"{name} {REFUSED[name]}"
+    if name in weightings() or hasattr(torchjd.scalarization, name):
+        return f"{name} keeps a state that mtl-torchjd does not know how to save"
+    return f'torchjd has no "{name}"{nearest(name, classes)}; expected one of {", ".join(classes)}'
+
+
+@attrs.frozen
+class Recipe:
+    """A class of torchjd with its settings, for any subset of the K tasks.
+
+    :param name: without suffix
+    :param cls: of torchjd
+    :param settings: of its constructor; a list has a number for each of the K tasks
+    :param tasks: K
+    :param dtype: of settings that are lists
+    """
+
+    name: str
+    cls: Any
+    settings: Mapping[str, Setting]
+    tasks: int
+    dtype: torch.dtype = torch.float64
+
+    def make(self, rows: Tensor) -> Any:
+        """An instance for the tasks ``rows`` (m,), on the CPU.
+
+        :raises MtlError: torchjd refuses the settings, or a package is missing; the message is torchjd's
+        """
+        given: dict[str, Any] = {key: len(rows) for key in GIVEN if key in parameters(self.cls)}
+        try:
+            return self.cls(**given, **{key: self.value(key, value, rows) for key, value in self.settings.items()})
+        except (ImportError, ValueError, TypeError) as error:
+            raise MtlError(f"{self.name} of torchjd: {error}") from error
+
+    def value(self, key: str, value: Setting, rows: Tensor) -> Any:
+        if key == "weighting":
+            inner = {name: cls for name, cls in usable(weightings()).items() if stateless(cls)}
+            if value not in inner:
+                raise ValueError(f"weighting: {why_not(str(value), inner)}")
+            return inner[str(value)]()
+        if not isinstance(value, tuple):
+            return value
+        if len(value) != self.tasks:
+            raise ValueError(f"{key}: {len(value)} numbers; expected one for each of the {self.tasks} tasks")
+        return torch.tensor(value, dtype=self.dtype)[rows]
+
+
+def parameters(cls: Any) -> list[str]:
+    return [name for name in inspect.signature(cls).parameters if name != "self"]
+
+
+def choices(cls: Any) -> list[str]:
+    """Settings that an experiment file can give."""
+    return [name for name in parameters(cls) if name not in (*GIVEN, "projector", "f", "min_losses")]

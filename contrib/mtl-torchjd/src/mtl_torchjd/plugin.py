@@ -1,0 +1,151 @@
+"""torchjd as a plugin: one method by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+from attrs import field, validators
+from torch import Tensor, nn
+
+from mtl_core.errors import MtlError, nearest
+from mtl_core.look_ahead import LookAhead
+from mtl_core.plugin import About, help, hookimpl, plugin
+from mtl_core.seam import EncoderGradients, Shaped
+from mtl_core.step import Step
+from mtl_core.tasks import Tasks
+from mtl_torchjd.catalogue import Recipe, aggregators, choices, elementwise, scalarizers, why_not
+from mtl_torchjd.elementwise import Elementwise
+from mtl_torchjd.scalarizers import SPECIAL, Scalarized
+from mtl_torchjd.weightings import LEADS, GramianWeights
+
+MORE_HOOKS = {"FAMO": ("before_step", "after_step"), "DWA": ("after_epoch",)}
+
+
+def is_aggregator(instance: Any, option: attrs.Attribute[Any], name: str | None) -> None:
+    if name is not None and name not in aggregators():
+        raise ValueError(why_not(name, aggregators()))
+
+
+def is_scalarizer(instance: Any, option: attrs.Attribute[Any], name: str | None) -> None:
+    if name is not None and name not in scalarizers():
+        raise ValueError(why_not(name, scalarizers()))
+    if (name is None) == (instance.aggregator is None):
+        raise ValueError("expected either an aggregator or a scalarizer; name the plugin twice to have both")
+
+
+def are_settings(instance: Any, option: attrs.Attribute[Any], settings: Mapping[str, Any]) -> None:
+    name = instance.aggregator or instance.scalarizer
+    known = choices((aggregators() | scalarizers() if instance.aggregator is None else aggregators())[name])
+    for key in settings:
+        if key not in known:
+            raise ValueError(
+                f'{name} has no setting "{key}"{nearest(key, known)} (it has: {", ".join(known) or "none"})'
+            )
+
+
+def leads(instance: Any, option: attrs.Attribute[Any], name: str | None) -> None:
+    if name is not None and instance.aggregator not in LEADS:
+        raise ValueError(f"only {', '.join(LEADS)} has a primary task")
+
+
+@plugin
+class TorchJD(nn.Module):
+    """torchjd's methods by name: aggregators at the seam, scalarizers for the losses.
+
+    Quinton and Rey, "Jacobian Descent For Multi-Objective Optimization", 2024, and the papers of its methods. They are
+    given the branches that were reached, or the losses of the tasks that have a label, as if there were no others.
+    """
+
+    about = About(
+        formula="aggregator: b = Σ w_t b_t, w = torchjd's weighting of the Gramian of the reached branches; "
+        "scalarizer: total = torchjd's scalarizer of the active tasks' mean losses",
+        source="torchjd (Quinton and Rey, 2024); every class names its own paper",
+        cost="inner products at the features, and one round trip to the host in each step; FAMO: two forward passes",
+        departs="missing labels; the Gramian is divided by its mean diagonal (rescale); state of absent tasks is kept",
+    )
+
+    aggregator: str | None = field(
+        default=None,
+        validator=is_aggregator,
+        metadata=help(f"name in torchjd.aggregation: {', '.join(aggregators())}"),
+    )
+    scalarizer: str | None = field(
+        default=None,
+        validator=is_scalarizer,
+        metadata=help(f"name in torchjd.scalarization: {', '.join(scalarizers())}"),
+    )
+    settings: dict[str, bool | int | float | str | tuple[float, ...]] = field(
+        factory=dict,
+        validator=are_settings,
+        metadata=help("arguments of torchjd's class; a list has a number for each task"),
+    )
+    rescale: bool = field(
+        default=True,
+        metadata=help("aggregators on the Gramian: divide it by its mean diagonal, for which torchjd's ε are made"),
+    )
+    primary: str | None = field(
+        default=None, validator=leads, metadata=help(f"{', '.join(LEADS)}: the task that leads; default: the first")
+    )
+    learning_rate: float | None = field(
+        default=None,
+        validator=validators.optional(validators.gt(0)),
+        metadata=help('learning rate of what a scalarizer learns; "none" takes the experiment\'s'),
+    )
+
+    @property
+    def fills(self) -> tuple[str, ...]:
+        """The hooks that this instance answers."""
+        if self.scalarizer is None:
+            return "setup", "shape_encoder_gradient"
+        return "setup", "combine_losses", "parameter_groups", *MORE_HOOKS.get(self.scalarizer, ())
+
+    @hookimpl
+    def setup(self, name: str, tasks: Tasks) -> None:
+        chosen = self.aggregator or self.scalarizer
+        assert chosen is not None
+        classes = scalarizers() if self.aggregator is None else aggregators()
+        dtype = torch.float64 if self.scalarizer is None else torch.get_default_dtype()
+        recipe = Recipe(chosen, classes[chosen], self.settings, len(tasks), dtype)
+        recipe.make(torch.arange(len(tasks)))  # what is wrong with it is said before the first step
+        if self.primary is not None and self.primary not in tasks.names:
+            raise MtlError(f'{name}.primary: no task "{self.primary}"{nearest(self.primary, tasks.names)}')
+        leader = 0 if self.primary is None else tasks.names.index(self.primary)
+        self.method = self.made(recipe, leader)
+
+    def made(self, recipe: Recipe, leader: int) -> Any:
+        if self.aggregator is None:
+            return SPECIAL.get(recipe.name, Scalarized)(recipe)
+        if recipe.name in elementwise():
+            return Elementwise(recipe)
+        return GramianWeights(recipe, self.rescale, leader)
+
+    @hookimpl
+    def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:
+        shaped: Shaped = self.method.shape(gradients)
+        return shaped
+
+    @hookimpl
+    def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
+        total: Tensor = self.method.combine(losses, means, active, step)
+        return total
+
+    @hookimpl
+    def parameter_groups(self, learning_rate: float) -> Sequence[Mapping[str, Any]] | None:
+        rate = learning_rate if self.learning_rate is None else self.learning_rate
+        own = list(self.method.parameters())
+        return [{"params": own, "lr": rate, "weight_decay": 0.0}] if own else None
+
+    @hookimpl
+    def before_step(self, look_ahead: LookAhead) -> None:
+        self.method.before_step(look_ahead)
+
+    @hookimpl
+    def after_step(self, look_ahead: LookAhead) -> None:
+        self.method.after_step(look_ahead)
+
+    @hookimpl
+    def after_epoch(self) -> None:
+        self.method.after_epoch()

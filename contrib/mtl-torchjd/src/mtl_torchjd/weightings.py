@@ -1,0 +1,111 @@
+"""torchjd's weightings on the Gramian of the branches that were reached.
+
+Shape letters: K tasks, m of them reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from mtl_core.errors import MtlError
+from mtl_core.seam import EncoderGradients, Shaped
+from mtl_torchjd.catalogue import Recipe
+from mtl_torchjd.subset import part, placed, seeded
+
+D = torch.float64
+LEADS = ("PCD",)
+"""Classes whose first row is the primary task's."""
+
+
+@attrs.frozen
+class Memory:
+    """What a stateful weighting remembers: torchjd's attribute → value at the start, and the key that guards it."""
+
+    start: Callable[[int], dict[str, Tensor]]
+    key: Callable[[int], object] = lambda tasks: None
+
+
+MEMORIES = {
+    "GradVac": Memory(lambda k: {"_phi_t": torch.zeros(k, k, dtype=D)}, lambda m: (m, D)),
+    "PCD": Memory(
+        lambda k: {"_sq_norm_ema": torch.zeros(k, dtype=D), "_n_steps": torch.zeros((), dtype=torch.long)}, lambda m: m
+    ),
+    "CRMOGM": Memory(lambda k: {"_lambda": torch.full((k,), torch.nan, dtype=D)}),
+}
+NOTHING = Memory(lambda k: {})
+
+
+class GramianWeights(nn.Module):
+    """A weighting of torchjd with its state, a buffer for every attribute that it remembers.
+
+    The reached rows go to the host in one piece, and m weights come back.
+
+    :param recipe: of a weighting
+    :param rescale: whether the mean diagonal of the Gramian is divided out
+    :param leader: place of the task whose row comes first, where the method has one
+    """
+
+    def __init__(self, recipe: Recipe, rescale: bool, leader: int) -> None:
+        super().__init__()
+        self.recipe, self.rescale = recipe, rescale
+        self.leader = leader if recipe.name in LEADS else None
+        self.memory = MEMORIES.get(recipe.name, NOTHING)
+        for name, value in self.memory.start(recipe.tasks).items():
+            self.register_buffer(name, value)
+
+    def shape(self, gradients: EncoderGradients) -> Shaped:
+        g = gradients.gramian.detach().to("cpu", D)
+        if not g.isfinite().all():
+            return Shaped(torch.full_like(gradients.losses, torch.nan))
+        rows = self.order((g.diagonal() != 0).nonzero().flatten())
+        if not len(rows):
+            return Shaped(torch.zeros_like(gradients.losses))
+        reduced = part(g, rows)
+        scale = reduced.diagonal().mean() if self.rescale else 1.0
+        weighting = self.recall(rows)
+        with seeded(gradients.step):
+            found = self.ask(weighting, reduced / scale)
+        weights = placed(torch.zeros(len(g), dtype=D), rows, found)
+        return Shaped(weights.to(gradients.gramian), self.remembered(weighting, rows))
+
+    def order(self, rows: Tensor) -> Tensor:
+        """The rows as the method wants them; none where its primary task was not reached."""
+        if self.leader is None:
+            return rows
+        first = rows == self.leader
+        return torch.cat((rows[first], rows[~first])) if first.any() else rows[:0]
+
+    def ask(self, weighting: Any, gramian: Tensor) -> Tensor:
+        try:
+            found: Tensor = weighting(gramian)
+        except (ValueError, RuntimeError) as error:
+            raise MtlError(f"{self.recipe.name} of torchjd, with {len(gramian)} task(s) in a batch: {error}") from error
+        return found
+
+    def recall(self, rows: Tensor) -> Any:
+        """torchjd's object with what it remembers of these tasks."""
+        weighting = self.recipe.make(rows)
+        for name, buffer in self.named_buffers():
+            setattr(weighting, name, known(part(buffer.cpu(), rows)))
+        if hasattr(weighting, "_state_key"):
+            weighting._state_key = self.memory.key(len(rows))
+        return weighting
+
+    def remembered(self, weighting: Any, rows: Tensor) -> dict[str, Tensor]:
+        """Its state after a step, of all tasks."""
+        return {
+            f"method.{name}": placed(buffer.cpu(), rows, getattr(weighting, name)).to(buffer.device)
+            for name, buffer in self.named_buffers()
+        }
+
+
+def known(values: Tensor) -> Tensor | None:
+    """NaN marks a task that was never seen: it begins with the mean of the others, or all begin anew."""
+    if not values.is_floating_point() or not values.isnan().any():
+        return values
+    return None if values.isnan().all() else torch.where(values.isnan(), values.nanmean(), values)

@@ -1,0 +1,265 @@
+"""torchjd's aggregators: as torchjd computes them, on whatever branches are there."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import torch
+import torchjd.aggregation
+from torch import Tensor
+
+from mtl_core.errors import MtlError
+from mtl_core.hooks import Hooks
+from mtl_core.nn import Networks
+from mtl_core.seam import Shaped
+from mtl_core.testing import GradientShaperContract, make_step, make_tasks
+from mtl_core.testing.gradients import ROWS, encoder_gradients, entering, random_rows
+from mtl_torchjd import TorchJD, catalogue
+
+HOST = {"test_runs_on_the_meta_device": "torchjd computes on the host: one round trip in each step"}
+FEW = "needs more branches than a batch without labels may have"
+SETTINGS = {
+    "CAGrad": {"c": 0.4},
+    "CRMOGM": {"weighting": "UPGrad"},
+    "Constant": {"weights": (1.0, 2.0, 3.0)},
+    "FairGrad": {"alpha": 1.0},
+    "Krum": {"n_byzantine": 0},
+    "TrimmedMean": {"trim_number": 1},
+}
+GRAMIAN = sorted(set(catalogue.aggregators()) - set(catalogue.elementwise()))
+ELEMENTWISE = sorted(catalogue.elementwise().keys() & catalogue.aggregators().keys())
+RANDOM = {"PCGrad", "GradVac", "Random", "GradDrop"}
+SOLVED = {"CAGrad", "FairGrad"}  # their solvers stop at a tolerance of their own
+
+
+def make(name: str, **options: object) -> TorchJD:
+    return TorchJD(aggregator=name, settings=SETTINGS.get(name, {}), **options)
+
+
+class TestEveryWeighting(GradientShaperContract):
+    skips = HOST
+    tolerance = 1e-4
+
+    @pytest.fixture(params=[name for name in GRAMIAN if name not in ("Krum", "PCD", "CAGrad")])
+    def plugin(self, request: pytest.FixtureRequest) -> TorchJD:
+        return make(request.param)
+
+
+class TestOneThatAsksAConicSolver(GradientShaperContract):
+    skips = {
+        **HOST,
+        "test_scale_invariance": "the solver's tolerance decides where rows differ by six orders of magnitude",
+    }
+
+    @pytest.fixture
+    def plugin(self) -> TorchJD:
+        return make("CAGrad")
+
+
+class TestOneThatHasALeader(GradientShaperContract):
+    skips = {
+        **HOST,
+        "test_a_branch_that_nothing_reached_stops_nobody": "PCD's rule: without its primary task nothing enters",
+    }
+    tolerance = 1e-4
+
+    @pytest.fixture
+    def plugin(self) -> TorchJD:
+        return make("PCD", primary="depth")
+
+
+class TestEveryElementwiseAggregator(GradientShaperContract):
+    skips = HOST
+    elementwise = True
+    tolerance = 1e-4
+
+    @pytest.fixture(params=[name for name in ELEMENTWISE if name != "TrimmedMean"])
+    def plugin(self, request: pytest.FixtureRequest) -> TorchJD:
+        return make(request.param)
+
+
+def prepared(plugin: TorchJD) -> Hooks:
+    hooks = Hooks({"plugin": plugin}, required=())
+    hooks.setup(make_tasks(), (32, 64), Networks(width=4), lambda name: torch.manual_seed(0))
+    return hooks
+
+
+def enters(hooks: Hooks, rows: Tensor) -> Tensor:
+    gradients = encoder_gradients(rows, step=make_step(make_tasks()))
+    answer = hooks.shape_encoder_gradient(gradients)
+    assert isinstance(answer, Shaped)
+    return entering(gradients, answer.weights)
+
+
+def published(name: str, rows: Tensor, keep: Tensor) -> Tensor:
+    """torchjd's own aggregator on the Jacobian, with the draws of the step."""
+    class_ = getattr(torchjd.aggregation, name, None)
+    settings = {k: torch.tensor(v, dtype=rows.dtype)[keep] if isinstance(v, tuple) else v
+                for k, v in SETTINGS.get(name, {}).items()}  # fmt: skip
+    if name == "CRMOGM":  # without a past it is what it smooths
+        class_, settings = torchjd.aggregation.UPGrad, {}
+    assert class_ is not None
+    torch.manual_seed(make_step(make_tasks()).shared.initial_seed())
+    found: Tensor = class_(**settings)(rows[keep])
+    return found
+
+
+@pytest.mark.parametrize("name", [*GRAMIAN, *ELEMENTWISE])
+@pytest.mark.parametrize("case", ["random", "conflicting", "uneven", "last row zero", "first row zero"])
+def test_is_what_torchjd_computes_on_the_reached_rows(name: str, case: str) -> None:
+    rows = ROWS[case](random_rows(3))
+    keep = (rows != 0).any(1).nonzero().flatten()
+    few = len(keep) < 3 and name in ("Krum", "TrimmedMean")
+    leaderless = name == "PCD" and not rows[0].any()
+    if few or leaderless:
+        return
+    found, expected = enters(prepared(make(name, rescale=False)), rows), published(name, rows, keep)
+    torch.testing.assert_close(found, expected, rtol=1e-3 if name in SOLVED else 1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["Krum", "TrimmedMean"])
+def test_says_so_when_a_batch_has_too_few_tasks(name: str) -> None:
+    with pytest.raises(MtlError, match=rf"{name} of torchjd, with . task\(s\) in a batch"):
+        enters(prepared(make(name)), ROWS["first row alone"](random_rows(3)))
+
+
+@pytest.mark.parametrize("case", ["random", "conflicting", "uneven", "rank deficient"])
+@pytest.mark.parametrize("name", ["MGDA", "UPGrad", "DualProj"])
+def test_no_task_is_worked_against(name: str, case: str) -> None:
+    """What MGDA, UPGrad and DualProj find has a product with every row that is not negative."""
+    rows = ROWS[case](random_rows(3))
+    rows = rows / rows.norm(dim=1, keepdim=True)  # their constants are relative to the largest row
+    direction = enters(prepared(make(name)), rows)
+    products = rows @ direction / (rows.norm(dim=1) * direction.norm().clamp(min=1e-6))
+    assert (products > -2e-2).all(), products
+
+
+def test_pcgrad_leaves_no_conflict_between_two_tasks() -> None:
+    for seed in range(20):
+        rows = random_rows(3, seed=seed)
+        rows[2] = 0
+        rows[1] -= 2 * rows[0]
+        assert rows[0] @ rows[1] < 0
+        assert (rows[:2] @ enters(prepared(make("PCGrad")), rows) >= -1e-9).all()
+
+
+@pytest.mark.parametrize("name", sorted(set(GRAMIAN) - RANDOM - {"Constant", "PCD", "Krum"}))
+def test_another_order_of_the_tasks_gives_the_same_gradient(name: str) -> None:
+    rows = random_rows(3)
+    one, other = (enters(prepared(make(name)), rows[order]) for order in ([0, 1, 2], [2, 0, 1]))
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_draws_anew_in_every_step_and_alike_on_every_rank() -> None:
+    tasks, rows = make_tasks(), ROWS["conflicting"](random_rows(3))
+    hooks = prepared(make("Random"))
+    steps = [make_step(tasks, seed=seed, rank=rank) for seed, rank in ((0, 0), (0, 1), (1, 0))]
+    found = [hooks.shape_encoder_gradient(encoder_gradients(rows, step=step)) for step in steps]
+    first, rank, seed = (answer.weights for answer in found if isinstance(answer, Shaped))
+    assert torch.equal(first, rank)
+    assert not torch.equal(first, seed)
+
+
+def keep(hooks: Hooks, answer: Shaped) -> None:
+    """As core does it once the step is taken."""
+    buffers = dict(hooks.plugins["plugin"].named_buffers())
+    for name, value in answer.state.items():
+        buffers[name].copy_(value)
+
+
+@pytest.mark.parametrize("name", ["GradVac", "PCD", "CRMOGM"])
+def test_what_it_remembers_is_what_torchjd_remembers(name: str) -> None:
+    """Five steps in a row, with the same draws."""
+    hooks = prepared(make(name, rescale=False))
+    class_ = getattr(torchjd.aggregation, f"{name}Weighting")
+    oracle = class_(torchjd.aggregation.UPGradWeighting()) if name == "CRMOGM" else class_()
+    for seed in range(5):
+        rows = random_rows(3, seed=seed)
+        gradients = encoder_gradients(rows, step=make_step(make_tasks(), seed=seed))
+        assert gradients.step is not None
+        answer = hooks.shape_encoder_gradient(gradients)
+        assert isinstance(answer, Shaped)
+        keep(hooks, answer)
+        torch.manual_seed(gradients.step.shared.initial_seed())
+        torch.testing.assert_close(answer.weights, oracle(rows @ rows.T), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["GradVac", "PCD", "CRMOGM"])
+def test_a_task_that_is_absent_keeps_its_state(name: str) -> None:
+    hooks = prepared(make(name))
+    for seed in range(3):
+        answer = hooks.shape_encoder_gradient(
+            encoder_gradients(random_rows(3, seed=seed), step=make_step(make_tasks()))
+        )
+        assert isinstance(answer, Shaped)
+        keep(hooks, answer)
+    before = {n: b.clone() for n, b in hooks.plugins["plugin"].named_buffers()}
+    answer = hooks.shape_encoder_gradient(
+        encoder_gradients(ROWS["last row zero"](random_rows(3, seed=7)), step=make_step(make_tasks()))
+    )
+    assert isinstance(answer, Shaped)
+    for key, old in before.items():
+        if old.ndim:
+            assert torch.equal(answer.state[key][2], old[2]), key
+            assert not torch.equal(answer.state[key], old), key
+
+
+def test_small_gradients_are_weighed_like_large_ones() -> None:
+    """torchjd's constants are made for gradients near 1: without rescale small ones are averaged."""
+    rows = ROWS["conflicting"](random_rows(3))
+    near, small = (enters(prepared(make("UPGrad")), rows * scale) for scale in (1, 1e-6))
+    torch.testing.assert_close(near, small * 1e6)
+    plain = enters(prepared(make("UPGrad", rescale=False)), rows * 1e-6) * 1e6
+    torch.testing.assert_close(plain, rows.mean(0))
+
+
+def test_a_pyramid_with_a_level_that_nobody_uses() -> None:
+    rows = random_rows(3)
+    gradients = encoder_gradients(rows, step=make_step(make_tasks()))
+    pyramid = attrs.evolve(gradients, branches=tuple((b[0][:1], None, b[0][1:]) for b in gradients.branches))
+    hooks = prepared(make("TrimmedMean"))
+    whole, parts = hooks.shape_encoder_gradient(gradients), hooks.shape_encoder_gradient(pyramid)
+    assert isinstance(whole, Shaped)
+    assert isinstance(parts, Shaped)
+    assert parts.weights[1] is None
+    assert torch.equal(torch.cat([parts.weights[0], parts.weights[2]]), whole.weights)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"aggregator": "PCgrad"}, 'torchjd has no "PCgrad"; did you mean "PCGrad"'),
+        ({"aggregator": "MoDo"}, "two independent batches"),
+        ({"aggregator": "NashMTL"}, 'plugin "nash"'),
+        ({}, "either an aggregator or a scalarizer"),
+        ({"aggregator": "MGDA", "scalarizer": "UW"}, "either an aggregator or a scalarizer"),
+        ({"aggregator": "CAGrad", "settings": {"d": 1.0}}, r'no setting "d".*it has: c, norm_eps'),
+        ({"aggregator": "MGDA", "primary": "depth"}, "only PCD has a primary task"),
+    ],
+)
+def test_mistakes_are_named(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TorchJD(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"aggregator": "UPGrad", "settings": {"pref_vector": (1.0, 2.0)}},
+            "2 numbers; expected one for each of the 3",
+        ),
+        ({"aggregator": "CRMOGM", "settings": {"weighting": "GradVac"}}, "GradVac keeps a state"),
+        ({"aggregator": "CAGrad", "settings": {"c": -1.0}}, "CAGrad of torchjd"),
+        ({"aggregator": "PCD", "primary": "deph"}, 'no task "deph"; did you mean "depth"'),
+    ],
+)
+def test_mistakes_that_need_the_tasks_are_named(options: dict[str, object], message: str) -> None:
+    with pytest.raises(MtlError, match=message):
+        prepared(TorchJD(**options))  # type: ignore[arg-type]
+
+
+def test_a_missing_package_is_named_with_its_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchjd._mixins.find_spec", lambda name: None)
+    with pytest.raises(MtlError, match=r'CAGrad of torchjd: .*pip install "torchjd\[cagrad\]"'):
+        prepared(make("CAGrad"))
