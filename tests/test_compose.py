@@ -97,6 +97,7 @@ RULES: dict[str, object] = {
     "atw": ATW(),
     "miraliev": Miraliev(),
     "imtl-l": IMTL(parts="losses"),
+    "gradnorm": GradNorm(),
     "famo": TorchJD(scalarizer="FAMO"),
 }
 ENCODER_RULES: dict[str, object] = {
@@ -105,14 +106,14 @@ ENCODER_RULES: dict[str, object] = {
     "nash": NashMTL(),
     "gcs": GCS(primary="segmentation"),
     "ol-aux": OLAUX(primary="segmentation"),
-    "gradnorm": GradNorm(),
+    "gradnorm": GradNorm(place="encoder"),
     "pcgrad": TorchJD(aggregator="PCGrad"),
     "graddrop": TorchJD(aggregator="GradDrop"),
 }
 
 
 @pytest.mark.parametrize("encoder", ENCODER_RULES)
-@pytest.mark.parametrize("decoder", ["uw", "dwa", "imtl-l"])
+@pytest.mark.parametrize("decoder", ["uw", "dwa", "imtl-l", "gradnorm"])
 def test_any_decoder_rule_goes_with_any_encoder_rule(tmp_path: Path, decoder: str, encoder: str) -> None:
     """Beside JTR and with one label per image, chosen by ``[use]`` where both could combine the losses."""
     data, rules = Scenes(size=(32, 32), train=8, test=2), [RULES[decoder], ENCODER_RULES[encoder]]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core.data import Batch, Loadable, collate
+from mtl_core.errors import ContractError
 from mtl_core.experiment import Experiment
 from mtl_core.loop import Trainer, make_fabric
 from mtl_core.plugin import hookimpl, plugin
@@ -14,6 +15,7 @@ from mtl_core.run import Run
 from mtl_core.seam import EncoderGradients, Shaped
 from mtl_core.session import Session, prepare
 from mtl_core.step import Step
+from mtl_core.tasks import Tasks
 from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
 from mtl_core.training import TrainingStep
 
@@ -31,6 +33,29 @@ class Halve(nn.Module):
     @hookimpl
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:
         return Shaped(torch.full_like(gradients.norms, 0.5), {"count": self.count + 1})
+
+
+@plugin
+class Watch(nn.Module):
+    """Remembers the norms of the branches."""
+
+    @hookimpl
+    def setup(self, tasks: Tasks) -> None:
+        self.register_buffer("norms", torch.zeros(len(tasks)))
+        self.register_buffer("count", torch.zeros(()))
+
+    @hookimpl
+    def watch_encoder_gradient(self, gradients: EncoderGradients) -> dict[str, Tensor]:
+        return {"norms": gradients.norms.to(self.norms), "count": self.count + 1}
+
+
+@plugin
+class Undecided:
+    """Has a place and does not fill it."""
+
+    @hookimpl
+    def shape_encoder_gradient(self) -> None:
+        return None
 
 
 @plugin
@@ -79,6 +104,34 @@ def test_without_a_shaper_the_seam_is_absent_and_with_weights_one_it_changes_not
         torch.testing.assert_close(shaped[name], factor * gradient, rtol=1e-5, atol=1e-9)
 
 
+def test_who_watches_changes_nothing_and_sees_what_is_not_shaped_yet() -> None:
+    plain, watched = gradients(session_of()), session_of(Watch())
+    for name, gradient in gradients(watched).items():
+        torch.testing.assert_close(gradient, plain[name], rtol=1e-5, atol=1e-9)
+    both = session_of(Halve(), Watch(), Watch())
+    found = gradients(both)
+    for name, gradient in gradients(session_of(Halve())).items():
+        torch.testing.assert_close(found[name], gradient)
+
+
+@pytest.mark.parametrize("others", [(), (Halve(),)])
+def test_what_is_watched_is_kept_for_every_plugin(tmp_path: Path, others: tuple[object, ...]) -> None:
+    t = trainer(tmp_path, *others, Watch(), Watch())
+    t.train_batch(batch_of(t.session))
+    watchers = [t.session.hooks.plugins[name] for name in ("watch", "watch#2")]
+    seen = torch.stack([t.step.arrival.logged[f"encoder/norm/{name}"] for name in t.session.tasks.names])
+    assert (seen > 0).all()
+    for watcher in watchers:
+        torch.testing.assert_close(watcher.norms, seen)
+        assert watcher.count == 1
+    assert all(t.session.hooks.plugins["halve"].count == 1 for _ in others)
+
+
+def test_a_shaper_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match='plugin "undecided": shape_encoder_gradient returned None'):
+        gradients(session_of(Undecided()))
+
+
 def test_what_a_regularizer_sends_through_the_heads_passes_the_seam() -> None:
     """A regularizer whose own backward ran before the shaped gradient was written would be lost here."""
     plain, shaped = gradients(session_of(Pull())), gradients(session_of(Pull(), Halve()))
@@ -95,7 +148,7 @@ def trainer(tmp_path: Path, *plugins: object, **settings: object) -> Trainer:
 
 
 def test_a_step_with_a_gradient_that_is_not_finite_changes_nothing_and_the_next_one_works(tmp_path: Path) -> None:
-    t = trainer(tmp_path, Poison(), Halve(), learning_rate=1e-2)
+    t = trainer(tmp_path, Poison(), Halve(), Watch(), learning_rate=1e-2)
     moved = []
     for batch in [batch_of(t.session)] * 4:
         before = {n: v.clone() for n, v in t.step.state_dict().items()}
@@ -104,7 +157,8 @@ def test_a_step_with_a_gradient_that_is_not_finite_changes_nothing_and_the_next_
         moved.append(any(not torch.equal(before[n], after[n]) for n in before))
     assert moved == [True, True, False, True]
     assert t.averages.take()["skipped_steps"] == 1
-    assert t.session.hooks.plugins["Halve".lower()].count == 3
+    assert [t.session.hooks.plugins[name].count for name in ("halve", "watch")] == [3, 3]
+    assert t.session.hooks.plugins["watch"].norms.isfinite().all()
 
 
 def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """GradNorm: its weights against the published update, written out here."""
 
 import math
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -11,8 +12,16 @@ from mtl_core.hooks import Hooks
 from mtl_core.nn import Networks
 from mtl_core.plugin import hookimpl, plugin
 from mtl_core.seam import EncoderGradients, Shaped
-from mtl_core.testing import GradientShaperContract, LossRuleContract, make_batch, make_step, make_tasks, masks
-from mtl_core.testing.gradients import bank, encoder_gradients, random_rows
+from mtl_core.testing import (
+    GradientShaperContract,
+    GradientWatcherContract,
+    LossRuleContract,
+    make_batch,
+    make_step,
+    make_tasks,
+    masks,
+)
+from mtl_core.testing.gradients import encoder_gradients, random_rows
 from mtl_core.testing.toys import TOY_TASKS, ToyNetwork
 from mtl_core.training import Network, TrainingStep
 from mtl_weighting.gradnorm import GradNorm, relative_rates, slopes
@@ -20,7 +29,7 @@ from mtl_weighting.gradnorm import GradNorm, relative_rates, slopes
 D = torch.float64
 
 
-class TestShaper(GradientShaperContract):
+class TestWatcher(GradientWatcherContract):
     @pytest.fixture
     def plugin(self) -> GradNorm:
         return GradNorm()
@@ -32,31 +41,23 @@ class TestLossRule(LossRuleContract):
         return GradNorm(optimizer="sgd")
 
 
+class TestShaper(GradientShaperContract):
+    @pytest.fixture
+    def plugin(self) -> GradNorm:
+        return GradNorm(alpha=0, place="encoder")
+
+
 @plugin
 class Sum:
-    """Adds the losses up."""
+    """Adds the losses up and leaves the branches as they are."""
 
     @hookimpl
     def combine_losses(self, losses: Tensor) -> Tensor:
         return losses.sum()
 
-
-@plugin
-class Plain:
-    """Leaves the branches as they are."""
-
     @hookimpl
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Tensor:
         return torch.ones_like(gradients.norms)
-
-
-class TestShaperBesideAnotherRule(GradientShaperContract):
-    beside = {"sum": Sum()}
-    use = {"combine_losses": "sum"}
-
-    @pytest.fixture
-    def plugin(self) -> GradNorm:
-        return GradNorm(alpha=0)
 
 
 def prepared(*others: object, use: dict[str, str] | None = None, **options: object) -> Hooks:
@@ -73,14 +74,16 @@ def gradients_of(rows: Tensor, means: Tensor, active: Tensor | None = None) -> E
     return found
 
 
-def keep(hooks: Hooks, gradients: EncoderGradients) -> Shaped:
-    """One step of which core keeps the state."""
+def proposed(hooks: Hooks, gradients: EncoderGradients) -> Mapping[str, Tensor]:
     shaped = hooks.shape_encoder_gradient(gradients)
-    assert isinstance(shaped, Shaped)
+    return shaped.state if isinstance(shaped, Shaped) else hooks.watch_encoder_gradient(gradients)["gradnorm"]
+
+
+def keep(hooks: Hooks, gradients: EncoderGradients) -> None:
+    """One step of which core keeps the state."""
     buffers = dict(hooks.plugins["gradnorm"].named_buffers())
-    for name, value in shaped.state.items():
+    for name, value in proposed(hooks, gradients).items():
         buffers[name].copy_(value)
-    return shaped
 
 
 def weights(hooks: Hooks) -> Tensor:
@@ -158,24 +161,18 @@ def test_order_of_the_tasks_does_not_matter() -> None:
     assert torch.allclose(weights(plain)[order], weights(other), rtol=1e-9)
 
 
-def test_branches_enter_as_they_are() -> None:
-    hooks = prepared()
-    for gradients in bank().values():
-        assert keep(hooks, gradients).weights.tolist() == [1, 1, 1]
-
-
 def test_an_absent_task_keeps_all_it_has() -> None:
     """And Σw over the present ones stays what it was, so that Σw = K for ever."""
     hooks = prepared()
     keep(hooks, gradients_of(random_rows(3), torch.tensor([1.0, 2.0, 3.0])))
     before = hooks.plugins["gradnorm"].memory
-    shaped = hooks.shape_encoder_gradient(
-        gradients_of(random_rows(3, seed=1) * torch.tensor([[1], [0], [1]]), torch.tensor([1.0, 0.0, 1.0]))
+    after = proposed(
+        hooks, gradients_of(random_rows(3, seed=1) * torch.tensor([[1], [0], [1]]), torch.tensor([1.0, 0.0, 1.0]))
     )
     for name in ("weights", "first", "slope", "square", "count"):
-        assert shaped.state[name][1] == getattr(before, name)[1], name
-    assert (shaped.state["weights"] != before.weights).tolist() == [True, False, True]
-    assert shaped.state["weights"].sum().item() == pytest.approx(3)
+        assert after[name][1] == getattr(before, name)[1], name
+    assert (after["weights"] != before.weights).tolist() == [True, False, True]
+    assert after["weights"].sum().item() == pytest.approx(3)
 
 
 def test_a_subset_moves_as_if_there_were_no_other_task() -> None:
@@ -260,26 +257,28 @@ def test_weights_multiply_the_losses_of_active_tasks() -> None:
     assert total.item() == pytest.approx(float((2 * step.task_losses[1] + 0.5 * step.task_losses[2]).detach()))
 
 
-def test_where_another_plugin_combines_the_weights_are_on_the_branches() -> None:
+def test_in_the_encoder_the_weights_are_on_the_branches() -> None:
     """The branches carry no weight then, so that their norms are multiplied with it before they are compared."""
-    beside = prepared(Sum(), use={"combine_losses": "other0"}, optimizer="sgd")
-    alone = prepared(optimizer="sgd")
+    encoder, losses = prepared(optimizer="sgd", place="encoder"), prepared(optimizer="sgd")
     for k in range(3):
-        rows, w = random_rows(3, seed=k), weights(alone).clone()
-        keep(alone, gradients_of(rows * w[:, None], torch.ones(3)))
-        shaped = keep(beside, gradients_of(rows, torch.ones(3)))
+        rows, w = random_rows(3, seed=k), weights(losses).clone()
+        keep(losses, gradients_of(rows * w[:, None], torch.ones(3)))
+        shaped = encoder.shape_encoder_gradient(gradients_of(rows, torch.ones(3)))
+        assert isinstance(shaped, Shaped)
         assert torch.allclose(shaped.weights, w, rtol=1e-9)
-    assert torch.allclose(weights(beside), weights(alone), rtol=1e-9)
+        keep(encoder, gradients_of(rows, torch.ones(3)))
+    assert torch.allclose(weights(encoder), weights(losses), rtol=1e-9)
 
 
-def test_where_another_plugin_shapes_the_gradient_it_says_what_to_do() -> None:
-    with pytest.raises(MtlError, match=r'gradnorm: .*plugin "other0".*\[use\] shape_encoder_gradient = "gradnorm"'):
-        prepared(Plain(), use={"shape_encoder_gradient": "other0"})
+@pytest.mark.parametrize(("place", "hook"), [("losses", "combine_losses"), ("encoder", "shape_encoder_gradient")])
+def test_where_another_plugin_has_its_place_it_says_what_to_do(place: str, hook: str) -> None:
+    with pytest.raises(MtlError, match=rf'gradnorm: .*plugin "other0".*\[use\] {hook} = "gradnorm"'):
+        prepared(Sum(), use={hook: "other0"}, place=place)
 
 
 def test_weights_are_logged() -> None:
     hooks, step = prepared(), make_step(make_tasks())
-    hooks.shape_encoder_gradient(encoder_gradients(random_rows(3), step=step))
+    hooks.watch_encoder_gradient(encoder_gradients(random_rows(3), step=step))
     assert {name: value.item() for name, value in step.logged.items()} == {
         f"gradnorm/weight/{task}": 1 for task in make_tasks().names
     }
@@ -297,11 +296,12 @@ def test_state_goes_on_where_it_was_saved() -> None:
     assert torch.equal(weights(hooks), weights(other))
 
 
-def test_in_training_the_norms_come_together() -> None:
-    """On the real seam: w is in the loss, its effect is in the norms that core measures."""
-    hooks = Hooks(
-        {"network": ToyNetwork(channels=4), "gradnorm": GradNorm(alpha=0, weight_learning_rate=0.05)}, None, ()
-    )
+@pytest.mark.parametrize("beside", [{}, {"other": Sum()}])
+def test_in_training_the_norms_come_together(beside: dict[str, object]) -> None:
+    """On the real seam: w is in the loss, its effect is in the norms that core measures, whoever shapes these."""
+    gradnorm = GradNorm(alpha=0, weight_learning_rate=0.05)
+    plugins = {"network": ToyNetwork(channels=4), "gradnorm": gradnorm, **beside}
+    hooks = Hooks(plugins, {"combine_losses": "gradnorm"}, ())
     torch.manual_seed(0)
     backbone = hooks.build_backbone((16, 16))
     network = Network(backbone, hooks.build_heads(backbone, TOY_TASKS, (16, 16)), TOY_TASKS)
@@ -310,6 +310,7 @@ def test_in_training_the_norms_come_together() -> None:
     for number in range(60):
         step(batch, number)[0].backward()
         step.arrival.keep()
+        assert hooks.plugins["gradnorm"].count.max() == number + 1
         norms = torch.stack([step.arrival.logged[f"encoder/norm/{name}"] for name in TOY_TASKS.names])
         spread.append((norms.max() / norms.min()).item())
     assert spread[-1] < 1.2 < spread[0]

@@ -209,11 +209,24 @@ class Hooks:
                 terms |= {f"{name}/{term}": value for term, value in (compute(step=step) or {}).items()}
         return terms
 
+    def watch_encoder_gradient(self, gradients: EncoderGradients) -> dict[str, Mapping[str, Tensor]]:
+        """Plugin → the state that it proposes; what it logs on the step gets its name."""
+        proposed: dict[str, Mapping[str, Tensor]] = {}
+        for name, watch in self.implementations("watch_encoder_gradient"):
+            with logging_as(name, gradients.step):
+                proposed[name] = watch(gradients=gradients) or {}
+        return proposed
+
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped | Tensor | None:
-        """The answer of the plugin that shapes the gradient; what it logs on the step gets its name."""
-        with logging_as(self.places["shape_encoder_gradient"], gradients.step):
+        """The answer of the plugin that shapes the gradient, None without one; what it logs on the step gets its name."""
+        with logging_as(self.places.get("shape_encoder_gradient", ""), gradients.step):
             answer: Shaped | Tensor | None = self.ask("shape_encoder_gradient", gradients=gradients)
         return answer
+
+    @property
+    def meet_at_the_seam(self) -> bool:
+        """Whether a plugin shapes or watches the gradient that enters the encoder; otherwise the seam is absent."""
+        return self.has("shape_encoder_gradient") or self.has("watch_encoder_gradient")
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         for _, look in self.implementations("after_epoch"):

@@ -245,6 +245,18 @@ def compute_regularizer(step: Step) -> Mapping[str, Term] | None:
     """
 
 
+@hookspec
+def watch_encoder_gradient(gradients: EncoderGradients) -> Mapping[str, Tensor] | None:
+    """See the K branch gradients without deciding how they enter the encoder.
+
+    Called once per backward pass for every plugin that has it, before :func:`shape_encoder_gradient`. The gradients are
+    those of the losses as they were combined, not yet shaped.
+
+    :param gradients: Gramian, norms, masks and losses of the global batch
+    :return: buffer of the plugin → proposed value, kept if the Gramian is finite and the step is taken; None for none
+    """
+
+
 @hookspec(firstresult=True)
 def shape_encoder_gradient(gradients: EncoderGradients) -> Shaped | Tensor | None:
     """Decide how the K branch gradients enter the encoder.

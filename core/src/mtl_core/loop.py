@@ -80,7 +80,7 @@ class Trainer:
         if self.experiment.channels_last:
             self.step.to(memory_format=torch.channels_last)
         if self.experiment.compile:
-            if self.experiment.level == "parameters" and self.step.shapes:
+            if self.experiment.level == "parameters" and self.step.has_seam:
                 raise MtlError(
                     'level = "parameters" goes through the encoder once per task, which a compiled encoder does not'
                     " allow; use compile = false"

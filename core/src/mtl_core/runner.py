@@ -154,7 +154,7 @@ def judge(
             "split": split,
             "checkpoint": name,
             "epoch": epoch,
-            "level": session.experiment.level if session.hooks.has("shape_encoder_gradient") else None,
+            "level": session.experiment.level if session.hooks.meet_at_the_seam else None,
             "counts_for": list(session.experiment.counts_for),
             "metrics": found,
             "headline": headlines(session.tasks),

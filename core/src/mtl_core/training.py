@@ -6,6 +6,7 @@ Shape letters: V views, B samples, K tasks, C channels, H and W image size.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import attrs
@@ -17,7 +18,7 @@ from mtl_core import losses as loss
 from mtl_core import seam
 from mtl_core.data import Batch
 from mtl_core.diagnostics import HeadGradients
-from mtl_core.errors import MtlError
+from mtl_core.errors import ContractError, MtlError
 from mtl_core.hooks import Hooks
 from mtl_core.seeds import generator_for
 from mtl_core.step import Features, Step
@@ -97,7 +98,7 @@ class TrainingStep(nn.Module):
         self.plugins = nn.ModuleDict({n: p for n, p in hooks.plugins.items() if isinstance(p, nn.Module)})
         self.hooks, self.tasks = hooks, network.tasks
         self.normalize, self.views, self.seed, self.rank, self.group = normalize, views, seed, rank, group
-        self.shapes = "shape_encoder_gradient" in hooks.places
+        self.has_seam = hooks.meet_at_the_seam
         self.arrival, self.heads = Arrival(self), HeadGradients()
 
     def forward(self, batch: Batch, number: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -129,8 +130,8 @@ class TrainingStep(nn.Module):
         return changed.view(self.views, *images.shape)
 
     def split(self, z: Features, scale: seam.LossScale) -> list[Features]:
-        """z once per head, through the seam if a plugin shapes the gradient there."""
-        if not self.shapes:
+        """z once per head, through the seam if a plugin shapes or watches the gradient there."""
+        if not self.has_seam:
             return [z] * len(self.tasks)
         self.arrival.z = z
         return seam.branch(z, len(self.tasks), self.arrival.shape, scale)
@@ -161,7 +162,7 @@ class TrainingStep(nn.Module):
 
     def combine(self, step: Step) -> Tensor:
         total = self.hooks.combine_losses(step.task_losses, step.task_means, step.active, step)
-        if self.shapes:
+        if self.has_seam:
             self.arrival.expect(step, total)
         return total
 
@@ -174,7 +175,7 @@ class TrainingStep(nn.Module):
 
 
 class Arrival:
-    """What happens at the seam: the hook is asked, its state waits until the optimizer step is known to be taken."""
+    """What happens at the seam: hooks are asked, their state waits until the optimizer step is known to be taken."""
 
     def __init__(self, training: TrainingStep) -> None:
         self.hooks, self.tasks, self.group, self.level = training.hooks, training.tasks, training.group, training.level
@@ -182,7 +183,7 @@ class Arrival:
         self.z: Features | None = None
         self.step: Step | None = None
         self.logged: dict[str, Tensor] = {}
-        self.proposed: dict[str, Tensor] = {}
+        self.proposed: dict[str, Mapping[str, Tensor]] = {}
         self.finite: Tensor = torch.ones((), dtype=torch.bool)
 
     def expect(self, step: Step, total: Tensor) -> None:
@@ -204,11 +205,8 @@ class Arrival:
             branches=branches,
             step=step,
         )
-        with torch.no_grad():
-            answer = self.hooks.shape_encoder_gradient(gradients)
-        assert answer is not None
-        shaped = answer if isinstance(answer, seam.Shaped) else seam.Shaped(answer)
-        self.proposed, self.finite = dict(shaped.state), gradients.gramian.isfinite().all()
+        shaped = self.ask(gradients)
+        self.finite = gradients.gramian.isfinite().all()
         self.logged = self.describe(gradients, shaped) | step.logged
         self.step = self.z = None
         if self.level == "parameters" and shaped.weights.shape != gradients.losses.shape:  # type: ignore[union-attr]
@@ -217,6 +215,20 @@ class Arrival:
                 ' element by element; use level = "features"'
             )
         return shaped.weights
+
+    @torch.no_grad()
+    def ask(self, gradients: seam.EncoderGradients) -> seam.Shaped:
+        """What the shaper answers (without one: weights of 1), and what each plugin wants to remember."""
+        self.proposed = self.hooks.watch_encoder_gradient(gradients)
+        place = self.hooks.places.get("shape_encoder_gradient")
+        if place is None:
+            return seam.Shaped(torch.ones_like(gradients.norms))
+        answer = self.hooks.shape_encoder_gradient(gradients)
+        if answer is None:
+            raise ContractError(f'plugin "{place}": shape_encoder_gradient returned None; it must return weights')
+        shaped = answer if isinstance(answer, seam.Shaped) else seam.Shaped(answer)
+        self.proposed[place] = {**self.proposed.get(place, {}), **shaped.state}
+        return shaped
 
     def gramian(self, branches: tuple[seam.Branch, ...], scale: Tensor) -> Tensor:
         if self.level == "features":
@@ -237,12 +249,11 @@ class Arrival:
 
     def keep(self) -> None:
         """Keep the proposed state if the Gramian was finite (the guard takes it back if the step is skipped)."""
-        if self.proposed:
-            plugin: Any = self.hooks.plugins[self.hooks.places["shape_encoder_gradient"]]
-            buffers = dict(plugin.named_buffers())
-            for name, value in self.proposed.items():
-                buffers[name].copy_(torch.where(self.finite, value, buffers[name]))
-            self.proposed = {}
+        for name, state in self.proposed.items():
+            buffers = dict(self.hooks.plugins[name].named_buffers()) if state else {}
+            for buffer, value in state.items():
+                buffers[buffer].copy_(torch.where(self.finite, value, buffers[buffer]))
+        self.proposed = {}
 
 
 @attrs.define(eq=False)

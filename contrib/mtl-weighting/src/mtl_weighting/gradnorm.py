@@ -20,6 +20,7 @@ from mtl_core.step import Step
 from mtl_core.tasks import Tasks
 
 Optimizer = Literal["adam", "sgd"]
+HOOKS = {"losses": ("combine_losses", "watch_encoder_gradient"), "encoder": ("shape_encoder_gradient",)}
 BETAS = (0.9, 0.999)
 SMALLEST = 1e-3
 """No weight falls below this: at 0 a task would have no gradient to come back by."""
@@ -30,8 +31,8 @@ class GradNorm(nn.Module):
     """GradNorm: weights that bring the norms of the tasks' gradients together, slower tasks to larger ones.
 
     Chen et al., "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask Networks", ICML 2018.
-    The weights multiply the losses and learn from the norms of the branch gradients, which enter the encoder as they
-    are. Where another plugin combines the losses, the weights multiply the branches.
+    The weights multiply the losses and learn from the norms of the branch gradients, so that any plugin may shape these
+    beside it. With ``place = "encoder"`` they multiply the branches, and any plugin may combine the losses.
     """
 
     about = About(
@@ -52,16 +53,24 @@ class GradNorm(nn.Module):
     optimizer: Optimizer = field(
         default="adam", validator=validators.in_(("adam", "sgd")), metadata=help("how the weights are moved")
     )
+    place: Literal["losses", "encoder"] = field(
+        default="losses",
+        validator=validators.in_(tuple(HOOKS)),
+        metadata=help("what the weights multiply: the losses, or only what enters the encoder"),
+    )
+
+    @property
+    def fills(self) -> tuple[str, ...]:
+        return "setup", *HOOKS[self.place]
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks, places: Mapping[str, str]) -> None:
-        shaper = places.get("shape_encoder_gradient", name)
-        if shaper != name:
+        hook = HOOKS[self.place][0]
+        if places.get(hook, name) != name:
             raise MtlError(
-                f'{name}: its weights learn at the seam, and there plugin "{shaper}" shapes the gradient; give it the'
-                f' place ([use] shape_encoder_gradient = "{name}"), or combine the losses by another rule'
+                f'{name}: place = "{self.place}" needs the hook {hook}, which plugin "{places[hook]}" fills;'
+                f' give it the place ([use] {hook} = "{name}"), or choose the other place'
             )
-        self.combines = places.get("combine_losses", name) == name
         for buffer, value in start(len(tasks)).items():
             self.register_buffer(buffer, value)
 
@@ -74,18 +83,22 @@ class GradNorm(nn.Module):
         return torch.where(active, self.memory.weights * losses, torch.zeros_like(losses)).sum()
 
     @hookimpl
+    def watch_encoder_gradient(self, gradients: EncoderGradients) -> dict[str, Tensor]:
+        return self.learn(gradients, gradients.norms)
+
+    @hookimpl
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:
+        weights = self.memory.weights.to(gradients.gramian.dtype, copy=True)  # core writes the buffer before it logs
+        return Shaped(weights, self.learn(gradients, weights * gradients.norms))
+
+    def learn(self, gradients: EncoderGradients, norms: Tensor) -> dict[str, Tensor]:
+        """What is to be remembered, from the norms (K,) with the weights in them."""
         before = self.memory.noting(gradients.means, gradients.active)
-        weights = before.weights.to(gradients.gramian.dtype, copy=True)  # core writes the buffer before it logs
-        on_branches = torch.ones_like(weights) if self.combines else weights
-        norms = gradients.norms * on_branches
         chosen = gradients.active & gradients.reached & before.seen & gradients.means.isfinite()
         rates = relative_rates(gradients.means, before.first, chosen)
-        after = before.moved(
-            slopes(norms, rates, weights, chosen, self.alpha), chosen, self.weight_learning_rate, self.optimizer
-        )
-        self.log(weights, gradients.step)
-        return Shaped(on_branches, attrs.asdict(after))
+        slope = slopes(norms, rates, before.weights.to(norms.dtype), chosen, self.alpha)
+        self.log(before.weights.clone(), gradients.step)
+        return attrs.asdict(before.moved(slope, chosen, self.weight_learning_rate, self.optimizer))
 
     def log(self, weights: Tensor, step: Step | None) -> None:
         if step is not None:

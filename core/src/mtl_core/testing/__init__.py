@@ -23,6 +23,7 @@ from mtl_core.testing.network_contract import BackboneContract
 from mtl_core.testing.regularizer_contract import RegularizerContract
 from mtl_core.testing.shaper_contract import GradientShaperContract
 from mtl_core.testing.transform_contract import TransformContract
+from mtl_core.testing.watcher_contract import GradientWatcherContract
 from mtl_core.testing.windows_contract import WindowsContract
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "BackboneContract",
     "DatasetContract",
     "GradientShaperContract",
+    "GradientWatcherContract",
     "LabelMaskContract",
     "LossRuleContract",
     "PluginContract",
