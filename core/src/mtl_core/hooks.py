@@ -218,7 +218,7 @@ class Hooks:
         return proposed
 
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped | Tensor | None:
-        """The answer of the plugin that shapes the gradient, None without one; what it logs on the step gets its name."""
+        """The shaper's answer, None without one; what it logs on the step gets its name."""
         with logging_as(self.places.get("shape_encoder_gradient", ""), gradients.step):
             answer: Shaped | Tensor | None = self.ask("shape_encoder_gradient", gradients=gradients)
         return answer
