@@ -198,6 +198,20 @@ def test_parts_become_one_row(suite: Suite) -> None:
     assert line.row.delta[0] == pytest.approx((20 + 50) / 2)
 
 
+def test_a_column_of_a_task_is_what_its_change_is_measured_by(tmp_path: Path) -> None:
+    columns = 'metrics = ["depth/rmse", "segmentation/miou", "depth/abs_err"]\n'
+    made = load_suite(write(tmp_path, columns + HEAD + ROWS), folder=tmp_path / "runs")
+    values = {"segmentation/miou": 10.0, "depth/abs_err": 1.0, "depth/rmse": 2.0}
+    pretend(made, "supervised", "one", 0, values)
+    for task in ("segmentation", "depth", "normals"):
+        pretend(made, "stl", "one", 0, values | {"depth/rmse": 1.0}, task)
+    table = collect(made)
+    assert table.metrics == {"depth/rmse": False, "segmentation/miou": True, "depth/abs_err": None}
+    line = next(line for line in table.sections[0].lines if line.title == "STL")
+    assert line.row is not None
+    assert line.row.delta[0] == pytest.approx((0 + 50) / 2)
+
+
 class Cells(HTMLParser):
     """Every element must be closed by the parser's rules; cells are collected."""
 

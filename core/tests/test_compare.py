@@ -58,6 +58,19 @@ def test_delta_by_hand(run: Folder) -> None:
     assert found["runs"][0]["delta_percent_sd"] is None
 
 
+def test_another_metric_of_a_task_for_delta(run: Folder) -> None:
+    """RMSE in place of aErr, as in the IAL paper; a task's first counts, and those of other tasks do not."""
+    rmse = {"segmentation/miou": 10.0, "depth/abs_err": 1.0, "depth/rmse": 2.0}
+    plain, better = run("plain", 0, 0, metrics=rmse), run("better", 0, 0, metrics=rmse | {"depth/rmse": 1.5})
+    found = compare([plain], [better], ["depth/rmse", "depth/abs_err", "normals/mean_angle"])
+    assert found.headline == {"segmentation/miou": True, "depth/rmse": False}
+    assert found.rows[0].per_task["depth"][0] == pytest.approx(25)
+    assert "rmse" in printed(found)
+    assert compare([plain], [better]).rows[0].per_task["depth"][0] == 0
+    with pytest.raises(CheckpointError, match=r"no value of depth/delta1; it has depth/abs_err, depth/rmse, segm"):
+        compare([plain], [better], ["depth/delta1"])
+
+
 def test_a_run_against_itself_is_zero(run: Folder) -> None:
     folder = run("plain", 20.0, 0.8)
     assert compare([folder], [folder]).to_json()["runs"][0]["delta_percent"] == 0

@@ -109,13 +109,17 @@ def compare(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Runs; several seeds of one name become mean ± sd.")
     ],
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="TASK/METRIC", help="A task's metric for Δ%, such as depth/rmse; repeatable."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare runs with a reference: every metric, and Δ% per task and in the mean."""
     from mtl_core.compare import compare as compare_runs
     from mtl_core.compare import table, with_its_seeds
 
-    found = compare_runs(with_its_seeds(reference, runs), runs)
+    found = compare_runs(with_its_seeds(reference, runs), runs, metrics or ())
     if as_json:
         print(json.dumps(found.to_json()))
     else:

@@ -20,6 +20,9 @@ from rich.table import Table
 from mtl_core.errors import CheckpointError
 from mtl_core.run import Run, plain
 
+LOWER_IS_BETTER = frozenset({"abs_err", "rmse", "mean_angle", "median_angle"})
+"""Names of metrics, of any task, that are errors; all others are better when higher."""
+
 Spread = tuple[float, float | None]
 """Mean and standard deviation over seeds (None for one seed)."""
 
@@ -117,6 +120,29 @@ def read_results(folders: Sequence[Path]) -> list[Result]:
     return whole + [together(group) for group in parts.values()]
 
 
+def judged_by(result: Result, metrics: Sequence[str]) -> Result:
+    """The result with other metrics as those that Δ% uses.
+
+    :param metrics: task/metric; a task's first counts, a task of which there is none keeps its own
+    :raises CheckpointError: the run has no value of one of them
+    """
+    chosen = {metric.partition("/")[0]: metric for metric in reversed(metrics)}
+    names = {name: chosen.get(name.partition("/")[0], name) for name in result.headline}
+    lacking = names.values() - result.metrics.keys()
+    if lacking:
+        raise CheckpointError(
+            f"{result.folder}: no value of {', '.join(sorted(lacking))}; it has {', '.join(sorted(result.metrics))}"
+        )
+    headline = {new: old if new == name else higher_is_better(new) for (name, old), new in
+                zip(result.headline.items(), names.values(), strict=True)}  # fmt: skip
+    return attrs.evolve(result, headline=headline)
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether a metric, ``depth/rmse`` or ``val/depth/rmse``, is better when higher."""
+    return metric.rpartition("/")[2] not in LOWER_IS_BETTER
+
+
 def members(folder: Path) -> list[Path]:
     """A run's folder itself, or those of the runs directly in it."""
     runs = [] if Run(folder).experiment.is_file() else sorted(path.parent for path in folder.glob("*/experiment.toml"))
@@ -139,14 +165,17 @@ def together(group: Sequence[Result]) -> Result:
     return attrs.evolve(group[0], metrics=metrics, headline=headline, counts_for=tuple(by_task))
 
 
-def compare(reference: Sequence[Path], runs: Sequence[Path]) -> Comparison:
+def compare(reference: Sequence[Path], runs: Sequence[Path], metrics: Sequence[str] = ()) -> Comparison:
     """Compare runs with a reference, the mean over its seeds.
 
     :param reference: run folders, the seeds of one experiment
     :param runs: run folders; those of one name become one row
-    :raises CheckpointError: a run is not finished, or has other tasks or another split than the reference
+    :param metrics: ``task/metric`` that Δ% uses in place of the task's own, such as ``depth/rmse``
+    :raises CheckpointError: a run is not finished, has other tasks or another split than the reference, or no value of
+        one of the metrics
     """
-    return compare_results(read_results(reference), read_results(runs))
+    base, found = ([judged_by(r, metrics) for r in read_results(folders)] for folders in (reference, runs))
+    return compare_results(base, found)
 
 
 def compare_results(base: Sequence[Result], found: Sequence[Result]) -> Comparison:

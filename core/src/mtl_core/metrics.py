@@ -15,10 +15,6 @@ from torchmetrics import Metric
 
 Valid = Callable[[Tensor], Tensor]
 
-LOWER_IS_BETTER = frozenset({"abs_err", "rmse", "mean_angle", "median_angle"})
-"""Names of metrics, of any task, that are errors; all others are better when higher."""
-
-
 class Summed(Metric):
     """A metric whose states are sums, so that parts of a data set and ranks add up."""
 

@@ -9,11 +9,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mtl_core.compare import higher_is_better
 from mtl_core.errors import MtlError, nearest
 from mtl_core.evaluation import metric_names
 from mtl_core.experiment import Experiment
 from mtl_core.losses import summed
-from mtl_core.metrics import LOWER_IS_BETTER
 from mtl_core.tasks import Tasks
 
 
@@ -96,7 +96,7 @@ class Selection:
         """Higher is better; None where there is nothing to judge by."""
         if self.on is not None:
             value = record[f"val/{self.on}"]
-            return -value if self.on.partition("/")[2] in LOWER_IS_BETTER else value
+            return value if higher_is_better(self.on) else -value
         found = {n: record[n] for n in self.headlines if math.isfinite(record.get(n, math.nan))}
         self.first = {**found, **self.first}
         changes = [

@@ -52,7 +52,9 @@ class Settings:
         default=(0,), validator=deep_iterable(ge(0)), metadata=help("every experiment is run with each of them")
     )
     reference: str | None = field(default=None, metadata=help("experiment that Δ% refers to; none: the first"))
-    metrics: tuple[str, ...] = field(default=(), metadata=help("columns, task/metric; none: one per task"))
+    metrics: tuple[str, ...] = field(
+        default=(), metadata=help("columns, task/metric; a task's first is what Δ% uses; none: one per task")
+    )
 
 
 @attrs.define(kw_only=True, eq=False)

@@ -9,7 +9,17 @@ from typing import Any
 
 import attrs
 
-from mtl_core.compare import Comparison, Result, Row, compare_results, read_result, read_results, spread
+from mtl_core.compare import (
+    Comparison,
+    Result,
+    Row,
+    compare_results,
+    higher_is_better,
+    judged_by,
+    read_result,
+    read_results,
+    spread,
+)
 from mtl_core.run import Run, plain
 from mtl_core.suite.plan import Job, Suite
 
@@ -54,9 +64,9 @@ class Table:
 def collect(suite: Suite) -> Table:
     """Put together what the suite's folder holds."""
     sections = tuple(section(suite, scenario, title) for scenario, title in suite.scenarios.items())
-    headline = next((read_result(job.folder).headline for job in suite.jobs if job.done and not is_part(job)), {})
-    for job in suite.jobs:
-        headline |= read_result(job.folder).headline if job.done and is_part(job) else {}
+    headline: dict[str, bool] = {}
+    for job in sorted((job for job in suite.jobs if job.done), key=is_part):
+        headline |= judged_by(read_result(job.folder), suite.settings.metrics).headline
     metrics: dict[str, bool | None] = {name: headline.get(name) for name in suite.settings.metrics or headline}
     return Table(suite.settings.title or suite.settings.name, metrics, sections)
 
@@ -97,13 +107,13 @@ def finished(suite: Suite, scenario: str, name: str) -> tuple[list[Result], tupl
         if metric is not None:
             jobs = [best(jobs, metric)]
             chosen.append(jobs[0].part)
-        results += read_results([job.folder for job in jobs])
+        results += [judged_by(r, suite.settings.metrics) for r in read_results([job.folder for job in jobs])]
     return results, tuple(chosen)
 
 
 def best(jobs: Sequence[Job], metric: str) -> Job:
     """The run whose last epoch is best on validation data."""
-    higher = read_result(jobs[0].folder).headline.get(metric, True)
+    higher = read_result(jobs[0].folder).headline.get(metric, higher_is_better(metric))
 
     def judged(job: Job) -> float:
         value = Run(job.folder).history()[-1].get(f"val/{metric}")
