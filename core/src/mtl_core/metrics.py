@@ -15,6 +15,7 @@ from torchmetrics import Metric
 
 Valid = Callable[[Tensor], Tensor]
 
+
 class Summed(Metric):
     """A metric whose states are sums, so that parts of a data set and ranks add up."""
 

@@ -30,13 +30,19 @@ def load_experiment(path: str | PathLike[str], overrides: Sequence[str] = ()) ->
     return parse_experiment(read_text(Path(path)), str(path), overrides)
 
 
-def parse_experiment(text: str, source: str, overrides: Sequence[str] = ()) -> Experiment:
-    """:func:`load_experiment` for a text that is in memory; ``source`` is what messages call it."""
+def parse_experiment(
+    text: str, source: str, overrides: Sequence[str] = (), found: Sequence[Found] | None = None
+) -> Experiment:
+    """:func:`load_experiment` for a text that is in memory.
+
+    :param source: what messages call the text
+    :param found: the installed plugins, where they are known already
+    """
     document = parse(text, source)
     problems = [problem for override in overrides for problem in apply(document, override)]
     tables = document.pop("plugins", None)
     settings, wrong = read(Experiment, document | {"plugins": {}})
-    plugins, wrong_plugins = read_plugins(tables)
+    plugins, wrong_plugins = read_plugins(tables, discovery.installed() if found is None else found)
     problems += wrong + wrong_plugins + check_use(document.get("use"), tables if isinstance(tables, dict) else ())
     if problems:
         raise ExperimentError(source, problems)
@@ -103,7 +109,7 @@ def below(document: dict[str, Any], steps: Sequence[str], override: str) -> tupl
     return [], tables if isinstance(tables, dict) else {}
 
 
-def read_plugins(tables: object) -> tuple[dict[str, object], list[str]]:
+def read_plugins(tables: object, found: Sequence[Found]) -> tuple[dict[str, object], list[str]]:
     """Import the plugins that the tables name and make them."""
     if tables is None:
         return {}, [
@@ -111,7 +117,6 @@ def read_plugins(tables: object) -> tuple[dict[str, object], list[str]]:
         ]
     if not isinstance(tables, Mapping):
         return {}, [f"plugins: expected a table for each plugin, found {describe(tables)}"]
-    found = discovery.installed()
     made: dict[str, object] = {}
     problems: list[str] = []
     for name, table in tables.items():

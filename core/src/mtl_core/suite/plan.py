@@ -13,6 +13,7 @@ import tomlkit
 from attrs import field
 from attrs.validators import deep_iterable, ge, gt
 
+from mtl_core.discovery import installed
 from mtl_core.errors import ExperimentError, nearest
 from mtl_core.experiment import is_name
 from mtl_core.kinds import describe
@@ -202,6 +203,7 @@ def check(settings: Mapping[str, Any], tables: Mapping[str, Any], entries: Mappi
 
 def plan(suite: Suite, bodies: Mapping[str, Document], tables: Mapping[str, Any], sets: Sequence[str]) -> Iterator[Job]:
     """Every run, all rows of the first seed before those of the next."""
+    found = installed()
     for seed, scenario, (name, entry) in itertools.product(
         suite.settings.seeds, suite.scenarios, suite.entries.items()
     ):
@@ -212,7 +214,7 @@ def plan(suite: Suite, bodies: Mapping[str, Document], tables: Mapping[str, Any]
             source = f"{suite.source}: experiments.{name}"
             document |= {"name": name, "seed": seed}
             own = [override for override in sets if concerns(override, document)]
-            whole = dump_experiment(parse_experiment(tomlkit.dumps(document), source, own))
+            whole = dump_experiment(parse_experiment(tomlkit.dumps(document), source, own, found))
             for task in entry.each_task or entry.each_primary or ("",):
                 part = "/".join(filter(None, (label, task)))
                 folder = suite.folder / scenario / f"{name}-{seed}" / part
