@@ -1,6 +1,7 @@
 """A whole training step: what enters the encoder, what is kept, what is skipped."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -187,6 +188,15 @@ def test_precisions_train(tmp_path: Path, precision: str) -> None:
     first, last = Run(tmp_path).history()
     assert last["train/loss"] < first["train/loss"]
     assert last["skipped_steps"] == 0
+
+
+@pytest.mark.parametrize(("unit", "told"), [("avx512_bf16", False), ("amx_bf16", False), ("avx2", True)])
+def test_a_cpu_without_bfloat16_is_told_of(unit: str, told: bool, monkeypatch: Any, caplog: Any) -> None:
+    found = {"architecture": "x86_64", unit: True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    for precision in ("32", "bf16"):
+        make_fabric(session_of(device="cpu", precision=precision).experiment)
+    assert sum("emulates bfloat16" in record.message for record in caplog.records) == told
 
 
 def test_a_frozen_head_does_not_move(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning_fabric
@@ -33,18 +34,29 @@ from mtl_core.training import BufferGuard, TrainingStep
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
+log = logging.getLogger(__name__)
+
 Watcher = Callable[[int, int, int], None]
 """Called after every batch with (epoch, batch, batches)."""
 
 
 def make_fabric(experiment: Experiment) -> lightning_fabric.Fabric:
-    return lightning_fabric.Fabric(
+    fabric = lightning_fabric.Fabric(
         accelerator=experiment.device,
         devices=experiment.devices,
         num_nodes=experiment.nodes,
         strategy=experiment.strategy,
         precision=PRECISIONS[experiment.precision],  # type: ignore[arg-type]
     )
+    if experiment.precision == "bf16" and fabric.device.type == "cpu" and emulates_bf16():
+        log.warning('precision = "bf16": this CPU emulates bfloat16, which is many times slower; use precision = "32"')
+    return fabric
+
+
+def emulates_bf16() -> bool:
+    """Whether this x86 CPU lacks bfloat16 units; False where torch is too old to know."""
+    known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return known.get("architecture") == "x86_64" and not any(known.get(unit) for unit in ("amx_bf16", "avx512_bf16"))
 
 
 class Trainer:
