@@ -33,11 +33,16 @@ def explain(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "distribution": f"{matches[0].distribution} {matches[0].version}",
-        "summary": inspect.cleandoc(cls.__doc__ or ""),
+        "summary": "\n\n".join(map(paragraph, inspect.cleandoc(cls.__doc__ or "").split("\n\n"))),
         "hooks": list(discovery.hooks_of(cls)),
         "about": attrs.asdict(about) if isinstance(about, About) else None,
         "options": [describe(cls, key, option) for key, option in options(cls).items()],
     }
+
+
+def paragraph(text: str) -> str:
+    """Text on one line, for a terminal of any width; lists and code keep their lines."""
+    return text if any(line[:1] in " -*:" for line in text.splitlines()) else " ".join(text.splitlines())
 
 
 def describe(cls: type, key: str, option: attrs.Attribute[Any]) -> dict[str, Any]:
