@@ -1,9 +1,10 @@
 """Each distribution's tests, from its wheel, in an environment that has nothing undeclared.
 
 An empty environment gets mtl-core's wheel and that of one plugin. From the environment that runs this script it is
-linked to torch, torchvision, pytest and hypothesis, to what the two wheels declare, and to the requirements of all
-these; nothing is downloaded. What the test tools need themselves (pluggy, attrs …) would hide a missing declaration, so
-imports are also compared with the declarations. Usage: ``python tests/wheels.py [DISTRIBUTION ...]``.
+linked to torch, torchvision, pytest and hypothesis, to what the two wheels declare with their extra ``test``, and to
+the requirements of all these; nothing is downloaded. What the test tools need themselves (pluggy, attrs …) would hide a
+missing declaration, so imports are also compared with the declarations.
+Usage: ``python tests/wheels.py [DISTRIBUTION ...]``.
 """
 
 from __future__ import annotations
@@ -90,6 +91,18 @@ def closure(wanted: Iterable[Requirement]) -> set[str]:
     return set(seen)
 
 
+def asked(wheel: Path, extras: set[str]) -> list[Requirement]:
+    """What a wheel asks for with these extras; an extra may name others of the same distribution."""
+    lines = requirements(wheel)
+    while True:
+        found = [r for r in lines if r.marker is None or any(r.marker.evaluate({"extra": e}) for e in extras)]
+        own = [r for r in found if canonicalize_name(r.name) == canonicalize_name(wheel.name.partition("-")[0])]
+        more = extras.union(*(r.extras for r in own))
+        if more == extras:
+            return [r for r in found if r not in own]
+        extras = more
+
+
 def installed(name: str) -> metadata.Distribution:
     try:
         return metadata.distribution(name)
@@ -144,8 +157,8 @@ def environment(name: str, wheels: list[Path]) -> Path:
     venv.create(folder, symlinks=True)
     python = folder / "bin" / "python"
     site = next(folder.glob("lib/python3.*/site-packages"))
-    wanted = [Requirement(tool) for tool in ALWAYS] + [r for wheel in wheels for r in requirements(wheel)]
-    link(closure(r for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})), site)
+    tools = [Requirement(tool) for tool in ALWAYS]
+    link(closure([*tools, *(r for wheel in wheels for r in asked(wheel, {"", "test"}))]), site)
     run([*PIP, "--python", python, "install", "--no-index", "--no-deps", *wheels], "its wheel cannot be installed")
     return python
 

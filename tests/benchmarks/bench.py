@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -121,7 +122,13 @@ def paired(a: Step, b: Step, pairs: int, device: torch.device) -> dict[str, obje
 def peak_memory(method: str, width: int, device: str) -> float:
     """Peak MiB of three steps above the resting size, in a fresh process."""
     command = [sys.executable, __file__, "--memory", method, "--width", str(width), "--device", device]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    return last_number(command)
+
+
+def last_number(command: list[str]) -> float:
+    """What a process prints last; it returns freed memory at once, so that its size is that of what lives."""
+    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # read by glibc
+    return float(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout.splitlines()[-1])
 
 
 def measure_memory(method: str, width: int, device: str) -> float:

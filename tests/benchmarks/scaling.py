@@ -11,7 +11,6 @@ import argparse
 import json
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 import torch
-from bench import framework_step, peak_of, seconds
+from bench import framework_step, last_number, peak_of, seconds
 from torch import Tensor
 
 from mtl_backbones import SegNet
@@ -119,7 +118,7 @@ def measure(tasks: int, scenario: str, rounds: int) -> Measured:
 def memory(method: str, tasks: int, scenario: str) -> float:
     """Peak MiB of three steps in a fresh process."""
     command = [sys.executable, __file__, "--memory", method, str(tasks), scenario]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    return last_number(command)
 
 
 def growth(values: Sequence[float]) -> dict[str, float]:
@@ -169,8 +168,9 @@ def main() -> None:
                 "seconds": dict(zip(COUNTS, own, strict=True)),
                 "ratio to supervised, quartiles": {k: rows[k].ratios[name] for k in COUNTS},
                 "peak MiB": {k: round(memory(name, k, scenario)) for k in COUNTS},
-                "growth of what is added to the supervised step": growth(extra),
             }
+            if name != "supervised":
+                found[f"{name}, {scenario}"]["growth of what is added to the supervised step"] = growth(extra)
     print(json.dumps(found, indent=2))
     if options.out:
         options.out.write_text(standalone(curves), "utf-8")
