@@ -29,7 +29,7 @@ SETTINGS = {
 GRAMIAN = sorted(set(catalogue.aggregators()) - set(catalogue.elementwise()))
 ELEMENTWISE = sorted(catalogue.elementwise().keys() & catalogue.aggregators().keys())
 RANDOM = {"PCGrad", "GradVac", "Random", "GradDrop"}
-SOLVED = {"CAGrad", "FairGrad"}  # their solvers stop at a tolerance of their own
+SOLVED = {"CAGrad", "FairGrad"}  # their solvers stop where the last bits of the Gramian lead them
 
 
 def make(name: str, **options: object) -> TorchJD:
@@ -100,8 +100,11 @@ def published(name: str, rows: Tensor, keep: Tensor) -> Tensor:
         class_, settings = torchjd.aggregation.UPGrad, {}
     assert class_ is not None
     torch.manual_seed(make_step(make_tasks()).shared.initial_seed())
-    found: Tensor = class_(**settings)(rows[keep])
-    return found
+    aggregator = class_(**settings)
+    if name in SOLVED:
+        gramian = encoder_gradients(rows).gramian[keep][:, keep]
+        return torch.as_tensor(aggregator.gramian_weighting(gramian) @ rows[keep])
+    return torch.as_tensor(aggregator(rows[keep]))
 
 
 @pytest.mark.parametrize("name", [*GRAMIAN, *ELEMENTWISE])
@@ -114,7 +117,7 @@ def test_is_what_torchjd_computes_on_the_reached_rows(name: str, case: str) -> N
     if few or leaderless:
         return
     found, expected = enters(prepared(make(name, rescale=False)), rows), published(name, rows, keep)
-    torch.testing.assert_close(found, expected, rtol=1e-3 if name in SOLVED else 1e-6, atol=1e-9)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["Krum", "TrimmedMean"])
