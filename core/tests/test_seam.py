@@ -98,6 +98,23 @@ def test_a_branch_that_nothing_reached_is_a_zero_row() -> None:
     torch.testing.assert_close(z.grad, 2 * z.detach())
 
 
+def test_branches_may_lie_in_memory_in_different_orders() -> None:
+    one, other = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    expected = torch.stack([one.flatten(), other.flatten()])
+    for first, second in ((one, other.contiguous(memory_format=torch.channels_last)), (other, one)):
+        rows = ((first.contiguous(memory_format=torch.channels_last),), (second,))
+        found = seam.gramian(rows, torch.ones(()))
+        wanted = expected if first is one else expected.flip(0)
+        torch.testing.assert_close(found, wanted @ wanted.T)
+
+
+def test_more_entries_than_one_block_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seam, "BLOCK", {"cpu": 7})
+    rows = torch.randn(3, 50, dtype=torch.float64)
+    found = seam.gramian(tuple((row,) for row in rows), torch.tensor(2.0))
+    torch.testing.assert_close(found, rows @ rows.T / 4, rtol=1e-12, atol=0)
+
+
 def test_pyramids_add_up_over_levels_and_unused_levels_stay_without_gradient() -> None:
     levels = tuple(torch.randn(2, n, requires_grad=True) for n in (3, 4, 5))
     seen = {}

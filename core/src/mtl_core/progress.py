@@ -20,48 +20,43 @@ from mtl_core.tasks import Tasks
 class Averages:
     """Means over an epoch's steps, kept on the device until the epoch ends.
 
-    A task's loss is averaged over the steps in which the task was active. A value that is not finite is left out of
-    its mean.
+    A value that is not finite is left out of its mean. However many values a step logs, they are added as one vector:
+    steps that log the same names share a table of sums and counts, (2, names).
     """
 
     def __init__(self, device: torch.device, group: dist.ProcessGroup | None = None) -> None:
         self.device, self.group = device, group
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, Tensor] = {}
+        self.tables: dict[tuple[str, ...], Tensor] = {}
         self.skipped = torch.zeros((), device=device)
 
     def add(self, values: dict[str, Tensor], skipped: Tensor | None = None) -> None:
         """Note what a step logged, and whether its optimizer step was skipped."""
-        for name, value in values.items():
-            active = values.get(name.replace("train/loss/", "train/active/")) if "/loss/" in name else None
-            self.add_one(name, value.detach().float(), active)
+        names = tuple(values)
+        if names not in self.tables:
+            self.tables[names] = torch.zeros(2, len(names), device=self.device)
+        row = torch.stack([value.detach().to(self.skipped) for value in values.values()])
+        self.tables[names] += torch.stack((row.nan_to_num(0, 0, 0), row.isfinite()))
         if skipped is not None:
             self.skipped += skipped
 
-    def add_one(self, name: str, value: Tensor, active: Tensor | None) -> None:
-        if name not in self.sums:
-            self.sums[name], self.counts[name] = torch.zeros((2,), device=self.device).unbind()
-            self.sums[name], self.counts[name] = self.sums[name].clone(), self.counts[name].clone()
-        counts = value.isfinite() if active is None else value.isfinite() & (active > 0)
-        self.sums[name] += torch.where(counts, value, torch.zeros_like(value))
-        self.counts[name] += counts
-
     def take(self) -> dict[str, float]:
         """The epoch's means over all ranks, and a fresh start."""
-        names = sorted(self.sums)
-        rows = [torch.stack((self.sums[n], self.counts[n])) for n in names] + [self.skipped.expand(2)]
-        table = summed(torch.stack(rows), self.group).tolist()
-        means = {n: s / c if c else math.nan for n, (s, c) in zip(names, table[:-1], strict=True)}
+        places = {name: k for k, name in enumerate(sorted({name for names in self.tables for name in names}))}
+        table = torch.zeros(2, len(places) + 1, device=self.device)
+        for names, own in self.tables.items():
+            table[:, [places[name] for name in names]] += own
+        table[0, -1] = self.skipped
+        sums, counts = summed(table, self.group).tolist()
+        means = {n: sums[k] / counts[k] if counts[k] else math.nan for n, k in places.items()}
         ranks = 1 if self.group is None else dist.get_world_size(self.group)
-        self.sums, self.counts, self.skipped = {}, {}, torch.zeros_like(self.skipped)
-        return means | {"skipped_steps": table[-1][0] / ranks}
+        self.tables, self.skipped = {}, torch.zeros_like(self.skipped)
+        return means | {"skipped_steps": sums[-1] / ranks}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sums": dict(self.sums), "counts": dict(self.counts), "skipped": self.skipped}
+        return {"tables": [(list(names), own) for names, own in self.tables.items()], "skipped": self.skipped}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.sums = {n: v.to(self.device) for n, v in state["sums"].items()}
-        self.counts = {n: v.to(self.device) for n, v in state["counts"].items()}
+        self.tables = {tuple(names): own.to(self.device) for names, own in state["tables"]}
         self.skipped = state["skipped"].to(self.device)
 
 

@@ -23,6 +23,9 @@ from mtl_core.tasks import Tasks
 Branch = tuple[Tensor | None, ...]
 """One task's gradient at z, a tensor per level; None where nothing reached it."""
 
+BLOCK = {"cpu": 1 << 15}
+"""Entries of a row that one matrix product takes: few where they stay in a cache, else many, for fewer launches."""
+
 
 @attrs.frozen(eq=False)
 class Shaped:
@@ -137,8 +140,8 @@ def weighted_level(level: tuple[Tensor | None, ...], weights: Tensor) -> Tensor 
     total: Tensor | None = None
     for weight, b in zip(weights.unbind(), level, strict=True):
         if b is not None:
-            part = b * weight.to(b.dtype)
-            total = part if total is None else total.add_(part)
+            weight = weight.to(b.dtype)
+            total = b * weight if total is None else total.addcmul_(b, weight)
     return total
 
 
@@ -153,19 +156,14 @@ def gramian(branches: tuple[Branch, ...], scale: Tensor, group: dist.ProcessGrou
     :param group: a process group of the seam's own, so that DDP's collectives cannot be confused with it
     :return: (K, K), float32 or better
     """
-    reference = next((level for b in branches for level in b if level is not None), None)
-    if reference is None:
-        return torch.zeros(len(branches), len(branches), device=scale.device)
-    dtype = torch.promote_types(reference.dtype, torch.float32)
-    flat = [[None if level is None else unscaled(level, dtype, scale) for level in b] for b in branches]
-    zero = torch.zeros((), dtype=dtype, device=reference.device)
-    lower = {(i, j): inner(a, flat[j], zero) for i, a in enumerate(flat) for j in range(i + 1)}
-    rows = [lower[max(i, j), min(i, j)] for i in range(len(flat)) for j in range(len(flat))]
-    result = torch.stack(rows).view(len(flat), len(flat))
+    levels = [level_products(level, scale) for level in zip(*branches, strict=True)]
+    found = [products for products in levels if products is not None]
+    nothing = torch.zeros(len(branches), len(branches), device=scale.device)
+    result = torch.stack(found).sum(0) if found else nothing
     if group is not None:
         dist.all_reduce(result, group=group)
         result = result / dist.get_world_size(group) ** 2
-    return result if scale_is_divided(reference) else result / scale.to(dtype) ** 2
+    return result
 
 
 def parameter_gramian(
@@ -204,16 +202,37 @@ def parameter_gradient(b: Branch, levels: Sequence[Tensor], parameters: Sequence
     return torch.cat([g.flatten().to(torch.promote_types(g.dtype, torch.float32)) for g in flat])
 
 
-def scale_is_divided(level: Tensor) -> bool:
-    """Half precision is divided before the products, which could overflow; the others after, which saves a copy."""
-    return level.dtype in (torch.float16, torch.bfloat16)
+def level_products(level: tuple[Tensor | None, ...], scale: Tensor) -> Tensor | None:
+    """One level's part of the Gramian, (K, K); None where no branch reached the level."""
+    reached = [b for b in level if b is not None]
+    if not reached:
+        return None
+    products = inner_products(flattened(reached), scale)
+    if len(reached) == len(level):
+        return products
+    places = {k: place for place, k in enumerate(k for k, b in enumerate(level) if b is not None)}
+    both = [(places.get(i), places.get(j)) for i in range(len(level)) for j in range(len(level))]
+    zero = torch.zeros_like(products[0, 0])
+    return torch.stack([zero if a is None or b is None else products[a, b] for a, b in both]).view(len(level), -1)
 
 
-def unscaled(level: Tensor, dtype: torch.dtype, scale: Tensor) -> Tensor:
-    flat = level.reshape(-1)
-    return flat.to(dtype) / scale.to(dtype) if scale_is_divided(level) else flat
+def flattened(branches: Sequence[Tensor]) -> list[Tensor]:
+    """Each branch as (D,), all in the order in which the first lies in memory, so that channels-last needs no copy."""
+    order = sorted(range(branches[0].ndim), key=branches[0].stride, reverse=True)
+    return [b.permute(order).reshape(-1) for b in branches]
 
 
-def inner(a: list[Tensor | None], b: list[Tensor | None], zero: Tensor) -> Tensor:
-    """⟨a, b⟩ over the levels that both reached."""
-    return sum((x.dot(y) for x, y in zip(a, b, strict=True) if x is not None and y is not None), start=zero)
+def inner_products(rows: Sequence[Tensor], scale: Tensor) -> Tensor:
+    """Products of every two of the rows, each (D,), with the loss scale divided out: float32 or better.
+
+    By matrix products over blocks that stay in the cache: every row is read once and not once for each other row, and
+    no second copy of the branches is made. Half precision is divided by the scale first; its products could overflow.
+    """
+    dtype = torch.promote_types(rows[0].dtype, torch.float32)
+    half, scale = rows[0].dtype in (torch.float16, torch.bfloat16), scale.to(dtype)
+    result = torch.zeros(len(rows), len(rows), dtype=dtype, device=rows[0].device)
+    for parts in zip(*(torch.split(row, BLOCK.get(row.device.type, 1 << 22)) for row in rows), strict=True):
+        block = torch.stack(parts).to(dtype)
+        block = block / scale if half else block
+        result.addmm_(block, block.mT)
+    return result if half else result / scale**2

@@ -167,7 +167,9 @@ class TrainingStep(nn.Module):
         return total
 
     def log(self, step: Step, total: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        own = {f"train/loss/{t}": v for t, v in zip(self.tasks.names, step.task_means.detach(), strict=True)}
+        # NaN for an absent task: an average leaves out what is not finite
+        means = step.task_means.detach().masked_fill(~step.active, torch.nan)
+        own = {f"train/loss/{t}": v for t, v in zip(self.tasks.names, means, strict=True)}
         seen = {f"train/active/{t}": a.float() for t, a in zip(self.tasks.names, step.active, strict=True)}
         shares = step.labelled.float().mean(0)
         seen |= {f"train/labels/{t}": share for t, share in zip(self.tasks.names, shares, strict=True)}
@@ -241,8 +243,8 @@ class Arrival:
         names, norms = self.tasks.names, gradients.norms
         cosines = gradients.gramian / (norms[:, None] * norms).clamp(min=torch.finfo(norms.dtype).tiny)
         found = {f"encoder/norm/{t}": n for t, n in zip(names, norms, strict=True)}
-        for i, a in enumerate(names):
-            found |= {f"encoder/cosine/{a}|{b}": cosines[i, j] for j, b in enumerate(names[:i])}
+        for i, (a, row) in enumerate(zip(names, cosines.unbind(), strict=True)):
+            found |= {f"encoder/cosine/{a}|{b}": cosine for b, cosine in zip(names[:i], row.unbind(), strict=False)}
         if isinstance(shaped.weights, Tensor) and shaped.weights.shape == norms.shape:
             found |= {f"encoder/weight/{t}": w for t, w in zip(names, shaped.weights, strict=True)}
         return found
