@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -232,3 +234,15 @@ def test_a_split_that_is_none(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     message = failing(capsys, "evaluate", run, "--split", "tset")
     assert "'tset'" in message
     assert 'did you mean "test"' in message
+
+
+@pytest.mark.slow
+def test_one_process_of_two_tells_the_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text(GOOD.replace('ial]\nprimary = "segmentation"', 'torchjd]\naggregator = "GradDrop"') + "[use]\n")
+    command = [sys.executable, "-m", "mtl_core.cli", "train", file, "--out", tmp_path / "run", "--set", "devices=2"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    told = ended.stdout + ended.stderr
+    assert ended.returncode == 2, told
+    assert told.count("of which each of the 2 processes has a part") == 1
+    assert "Traceback" not in told

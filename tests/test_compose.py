@@ -14,6 +14,7 @@ from mtl_backbones import SMP, SegNet
 from mtl_consistency import Consistency
 from mtl_core import Experiment
 from mtl_core.data import Loadable, collate
+from mtl_core.errors import MtlError
 from mtl_core.loop import Trainer, make_fabric
 from mtl_core.run import Run
 from mtl_core.session import prepare
@@ -161,6 +162,23 @@ def test_a_pyramid_composes_too(tmp_path: Path) -> None:
     (record,) = Run(tmp_path).history()
     assert record["skipped_steps"] == 0
     assert record["encoder/norm/depth"] > 0
+
+
+@pytest.mark.parametrize("network", [SegNet(width=4), SMP(encoder="resnet18")], ids=["one tensor", "pyramid"])
+def test_element_by_element_is_no_method_at_the_parameters(network: object, tmp_path: Path) -> None:
+    data, graddrop = Scenes(size=(64, 64), train=4, test=2), TorchJD(aggregator="GradDrop")
+    with pytest.raises(MtlError, match='element by element; use level = "features"'):
+        trainer(tmp_path, data, OneLabel(), network, graddrop, level="parameters").fit()
+
+
+def test_means_of_what_arrives_leave_out_the_steps_that_nothing_reached(tmp_path: Path) -> None:
+    """One image a step: where it carries depth, IAL gives depth a weight of 1; steps without it do not count."""
+    data, use = Scenes(size=(32, 32), train=8, test=2), {"combine_losses": "uniform"}
+    plugins = [data, OneLabel(), SegNet(width=4), IAL(primary="depth"), Uniform()]
+    trainer(tmp_path, *plugins, use=use, batch_size=1).fit()
+    (record,) = Run(tmp_path).history()
+    assert 0 < record["train/active/depth"] < 1
+    assert record["encoder/weight/depth"] == pytest.approx(1)
 
 
 def test_all_seven_tasks_of_the_scenes(tmp_path: Path) -> None:

@@ -120,6 +120,18 @@ def test_the_table_has_every_metric_and_the_best_in_bold(run: Folder) -> None:
     assert ["\x1b[1m0.5" in bold[1], "\x1b[1m0.75" in bold[1]] == [True, False]
 
 
+def test_levels_are_told_where_the_rows_differ(run: Folder) -> None:
+    """Gradients at the features and at the parameters are two protocols."""
+    plain, one = run("plain", 20.0, 0.5), run("mgda", 25.0, 0.75, level="features")
+    assert "gradients" not in printed(compare([plain], [plain, one]))
+    comparison = compare([plain], [plain, one, run("mgda-parameters", 24.0, 0.7, level="parameters")])
+    text = printed(comparison)
+    assert "mgda (gradients at the features)" in text
+    assert "mgda-parameters (gradients at the parameters)" in text
+    assert "plain (gradients" not in text
+    assert [r["levels"] for r in comparison.to_json()["runs"]] == [[], ["features"], ["parameters"]]
+
+
 def test_a_metric_that_only_one_run_has(run: Folder) -> None:
     richer = {"segmentation/miou": 25.0, "segmentation/new": 7.0, "depth/abs_err": 1.0}
     folders = [run("plain", 20.0, 1.0), run("jtr", 0, 0, metrics=richer), run("jtr", 22.0, 1.0, seed=1)]

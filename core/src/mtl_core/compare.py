@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +38,22 @@ class Result:
     metrics: dict[str, float]
     headline: dict[str, bool]
     counts_for: tuple[str, ...] = ()
+    level: str | None = None
 
 
 @attrs.frozen
 class Row:
-    """The runs of one name."""
+    """The runs of one name.
+
+    :param levels: where their gradients were compared, features or parameters; none where nothing compares them
+    """
 
     name: str
     seeds: tuple[int, ...]
     metrics: dict[str, Spread]
     per_task: dict[str, Spread]
     delta: Spread
+    levels: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -68,6 +73,7 @@ def row_json(row: Row) -> dict[str, Any]:
         {
             "name": row.name,
             "seeds": list(row.seeds),
+            "levels": list(row.levels),
             "delta_percent": row.delta[0],
             "delta_percent_sd": row.delta[1],
             "per_task": {task: mean for task, (mean, _) in row.per_task.items()},
@@ -103,7 +109,10 @@ def from_record(folder: Path, record: Mapping[str, Any]) -> Result:
     if lacking:
         raise ValueError(f"no value of {', '.join(sorted(lacking))}")
     counts_for = tuple(record.get("counts_for", ()))
-    return Result(folder, record["name"], record["seed"], record["split"], metrics, record["headline"], counts_for)
+    return Result(
+        folder, record["name"], record["seed"], record["split"], metrics, record["headline"], counts_for,
+        record.get("level"),
+    )  # fmt: skip
 
 
 def read_results(folders: Sequence[Path]) -> list[Result]:
@@ -247,6 +256,7 @@ def row(results: Sequence[Result], reference: Mapping[str, float]) -> Row:
         metrics={name: spread([r.metrics.get(name, math.nan) for r in results]) for name in names},
         per_task={name.split("/")[0]: spread([c[name] for c in changes]) for name in headline},
         delta=spread([statistics.fmean(c.values()) for c in changes]),
+        levels=tuple(sorted({r.level for r in results if r.level is not None})),
     )
 
 
@@ -269,13 +279,21 @@ def shown(value: Spread, form: str = ".4g") -> str:
     return f"{mean:{form}}" if deviation is None else f"{mean:{form}} ± {deviation:.2g}"
 
 
+def level_note(row: Row | None, rows: Iterable[Row | None]) -> str:
+    """Where a row's gradients were compared, if the table's rows differ in it."""
+    if len({level for other in rows if other is not None for level in other.levels}) < 2 or row is None:
+        return ""
+    return f" (gradients at the {' and '.join(row.levels)})" if row.levels else ""
+
+
 def table(comparison: Comparison) -> Table:
     """Every metric and Δ%; runs are columns, the best of each headline metric is bold."""
     made = Table(title=f"Δ% against {escape(comparison.reference)}", title_justify="left")
     made.add_column("metric")
     for row in comparison.rows:
         seeds = f" ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else ""
-        made.add_column(escape(row.name) + seeds, justify="right", overflow="fold")
+        level = level_note(row, comparison.rows)
+        made.add_column(escape(row.name) + seeds + level, justify="right", overflow="fold")
     for name in dict.fromkeys(name for row in comparison.rows for name in row.metrics):
         made.add_row(name + arrow(comparison.headline.get(name)), *cells(comparison, name))
     made.add_section()

@@ -118,11 +118,16 @@ def flat(table: dict[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def prepare_everywhere(experiment: Experiment, run: Run, fabric: lightning_fabric.Fabric) -> Session:
-    """Rank 0 draws and saves the label mask, the others read it."""
+    """Rank 0 draws and saves the label mask, the others read it; what it cannot build it alone tells."""
+    session, mistake = None, None
     if fabric.is_global_zero:
-        session = prepare(experiment, run)
-    fabric.barrier()
-    return session if fabric.is_global_zero else prepare(experiment, run)
+        try:
+            session = prepare(experiment, run)
+        except MtlError as error:
+            mistake = error
+    if fabric.broadcast(mistake is not None):
+        raise mistake or SystemExit(2)
+    return session or prepare(experiment, run)
 
 
 def versions(experiment: Experiment) -> dict[str, str]:

@@ -211,7 +211,7 @@ class Arrival:
         self.finite = gradients.gramian.isfinite().all()
         self.logged = self.describe(gradients, shaped) | step.logged
         self.step = self.z = None
-        if self.level == "parameters" and shaped.weights.shape != gradients.losses.shape:  # type: ignore[union-attr]
+        if self.level == "parameters" and not has_shape(shaped.weights, gradients.losses):
             raise MtlError(
                 f'plugin "{self.hooks.places["shape_encoder_gradient"]}" works on the gradients at the features,'
                 ' element by element; use level = "features"'
@@ -239,14 +239,16 @@ class Arrival:
         return seam.parameter_gramian(branches, self.z, self.encoder, scale, self.group)
 
     def describe(self, gradients: seam.EncoderGradients, shaped: seam.Shaped) -> dict[str, Tensor]:
-        """Norms, cosines and weights, for the epoch's log."""
-        names, norms = self.tasks.names, gradients.norms
-        cosines = gradients.gramian / (norms[:, None] * norms).clamp(min=torch.finfo(norms.dtype).tiny)
+        """Norms, cosines and weights, for the epoch's log; NaN, which it leaves out, where nothing reached a branch."""
+        absent = ~gradients.reached
+        names, norms = self.tasks.names, gradients.norms.masked_fill(absent, torch.nan)
+        cosines = gradients.gramian / (norms[:, None] * norms)
         found = {f"encoder/norm/{t}": n for t, n in zip(names, norms, strict=True)}
         for i, (a, row) in enumerate(zip(names, cosines.unbind(), strict=True)):
             found |= {f"encoder/cosine/{a}|{b}": cosine for b, cosine in zip(names[:i], row.unbind(), strict=False)}
-        if isinstance(shaped.weights, Tensor) and shaped.weights.shape == norms.shape:
-            found |= {f"encoder/weight/{t}": w for t, w in zip(names, shaped.weights, strict=True)}
+        if isinstance(shaped.weights, Tensor) and has_shape(shaped.weights, norms):
+            weights = shaped.weights.masked_fill(absent, torch.nan)
+            found |= {f"encoder/weight/{t}": w for t, w in zip(names, weights, strict=True)}
         return found
 
     def keep(self) -> None:
@@ -256,6 +258,10 @@ class Arrival:
             for buffer, value in state.items():
                 buffers[buffer].copy_(torch.where(self.finite, value, buffers[buffer]))
         self.proposed = {}
+
+
+def has_shape(answer: Features, like: Tensor) -> bool:
+    return isinstance(answer, Tensor) and answer.shape == like.shape
 
 
 @attrs.define(eq=False)

@@ -140,6 +140,7 @@ def as_plain(line: Line) -> dict[str, Any]:
             "delta_percent": list(delta),
             "metrics": {name: list(value) for name, value in line.row.metrics.items()},
             "chosen": list(line.chosen),
+            "levels": list(line.row.levels),
         }
     return found
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape as markup
 from rich.table import Table as RichTable
 
-from mtl_core.compare import Spread, arrow
+from mtl_core.compare import Spread, arrow, level_note
 from mtl_core.report import STYLE
 from mtl_core.run import write_text
 from mtl_core.suite.plan import Suite
@@ -47,11 +47,14 @@ def number(value: Spread, form: str = ".4g") -> str:
     return f"{mean:{form}}" if deviation is None else f"{mean:{form}} ± {deviation:.2g}"
 
 
-def title_of(line: Line) -> str:
-    """The row's name, with the number of finished seeds while some are missing, and what was chosen for each seed."""
+def title_of(line: Line, section: Section) -> str:
+    """The row's name, with what was chosen for each seed, the level where the section's rows differ in it, and the
+    number of finished seeds while some are missing.
+    """
     done, planned = line.runs
     chosen = f" [{'; '.join(line.chosen)}]" if line.chosen else ""
-    return line.title + chosen + (f" ({done} of {planned} seeds)" if done < planned else "")
+    level = level_note(line.row, [other.row for other in section.lines])
+    return line.title + chosen + level + (f" ({done} of {planned} seeds)" if done < planned else "")
 
 
 def headers(table: Table) -> list[str]:
@@ -68,7 +71,7 @@ def rich_table(table: Table) -> RichTable:
             made.add_row(f"[italic]{markup(section.title)}")
         for line in section.lines:
             shown = [f"[bold]{text}" if best else text for text, best in cells(table, section, line)]
-            made.add_row(markup(title_of(line)), *shown)
+            made.add_row(markup(title_of(line, section)), *shown)
         made.add_section()
     return made
 
@@ -86,7 +89,7 @@ def latex(table: Table) -> str:
             rows.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{as_latex(section.title)}}}}} \\")
         for line in section.lines:
             shown = [rf"\textbf{{{as_latex(t)}}}" if best else as_latex(t) for t, best in cells(table, section, line)]
-            rows.append(" & ".join([as_latex(title_of(line)), *shown]) + r" \\")
+            rows.append(" & ".join([as_latex(title_of(line, section)), *shown]) + r" \\")
     body = "\n".join(rows)
     return f"\\begin{{tabular}}{{l{'r' * (width - 1)}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
 
@@ -112,7 +115,7 @@ def html(table: Table) -> str:
                 f"<td class='n'>{f'<b>{escape(text)}</b>' if best else escape(text)}"
                 for text, best in cells(table, section, line)
             )
-            rows.append(f"<tr><td>{escape(title_of(line))}{shown}</tr>")
+            rows.append(f"<tr><td>{escape(title_of(line, section))}{shown}</tr>")
     reference = ", ".join(dict.fromkeys(section.reference for section in table.sections))
     note = f"<p><small>Mean ± standard deviation over seeds; Δ% against the mean of {escape(reference)}.</small>"
     style = STYLE + " th.n { text-align: right; }"
