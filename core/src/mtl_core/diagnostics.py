@@ -1,46 +1,48 @@
 """Which heads received a gradient, and where it came from.
 
-Shape letters: V views, B samples, K tasks.
+Shape letters: V views, B samples.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+Source = Literal["labels", "regularizer"]
+
 
 class HeadGradients:
-    """Watches what arrives at the predictions in a backward pass.
+    """Watches what arrives at the predictions in a backward pass, from the tasks' losses and from the regularizers.
 
-    A sample's prediction that received a gradient although its label is withheld, or in a view that has no supervised
-    loss, received it from a regularizer; no pass of its own is needed to tell.
+    Each source is given predictions of its own, aliases of the same tensors, so that autograd itself keeps their
+    gradients apart: no further pass is needed to tell.
     """
 
     def __init__(self) -> None:
-        self.reached: dict[str, Tensor] = {}
-        self.labelled: dict[str, Tensor] = {}
+        self.reached: dict[tuple[Source, str], Tensor] = {}
 
-    def watch(self, predictions: Mapping[str, Tensor], labelled: Tensor) -> None:
-        """Note a step's predictions, task → (V, B, …), whose gradients will come, and its labels (B, K)."""
-        self.reached, self.labelled = {}, dict(zip(predictions, labelled.unbind(1), strict=True))
-        for name, prediction in predictions.items():
-            if prediction.requires_grad:
-                prediction.register_hook(functools.partial(self.note, name))  # type: ignore[no-untyped-call]
+    def start(self, predictions: Mapping[str, Tensor]) -> None:
+        """A step begins, with predictions task → (V, B, …): nothing has reached them yet."""
+        nothing = {name: torch.zeros(p.shape[:2], dtype=torch.bool, device=p.device) for name, p in predictions.items()}
+        self.reached = {(source, name): zero for source in get_args(Source) for name, zero in nothing.items()}
 
-    def note(self, name: str, gradient: Tensor) -> None:
-        self.reached[name] = (gradient.detach() != 0).flatten(2).any(2)
+    def watched(self, source: Source, predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The predictions, task → (V, B, …), whose gradients will be counted as coming from ``source``."""
+        return {name: self.watched_one(source, name, p) for name, p in predictions.items()}
+
+    def watched_one(self, source: Source, name: str, prediction: Tensor) -> Tensor:
+        alias = prediction.view_as(prediction)
+        if alias.requires_grad:
+            alias.register_hook(functools.partial(self.note, source, name))  # type: ignore[no-untyped-call]
+        return alias
+
+    def note(self, source: Source, name: str, gradient: Tensor) -> None:
+        self.reached[source, name] = gradient.detach().any(dim=tuple(range(2, gradient.ndim)))
 
     def shares(self) -> dict[str, Tensor]:
-        """Of the last backward pass: share of the samples that a head learned from by label, and by a regularizer."""
-        found = {}
-        for name, labelled in self.labelled.items():
-            reached = self.reached.get(name)
-            if reached is None:
-                reached = torch.zeros_like(labelled)[None]
-            found[f"heads/labels/{name}"] = (reached[0] & labelled).float().mean()
-            others = torch.cat((reached[:1] & ~labelled, reached[1:])).any(0)
-            found[f"heads/regularizer/{name}"] = others.float().mean()
-        return found
+        """Of the last backward pass: share of the samples that a head learned from, by source; both may be 1."""
+        return {f"heads/{source}/{name}": r.any(0).float().mean() for (source, name), r in self.reached.items()}

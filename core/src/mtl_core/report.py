@@ -34,8 +34,8 @@ TITLES = {
     "train/loss": "training loss per task (mean over its labels)",
     "train/active": "share of steps in which a task had a label",
     "train/labels": "share of a batch's images that carry a task's label",
-    "heads/labels": "share of the images that a task's head learned from by their label",
-    "heads/regularizer": "share of the images that a task's head learned from by a regularizer alone",
+    "heads/labels": "share of the images that a task's head learned from by labels",
+    "heads/regularizer": "share of the images that a task's head learned from by a regularizer",
     "encoder/weight": "weight of each task's gradient in the encoder",
     "encoder/norm": "norm of each task's gradient at the encoder",
     "encoder/cosine": "cosine between tasks' gradients at the encoder",
@@ -101,8 +101,11 @@ def heads_table(history: Sequence[dict[str, Any]]) -> str:
     rows = "".join(
         f"<tr><td>{escape(name)}{''.join(percent(last.get(f'{c}/{name}')) for c in columns)}" for name in names
     )
-    head = "<tr><th>task<th class='n'>carry its label<th class='n'>trained by label<th class='n'>by a regularizer alone"
-    about = "Share of the images in the last epoch. A head that nothing trained stays what it was at the start."
+    head = "<tr><th>task<th class='n'>carry its label<th class='n'>trained by label<th class='n'>by a regularizer"
+    about = (
+        "Share of the images in the last epoch; with one image both may train a head. A head that nothing trained stays"
+        " what it was at the start."
+    )
     return f"<h2>Who trained which head</h2><p>{about}<table>{head}{rows}</table>" if rows else ""
 
 

@@ -112,11 +112,12 @@ class TrainingStep(nn.Module):
         images = self.augmented(batch.images, windows, generator)
         z, deepest = encoded(self.network.backbone, images.flatten(0, 1))
         scale = seam.LossScale()
-        predictions = self.network.decode(self.split(z, scale))
-        step = self.judge(batch, images, predictions, z, generator)
+        predictions = self.in_views(self.network.decode(self.split(z, scale)))
+        step = self.judge(batch, images, self.heads.watched("labels", predictions), z, generator)
         step.deepest, step.windows = deepest, windows
         step.shared = generator_for(self.seed, "shared", number)
         total = self.combine(step)
+        step.predictions = self.heads.watched("regularizer", predictions)
         terms = self.hooks.compute_regularizer(step)
         values = {name: loss.global_term(term, self.group) for name, term in terms.items()}
         total = torch.stack([total, *values.values()]).sum()
@@ -136,19 +137,23 @@ class TrainingStep(nn.Module):
         self.arrival.z = z
         return seam.branch(z, len(self.tasks), self.arrival.shape, scale)
 
+    def in_views(self, predictions: dict[str, Tensor]) -> dict[str, Tensor]:
+        """(V·B, …) → (V, B, …); from here on their gradients are watched."""
+        views = {name: p.view(self.views, -1, *p.shape[1:]) for name, p in predictions.items()}
+        self.heads.start(views)
+        return views
+
     def judge(
         self, batch: Batch, images: Tensor, predictions: dict[str, Tensor], z: Features, generator: torch.Generator
     ) -> Step:
         """Supervised losses of view 0, and the step that rules and regularizers see."""
-        views = {name: p.view(self.views, -1, *p.shape[1:]) for name, p in predictions.items()}
-        self.heads.watch(views, batch.labelled)
-        first = {name: p[0] for name, p in views.items()}
+        first = {name: p[0] for name, p in predictions.items()}
         losses = loss.sample_losses(self.tasks, first, batch.targets, batch.labelled)
         per_task, means, active = loss.task_losses(losses, batch.labelled, self.normalize, self.group)
         return Step(
             tasks=self.tasks,
             images=images,
-            predictions=views,
+            predictions=predictions,
             targets=batch.targets,
             labelled=batch.labelled,
             features=z,
