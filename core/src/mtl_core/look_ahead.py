@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from mtl_core import losses as loss
 from mtl_core.data import Batch
 from mtl_core.second_batches import Source
-from mtl_core.seeds import derive, generator_for
+from mtl_core.seeds import generator_for, seed_torch
 from mtl_core.training import TrainingStep, as_float
 
 Parameters = dict[str, Tensor]
@@ -101,7 +101,7 @@ class LookAhead:
         """
         step, network = self.step, self.step.network
         buffers = {name: b.clone() for name, b in network.named_buffers()}
-        torch.manual_seed(derive(step.seed, "look-ahead", self.number, step.rank))
+        seed_torch(batch.images.device, step.seed, "look-ahead", self.number, step.rank)
         with torch.compiler.set_stance("force_eager"):
             predictions = functional_call(network, {**(parameters or {}), **buffers}, (batch.images,))
         losses = loss.sample_losses(step.tasks, predictions, batch.targets, batch.labelled)

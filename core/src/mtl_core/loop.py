@@ -27,7 +27,7 @@ from mtl_core.optimization import make_optimizer, make_schedule, not_finite
 from mtl_core.progress import Averages, Selection
 from mtl_core.run import Run
 from mtl_core.second_batches import SecondBatches, Source
-from mtl_core.seeds import derive
+from mtl_core.seeds import seed_torch
 from mtl_core.session import Session
 from mtl_core.tasks import to_plain
 from mtl_core.training import BufferGuard, TrainingStep
@@ -157,7 +157,7 @@ class Trainer:
         if place == 0:
             self.guard.save()
             self.look_ahead(batch)
-        torch.manual_seed(derive(self.experiment.seed, "torch", self.number, self.fabric.global_rank))
+        seed_torch(self.fabric.device, self.experiment.seed, "torch", self.number, self.fabric.global_rank)
         with self.fabric.no_backward_sync(self.module, enabled=not takes_step):
             total, logged = self.module(batch, self.number)
             self.fabric.backward(total / size)

@@ -16,3 +16,15 @@ def derive(seed: int, *names: object) -> int:
 def generator_for(seed: int, *names: object) -> torch.Generator:
     """A CPU generator for one purpose."""
     return torch.Generator().manual_seed(derive(seed, *names))
+
+
+def seed_torch(device: torch.device, seed: int, *names: object) -> None:
+    """Seed torch's own generators of the CPU and of one device, which dropout draws from.
+
+    Not by ``torch.manual_seed``, which writes a stack trace for each kind of accelerator that is not initialized: a
+    millisecond in every step.
+    """
+    value = derive(seed, *names)
+    torch.default_generator.manual_seed(value)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(value)
