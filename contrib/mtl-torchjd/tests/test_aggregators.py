@@ -120,6 +120,15 @@ def test_is_what_torchjd_computes_on_the_reached_rows(name: str, case: str) -> N
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
 
 
+def test_settings_are_as_precise_as_the_gradients() -> None:
+    settings = {"pref_vector": (1.0, 2.0, 3.0)}
+    double, single = (
+        enters(prepared(TorchJD(aggregator="ConFIG", settings=settings)), random_rows(3).to(dtype))
+        for dtype in (torch.float64, torch.float32)
+    )
+    torch.testing.assert_close(single, double.float(), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["Krum", "TrimmedMean"])
 def test_says_so_when_a_batch_has_too_few_tasks(name: str) -> None:
     with pytest.raises(MtlError, match=rf"{name} of torchjd, with . task\(s\) in a batch"):

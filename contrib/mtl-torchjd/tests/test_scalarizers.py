@@ -88,6 +88,32 @@ def test_is_what_torchjd_computes_on_the_active_tasks(name: str, mask: list[int]
     assert not found[~active].any()
 
 
+@pytest.mark.parametrize("name", sorted(catalogue.scalarizers()))
+@pytest.mark.parametrize("mask", [[1, 1, 1], [1, 0, 1], [0, 0, 0]])
+def test_logs_the_weight_of_every_task_that_has_a_label(name: str, mask: list[int]) -> None:
+    active, shares = torch.tensor(mask).bool(), torch.tensor([0.5, 1.0, 0.2])
+    step = with_losses(torch.tensor([0.7, 1.3, 2.1]), active, shares)
+    weights = torch.autograd.grad(combined(prepared(make(name)), step), step.task_losses)[0]
+    expected = weights.masked_fill(~active, torch.nan)
+    found = {f"plugin/weight/{task}": weight for task, weight in zip(step.tasks.names, expected, strict=True)}
+    torch.testing.assert_close(step.logged, found, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", sorted(catalogue.scalarizers()))
+def test_is_as_precise_as_the_losses(name: str) -> None:
+    values, everybody = torch.tensor([0.7, 1.3, 2.1], dtype=torch.float64), torch.ones(K, dtype=torch.bool)
+    step, single = with_losses(values, everybody), with_losses(values.float(), everybody)
+    total = combined(prepared(make(name)), step)
+    assert total.dtype == torch.float64
+    torch.testing.assert_close(total.float(), combined(prepared(make(name)), single))
+
+
+def test_settings_are_as_precise_as_the_losses() -> None:
+    values, tenths = torch.ones(K, dtype=torch.float64), (0.1, 0.2, 0.3)
+    hooks = prepared(TorchJD(scalarizer="Constant", settings={"weights": tenths}))
+    assert combined(hooks, with_losses(values, values.bool())).item() == sum(tenths)
+
+
 def test_weights_come_from_the_means_and_gradients_from_the_losses() -> None:
     """Half the labels of a task halve its share of the batch, and not the weight that its loss asks for."""
     active, values = torch.ones(K, dtype=torch.bool), torch.tensor([0.7, 1.3, 2.1])
@@ -139,44 +165,3 @@ def test_dwa_averages_the_steps_in_which_a_task_had_a_label() -> None:
     step = with_losses(torch.ones(K), everybody)
     found = torch.autograd.grad(combined(hooks, step), step.task_losses)[0]
     torch.testing.assert_close(found, torch.ones(K))  # all fell by half
-
-
-class Look:
-    """A look ahead that knows the losses before and after the step."""
-
-    train_batch = None
-
-    def __init__(self, losses: Tensor, active: Tensor) -> None:
-        self.now, self.mask = losses, active
-
-    def losses(self, batch: object) -> Tensor:
-        return self.now
-
-    def active(self, batch: object) -> Tensor:
-        return self.mask
-
-
-def test_famo_is_torchjds_over_steps() -> None:
-    hooks, oracle = prepared(make("FAMO")), torchjd.scalarization.FAMO(K)
-    everybody = torch.ones(K, dtype=torch.bool)
-    for number in range(5):
-        generator = torch.Generator().manual_seed(number)
-        before, after = torch.rand(2, K, generator=generator) + 0.5
-        look = Look(before, everybody)
-        hooks.before_step(look)  # type: ignore[arg-type]
-        torch.testing.assert_close(combined(hooks, with_losses(before, everybody)), oracle(before))
-        look.now = after
-        hooks.after_step(look)  # type: ignore[arg-type]
-        oracle.update(after)
-    torch.testing.assert_close(hooks.plugins["plugin"].method.logits, oracle._w.detach())
-
-
-def test_famo_keeps_the_logits_of_a_task_that_is_absent() -> None:
-    hooks, active = prepared(make("FAMO")), torch.tensor([True, False, True])
-    look = Look(torch.tensor([1.0, 0.0, 1.0]), active)
-    hooks.before_step(look)  # type: ignore[arg-type]
-    look.now = torch.tensor([0.5, 0.0, 0.9])
-    hooks.after_step(look)  # type: ignore[arg-type]
-    logits = hooks.plugins["plugin"].method.logits
-    assert logits[1] == 0
-    assert logits[[0, 2]].all()

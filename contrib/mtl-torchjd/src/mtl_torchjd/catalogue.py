@@ -25,6 +25,10 @@ REFUSED = {
     "SDMGrad": "needs the gradients of two independent batches in a step",
     "NashMTL": 'has no form on the Gramian; use plugin "nash" of mtl-weighting',
 }
+LEADS = ("PCD",)
+"""Classes whose first row is the primary task's."""
+OF_THE_LED = ("tau",)
+"""Their settings that torchjd wants for every task but the primary one."""
 REMEMBERED = ("GradVac", "PCD", "CRMOGM", "UW", "IMTLL", "DWA", "FAMO")
 """Classes with a state that this distribution saves and restores."""
 
@@ -81,27 +85,29 @@ class Recipe:
     :param cls: of torchjd
     :param settings: of its constructor; a list has a number for each of the K tasks
     :param tasks: K
-    :param dtype: of settings that are lists
+    :param leader: place of the primary task, where the class has one
     """
 
     name: str
     cls: Any
     settings: Mapping[str, Setting]
     tasks: int
-    dtype: torch.dtype = torch.float64
+    leader: int | None = None
 
-    def make(self, rows: Tensor) -> Any:
-        """An instance for the tasks ``rows`` (m,), on the CPU.
+    def make(self, rows: Tensor, like: Tensor | None = None) -> Any:
+        """An instance for the tasks ``rows`` (m,).
 
+        :param like: what it will be given; settings that are lists get its precision and device
         :raises MtlError: torchjd refuses the settings, or a package is missing; the message is torchjd's
         """
         given: dict[str, Any] = {key: len(rows) for key in GIVEN if key in parameters(self.cls)}
         try:
-            return self.cls(**given, **{key: self.value(key, value, rows) for key, value in self.settings.items()})
+            return self.cls(**given, **{key: self.value(key, rows, like) for key in self.settings})
         except (ImportError, ValueError, TypeError) as error:
             raise MtlError(f"{self.name} of torchjd: {error}") from error
 
-    def value(self, key: str, value: Setting, rows: Tensor) -> Any:
+    def value(self, key: str, rows: Tensor, like: Tensor | None) -> Any:
+        value = self.settings[key]
         if key == "weighting":
             inner = {name: cls for name, cls in usable(weightings()).items() if stateless(cls)}
             if value not in inner:
@@ -111,7 +117,10 @@ class Recipe:
             return value
         if len(value) != self.tasks:
             raise ValueError(f"{key}: {len(value)} numbers; expected one for each of the {self.tasks} tasks")
-        return torch.tensor(value, dtype=self.dtype)[rows]
+        if key in OF_THE_LED:
+            rows = rows[rows != self.leader]
+        numbers = torch.tensor(value, dtype=torch.float64)[rows]
+        return numbers if like is None else numbers.to(like)
 
 
 def parameters(cls: Any) -> list[str]:

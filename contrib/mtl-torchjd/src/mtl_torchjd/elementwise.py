@@ -45,7 +45,7 @@ class Elementwise(nn.Module):
     def combined(self, matrix: Tensor, reached: Tensor, gradients: EncoderGradients) -> Tensor:
         if not gradients.gramian.isfinite().all():
             return torch.full_like(matrix[0], torch.nan)
-        aggregator = self.recipe.make(reached).to(matrix.device, matrix.dtype)
+        aggregator = self.recipe.make(reached, matrix).to(matrix.device, matrix.dtype)
         try:
             with seeded(gradients.step):
                 found: Tensor = aggregator(matrix)

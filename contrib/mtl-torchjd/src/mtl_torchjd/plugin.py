@@ -16,11 +16,15 @@ from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.seam import EncoderGradients, Shaped
 from mtl_core.step import Step
 from mtl_core.tasks import Tasks
-from mtl_torchjd.catalogue import Recipe, aggregators, choices, elementwise, scalarizers, why_not
+from mtl_torchjd.catalogue import LEADS, Recipe, aggregators, choices, elementwise, scalarizers, why_not
 from mtl_torchjd.elementwise import Elementwise
-from mtl_torchjd.scalarizers import SPECIAL, Scalarized
-from mtl_torchjd.weightings import LEADS, GramianWeights
+from mtl_torchjd.famo import Famo
+from mtl_torchjd.pcd import SquareNorms
+from mtl_torchjd.scalarizers import RollingAverages, Scalarized
+from mtl_torchjd.weightings import GramianWeights
 
+WEIGHTS = {"PCD": SquareNorms}
+SCALARIZED = {"DWA": RollingAverages, "FAMO": Famo}
 MORE_HOOKS = {"FAMO": ("before_step", "after_step"), "DWA": ("after_epoch",)}
 
 
@@ -107,20 +111,19 @@ class TorchJD(nn.Module):
         chosen = self.aggregator or self.scalarizer
         assert chosen is not None
         classes = scalarizers() if self.aggregator is None else aggregators()
-        dtype = torch.float64 if self.scalarizer is None else torch.get_default_dtype()
-        recipe = Recipe(chosen, classes[chosen], self.settings, len(tasks), dtype)
-        recipe.make(torch.arange(len(tasks)))  # what is wrong with it is said before the first step
         if self.primary is not None and self.primary not in tasks.names:
             raise MtlError(f'{name}.primary: no task "{self.primary}"{nearest(self.primary, tasks.names)}')
-        leader = 0 if self.primary is None else tasks.names.index(self.primary)
-        self.method = self.made(recipe, leader)
+        first = 0 if self.primary is None else tasks.names.index(self.primary)
+        recipe = Recipe(chosen, classes[chosen], self.settings, len(tasks), first if chosen in LEADS else None)
+        recipe.make(torch.arange(len(tasks)))  # what is wrong with it is said before the first step
+        self.method = self.made(recipe)
 
-    def made(self, recipe: Recipe, leader: int) -> Any:
+    def made(self, recipe: Recipe) -> Any:
         if self.aggregator is None:
-            return SPECIAL.get(recipe.name, Scalarized)(recipe)
+            return SCALARIZED.get(recipe.name, Scalarized)(recipe)
         if recipe.name in elementwise():
             return Elementwise(recipe)
-        return GramianWeights(recipe, self.rescale, leader)
+        return WEIGHTS.get(recipe.name, GramianWeights)(recipe, self.rescale)
 
     @hookimpl
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:

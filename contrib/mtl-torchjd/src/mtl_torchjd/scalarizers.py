@@ -5,8 +5,6 @@ Shape letters: K tasks, m of them active.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -14,7 +12,7 @@ from torch.func import functional_call
 from mtl_core.look_ahead import LookAhead
 from mtl_core.step import Step
 from mtl_torchjd.catalogue import Recipe
-from mtl_torchjd.subset import part, placed, seeded
+from mtl_torchjd.subset import placed, seeded
 
 
 class Scalarized(nn.Module):
@@ -31,16 +29,24 @@ class Scalarized(nn.Module):
 
     def combine(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
         rows = active.cpu().nonzero().flatten()
-        total = losses.sum()
+        total, weights = losses.sum(), torch.zeros(0)
         if len(rows):
-            values = at_means(losses, means).cpu()[rows]
-            with seeded(step):
-                total = self.scalarize(values, rows).to(losses)
+            total, weights = self.weighed(at_means(losses, means), rows, step)
+        log_weights(step, weights, rows)
         return total + sum(0 * p.sum() for p in self.parameters())  # on every rank every parameter has a gradient
+
+    def weighed(self, losses: Tensor, rows: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        """The total of some tasks, where the losses (K,) are, and ∂total/∂L_t (m,), on the host."""
+        values = losses.cpu()[rows]
+        with seeded(step):
+            total = self.scalarize(values, rows)
+        # ends at values: neither the device nor the network is asked
+        weights = torch.autograd.grad(total, values, retain_graph=True, allow_unused=True, materialize_grads=True)[0]
+        return total.to(losses), weights
 
     def scalarize(self, values: Tensor, rows: Tensor) -> Tensor:
         own = {name: p.cpu()[rows].to(values.dtype) for name, p in self.learned.items()}
-        found: Tensor = functional_call(self.recipe.make(rows), own, (values,))
+        found: Tensor = functional_call(self.recipe.make(rows, values), own, (values,))
         return found
 
     def before_step(self, look_ahead: LookAhead) -> None: ...
@@ -84,60 +90,14 @@ class RollingAverages(Scalarized):
         self.counts.zero_()
 
 
-class Famo(Scalarized):
-    """FAMO: logits that learn from what a step did to the losses of its own batch."""
-
-    logits: Tensor
-    first: Tensor
-    second: Tensor
-    count: Tensor
-
-    def remember(self, scalarizer: nn.Module) -> None:
-        for name in ("logits", "first", "second"):
-            self.register_buffer(name, torch.zeros(self.recipe.tasks))
-        self.register_buffer("count", torch.zeros(()))
-
-    def recall(self, rows: Tensor) -> Any:
-        famo = self.recipe.make(rows)
-        famo._w.data = part(self.logits.cpu(), rows)
-        return famo
-
-    def scalarize(self, values: Tensor, rows: Tensor) -> Tensor:
-        found: Tensor = self.recall(rows)(values)
-        return found
-
-    def before_step(self, look_ahead: LookAhead) -> None:
-        with torch.no_grad():
-            self.losses = look_ahead.losses(look_ahead.train_batch)
-
-    def after_step(self, look_ahead: LookAhead) -> None:
-        rows = look_ahead.active(look_ahead.train_batch).cpu().nonzero().flatten()
-        with torch.no_grad():
-            after = look_ahead.losses(look_ahead.train_batch).cpu()[rows]
-        if len(rows) and after.isfinite().all():
-            self.keep(self.updated(self.recall(rows), self.losses.cpu()[rows], after, rows), rows)
-
-    def updated(self, famo: Any, before: Tensor, after: Tensor, rows: Tensor) -> Any:
-        """torchjd's object after its own step of Adam, with the moments that it would have."""
-        famo._prev_losses = before
-        famo._optimizer = torch.optim.Adam([famo._w], lr=famo.lr, weight_decay=famo.weight_decay)
-        moments = {"exp_avg": part(self.first.cpu(), rows), "exp_avg_sq": part(self.second.cpu(), rows)}
-        famo._optimizer.state[famo._w] = {"step": self.count.cpu().clone(), **moments}
-        famo.update(after)
-        return famo
-
-    def keep(self, famo: Any, rows: Tensor) -> None:
-        state = famo._optimizer.state[famo._w]
-        found = {"logits": famo._w.detach(), "first": state["exp_avg"], "second": state["exp_avg_sq"]}
-        for name, values in found.items():
-            buffer = getattr(self, name)
-            buffer.copy_(placed(buffer.cpu(), rows, values))
-        self.count.copy_(state["step"])
-
-
 def at_means(losses: Tensor, means: Tensor) -> Tensor:
     """L̄_t with the gradients of L_t: methods that adapt to a loss's size see its mean over the labels, (K,)."""
     return losses - losses.detach() + means.detach()
 
 
-SPECIAL = {"DWA": RollingAverages, "FAMO": Famo}
+def log_weights(step: Step, weights: Tensor, rows: Tensor) -> None:
+    """Log ``weight/<task>`` of the tasks ``rows``, NaN for the others, which an epoch's mean leaves out."""
+    shown = placed(weights.new_full((len(step.tasks),), torch.nan), rows, weights)
+    shown = shown.to(step.task_losses.device, non_blocking=True)  # the host need not wait for it
+    for task, weight in zip(step.tasks.names, shown, strict=True):
+        step.log(f"weight/{task}", weight)

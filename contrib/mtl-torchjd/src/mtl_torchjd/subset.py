@@ -35,13 +35,16 @@ def placed(full: Tensor, rows: Tensor, values: Tensor) -> Tensor:
 
 @contextmanager
 def seeded(step: Step | None) -> Iterator[None]:
-    """torch's global CPU generator as the step asks, the same on every rank, put back afterwards."""
+    """torch's own generators, of the CPU and of the step's device, as the step asks; put back afterwards.
+
+    The seed is the same on every rank.
+    """
     if step is None:
         yield
         return
-    before = torch.default_generator.get_state()
-    torch.default_generator.manual_seed(step.shared.initial_seed())
-    try:
+    device = step.images.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(step.shared.initial_seed())
+        if device.type == "cuda":
+            torch.cuda.manual_seed(step.shared.initial_seed())
         yield
-    finally:
-        torch.default_generator.set_state(before)

@@ -18,8 +18,6 @@ from mtl_torchjd.catalogue import Recipe
 from mtl_torchjd.subset import part, placed, seeded
 
 D = torch.float64
-LEADS = ("PCD",)
-"""Classes whose first row is the primary task's."""
 
 
 @attrs.frozen
@@ -33,7 +31,7 @@ class Memory:
 MEMORIES = {
     "GradVac": Memory(lambda k: {"_phi_t": torch.zeros(k, k, dtype=D)}, lambda m: (m, D)),
     "PCD": Memory(
-        lambda k: {"_sq_norm_ema": torch.zeros(k, dtype=D), "_n_steps": torch.zeros((), dtype=torch.long)}, lambda m: m
+        lambda k: {"_sq_norm_ema": torch.zeros(k, dtype=D), "_n_steps": torch.zeros(k, dtype=torch.long)}, lambda m: m
     ),
     "CRMOGM": Memory(lambda k: {"_lambda": torch.full((k,), torch.nan, dtype=D)}),
 }
@@ -47,13 +45,11 @@ class GramianWeights(nn.Module):
 
     :param recipe: of a weighting
     :param rescale: whether the mean diagonal of the Gramian is divided out
-    :param leader: place of the task whose row comes first, where the method has one
     """
 
-    def __init__(self, recipe: Recipe, rescale: bool, leader: int) -> None:
+    def __init__(self, recipe: Recipe, rescale: bool) -> None:
         super().__init__()
         self.recipe, self.rescale = recipe, rescale
-        self.leader = leader if recipe.name in LEADS else None
         self.memory = MEMORIES.get(recipe.name, NOTHING)
         for name, value in self.memory.start(recipe.tasks).items():
             self.register_buffer(name, value)
@@ -66,18 +62,18 @@ class GramianWeights(nn.Module):
         if not len(rows):
             return Shaped(torch.zeros_like(gradients.losses))
         reduced = part(g, rows)
-        scale = reduced.diagonal().mean() if self.rescale else 1.0
-        weighting = self.recall(rows)
+        reduced = reduced / (reduced.diagonal().mean() if self.rescale else 1.0)
+        weighting = self.recall(rows, reduced)
         with seeded(gradients.step):
-            found = self.ask(weighting, reduced / scale)
+            found = self.ask(weighting, reduced)
         weights = placed(torch.zeros(len(g), dtype=D), rows, found)
         return Shaped(weights.to(gradients.gramian), self.remembered(weighting, rows))
 
     def order(self, rows: Tensor) -> Tensor:
         """The rows as the method wants them; none where its primary task was not reached."""
-        if self.leader is None:
+        if self.recipe.leader is None:
             return rows
-        first = rows == self.leader
+        first = rows == self.recipe.leader
         return torch.cat((rows[first], rows[~first])) if first.any() else rows[:0]
 
     def ask(self, weighting: Any, gramian: Tensor) -> Tensor:
@@ -87,9 +83,9 @@ class GramianWeights(nn.Module):
             raise MtlError(f"{self.recipe.name} of torchjd, with {len(gramian)} task(s) in a batch: {error}") from error
         return found
 
-    def recall(self, rows: Tensor) -> Any:
+    def recall(self, rows: Tensor, gramian: Tensor) -> Any:
         """torchjd's object with what it remembers of these tasks."""
-        weighting = self.recipe.make(rows)
+        weighting = self.recipe.make(rows, gramian)
         for name, buffer in self.named_buffers():
             setattr(weighting, name, known(part(buffer.cpu(), rows)))
         if hasattr(weighting, "_state_key"):
