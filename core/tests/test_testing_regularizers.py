@@ -21,7 +21,7 @@ class Regular(RegularizerContract):
 
 
 def squares(step: Step) -> Tensor:
-    return torch.stack([p.square().mean() for p in step.predictions.values()]).sum()
+    return torch.stack([p.float().square().mean() for p in step.predictions.values()]).sum()
 
 
 @plugin
@@ -153,6 +153,15 @@ class Noisy:
 
 
 @plugin
+class InHalf:
+    """Sums up in the precision that the network happens to have."""
+
+    @hookimpl
+    def compute_regularizer(self, step: Step) -> dict[str, Tensor]:
+        return {"pull": torch.stack([p.square().mean() for p in step.predictions.values()]).sum()}
+
+
+@plugin
 class Nothing:
     """Adds nothing."""
 
@@ -175,6 +184,7 @@ class Nothing:
         (FillsIn(), "test_leaves_the_step_as_it_was", "targets.depth was changed"),
         (LoopsOverSamples(), "test_runs_on_the_meta_device", "meta"),
         (Noisy(), "test_same_step_same_value", "differ"),
+        (InHalf(), "test_judges_half_precision_in_single_precision", "pull: torch.bfloat16; promote"),
     ],
 )
 def test_a_faulty_regularizer_is_rejected(broken: Any, check: str, message: str) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from mtl_core.errors import MtlError
 from mtl_core.nn import Networks
+from mtl_core.nn.segnet import Norm
 from mtl_core.testing import RegularizerContract, make_batch, make_step, make_tasks
 from mtl_crosstask import DirectMap
 
@@ -23,10 +24,10 @@ class TestDirectMap(RegularizerContract):
         return DirectMap(weight=2.0, width=4)
 
 
-def made(**options: float) -> DirectMap:
+def made(norm: Norm = "group", **options: float) -> DirectMap:
     torch.manual_seed(0)
     plugin = DirectMap(width=4, **options)  # type: ignore[arg-type]
-    plugin.setup("direct-map", TASKS, Networks(4, "group"))
+    plugin.setup("direct-map", TASKS, Networks(4, norm))
     return plugin
 
 
@@ -46,8 +47,9 @@ def test_the_term_equals_the_sum_written_out() -> None:
     torch.testing.assert_close(found, 3 * total / 4, rtol=1e-5, atol=1e-6)
 
 
-def test_it_trains_the_maps_and_the_heads_that_have_no_label() -> None:
-    plugin, step = made(), make_step(TASKS, make_batch(TASKS, LABELLED, size=SIZE))
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_it_trains_the_maps_and_the_heads_that_have_no_label(norm: Norm) -> None:
+    plugin, step = made(norm), make_step(TASKS, make_batch(TASKS, LABELLED, size=SIZE))
     plugin.compute_regularizer(step)["mapped"].backward()
     assert all(p.grad is not None for p in plugin.parameters())
     for k, task in enumerate(TASKS):

@@ -7,6 +7,7 @@ import torch
 
 from mtl_core.errors import MtlError
 from mtl_core.nn import Networks
+from mtl_core.nn.segnet import Norm
 from mtl_core.testing import RegularizerContract, make_batch, make_step, make_tasks
 from mtl_crosstask import PerceptualMap
 
@@ -23,10 +24,10 @@ class TestPerceptualMap(RegularizerContract):
         return PerceptualMap(weight=2.0, width=4)
 
 
-def made(**options: float) -> PerceptualMap:
+def made(norm: Norm = "group", **options: float) -> PerceptualMap:
     torch.manual_seed(0)
     plugin = PerceptualMap(width=4, **options)  # type: ignore[arg-type]
-    plugin.setup("perceptual-map", TASKS, Networks(4, "group"))
+    plugin.setup("perceptual-map", TASKS, Networks(4, norm))
     return plugin
 
 
@@ -55,8 +56,9 @@ def test_the_terms_equal_the_sums_written_out() -> None:
     torch.testing.assert_close(found["maps"], 0.5 * learnt / 4, rtol=1e-5, atol=1e-6)
 
 
-def test_the_distance_trains_the_network_alone_and_the_other_term_the_maps_alone() -> None:
-    plugin, step = made(), make_step(TASKS, make_batch(TASKS, LABELLED, size=SIZE))
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_the_distance_trains_the_network_alone_and_the_other_term_the_maps_alone(norm: Norm) -> None:
+    plugin, step = made(norm), make_step(TASKS, make_batch(TASKS, LABELLED, size=SIZE))
     terms = plugin.compute_regularizer(step)
     terms["distance"].backward(retain_graph=True)
     assert all(p.grad is None for p in plugin.parameters())

@@ -117,36 +117,15 @@ def test_withheld_labels_are_never_looked_at(run: Run) -> None:
             assert torch.equal(right[index].targets[name], wrong[index].targets[name])
 
 
-def test_each_step_is_taken_up_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed while the second teacher's labels are written: the first is not taught again."""
-    from mtl_must import plugin
-
-    written = plugin.write_labels
-    taught: list[str] = []
-
-    def killed(teacher: Experiment, *rest: Any) -> Path:
-        if teacher.tasks == ("depth",):
-            raise KeyboardInterrupt
-        return written(teacher, *rest)
-
-    def counted(experiment: Experiment, out: Path, **options: Any) -> Run:
-        taught.append(experiment.name)
-        return train(experiment, out, **options)
-
-    monkeypatch.setattr(plugin, "train", counted)
-    monkeypatch.setattr(plugin, "write_labels", killed)
-    with pytest.raises(KeyboardInterrupt):
-        train(experiment(), tmp_path / "run")
-    monkeypatch.setattr(plugin, "write_labels", written)
-    train(experiment(), tmp_path / "run", resume=True)
-    assert taught == ["student-teacher-segmentation", "student-teacher-depth", "student-teacher-normals"]
-    assert Run(tmp_path / "run").results.is_file()
-
-
-def test_a_task_without_any_label_is_the_users_mistake(tmp_path: Path) -> None:
-    plugins = [ToyData(samples=12), ToyLabels(never=("depth",)), ToyNetwork(), MuST()]
-    with pytest.raises(MtlError, match="training samples do not fill one batch"):
-        train(Experiment(name="s", plugins=plugins, epochs=1, batch_size=2, validation=0.0), tmp_path / "run")
+def test_validation_is_judged_by_true_labels(run: Run) -> None:
+    """What a teacher says is learned, and never measured: the labels are those that the student is given."""
+    session = prepare(experiment(confidence=0.3), run)
+    assert session.labelled.all()
+    assert torch.equal(session.given.labelled, torch.from_numpy(np.load(run.labels)["labelled"]))
+    true = Shapes(12, (32, 32), "train")
+    for index in range(12):
+        found = session.given.dataset[index].targets
+        assert all(torch.equal(found[name], label) for name, label in true[index].targets.items())
 
 
 def test_pseudo_labels_of_other_data_are_refused(run: Run) -> None:

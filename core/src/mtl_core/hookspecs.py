@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 def before_run(experiment: Experiment, folder: Path) -> None:
     """Do what has to be done before anything of the run is built, such as training other runs.
 
-    Called once per run and again when it is resumed, in every process, before devices and process groups are set up.
+    Called once per run and again when it is resumed, before devices and process groups are set up, while the run's
+    folder is locked: in every process of torchrun or Slurm, in the first one where the run starts its processes itself.
     What takes time is kept in the folder and found there the next time. Does nothing when Python calls
     :func:`mtl_core.session.prepare` without a folder.
 
@@ -240,8 +241,9 @@ def compute_regularizer(step: Step) -> Mapping[str, Term] | None:
     Called once per training step, never in evaluation; every plugin's terms are added to the loss.
 
     :param step: what the step has computed so far
-    :return: named terms: each a scalar, or (sum, count) whose global mean is taken. It must build the same graph on
-        every rank: with nothing to do return a zero that depends on its inputs. None adds nothing, ever
+    :return: named terms: each a scalar, or (sum, count) whose global mean is taken; float32 in half precision too, so
+        that predictions are promoted before they are judged. It must build the same graph on every rank: with nothing
+        to do return a zero that depends on its inputs. None adds nothing, ever
     """
 
 

@@ -119,8 +119,9 @@ class Trainer:
         loader = training_loader(data, self.order, self.experiment.workers, fabric.device.type == "cuda")
         self.loader = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
         self.validation = evaluation_loader(
-            session.dataset, session.labelled, held, self.experiment.batch_size, fabric.global_rank, fabric.world_size
-        )
+            session.given.dataset, session.given.labelled, held, self.experiment.batch_size,
+            fabric.global_rank, fabric.world_size,
+        )  # fmt: skip
         self.has_validation = bool(held)
         self.looks_ahead = looks_ahead(session.hooks, fabric)
         self.second = SecondBatches(

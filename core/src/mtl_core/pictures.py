@@ -125,7 +125,7 @@ def drawings(batch: Batch, tasks: Tasks, drawn: Mapping[str, Mapping[str, Tensor
         [image_pixels(image), *(p for task in shown for p in columns_of(task, batch.targets[task.name][i], decoded, i))]
         for i, image in enumerate(batch.images)
     ]
-    titles = [name for task in shown for name in (task.name, *(t for t in decoded if task.name in decoded[t]))]
+    titles = [x for task in shown for x in (f"{task.name} label", *(t for t in decoded if task.name in decoded[t]))]
     height, width = panels[0][0].shape[:2]
     zoom = max(1, round(144 / width))
     return pasted(panels, ["image", *titles], (height * zoom, width * zoom))

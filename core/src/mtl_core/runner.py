@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
@@ -49,12 +50,26 @@ def train(
     :raises MtlError: the folder holds a run already, or nothing to resume; or the experiment cannot be built
     """
     run = open_run(experiment, Path(out), resume)
-    open_hooks(experiment).before_run(experiment, run.folder)
     fabric = make_fabric(experiment)
-    fabric.launch()
     with run.locked() if fabric.is_global_zero else nullcontext():
+        launch(experiment, run, fabric)
         train_in(run, experiment, fabric, watch, evaluate_on)
     return run
+
+
+LAUNCHED = "MTL_LAUNCHED"
+"""In the environment of the processes that Fabric's own launcher starts: their first process called ``before_run``."""
+
+
+def launch(experiment: Experiment, run: Run, fabric: lightning_fabric.Fabric) -> None:
+    """Call ``before_run``, then start the run's processes, each of which comes here by itself."""
+    if os.environ.pop(LAUNCHED, None) is None:
+        open_hooks(experiment).before_run(experiment, run.folder)
+    os.environ[LAUNCHED] = "1"
+    try:
+        fabric.launch()
+    finally:
+        del os.environ[LAUNCHED]
 
 
 def train_in(
@@ -101,10 +116,13 @@ MAY_CHANGE = ("epochs", "workers", "checkpoint_steps", "device")
 """Settings that a resume may change: they do not change what was computed."""
 
 
-def differences(before: Experiment, after: Experiment) -> list[str]:
-    """Settings that differ, each with both values."""
+def differences(before: Experiment, after: Experiment, free: Collection[str] = MAY_CHANGE) -> list[str]:
+    """Settings that differ, each with both values.
+
+    :param free: settings that may
+    """
     old, new = (flat(tomllib.loads(dump_experiment(e))) for e in (before, after))
-    changed = [key for key in old | new if key not in MAY_CHANGE and old.get(key) != new.get(key)]
+    changed = [key for key in old | new if key not in free and old.get(key) != new.get(key)]
     return [f"{key} was {old.get(key, 'absent')}, now {new.get(key, 'absent')}" for key in changed]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 import torch
+from torch import Tensor
 
 
 def derive(seed: int, *names: object) -> int:
@@ -16,6 +17,17 @@ def derive(seed: int, *names: object) -> int:
 def generator_for(seed: int, *names: object) -> torch.Generator:
     """A CPU generator for one purpose."""
     return torch.Generator().manual_seed(derive(seed, *names))
+
+
+def generator_beside(values: Tensor, generator: torch.Generator) -> torch.Generator:
+    """A generator where the values are, seeded by one number of a CPU generator: no noise has to be copied there.
+
+    A tensor without memory, on the meta device or a fake one, has none: it gets the CPU's.
+    """
+    if values.is_meta or type(values) is not Tensor:
+        return generator
+    seed = int(torch.randint(2**62, (), generator=generator))
+    return torch.Generator(values.device).manual_seed(seed)
 
 
 def seed_torch(device: torch.device, seed: int, *names: object) -> None:

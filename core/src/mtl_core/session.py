@@ -33,6 +33,10 @@ class Session:
     image_size: tuple[int, int]
     extras: list[tuple[Loadable, int]] = attrs.field(factory=list)
     """Further training data with its label mask, and how many of its samples are in every batch."""
+    given: Loadable = attrs.field(
+        default=attrs.Factory(lambda self: Loadable(self.dataset, self.labelled), takes_self=True)
+    )
+    """The data and their label mask as they were before ``relabel``: what validation is judged by."""
 
     @property
     def tasks(self) -> Tasks:
@@ -52,7 +56,9 @@ def prepare(experiment: Experiment, run: Run | None = None) -> Session:
     dataset = hooks.build_dataset("train")
     size = image_size(dataset)
     labelled = label_mask(experiment, hooks, dataset, run)
-    dataset, labelled = hooks.relabel(dataset, labelled, None if run is None else run.folder)
+    given = Loadable(*chosen_tasks(experiment, dataset, labelled))
+    # a copy: a plugin may write into the mask that it is handed
+    dataset, labelled = hooks.relabel(dataset, labelled.clone(), None if run is None else run.folder)
     dataset, labelled = chosen_tasks(experiment, dataset, labelled)
     tasks = dataset.tasks
     network = build_network(experiment.seed, hooks, tasks, size)
@@ -62,7 +68,7 @@ def prepare(experiment: Experiment, run: Run | None = None) -> Session:
     known = torch.cat([labelled, *(extra.labelled for extra, _ in extras)])
     hooks.setup(tasks, size, networks, lambda name: torch.manual_seed(derive(experiment.seed, "plugin", name)), known)
     freeze_heads(network, experiment.freeze)
-    return Session(experiment, hooks, dataset, labelled, network, size, extras)
+    return Session(experiment, hooks, dataset, labelled, network, size, extras, given)
 
 
 def aligned(name: str, extra: ExtraData, dataset: MultiTaskDataset) -> tuple[Loadable, int]:

@@ -40,10 +40,10 @@ def step_of(labelled: Tensor = ONE_LABEL, views: int = 1) -> Step:
     return double(make_step(TASKS, make_batch(TASKS, labelled), views=views))
 
 
-def jtr(**options: Any) -> JTR:
+def jtr(norm: Any = "batch", **options: Any) -> JTR:
     torch.manual_seed(0)
     made = JTR(**options)
-    made.setup("jtr", TASKS, Networks(4))
+    made.setup("jtr", TASKS, Networks(4, norm))
     return made.double()
 
 
@@ -53,11 +53,13 @@ def total(made: JTR, step: Step) -> Tensor:
 
 
 def plain_stacks(step: Step) -> tuple[Tensor, Tensor]:
-    """Eq. 4, sample by sample and task by task."""
+    """Eq. 4, sample by sample and task by task; detached where a sample has no label, and so no distance."""
     rows, known = [], []
     for b in range(len(step.labelled)):
         s, d, n = (step.predictions[t.name][0, b] for t in TASKS)
         predictions = [s.softmax(0), d, n / n.norm(dim=0, keepdim=True)]
+        if not step.labelled[b].any():
+            predictions = [p.detach() for p in predictions]
         labels, valid = [], []
         for task in TASKS:
             target = step.targets[task.name][b]
@@ -180,6 +182,37 @@ def test_a_sample_without_labels_counts_nothing_or_the_distance_of_two_views() -
     two = plain_stacks(attrs.evolve(step, predictions={n: p[1:] for n, p in step.predictions.items()}))[0]
     a, b = (made.g.encode(stack).features.flatten(1) for stack in (one, two))
     torch.testing.assert_close(total(made, step), (1 - F.cosine_similarity(a, b)).mean())
+
+
+@pytest.mark.parametrize("depth_as", ["metres", "cdf"], ids=["paper", "a switch"])
+@pytest.mark.parametrize("unlabelled", ["ignore", "consistency"])
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_the_distance_reaches_no_sample_that_it_does_not_use(norm: str, unlabelled: str, depth_as: str) -> None:
+    """Labelled samples' second view, and either view of unlabelled ones that have no distance; batch norm sees all."""
+    step, made = step_of(SOME, views=2), jtr(norm, unlabelled=unlabelled, depth_as=depth_as)
+    found = gradients(made, step, made.compute_regularizer(step)["distance"])
+    labelled, both = SOME.any(1).tolist(), unlabelled == "consistency"
+    for name in TASKS.names:
+        reached = found[f"prediction {name}"].flatten(2).abs().amax(2) > 0
+        assert reached.tolist() == [[has or both for has in labelled], [both and not has for has in labelled]]
+
+
+def test_pictures_are_predictions_and_what_g_makes_of_both_stacks() -> None:
+    step, made = step_of(), jtr(depth_scale=10.0).eval()
+    with torch.no_grad():
+        drawn = made.draw_pictures(step)
+    assert drawn is not None
+    assert list(drawn) == ["predictions", "g of predictions", "g of labels"]
+    scaled = step_of()
+    scaled.predictions["depth"].data /= 10
+    scaled.targets["depth"] /= 10
+    for title, stack in zip(list(drawn)[1:], plain_stacks(scaled), strict=True):
+        classes, depth, normals = made.g(stack).split((5, 1, 3), 1)
+        expected = {"segmentation": classes, "depth": 10 * depth, "normals": normals}
+        torch.testing.assert_close(drawn[title], expected)
+    assert all(torch.equal(drawn["predictions"][t], step.predictions[t][0]) for t in TASKS.names)
+    nothing = (jtr(reconstruct=False), jtr(variant="released"))
+    assert [other.draw_pictures(step_of(views=3)) for other in nothing] == [None, None]
 
 
 def test_equal_stacks_have_finite_gradients() -> None:

@@ -76,7 +76,8 @@ class Plain:
         self.size = len(step.labelled)
 
     def noise(self) -> Tensor:
-        uniform = torch.rand(self.size, 5, *SIZE, generator=self.generator).double()
+        seed = int(torch.randint(2**62, (), generator=self.generator))
+        uniform = torch.rand(self.size, 5, *SIZE, generator=torch.Generator().manual_seed(seed)).double()
         return -torch.log(-torch.log(uniform))
 
     def maps(self, view: int, b: int) -> list[tuple[Tensor, Tensor, Tensor, bool]]:
@@ -279,13 +280,16 @@ def test_view_1_leaves_g_alone_and_view_2_leaves_the_predictions_alone() -> None
         assert any(g.abs().max() > 0 for n, g in own.items() if not n.startswith("prediction")), name
 
 
-def test_the_distance_reaches_unlabelled_tasks_only() -> None:
-    made, step = jtr(variant="released"), step_of()
+@pytest.mark.parametrize("statistics", ["sample", "batch"])
+def test_the_distance_reaches_unlabelled_tasks_only(statistics: str) -> None:
+    """Of samples that have any label: the last one has no distance."""
+    labelled = SOME & (torch.arange(4) < 3)[:, None]
+    made, step = jtr(variant="released", statistics=statistics), step_of(labelled)
     found = gradients(made, step, made.compute_regularizer(step)["distance"])
     for k, task in enumerate(TASKS):
         for b in range(4):
             reached = bool(found[f"prediction {task.name}"][1, b].abs().max() > 0)
-            assert reached is not bool(SOME[b, k]), f"{task.name} of sample {b}"
+            assert reached is (b < 3 and not labelled[b, k]), f"{task.name} of sample {b}"
 
 
 def test_statistics_of_one_sample_at_a_time_are_those_of_batch_norm_on_one_sample() -> None:
@@ -306,6 +310,15 @@ def test_samples_are_one_hot_and_as_frequent_as_their_probabilities() -> None:
     drawn = hard_sample(logits, gumbel(logits, generator_for(0, "draws")))
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(drawn.mean((0, 2, 3)), logits[0, :, 0, 0].softmax(0), atol=0.01, rtol=0)
+
+
+def test_noise_is_drawn_where_the_logits_are_from_one_number_of_the_host() -> None:
+    one, other, logits = generator_for(0, "draws"), generator_for(0, "draws"), torch.zeros(1, 3, 30, 30)
+    assert not torch.equal(gumbel(logits, one), gumbel(logits, one))
+    for _ in range(2):
+        torch.randint(2**62, (), generator=other)
+    assert torch.equal(one.get_state(), other.get_state()), "a number for each map, not one for each pixel"
+    assert gumbel(logits.to("meta"), one).is_meta
 
 
 def test_views_and_windows_are_the_variants() -> None:

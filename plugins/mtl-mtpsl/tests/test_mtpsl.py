@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from mtl_core.data import Batch
 from mtl_core.errors import MtlError
 from mtl_core.nn import Networks, SegNet
+from mtl_core.seeds import generator_for
 from mtl_core.step import Step
 from mtl_core.testing import make_batch, make_step, make_tasks
 from mtl_core.testing.factories import judged
@@ -29,6 +30,13 @@ ONE_LABEL = torch.eye(3, dtype=torch.bool)[torch.tensor([0, 1, 2])]
 SOME = torch.tensor([[1, 1, 0], [0, 0, 0], [1, 1, 1], [0, 1, 0]], dtype=torch.bool)
 PAIRS = [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
 """(s, t), in the order of FiLM's rows."""
+FORMS: dict[str, Any] = {
+    "segmentation_as": "samples",
+    "depth_as": "share",
+    "normals_as": "positive",
+    "mask_invalid": False,
+}
+"""What enters m in the released form."""
 
 
 def double(step: Step) -> Step:
@@ -92,13 +100,41 @@ def plain_label(step: Step, name: str, b: int, view: int = 0) -> tuple[Tensor, T
     return target, target[:1] > 0 if name == "depth" else target.norm(dim=0, keepdim=True) > 0.5
 
 
-def plain_map(step: Step, name: str, b: int, known: bool, view: int = 0) -> Tensor:
-    """What the paper's form maps: ŷ, or y with detached ŷ at invalid pixels."""
-    guess = plain_prediction(step, name, b, view)
+def plain_sample(step: Step, b: int, view: int) -> Tensor:
+    """Classes drawn with Gumbel noise, one-hot, with the gradient of the softmax; noise is drawn for a whole batch."""
+    logits = step.predictions["segmentation"][view]
+    seed = int(torch.randint(2**62, (), generator=generator_for(0, "step", 0, 0)))
+    uniform = torch.rand(logits.shape, generator=torch.Generator().manual_seed(seed))
+    soft = (logits[b] - torch.log(-torch.log(uniform[b]))).softmax(0)
+    return F.one_hot(soft.argmax(0), 5).permute(2, 0, 1) + soft - soft.detach()
+
+
+def plain_form(name: str, values: Tensor, depth_as: str, normals_as: str) -> Tensor:
+    if name == "depth" and depth_as == "share":
+        return values / values.max() if values.max() > 0 else values
+    return values / 2 + 0.5 if name == "normals" and normals_as == "positive" else values
+
+
+def plain_map(
+    step: Step,
+    name: str,
+    b: int,
+    known: bool,
+    view: int = 0,
+    segmentation_as: str = "probabilities",
+    depth_as: str = "metres",
+    normals_as: str = "unit",
+    mask_invalid: bool = True,
+) -> Tensor:
+    """ŷ, or y with detached ŷ, or with zeros in label space, at invalid pixels."""
+    sampled = name == "segmentation" and segmentation_as == "samples"
+    guess = plain_sample(step, b, view) if sampled else plain_prediction(step, name, b, view)
+    guess = plain_form(name, guess, depth_as, normals_as)
     if not known:
         return guess
     label, valid = plain_label(step, name, b, view)
-    return torch.where(valid, label, guess.detach())
+    formed = plain_form(name, torch.where(valid, label, 0.0), depth_as, normals_as)
+    return torch.where(valid, formed, guess.detach()) if mask_invalid else formed
 
 
 def plain_embedding(made: MTPSL, x: Tensor, task: int, pair: int, film: str = "convolution") -> Tensor:
@@ -124,7 +160,13 @@ def plain_cosine(a: Tensor, b: Tensor, per_location: bool) -> Tensor:
 
 
 def plain_loss(
-    made: MTPSL, step: Step, film: str = "convolution", per_location: bool = False, shared: bool = True, view: int = 0
+    made: MTPSL,
+    step: Step,
+    film: str = "convolution",
+    per_location: bool = False,
+    shared: bool = True,
+    view: int = 0,
+    **forms: Any,
 ) -> Tensor:
     """Eq. 3 and the feature regularizer, a loop over samples and pairs, two passes of m for each."""
     labelled = step.labelled
@@ -135,8 +177,8 @@ def plain_loss(
         for pair, (s, t) in enumerate(PAIRS):
             if labelled[b, s] or not labelled[b, t]:
                 continue
-            one = plain_embedding(made, plain_map(step, NAMES[s], b, False, view), s, pair, film)
-            two = plain_embedding(made, plain_map(step, NAMES[t], b, True, view), t, pair, film)
+            one = plain_embedding(made, plain_map(step, NAMES[s], b, False, view, **forms), s, pair, film)
+            two = plain_embedding(made, plain_map(step, NAMES[t], b, True, view, **forms), t, pair, film)
             loss = plain_cosine(one, two, per_location)
             loss = (
                 loss + 0.5 * plain_cosine(one, features, per_location) + 0.5 * plain_cosine(two, features, per_location)
@@ -225,8 +267,11 @@ def test_a_batch_without_any_pair_is_zero_with_zero_gradients(filled: bool) -> N
     assert all(g.abs().max() == 0 for g in gradients(made, step, loss).values())
 
 
-def test_only_predictions_of_tasks_without_a_label_are_trained() -> None:
-    step, made = step_of(SOME), mtpsl()
+@pytest.mark.parametrize("options", [{}, {"variant": "released", "second_view": False}], ids=["paper", "released"])
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_only_predictions_of_tasks_without_a_label_are_trained(norm: str, options: dict[str, Any]) -> None:
+    """In samples that have another task's label; batch norm reaches no further."""
+    step, made = step_of(SOME), mtpsl(norm, **options)
     found = gradients(made, step, total(made, step))
     for (b, labels), (k, name) in itertools.product(enumerate(SOME), enumerate(NAMES)):
         trains = found[f"prediction {name}"][0, b].abs().max() > 0
@@ -323,6 +368,14 @@ class TestSwitches:
         for whole in (mtpsl(second_view=True, crops=()), mtpsl()):
             assert whole.choose_windows(2, 4, torch.Generator()) is None
 
+    @pytest.mark.parametrize("switch", FORMS)
+    def test_what_enters(self, switch: str) -> None:
+        one = {switch: FORMS[switch]}
+        step, made = step_of(SOME), mtpsl(**one)
+        expected = plain_loss(made, step, **one)
+        assert_equal(made, step, expected)
+        assert (expected - plain_loss(made, step)).abs() > 1e-6, "the switch does nothing"
+
     def entered(self, step: Step, **options: Any) -> dict[str, Tensor]:
         """Task → maps that enter m."""
         made, found = mtpsl(**options), {}
@@ -388,8 +441,14 @@ class TestSwitches:
         assert {name: released.says(name) for name in switches} == switches
         assert all(MTPSL().says(name) != value for name, value in switches.items())
         assert MTPSL(variant="released", second_view=False).views == 1
-        whole, single = (total(mtpsl(**o), step_of(SOME, views=2)) for o in ({"variant": "released"}, switches))
-        torch.testing.assert_close(whole, single)
+
+    @pytest.mark.parametrize("moved", [False, True], ids=["whole image", "window"])
+    def test_the_variant_equals_the_loop(self, moved: bool) -> None:
+        """Instance norm passes maps one at a time here and there; that it is batch norm of one map is shown above."""
+        windows = draw_windows(2, 4, (1.5,), torch.Generator().manual_seed(3)).double() if moved else None
+        step, made = step_of(SOME, views=2, windows=windows), mtpsl("batch", variant="released")
+        released = {"film": "norm", "per_location": True, "shared": False, "view": 1, **FORMS}
+        assert_equal(made, step, plain_loss(made, step, **released))
 
     def test_film_that_the_norm_would_take_away_is_refused(self) -> None:
         with pytest.raises(ValueError, match='use film = "norm"'):
@@ -408,6 +467,17 @@ def test_a_hard_sample_is_drawn_with_the_softmaxs_shares_and_has_its_gradient() 
     found = torch.autograd.grad((weight * sample).sum(), logits)[0]
     torch.testing.assert_close(found.sum(1), torch.zeros(1, 100, 100), atol=1e-5, rtol=0)
     assert found.abs().max() > 1e-2
+
+
+def test_noise_is_drawn_where_the_logits_are_from_one_number_of_the_host() -> None:
+    one, other = (torch.Generator().manual_seed(0) for _ in range(2))
+    logits = torch.zeros(1, 2, 30, 30)
+    first, second = hard_sample(logits, one), hard_sample(logits, one)
+    assert not torch.equal(first, second)
+    for _ in range(2):
+        torch.randint(2**62, (), generator=other)
+    assert torch.equal(one.get_state(), other.get_state()), "a number for each map, not one for each pixel"
+    assert hard_sample(logits.to("meta"), one).is_meta
 
 
 def test_tasks_per_image_are_refused_by_name_unless_left_out() -> None:
@@ -452,3 +522,17 @@ def test_distance_and_spread_are_logged() -> None:
     term = made.compute_regularizer(one)["distance"]
     torch.testing.assert_close(one.logged["latent_distance"] * 2.0, term.detach())
     assert terms["distance"] > 0
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["places left over", "none left over"])
+def test_the_spread_is_that_of_labels_of_different_samples(known: bool) -> None:
+    labelled = ONE_LABEL if known else SOME
+    step, made = step_of(labelled), mtpsl(labelled=labelled if known else None)
+    made.compute_regularizer(step)
+    found = [
+        (b, plain_embedding(made, plain_map(step, NAMES[t], b, True), t, pair).detach())
+        for b, (pair, (s, t)) in itertools.product(range(len(labelled)), enumerate(PAIRS))
+        if labelled[b, t] and not labelled[b, s]
+    ]
+    cosines = [1 - plain_cosine(x, y, False) for a, x in found for b, y in found if a != b]
+    torch.testing.assert_close(step.logged["latent_cosine"], torch.stack(cosines).mean(), rtol=1e-8, atol=1e-10)

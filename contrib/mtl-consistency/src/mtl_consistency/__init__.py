@@ -50,5 +50,10 @@ class Consistency:
 
 def disagreement(step: Step, task: Task) -> Tensor:
     """Mean square difference of a task's two views in label space, (B,)."""
-    one, two = (task.to_label_space(step.predictions[task.name][view]) for view in range(2))
+    one, two = (task.to_label_space(full(step.predictions[task.name][view])) for view in range(2))
     return (one - two).square().flatten(1).mean(1)
+
+
+def full(values: Tensor) -> Tensor:
+    """At least float32: a half-precision network's outputs are judged in full precision."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

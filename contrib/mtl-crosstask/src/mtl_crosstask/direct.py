@@ -17,7 +17,7 @@ from mtl_core.nn import Networks
 from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.step import Step
 from mtl_core.tasks import Tasks
-from mtl_crosstask.maps import PairMaps, chosen, entered, has_label, pairs, predicted
+from mtl_crosstask.maps import PairMaps, attached, chosen, entered, has_label, pairs, predicted
 
 
 @plugin
@@ -62,7 +62,8 @@ class DirectMap(nn.Module):
         missing = torch.stack([~has_label(step, task) for task in self.mapped], 1).sum(1).clamp(min=1)
         total = torch.zeros_like(step.losses[:, 0])
         for s, t in pairs(self.mapped):
-            losses = t.loss(self.m[s, t](entered(predicted(step, s))).float(), step.targets[t.name])
             counts = has_label(step, t) & ~has_label(step, s)
+            guess = entered(attached(predicted(step, s), counts))
+            losses = t.loss(self.m[s, t](guess).float(), step.targets[t.name])
             total = total + torch.where(counts, losses, torch.zeros_like(losses))
         return {"mapped": self.weight * (total / missing).mean()}

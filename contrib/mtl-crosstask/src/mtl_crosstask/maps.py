@@ -56,6 +56,14 @@ def has_label(step: Step, task: Task) -> Tensor:
     return step.labelled[:, step.tasks.position(task.name)]
 
 
+def attached(values: Tensor, samples: Tensor) -> Tensor:
+    """Values (B, O, H, W), detached outside of some samples: those count for nothing, but a map's batch norm sees them.
+
+    :param samples: bool (B,)
+    """
+    return torch.where(samples[:, None, None, None], values, values.detach())
+
+
 def entered(values: Tensor) -> Tensor:
     return values.contiguous(memory_format=torch.channels_last)
 

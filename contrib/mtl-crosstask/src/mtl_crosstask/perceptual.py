@@ -18,7 +18,7 @@ from mtl_core.nn import Networks
 from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.step import Step
 from mtl_core.tasks import Task, Tasks
-from mtl_crosstask.maps import PairMaps, chosen, entered, has_label, known, pairs, predicted
+from mtl_crosstask.maps import PairMaps, attached, chosen, entered, has_label, known, pairs, predicted
 
 
 @plugin
@@ -40,7 +40,10 @@ class PerceptualMap(nn.Module):
             "al., CVPR 2022"
         ),
         cost="K(K − 1) whole networks, each passed twice by the whole batch",
-        departs="maps that learn beside the network, and how pairs are weighed, are reconstructed",
+        departs=(
+            "maps that learn beside the network, and how pairs are weighed, are reconstructed; ‖·‖² is a mean square"
+            " over pixels and channels, where the norm itself is written"
+        ),
     )
 
     weight: float = field(default=1.0, validator=ge(0.0), metadata=help("coefficient of the distance"))
@@ -82,6 +85,7 @@ class PerceptualMap(nn.Module):
         m = self.m[t, s]
         output = m(entered(known(step, t))).float()
         fixed = {name: parameter.detach() for name, parameter in m.named_parameters()}
-        guessed = s.to_label_space(functional_call(m, fixed, (entered(predicted(step, t)),)).float())
+        guess = entered(attached(predicted(step, t), has_label(step, t)))
+        guessed = s.to_label_space(functional_call(m, fixed, (guess,)).float())
         apart = (guessed - s.to_label_space(output).detach()).square().flatten(1).mean(1)
         return apart, s.soft_loss(output, known(step, s)).flatten(1).mean(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import attrs
@@ -14,10 +13,10 @@ from mtl_core.data import MultiTaskDataset
 from mtl_core.errors import MtlError
 from mtl_core.experiment import Experiment
 from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.run import Run
-from mtl_core.runner import train
 from mtl_core.session import open_hooks
-from mtl_must.pseudo import PseudoLabelled, is_complete, label_file, write_labels
+from mtl_must.checks import check_counts, check_launch, check_masks
+from mtl_must.pseudo import PseudoLabelled
+from mtl_must.teachers import Teacher
 
 TEACHES = (
     "build_dataset", "make_label_mask", "transform_sample", "augment", "build_backbone", "build_heads",
@@ -60,14 +59,18 @@ class MuST:
     @hookimpl
     def before_run(self, experiment: Experiment, folder: Path) -> None:
         check_launch(experiment)
-        place = folder / "must"
+        teachers = self.teachers(experiment, folder)
+        for teacher in teachers:
+            teacher.check()
+        waiting = [teacher for teacher in teachers if not teacher.done]
+        check_counts([teacher.experiment for teacher in waiting])
+        for teacher in waiting:
+            teacher.teach()
+
+    def teachers(self, experiment: Experiment, folder: Path) -> list[Teacher]:
         names = experiment.tasks or open_hooks(experiment).build_dataset("train").tasks.names
-        for task in names:
-            if not is_complete(label_file(place, task)):
-                teacher, run = self.teacher(experiment, task), Run(place / "teachers" / task)
-                if not run.results.is_file():
-                    train(teacher, run.folder, resume=True)
-                write_labels(teacher, run, place, self.confidence, self.flip_tolerance)
+        made, place = [self.teacher(experiment, task) for task in names], folder / "must"
+        return [Teacher(teacher, place, self.confidence, self.flip_tolerance) for teacher in made]
 
     def teacher(self, experiment: Experiment, task: str) -> Experiment:
         """The experiment of one teacher: the same data, network and settings, one task, its labelled samples."""
@@ -89,14 +92,6 @@ class MuST:
     ) -> tuple[MultiTaskDataset, Tensor]:
         if folder is None:
             raise MtlError("must: pseudo-labels lie in a run's folder; train with a folder (`mtl train --out`)")
+        check_masks(dataset, labelled, folder / "must")
         made = PseudoLabelled(dataset, labelled, folder / "must")
         return made, made.known
-
-
-def check_launch(experiment: Experiment) -> None:
-    """Fabric's own launcher starts the program again for every device, in the middle of the teachers."""
-    if experiment.devices * experiment.nodes > 1 and not {"LOCAL_RANK", "SLURM_PROCID"} & os.environ.keys():
-        raise MtlError(
-            "must: several runs follow each other in one program; on several devices start it with torchrun or Slurm"
-            f" (torchrun --nproc-per-node {experiment.devices} -m mtl_core.cli train …)"
-        )

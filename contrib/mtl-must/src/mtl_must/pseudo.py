@@ -31,6 +31,10 @@ def label_file(place: Path, task: str) -> Path:
     return place / "labels" / f"{task}.npy"
 
 
+def teacher_run(place: Path, task: str) -> Run:
+    return Run(place / "teachers" / task)
+
+
 def is_complete(path: Path) -> bool:
     """The file appears when all of it is written."""
     return path.is_file()

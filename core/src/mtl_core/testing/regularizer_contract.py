@@ -62,6 +62,18 @@ class RegularizerContract(StepContract):
         idle = [n for n, g in gradients(hooks, step, total).items() if g is None and n.startswith("plugin.")]
         assert not idle, f"parameters without gradient: {idle}"
 
+    def test_judges_half_precision_in_single_precision(self, plugin: Any) -> None:
+        """Under autocast predictions and z are bfloat16, of which a sum over pixels keeps two digits."""
+        hooks, step = self.prepare(plugin), in_bfloat16(self.make_step(plugin, "one label"))
+        with torch.autocast("cpu", torch.bfloat16):
+            terms = self.raw(hooks, step)
+        for name, term in terms.items():
+            kind = (term if isinstance(term, Tensor) else term[0]).dtype
+            assert kind == torch.float32, f"{name}: {kind}; promote predictions to float32 before they are judged"
+        total = torch.stack([torch.zeros(()), *map(global_term, terms.values())]).sum()
+        for name, gradient in gradients(hooks, step, total).items():
+            assert gradient is None or gradient.isfinite().all(), f"gradient of {name}"
+
     def test_what_an_invalid_pixel_holds_does_not_matter(self, plugin: Any) -> None:
         """A withheld label is invalid everywhere: who reads it as a label would learn from its blank."""
         hooks = self.prepare(plugin)
@@ -72,3 +84,19 @@ class RegularizerContract(StepContract):
         assert torch.allclose(before, after, rtol=1e-6), f"{before} became {after} when invalid pixels changed"
         for name, gradient in gradients(hooks, step, after).items():
             assert gradient is None or gradient.isfinite().all(), f"gradient of {name}"
+
+
+def in_bfloat16(step: Step) -> Step:
+    """The step as a network under bfloat16 autocast gives it."""
+
+    def half(value: Tensor) -> Tensor:
+        return value.detach().bfloat16().requires_grad_(value.requires_grad)
+
+    features = step.features
+    return judged(
+        attrs.evolve(
+            step,
+            predictions={name: half(p) for name, p in step.predictions.items()},
+            features=half(features) if isinstance(features, Tensor) else tuple(half(z) for z in features),
+        )
+    )

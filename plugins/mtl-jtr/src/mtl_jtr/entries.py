@@ -9,6 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from mtl_core.seeds import generator_beside
 from mtl_core.step import Step
 from mtl_core.tasks import Depth, Normals, Segmentation, Task, Tasks
 from mtl_jtr.options import Switches
@@ -32,8 +33,8 @@ def hard_sample(logits: Tensor, noise: Tensor) -> Tensor:
 
 
 def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Gumbel noise from uniform numbers that are drawn on the host."""
-    uniform = torch.rand(like.shape, generator=generator).to(like, non_blocking=True)
+    """Gumbel noise, drawn where ``like`` is."""
+    uniform = torch.rand(like.shape, generator=generator_beside(like, generator), device=like.device).to(like.dtype)
     return -(-uniform.clamp(min=1e-20).log()).log()
 
 

@@ -100,7 +100,7 @@ class JTR(Options, nn.Module):
             return released.terms(self, step)
         own = stacks(step, self.stacked, self.scales)
         # Leaves: the reconstruction must not reach the predictions; the distance does, by `reattach`.
-        attached = [*own, *self.other_view(step)]
+        attached = self.attached(step, [*own, *self.other_view(step)])
         leaves = [stack.detach().requires_grad_() for stack in attached]
         latents = [self.encode(leaf) for leaf in leaves]
         per_sample = self.distances(step, [full(latent.features) for latent in latents])
@@ -112,6 +112,17 @@ class JTR(Options, nn.Module):
         step.log("latent_cosine", spread(full(latents[1].features.detach())))
         return terms
 
+    def attached(self, step: Step, stacks: Sequence[Tensor]) -> list[Tensor]:
+        """Ŷ, Y and the second view's Ŷ, detached where a sample's distance does not use them: batch norm sees them."""
+        labelled = self.has_label(step)[:, None, None, None]
+        first = torch.ones_like(labelled) if self.views == 2 else labelled
+        masks = (first, labelled, ~labelled)[: len(stacks)]
+        return [torch.where(used, x, x.detach()) for used, x in zip(masks, stacks, strict=True)]
+
+    def has_label(self, step: Step) -> Tensor:
+        """Whether a sample carries any label of the stacked tasks, bool (B,)."""
+        return torch.stack([step.labelled[:, step.tasks.position(t)] for t in self.stacked.names]).any(0)
+
     def other_view(self, step: Step) -> list[Tensor]:
         """Ŷ of the second view, for samples without any label."""
         return [all_predicted(step, self.stacked, 1, self.scales)] if self.views == 2 else []
@@ -121,9 +132,7 @@ class JTR(Options, nn.Module):
         options = (self.distance, self.switches.per_location, self.centred)
         labelled = distance(latents[0], latents[1], *options)
         other = distance(latents[0], latents[2], *options) if self.views == 2 else torch.zeros_like(labelled)
-        columns = [step.tasks.position(task) for task in self.stacked.names]
-        has_label = torch.stack([step.labelled[:, k] for k in columns]).any(0)
-        return torch.where(has_label, labelled, other)
+        return torch.where(self.has_label(step), labelled, other)
 
     def reattach(self, value: Tensor, leaves: list[Tensor], attached: list[Tensor]) -> Tensor:
         """The distance, with its gradient at the stacks put back into the graph; g's own flow through ``value``.
@@ -166,11 +175,12 @@ class JTR(Options, nn.Module):
 
     @hookimpl
     def draw_pictures(self, step: Step) -> dict[str, dict[str, Tensor]] | None:
-        """What g makes of Ŷ and of Y (Fig. 4); the released code's stacks, in other units, are not drawn."""
+        """Predictions beside what g makes of Ŷ and of Y (Fig. 4); the released code's stacks are in other units."""
         if not self.reconstruct or not self.switches.as_in_the_paper:
             return None
-        made = [self.g.decode(self.encode(stack)) for stack in stacks(step, self.stacked, self.scales)]
-        return {title: self.by_task(x) for title, x in zip(("g of predictions", "g of labels"), made, strict=True)}
+        guess, known = (self.by_task(self.g.decode(self.encode(x))) for x in stacks(step, self.stacked, self.scales))
+        predictions = {task.name: step.predictions[task.name][0] for task in self.stacked}
+        return {"predictions": predictions, "g of predictions": guess, "g of labels": known}
 
     def by_task(self, decoded: Tensor) -> dict[str, Tensor]:
         """g's output (B, O, H, W) as the tasks' heads would give it."""

@@ -38,7 +38,7 @@ def together(jtr: JTR, step: Step) -> dict[str, Tensor]:
     view = view_of(jtr, step, 0)
     entries = [view.guess(), view.known()]
     others = [view_of(jtr, step, 1).guess()] if jtr.views == 2 else []
-    attached = [torch.cat(parts, 1) for parts in [*entries, *others]]
+    attached = jtr.attached(step, [torch.cat(parts, 1) for parts in [*entries, *others]])
     leaves = [stack.detach().requires_grad_() for stack in attached]
     latents = [jtr.encode(leaf) for leaf in leaves]
     distance = latent_distance(jtr, step, latents)
@@ -49,7 +49,7 @@ def together(jtr: JTR, step: Step) -> dict[str, Tensor]:
 def apart(jtr: JTR, step: Step) -> dict[str, Tensor]:
     """View 1's distance reaches the predictions and leaves g as it is; view 2's trains g and nothing else."""
     first, second = view_of(jtr, step, 1), view_of(jtr, step, 2)
-    attached = [torch.cat(parts, 1) for parts in (first.guess(), first.known())]
+    attached = jtr.attached(step, [torch.cat(parts, 1) for parts in (first.guess(), first.known())])
     leaves = [stack.detach().requires_grad_() for stack in attached]
     value = jtr.c_dist * latent_distance(jtr, step, [jtr.encode(leaf) for leaf in leaves])
     found = {"distance": with_gradients(value, attached, gradients_now(value, leaves))}

@@ -1,6 +1,6 @@
 """Distances in a pair's joint space.
 
-Shape letters: N embeddings, C channels, h and w their size.
+Shape letters: N embeddings, S places for pairs, B samples, C channels, h and w their size.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtl_core.step import Step
+from mtl_mtpsl.pairs import Places
 
 
 def cosine(a: Tensor, b: Tensor, per_location: bool) -> Tensor:
@@ -21,11 +22,17 @@ def cosine(a: Tensor, b: Tensor, per_location: bool) -> Tensor:
     return 1 - F.cosine_similarity(a.flatten(1), b.flatten(1), dim=1)
 
 
-def spread(embeddings: Tensor) -> Tensor:
-    """Mean cosine between different embeddings (N, C, h, w): 1 where they all point the same way."""
-    unit = F.normalize(embeddings.flatten(1), dim=1)
-    number = len(unit)
-    return (unit.sum(0).square().sum() - unit.square().sum()) / max(number * (number - 1), 1)
+def spread(embeddings: Tensor, places: Places, samples: int) -> Tensor:
+    """Mean cosine between embeddings (S, C, h, w) of different samples: 1 where they all point the same way.
+
+    Places that are not used do not count.
+    """
+    unit = F.normalize(embeddings.flatten(1), dim=1) * places.used[:, None]
+    per_sample = unit.new_zeros(samples, unit.shape[1]).index_add(0, places.sample, unit)
+    number = unit.new_zeros(samples).index_add(0, places.sample, places.used.to(unit.dtype))
+    # all pairs of places but those of one sample
+    total, pairs = (x.sum(0).square().sum() - x.square().sum() for x in (per_sample, number))
+    return total / pairs.clamp(min=1)
 
 
 def anchor(step: Step, view: int, like: Tensor) -> Tensor:

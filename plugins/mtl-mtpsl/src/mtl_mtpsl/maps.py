@@ -12,6 +12,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from mtl_core.seeds import generator_beside
 from mtl_core.step import Step
 from mtl_core.tasks import Depth, Normals, Segmentation, Task
 
@@ -69,8 +70,9 @@ def hard_sample(logits: Tensor, generator: torch.Generator) -> Tensor:
 
     Jang et al., Categorical Reparameterization with Gumbel-Softmax, ICLR 2017, temperature 1, straight through.
     """
-    uniform = torch.rand(logits.shape, generator=generator).clamp(min=torch.finfo(torch.float32).tiny)
-    soft = (logits - (-uniform.log()).log().to(logits, non_blocking=True)).softmax(1)
+    own = generator_beside(logits, generator)
+    uniform = torch.rand(logits.shape, generator=own, device=logits.device).clamp(min=torch.finfo(torch.float32).tiny)
+    soft = (logits - (-uniform.log()).log()).softmax(1)
     hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
     return hard - soft.detach() + soft
 

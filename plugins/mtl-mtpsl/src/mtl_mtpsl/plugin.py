@@ -148,7 +148,7 @@ class MTPSL(nn.Module):
 
     @hookimpl
     def compute_regularizer(self, step: Step) -> dict[str, Tensor]:
-        labelled = torch.stack([step.labelled[:, step.tasks.position(t)] for t in self.paired.names], 1)
+        labelled = self.labelled(step)
         places = placed(labelled, self.source, self.target, self.per_sample * len(labelled))
         source, target = self.embeddings(step, places)
         features = anchor(step, self.views - 1, source).index_select(0, places.sample)
@@ -156,12 +156,16 @@ class MTPSL(nn.Module):
         from_features = self.distance(source, features) + self.distance(target, features)
         shares = self.shares(labelled, places, apart.dtype)
         step.log("latent_distance", (apart * places.used).sum() / places.used.sum().clamp(min=1))
-        step.log("latent_cosine", spread(target.detach()))
+        step.log("latent_cosine", spread(target.detach(), places, len(labelled)))
         step.log("pairs", places.used.sum() / len(labelled))
         return {
             "distance": self.weight * (shares * apart).sum(),
             "features": self.weight * self.feature_weight * (shares * from_features).sum(),
         }
+
+    def labelled(self, step: Step) -> Tensor:
+        """Which samples carry the labels of which paired tasks, bool (B, K)."""
+        return torch.stack([step.labelled[:, step.tasks.position(t)] for t in self.paired.names], 1)
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         return cosine(a, b, self.says("per_location"))
@@ -171,7 +175,9 @@ class MTPSL(nn.Module):
         view = self.views - 1
         targets = step.targets_of(view)
         maps = [known_or_predicted(step, task, view, targets[task.name], self.forms) for task in self.paired]
-        maps = [x.contiguous(memory_format=torch.channels_last) for x in maps]
+        # a sample without any label is in no pair, but batch norm in m's input layers sees it
+        has_pair = self.labelled(step).any(1)[:, None, None, None]
+        maps = [torch.where(has_pair, x, x.detach()).contiguous(memory_format=torch.channels_last) for x in maps]
         samples = len(step.labelled)
         wanted = [tasks[places.pair] * samples + places.sample for tasks in (self.source, self.target)]
         source, target = full(self.m(maps, torch.cat(wanted), places.pair.repeat(2))).chunk(2)

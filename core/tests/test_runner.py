@@ -1,0 +1,121 @@
+"""What happens around training: ``before_run``, the folder's lock, the processes; what validation is judged by."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mtl_core import Experiment, train
+from mtl_core.data import MultiTaskDataset, Sample
+from mtl_core.errors import CheckpointError
+from mtl_core.loop import Trainer, make_fabric
+from mtl_core.plugin import hookimpl, plugin
+from mtl_core.run import Run
+from mtl_core.runner import differences
+from mtl_core.session import prepare
+from mtl_core.testing.toys import Shapes, ToyData, ToyLabels, ToyNetwork
+
+
+def experiment(*plugins: object, **settings: Any) -> Experiment:
+    options = {"epochs": 1, "batch_size": 2, "validation": 0.0} | settings
+    return Experiment(name="r", plugins=[ToyData(), ToyLabels(), ToyNetwork(), *plugins], **options)
+
+
+SEEN: list[bool] = []
+
+
+@plugin
+class Before:
+    """Writes down whether the folder is locked when ``before_run`` is called."""
+
+    @hookimpl
+    def before_run(self, folder: Path) -> None:
+        SEEN.append(Run(folder).is_locked())
+
+
+def test_the_folder_is_locked_from_before_run_on(tmp_path: Path) -> None:
+    SEEN.clear()
+    train(experiment(Before()), tmp_path, evaluate_on=None)
+    assert SEEN == [True]
+    assert not Run(tmp_path).is_locked()
+
+
+def test_a_folder_in_use_is_not_prepared(tmp_path: Path) -> None:
+    SEEN.clear()
+    with Run(tmp_path).locked(), pytest.raises(CheckpointError, match="another process is training in this folder"):
+        train(experiment(Before()), tmp_path)
+    assert SEEN == []
+
+
+SCRIPT = """
+import os, sys
+from pathlib import Path
+from mtl_core import Experiment, train
+from mtl_core.plugin import hookimpl, plugin
+from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
+
+@plugin
+class Note:
+    @hookimpl
+    def before_run(self, folder: Path) -> None:
+        with open(folder / "calls", "a") as file:
+            file.write(os.environ.get("LOCAL_RANK", "first") + "\\n")
+
+plugins = [ToyData(), ToyLabels(), ToyNetwork(), Note()]
+made = Experiment(name="r", plugins=plugins, epochs=1, batch_size=2, validation=0.0, device="cpu", devices=2)
+train(made, sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_fabric_starts_find_the_folder_prepared(tmp_path: Path) -> None:
+    """They run the script again from its beginning, while the first process holds the lock."""
+    script, folder = tmp_path / "script.py", tmp_path / "run"
+    script.write_text(SCRIPT)
+    ended = subprocess.run([sys.executable, script, folder], capture_output=True, text=True, check=False, timeout=240)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert (folder / "calls").read_text() == "first\n"
+    assert Run(folder).results.is_file()
+
+
+def test_settings_that_may_differ_are_the_callers_choice() -> None:
+    longer = experiment(epochs=3, seed=2)
+    assert differences(experiment(), longer) == ["seed was 0, now 2"]
+    assert differences(experiment(), longer, free=("seed",)) == ["epochs was 1, now 3"]
+
+
+class Guessed(Shapes):
+    """Depth of 9 m everywhere."""
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        return Sample(sample.image, sample.targets | {"depth": torch.full_like(sample.targets["depth"], 9.0)})
+
+
+@plugin
+class Guesses:
+    """Labels that nobody measured; the mask is written in place, which a plugin should not do."""
+
+    @hookimpl
+    def relabel(self, labelled: Tensor) -> tuple[MultiTaskDataset, Tensor]:
+        return Guessed(8, (32, 32), "train"), labelled.fill_(True)
+
+
+def test_validation_is_judged_by_the_labels_from_before_relabel(tmp_path: Path) -> None:
+    """Learned are all of the plugin's labels; measured, in the tasks that are learned, those of the scenario."""
+    made = experiment(Guesses(), validation=0.5, tasks=("depth", "segmentation"))
+    trainer = Trainer(prepare(made), make_fabric(made), Run(tmp_path))
+    given, true = ToyLabels().make_label_mask(8, Shapes(8, (32, 32), "train").tasks), Shapes(8, (32, 32), "train")
+    for batch in trainer.validation:
+        assert torch.equal(batch.labelled, given[batch.index][:, [1, 0]])
+        for depth, labelled, index in zip(batch.targets["depth"], batch.labelled[:, 0], batch.index, strict=True):
+            assert torch.equal(depth, true[int(index)].targets["depth"] * labelled)
+    for batch in trainer.loader:
+        assert batch.labelled.all()
+        assert (batch.targets["depth"] == 9).all()
