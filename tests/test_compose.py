@@ -35,6 +35,7 @@ from mtl_weighting.gradnorm import GradNorm
 from mtl_weighting.imtl import IMTL
 from mtl_weighting.miraliev import Miraliev
 from mtl_weighting.nash import NashMTL
+from mtl_weighting.puw import PUW
 from mtl_weighting.rlw import RLW
 from mtl_weighting.uniform import Uniform
 from mtl_weighting.uw import UW
@@ -100,7 +101,10 @@ RULES: dict[str, object] = {
     "imtl-l": IMTL(parts="losses"),
     "gradnorm": GradNorm(),
     "famo": TorchJD(scalarizer="FAMO"),
+    "puw": PUW(particles=2, warmup_epochs=1),
 }
+JUDGED = {"puw": {"validation": 0.25, "epochs": 4}}
+"""Settings of rules that look at validation data: here the epochs in which every particle is tried and all move."""
 ENCODER_RULES: dict[str, object] = {
     "ial": IAL(primary="segmentation"),
     "imtl-g": IMTL(parts="gradients"),
@@ -128,12 +132,25 @@ def test_any_decoder_rule_goes_with_any_encoder_rule(tmp_path: Path, decoder: st
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_loss_rule_with_every_label_scenario(tmp_path: Path, rule: str) -> None:
+    settings = JUDGED.get(rule, {})
     for name, scenario in SCENARIOS.items():
         (tmp_path / name).mkdir()
-        t = trainer(tmp_path / name, Scenes(size=(32, 32), train=8, test=2), scenario, SegNet(width=4), RULES[rule])
+        plugins = [Scenes(size=(32, 32), train=8, test=2), scenario, SegNet(width=4), RULES[rule]]
+        t = trainer(tmp_path / name, *plugins, **settings)
         t.fit()
-        (record,) = Run(tmp_path / name).history()
-        assert record["skipped_steps"] == 0
+        history = Run(tmp_path / name).history()
+        assert [record["skipped_steps"] for record in history] == [0] * t.experiment.epochs
+
+
+def test_particles_are_judged_by_the_runs_own_validation(tmp_path: Path) -> None:
+    """Equal weights, then two particles in turn, then others; each has brought something."""
+    data = Scenes(size=(32, 32), train=8, test=2)
+    t = trainer(tmp_path, data, OneLabel(), SegNet(width=4), RULES["puw"], **JUDGED["puw"])
+    t.fit()
+    used = [record["puw/weight/depth"] for record in Run(tmp_path).history()]
+    assert used[0] == 1
+    assert len(set(used)) == 4
+    assert (t.session.hooks.plugins["puw"].gains != 0).all()
 
 
 @pytest.mark.parametrize(("first", "second"), list(combinations(("jtr", "mtpsl", "consistency", "perceptual-map"), 2)))

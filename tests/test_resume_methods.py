@@ -20,6 +20,7 @@ from mtl_torchjd import TorchJD
 from mtl_weighting.gradnorm import GradNorm
 from mtl_weighting.imtl import IMTL
 from mtl_weighting.nash import NashMTL
+from mtl_weighting.puw import PUW
 
 METHODS: dict[str, Callable[[], object]] = {
     **{f"ial {m}": lambda m=m: IAL(primary="depth", measure=m) for m in ("uncertainty", "speed", "norm", "cosine")},
@@ -29,6 +30,8 @@ METHODS: dict[str, Callable[[], object]] = {
     "torchjd CRMOGM": lambda: TorchJD(aggregator="CRMOGM", settings={"weighting": "MGDA"}),
     "imtl": IMTL,
     "nash": NashMTL,
+    "nash kept": lambda: NashMTL(update_every=3),
+    "puw": lambda: PUW(particles=2, warmup_epochs=1),
     "gcs": lambda: GCS(primary="depth"),
     "ol-aux": lambda: OLAUX(primary="depth", steps=2),
     "auto-lambda": AutoLambda,
@@ -40,8 +43,8 @@ every = pytest.mark.parametrize("name", METHODS)
 
 
 def trainer(name: str, folder: Path) -> Trainer:
-    plugins = [ToyData(samples=12), ToyLabels(), ToyNetwork(channels=4), METHODS[name]()]
-    settings = {"epochs": 4, "batch_size": 3, "learning_rate": 1e-2, "validation": 0.0, "device": "cpu"}
+    plugins = [ToyData(samples=16), ToyLabels(), ToyNetwork(channels=4), METHODS[name]()]
+    settings = {"epochs": 4, "batch_size": 3, "learning_rate": 1e-2, "validation": 0.25, "device": "cpu"}
     experiment = Experiment(name="methods", plugins=plugins, **settings)  # type: ignore[arg-type]
     folder.mkdir(exist_ok=True)
     return Trainer(prepare(experiment, Run(folder)), make_fabric(experiment), Run(folder))

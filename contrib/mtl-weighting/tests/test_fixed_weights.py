@@ -38,7 +38,8 @@ def prepared(**options: object) -> Hooks:
         ({"primary": "depth"}, (0.1, 1, 0.1)),
         ({"primary": ("depth", "normals"), "auxiliary": 0.5}, (0.5, 1, 1)),
         ({"primary": "depth", "weights": {"normals": 0.4}}, (0.1, 1, 0.4)),
-        ({"primary": "depth", "weights": {"depth": 2.0}}, (0.1, 2, 0.1)),
+        ({"primary": "depth", "weights": {"depth": 2.0, "normals": 0.4}}, (0.1, 1, 0.4)),
+        ({"primary": ("depth", "normals"), "weights": ALL}, (1, 1, 1)),
     ],
 )
 def test_the_total_is_the_weighted_sum(options: dict[str, object], expected: tuple[float, ...]) -> None:
@@ -48,6 +49,14 @@ def test_the_total_is_the_weighted_sum(options: dict[str, object], expected: tup
     assert total.item() == pytest.approx(by_hand, rel=1e-6)
     weights = torch.autograd.grad(total, step.task_losses)[0]
     torch.testing.assert_close(weights, torch.tensor(expected, dtype=torch.float32))
+
+
+def test_each_task_can_be_primary_in_turn_with_the_same_settings() -> None:
+    """As `--each-primary` does: a weight given to a task is meant for the runs in which it is auxiliary."""
+    given = {task: prepared(primary=task, weights={"depth": 0.3}).plugins["mine"] for task in ALL}
+    chosen = {task: plugin.chosen.tolist() for task, plugin in given.items()}
+    expected = {"segmentation": [1, 0.3, 0.1], "depth": [0.1, 1, 0.1], "normals": [0.1, 0.3, 1]}
+    assert chosen == {task: pytest.approx(weights) for task, weights in expected.items()}
 
 
 @pytest.mark.parametrize(

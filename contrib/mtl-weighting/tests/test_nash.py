@@ -12,7 +12,7 @@ from mtl_core.seam import Shaped
 from mtl_core.testing import GradientShaperContract, make_tasks
 from mtl_core.testing.gradients import bank, encoder_gradients, entering, random_rows
 from mtl_weighting.gramians import cosines, with_ridge
-from mtl_weighting.nash import NashMTL, bargain, limited
+from mtl_weighting.nash import NashMTL, bargain
 
 D = torch.float64
 
@@ -131,16 +131,6 @@ def test_a_gramian_that_is_not_finite_gives_no_weights(value: float) -> None:
     assert bargain(g, g.diagonal() != 0).isnan().all()
 
 
-def test_the_published_solver_comes_to_the_same() -> None:
-    aggregation = pytest.importorskip("torchjd.aggregation", reason="torchjd is not installed")
-    pytest.importorskip("cvxpy", reason="torchjd's Nash-MTL needs cvxpy")
-    pytest.importorskip("ecos", reason="torchjd's Nash-MTL needs ecos")
-    rows = random_rows(3)
-    theirs = aggregation.NashMTL(n_tasks=3, max_norm=1.0, optim_niter=100)(rows)
-    ours = limited(alpha(rows), rows @ rows.T, 1.0) @ rows
-    assert torch.cosine_similarity(theirs.double(), ours, dim=0) > 1 - 1e-3
-
-
 # The plugin
 
 
@@ -190,6 +180,22 @@ def test_another_set_of_tasks_is_solved_for_at_once() -> None:
     found = [shape(hooks, rows).weights for rows in batches]
     for k, source in enumerate((0, 1, 1, 1, 4, 5)):
         assert torch.allclose(found[k], alpha(batches[source]), rtol=1e-6), k
+
+
+def test_a_batch_that_reached_nothing_leaves_what_is_kept() -> None:
+    hooks = prepared(update_every=4, max_norm=0)
+    first, second = random_rows(3), random_rows(3, seed=1)
+    shape(hooks, first)
+    assert shape(hooks, 0 * first).weights.tolist() == [0, 0, 0]
+    for _ in range(3):
+        assert torch.allclose(shape(hooks, second).weights, alpha(first), rtol=1e-6)
+    assert torch.allclose(shape(hooks, second).weights, alpha(second), rtol=1e-6)
+
+
+def test_a_run_that_begins_with_such_a_batch_begins_with_the_next() -> None:
+    hooks, rows = prepared(update_every=4, max_norm=0), random_rows(3)
+    assert shape(hooks, 0 * rows).weights.tolist() == [0, 0, 0]
+    assert torch.allclose(shape(hooks, rows).weights, alpha(rows), rtol=1e-6)
 
 
 def test_kept_weights_are_limited_on_the_new_gradients() -> None:

@@ -10,8 +10,9 @@ from torch import Tensor
 from mtl_core.errors import MtlError
 from mtl_core.hooks import Hooks
 from mtl_core.nn import Networks
+from mtl_core.progress import Averages
 from mtl_core.testing import LossRuleContract, make_batch, make_step, make_tasks, masks
-from mtl_weighting.puw import PUW, gain, mean_squares, moved, resampled, weighed
+from mtl_weighting.puw import PUW, gain, moments, moved, resampled, spread, weighed
 
 TASKS = make_tasks()
 
@@ -33,8 +34,9 @@ def metrics(performance: float, spread: float = 0.5) -> dict[str, float]:
     found: dict[str, float] = {}
     for task in TASKS:
         found[f"val/{task.name}/{task.headline}"] = 1 + performance if task.higher_is_better else 1 - performance
-        found[f"train/loss/{task.name}"] = 2.0
-        found[f"puw/square/{task.name}"] = 4 * (1 + spread**2)
+        found[f"puw/count/{task.name}"] = 0.5
+        found[f"puw/sum/{task.name}"] = 0.5 * 2
+        found[f"puw/square/{task.name}"] = 0.5 * 4 * (1 + spread**2)
     return found
 
 
@@ -92,7 +94,13 @@ def test_a_gain_is_the_mean_relative_improvement_whichever_way_is_better() -> No
 def test_a_task_without_a_value_is_left_out_of_the_gain() -> None:
     before, now = torch.tensor([[math.nan, 1.0], [1.0, math.nan]]), torch.tensor([[5.0, 1.0], [1.5, 1.0]])
     assert gain(before, now, [True, True]).tolist() == [0.5, 0]
-    assert gain(before * math.nan, now, [True, True]).tolist() == [0, 0]
+    assert gain(before * math.nan, now, [True, True]).isnan().all()
+
+
+def test_what_was_0_has_no_relative_improvement() -> None:
+    """As mIoU may be after the first epoch; of 1e8 nothing else would be seen."""
+    before, now = torch.tensor([[0.0, 1.0], [0.5, 1.0]]), torch.tensor([[0.1, 1.0], [0.6, 0.9]])
+    assert gain(before, now, [True, True]).tolist() == pytest.approx([0.2, 0.05])
 
 
 def test_particles_are_weighed_by_performance_and_certainty() -> None:
@@ -108,6 +116,24 @@ def test_particles_are_weighed_by_performance_and_certainty() -> None:
 
 def test_particles_that_brought_the_same_have_the_same_probability() -> None:
     assert weighed(torch.full((4, 2), 0.3), 1.0).tolist() == [0.25] * 4
+
+
+def test_a_gain_that_is_not_known_decides_nothing() -> None:
+    """The particle is weighed as one of the mean certainty, and without any certainty performance decides alone."""
+    gains = torch.tensor([[0.1, -0.1], [0.1, math.nan], [0.1, 0.3]])
+    known = gains.clone()
+    known[1, 1] = 0.1
+    assert weighed(gains, 0.0).tolist() == weighed(known, 0.0).tolist()
+    assert weighed(gains, 1.0).tolist() == pytest.approx((gains[:, 1].nan_to_num(0.1) / 0.2 - 0.5).softmax(0).tolist())
+    gains = torch.tensor([[0.1, math.nan], [0.2, math.nan], [0.4, math.nan]])
+    assert weighed(gains, 1.0).tolist() == weighed(gains, 0.0).tolist()
+
+
+@pytest.mark.parametrize("particles", [3, 5, 7, 100])
+def test_equal_gains_beside_one_that_is_not_known_are_equal(particles: int) -> None:
+    gains = torch.full((particles, 2), 0.3)
+    gains[0] = math.nan
+    assert len(set(weighed(gains, 1.0).tolist())) == 1
 
 
 def test_resampling_keeps_each_particle_about_as_often_as_its_probability_says() -> None:
@@ -126,12 +152,41 @@ def test_a_move_has_the_size_of_the_noise() -> None:
 
 def test_uncertainty_is_the_spread_of_the_samples_losses() -> None:
     losses, labelled = torch.tensor([[1.0, 9.0], [3.0, 5.0], [2.0, 7.0]]), torch.tensor([[1, 0], [1, 0], [0, 0]]).bool()
-    squares = mean_squares(losses, labelled)
-    assert squares[0] == 5
-    assert squares[1].isnan()
+    sums = moments(losses, labelled)
+    assert sums.tolist() == [[2, 0], [4, 0], [10, 0]]
+    assert spread(*sums[:, 0].tolist()) == pytest.approx(0.5)
+    assert math.isnan(spread(*sums[:, 1].tolist()))
     name = TASKS[0].name
-    seen = {**metrics(0.0), f"train/loss/{name}": 2.0, f"puw/square/{name}": 5.0}
+    seen = {**metrics(0.0), f"puw/count/{name}": 2.0, f"puw/sum/{name}": 4.0, f"puw/square/{name}": 10.0}
     assert prepared().measured(0, seen)[1] == pytest.approx(0.5)
+
+
+def test_losses_that_are_all_the_same_have_no_uncertainty() -> None:
+    """What rounding leaves of it would change by any factor from epoch to epoch."""
+    losses = torch.full((7, 1), 0.3)
+    assert math.isnan(spread(*moments(losses, losses > 0)[:, 0].tolist()))
+    assert math.isnan(spread(1, 2, 4 - 1e-6))
+
+
+def test_a_loss_that_is_not_finite_counts_as_no_label() -> None:
+    losses = torch.tensor([[1.0], [torch.inf], [torch.nan], [1e30], [3.0]])
+    assert moments(losses, torch.ones(5, 1, dtype=torch.bool)).flatten().tolist() == [2, 4, 10]
+
+
+def test_uncertainty_is_that_of_the_epoch_however_labels_fall_on_its_steps() -> None:
+    """As core averages what is logged: over steps, and over ranks just so, each with as many labels as it has."""
+    torch.manual_seed(0)
+    losses, labelled = torch.rand(12, 2) + 0.1, torch.rand(12, 2) > 0.4
+    labelled[:4, 0], labelled[4:, 1] = False, False
+    averages = Averages(torch.device("cpu"))
+    for rows in (slice(0, 4), slice(4, 5), slice(5, 12)):
+        sums = moments(losses[rows], labelled[rows])
+        averages.add({f"{name}/{k}": sums[row, k] for row, name in enumerate("nsq") for k in range(2)})
+    means = averages.take()
+    for k in range(2):
+        own = losses[:, k][labelled[:, k]]
+        expected = float(own.std(correction=0) / own.mean())
+        assert spread(*(means[f"{name}/{k}"] for name in "nsq")) == pytest.approx(expected, rel=1e-4)
 
 
 def test_what_it_needs_for_that_is_logged_under_its_name() -> None:
@@ -139,10 +194,11 @@ def test_what_it_needs_for_that_is_logged_under_its_name() -> None:
     hooks.setup(TASKS, (8, 8), Networks(width=4), lambda name: None)
     step = make_step(TASKS, make_batch(TASKS, masks(4, 3)["absent"]))
     hooks.combine_losses(step.task_losses, step.task_means, step.active, step)
-    assert set(step.logged) == {f"puw/{kind}/{name}" for kind in ("weight", "square") for name in TASKS.names}
-    assert step.logged[f"puw/square/{TASKS[0].name}"].isnan()
-    expected = (step.losses.detach()[:, 1] ** 2).mean().item()
-    assert step.logged[f"puw/square/{TASKS[1].name}"].item() == pytest.approx(expected, rel=1e-5)
+    kinds = ("weight", "count", "sum", "square")
+    assert set(step.logged) == {f"puw/{kind}/{name}" for kind in kinds for name in TASKS.names}
+    for name, column, count in zip(TASKS.names, step.losses.detach().unbind(1), (0, 4, 4), strict=True):
+        found = [step.logged[f"puw/{kind}/{name}"].item() for kind in kinds[1:]]
+        assert found == pytest.approx([count, column.sum().item(), (column**2).sum().item()], rel=1e-5)
 
 
 def test_weights_multiply_the_losses_of_active_tasks() -> None:

@@ -72,6 +72,20 @@ def test_sigma_has_its_own_learning_rate_and_no_weight_decay() -> None:
     assert prepared(UW()).parameter_groups(1e-4)[0]["lr"] == 1e-4
 
 
+def test_an_absent_task_gives_its_sigma_no_gradient_and_momentum_goes_on() -> None:
+    log_sigma = torch.zeros(2, requires_grad=True)
+    optimizer, losses = torch.optim.Adam([log_sigma], lr=0.1), torch.tensor([3.0, 3.0])
+    for active in (torch.tensor([True, True]), torch.tensor([True, False])):
+        before = log_sigma.detach().clone()
+        optimizer.zero_grad()
+        present = torch.where(active, losses, torch.zeros(2))
+        total(present, present, log_sigma).backward()
+        optimizer.step()
+    assert log_sigma.grad is not None
+    assert log_sigma.grad[1] == 0
+    assert log_sigma[1] > before[1]
+
+
 def test_weights_start_at_the_given_sigma() -> None:
     tasks = make_tasks()
     step = make_step(tasks, make_batch(tasks, masks(4, 3)["full"], size=(8, 8)))

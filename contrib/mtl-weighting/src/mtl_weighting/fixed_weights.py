@@ -28,9 +28,9 @@ def is_weight(instance: object, attribute: object, value: float) -> None:
 class FixedWeights(nn.Module):
     """Fixed weights: Σ w_t L_t, with every w_t given.
 
-    Either every task is named in ``weights``, or there is a primary task: it has weight 1, and tasks that ``weights``
-    does not name have ``auxiliary`` ("Fixed" in Tab. IX of Li et al., "Unprejudiced Training Auxiliary Tasks Makes
-    Primary Better").
+    Either every task is named in ``weights``, or there is a primary task: it has weight 1, even where ``weights`` names
+    it, so that each task can be primary in turn with the same settings; others that ``weights`` does not name have
+    ``auxiliary`` ("Fixed" in Tab. IX of Li et al., "Unprejudiced Training Auxiliary Tasks Makes Primary Better").
     """
 
     about = About(
@@ -46,7 +46,7 @@ class FixedWeights(nn.Module):
         metadata=help("task → weight"),
     )
     primary: str | tuple[str, ...] | None = field(
-        default=None, metadata=help('the task, or tasks, of weight 1 where `weights` names none; "none": there is none')
+        default=None, metadata=help('the task, or tasks, of weight 1, whatever `weights` says; "none": there is none')
     )
     auxiliary: float = field(
         default=0.1, validator=is_weight, metadata=help("weight of the other tasks, where there is a primary one")
@@ -66,7 +66,7 @@ class FixedWeights(nn.Module):
         return (self.primary,) if isinstance(self.primary, str) else self.primary or ()
 
     def weight_of(self, task: str) -> float:
-        return self.weights.get(task, 1.0 if task in self.primary_names else self.auxiliary)
+        return 1.0 if task in self.primary_names else self.weights.get(task, self.auxiliary)
 
     @hookimpl
     def combine_losses(self, losses: Tensor, active: Tensor) -> Tensor:

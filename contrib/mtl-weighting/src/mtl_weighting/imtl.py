@@ -82,7 +82,7 @@ def scaled_losses(losses: Tensor, means: Tensor, active: Tensor, log_scale: Tens
     """IMTL-L: Σ_active q_t (e^{s_t} L̄_t − s_t) with q_t = L_t / L̄_t, Liu et al., Sec. 3.2.
 
     q_t, the share of the batch that carries t, is a constant: s_t settles where e^{s_t} L̄_t = 1, however few labels
-    there are, and a task without a label moves nothing.
+    there are, and a task without a label gives no gradient.
 
     :param losses: L_t (K,)
     :param means: L̄_t (K,)

@@ -57,9 +57,14 @@ class NashMTL(nn.Module):
         fresh = bargain(g, reached, self.iterations)
         due = (self.age % self.update_every == 0) | ((self.weights != 0) != reached).any()
         weights = torch.where(due, fresh, precise(self.weights))
-        age = torch.where(due, torch.zeros_like(self.age), self.age) + 1
         entering = limited(weights, g, self.max_norm) if self.max_norm else weights
-        return Shaped(entering.to(g.dtype), {"weights": weights.to(self.weights.dtype), "age": age})
+        return Shaped(entering.to(g.dtype), self.remembered(weights, due, reached.any()))
+
+    def remembered(self, weights: Tensor, due: Tensor, bargained: Tensor) -> dict[str, Tensor]:
+        """Weights (K,) and for how many steps they have been in use; a batch that reached nothing leaves both."""
+        age = torch.where(due, torch.zeros_like(self.age), self.age) + 1
+        now = {"weights": weights.to(self.weights.dtype), "age": age}
+        return {name: torch.where(bargained, value, getattr(self, name)) for name, value in now.items()}
 
 
 def limited(weights: Tensor, gramian: Tensor, max_norm: float) -> Tensor:

@@ -17,6 +17,11 @@ from mtl_core.plugin import About, help, hookimpl, plugin
 from mtl_core.seeds import generator_for
 from mtl_core.step import Step
 from mtl_core.tasks import Tasks
+from mtl_weighting.rules import log_per_task, weighted_sum
+
+SUMS = ("count", "sum", "square")
+SMALLEST = 1e-5
+"""A (std/mean)² below it may be what rounding has left of equal losses: an epoch's sums are float32."""
 
 
 @plugin
@@ -61,11 +66,11 @@ class PUW(nn.Module):
 
     @hookimpl
     def combine_losses(self, losses: Tensor, active: Tensor, step: Step) -> Tensor:
-        squares = mean_squares(step.losses.detach(), step.labelled)
-        for task, weight, square in zip(step.tasks.names, self.weights, squares, strict=True):
-            step.log(f"weight/{task}", weight)
-            step.log(f"square/{task}", square)
-        return torch.where(active, self.weights * losses, torch.zeros_like(losses)).sum()
+        log_per_task(step, "weight", self.weights, active)
+        for name, row in zip(SUMS, moments(step.losses.detach(), step.labelled), strict=True):
+            for task, value in zip(step.tasks.names, row, strict=True):
+                step.log(f"{name}/{task}", value)
+        return weighted_sum(losses, self.weights, active)
 
     @hookimpl
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -83,10 +88,8 @@ class PUW(nn.Module):
         """(performance, uncertainty) of a task in an epoch: headline metric, and std/mean of its samples' losses."""
         task = self.tasks[k]
         value = metrics.get(f"val/{task.name}/{task.headline}", math.nan)
-        mean = metrics.get(f"train/loss/{task.name}", math.nan)
-        square = metrics.get(f"{self.name}/square/{task.name}", math.nan)
-        spread = math.sqrt(max(square - mean**2, 0)) / mean if mean > 0 else math.nan
-        return value, spread
+        sums = (metrics.get(f"{self.name}/{name}/{task.name}", math.nan) for name in SUMS)
+        return value, spread(*sums)
 
     def advance(self, epoch: int, now: Tensor) -> None:
         """Note what the particle in use has brought, and take the next one; when all have been tried, make new ones."""
@@ -104,10 +107,23 @@ class PUW(nn.Module):
         self.weights.copy_(states[following])
 
 
-def mean_squares(losses: Tensor, labelled: Tensor) -> Tensor:
-    """Mean of L² over the samples that carry a task, (B, K) → (K,); NaN, which no average counts, where none does."""
-    count = labelled.sum(0)
-    return torch.where(labelled, losses**2, torch.zeros_like(losses)).sum(0) / count
+def moments(losses: Tensor, labelled: Tensor) -> Tensor:
+    """Σ m, Σ m L and Σ m L² of this rank's samples, (B, K) → (3, K).
+
+    Always finite, so that an epoch's means over steps and ranks all have the same divisor: their ratios are those of
+    the whole epoch, however the labels fall on steps and ranks. A loss that is not finite counts as no label.
+    """
+    kept = labelled & (losses**2).isfinite()
+    losses = torch.where(kept, losses, torch.zeros_like(losses))
+    return torch.stack((kept.to(losses.dtype), losses, losses**2)).sum(1)
+
+
+def spread(count: float, total: float, square: float) -> float:
+    """std/mean of the losses with these sums, up to a common factor; NaN where they do not differ, or are none."""
+    if not count > 0 or not total > 0:
+        return math.nan
+    ratio = square * count / total**2 - 1
+    return math.sqrt(ratio) if ratio > SMALLEST else math.nan
 
 
 def gain(before: Tensor, now: Tensor, higher_is_better: list[bool]) -> Tensor:
@@ -116,18 +132,22 @@ def gain(before: Tensor, now: Tensor, higher_is_better: list[bool]) -> Tensor:
     :param before: (K, 2) performance and uncertainty
     :param now: the same, an epoch later
     :param higher_is_better: of each task's performance
-    :return: (2,), 0 where no task has a value
+    :return: (2,), NaN where no task has a value and an earlier one other than 0
     """
     sign = torch.tensor([[1.0 if higher else -1.0, -1.0] for higher in higher_is_better])
-    change = sign * (now - before) / before.abs().clamp(min=1e-9)
-    return torch.where(change.isfinite().any(0), change.where(change.isfinite(), math.nan).nanmean(0), 0.0)
+    change = sign * (now - before) / before.abs()
+    return change.where(change.isfinite(), math.nan).nanmean(0)
 
 
 def weighed(gains: Tensor, uncertainty: float) -> Tensor:
-    """Probability of every particle: softmax of its gains, each standardised over the particles; (P, 2) → (P,)."""
-    deviation = gains.std(0, correction=0)
-    standard = torch.where(deviation > 0, (gains - gains.mean(0)) / deviation, torch.zeros_like(gains))
-    return (standard[:, 0] + uncertainty * standard[:, 1]).softmax(0)
+    """Probability of every particle: softmax of its gains, each standardised over the particles; (P, 2) → (P,).
+
+    A gain that is NaN says nothing for its particle or against it.
+    """
+    # in float64 the mean of equal gains is exact, and 0/0 is the only case of equal gains
+    centred = gains.double() - gains.double().nanmean(0)
+    standard = (centred / centred.square().nanmean(0).sqrt()).nan_to_num(0, 0, 0)
+    return (standard[:, 0] + uncertainty * standard[:, 1]).softmax(0).float()
 
 
 def resampled(states: Tensor, probabilities: Tensor, generator: torch.Generator) -> Tensor:

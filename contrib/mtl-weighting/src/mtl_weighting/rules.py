@@ -40,7 +40,7 @@ def uncertainty_terms(losses: Tensor, share: Tensor, log_sigma: Tensor) -> Tenso
     The gradient is that of L_t / (2σ_t²) for predictions, and σ_t settles at σ_t² = L̄_t, however few labels there are.
 
     :param losses: L_t (K,), 0 for an absent task
-    :param share: s_t (K,), 0 for an absent task, whose σ then does not move
+    :param share: s_t (K,), 0 for an absent task, whose σ then gets no gradient
     :param log_sigma: (K,)
     """
     return losses * (-2 * log_sigma).exp() / 2 + share * log_sigma

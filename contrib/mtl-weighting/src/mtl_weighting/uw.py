@@ -24,7 +24,7 @@ class UW(nn.Module):
     """UW: Σ L_t/(2σ_t²) + log σ_t, with one learned uncertainty per task.
 
     Kendall, Gal, Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and Semantics",
-    CVPR 2018. A task without a label in the batch moves neither its decoder nor its σ.
+    CVPR 2018. A task without a label in the batch gives neither its decoder nor its σ a gradient.
     """
 
     about = About(
