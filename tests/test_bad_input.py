@@ -230,6 +230,55 @@ def test_images_that_are_none(run: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "cannot be read as an image" in failing(capsys, "predict", run, tmp_path / "text.png")
 
 
+def test_two_images_of_one_name(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = [tmp_path / folder / "photo.png" for folder in ("a", "b")]
+    for path in images:
+        path.parent.mkdir()
+        Image.new("RGB", (40, 40)).save(path)
+    out = tmp_path / "p"
+    message = failing(capsys, "predict", run, *images, "--out", out)
+    assert f"{images[0]} and {images[1]} would both become {out}/photo_*.png" in message
+    assert not out.exists()
+
+
+def test_an_image_that_a_prediction_would_overwrite(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / f"{name}.png" for name in ("pic", "pic_depth")]
+    for path in paths:
+        Image.new("RGB", (40, 40)).save(path)
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.png")}
+    message = failing(capsys, "predict", run, *paths, "--out", tmp_path / "run" / "..")
+    assert f"{paths[1]}: would be overwritten by the prediction of {paths[0]}; choose another --out" in message
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.png")} == before
+
+
+def test_an_image_beside_its_predictions_stays(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pic.png"
+    Image.new("RGB", (40, 40)).save(path)
+    before = path.read_bytes()
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["predict", str(run), str(path), "--out", str(tmp_path)])
+    assert stopped.value.code == 0
+    assert path.read_bytes() == before
+    tasks = ("segmentation", "depth", "normals", "all")
+    assert all((tmp_path / f"pic_{name}.png").is_file() for name in tasks)
+
+
+def test_a_metric_of_no_task(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = failing(capsys, "compare", run, run, "--metric", "dept/rmse")
+    assert 'metric "dept/rmse": expected TASK/METRIC of the runs; did you mean "depth/rmse"?' in message
+
+
+def test_more_epochs_with_a_schedule(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "x.toml"
+    text = (run / "experiment.toml").read_text().replace('schedule = "constant"', 'schedule = "cosine"')
+    (run / "experiment.toml").write_text(text)
+    file.write_text(text)
+    message = failing(capsys, "train", file, "--out", run, "--resume", "--set", "epochs=2")
+    assert 'epochs was 1, now 2: schedule "cosine" would have had other rates' in message
+
+
 def test_a_split_that_is_none(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     message = failing(capsys, "evaluate", run, "--split", "tset")
     assert "'tset'" in message

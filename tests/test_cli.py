@@ -111,7 +111,7 @@ def test_compare_in_its_json_form(run: Path, capsys: pytest.CaptureFixture[str])
 def test_predict_writes_labels_and_a_picture(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.fromarray(np.full((50, 70, 3), 90, np.uint8)).save(tmp_path / "photo.jpg")
     files = printed(capsys, "predict", run, tmp_path / "photo.jpg", "--out", tmp_path / "p", "--json")
-    names = ["photo_segmentation.png", "photo_depth.png", "photo_normals.png", "photo_reshading.npy", "photo.png"]
+    names = ["photo_segmentation.png", "photo_depth.png", "photo_normals.png", "photo_reshading.npy", "photo_all.png"]
     assert [Path(f).name for f in files] == names
     classes, depth, normals = (np.asarray(Image.open(f)) for f in files[:3])
     assert classes.shape == (32, 32)

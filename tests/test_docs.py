@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
+import sys
 import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from mtl_core.cli import main
+from mtl_core.errors import MtlError
+from mtl_core.explain import as_default, explain
 from mtl_core.plugin import hook_arguments
 from mtl_core.settings import load_experiment
 from mtl_core.suite import load_suite
+from mtl_core.testing import DatasetContract, RegularizerContract, make_tasks
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -41,6 +48,11 @@ def test_links_lead_somewhere(page: Path) -> None:
     targets = [a or b for a, b in LINK.findall(text)]
     local = [t.partition("#")[0] for t in targets if not re.match(r"https?:|mailto:|#", t)]
     assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_nothing_waits_to_be_filled_in(page: Path) -> None:
+    assert re.findall(r"@@\S*|TODO|FIXME|XXX", page.read_text("utf-8")) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -77,6 +89,66 @@ def test_python_blocks_run(page: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert found
     for block in found:
         exec(compile(block, page, "exec", dont_inherit=True), names)
+
+
+def module_of(page: str, folder: Path) -> Iterator[ModuleType]:
+    """A page's first python block as a module that can be imported, as a reader would save it."""
+    path = folder / "block_of_a_page.py"
+    path.write_text(next(blocks(ROOT / page, "python")), "utf-8")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[path.stem]
+
+
+class TestTheTutorialsData(DatasetContract):
+    """What the tutorial recommends passes what it recommends to check it by."""
+
+    @pytest.fixture
+    def plugin(self, tmp_path: Path) -> Iterator[object]:
+        for module in module_of("docs/tutorial.md", tmp_path):
+            yield module.MyData(samples=4)
+
+
+class TestTheReadmesRegularizer(RegularizerContract):
+    @pytest.fixture
+    def plugin(self, tmp_path: Path) -> Iterator[object]:
+        for module in module_of("README.md", tmp_path):
+            yield module.Sharpness()
+
+
+def test_the_readmes_regularizer_says_what_it_needs(tmp_path: Path) -> None:
+    for module in module_of("README.md", tmp_path):
+        with pytest.raises(MtlError, match='no task "segmentation"'):
+            module.Sharpness().setup(make_tasks("depth"))
+
+
+def test_every_setting_is_in_the_list_with_its_type_and_default() -> None:
+    text = (ROOT / "docs" / "experiments.md").read_text("utf-8").partition("\n## Settings")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+) \|$", text, re.MULTILINE)
+    listed = {name: (kind, default.strip("`")) for name, kind, default, _ in rows}
+    settings = explain("experiment")["options"]
+    assert len(rows) == len(listed)
+    assert listed == {s["name"]: (s["type"], as_default(s)) for s in settings}
+
+
+def test_the_experiment_of_the_list_can_be_built(tmp_path: Path) -> None:
+    file = tmp_path / "rooms.toml"
+    file.write_text(next(blocks(ROOT / "docs" / "experiments.md", "toml")), "utf-8")
+    assert load_experiment(file).use == {"combine_losses": "ial"}
+
+
+def test_settings_are_explained_in_the_terminal_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["explain", "experiment"])
+    page = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert "hooks" not in page
+    for part in ("drop_factor", "checkpoint_steps", "required", '"constant"', "false"):
+        assert part in page
 
 
 def test_every_hook_is_in_the_table_and_every_row_is_a_hook() -> None:

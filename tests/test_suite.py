@@ -85,7 +85,8 @@ def pretend(
             tasks = experiment["tasks"] or ["segmentation", "depth"]
             headline = {f"{t}/{m}": up for t, m, up in (("segmentation", "miou", True), ("depth", "abs_err", False))}
             record = {
-                "name": row, "seed": seed, "split": "test", "counts_for": experiment["counts_for"],
+                "name": row, "seed": seed, "split": "test", "checkpoint": "last", "epoch": 1,
+                "counts_for": experiment["counts_for"],
                 "metrics": {n: v for n, v in values.items() if n.split("/")[0] in tasks},
                 "headline": {n: up for n, up in headline.items() if n.split("/")[0] in tasks},
             }  # fmt: skip
@@ -141,6 +142,7 @@ MISTAKES = {
     "no primary": (HEAD + ROWS.replace("plugins.ial = { primary = \"depth\" }", ""), 'no plugin of the'),
     "both sets": (HEAD + ROWS.replace("each_primary", 'each_task = ["depth"]\neach_primary'), "exclude each other"),
     "seeds": (HEAD.replace("[0, 1]", "[0, -1]") + ROWS, "seeds: "),
+    "other scenario": ("[scenarios.two]\nreference = \"ome\"\n", 'scenarios.two.reference: no scenario "ome"; did you'),
     "no table": (HEAD + "experiments = 3\n", "not valid TOML"),
 }  # fmt: skip
 
@@ -148,6 +150,7 @@ MISTAKES = {
 @pytest.mark.parametrize("case", MISTAKES)
 def test_mistakes_are_messages(tmp_path: Path, case: str) -> None:
     text, expected = MISTAKES[case]
+    text = HEAD + text + ROWS if case == "other scenario" else text
     if case == "no table":
         expected, text = "experiments: expected a table", "experiments = 3\n" + HEAD
     with pytest.raises(ExperimentError) as error:

@@ -59,10 +59,10 @@ def test_delta_by_hand(run: Folder) -> None:
 
 
 def test_another_metric_of_a_task_for_delta(run: Folder) -> None:
-    """RMSE in place of aErr, as in the IAL paper; a task's first counts, and those of other tasks do not."""
+    """RMSE in place of aErr, as in the IAL paper; a task's first counts."""
     rmse = {"segmentation/miou": 10.0, "depth/abs_err": 1.0, "depth/rmse": 2.0}
     plain, better = run("plain", 0, 0, metrics=rmse), run("better", 0, 0, metrics=rmse | {"depth/rmse": 1.5})
-    found = compare([plain], [better], ["depth/rmse", "depth/abs_err", "normals/mean_angle"])
+    found = compare([plain], [better], ["depth/rmse", "depth/abs_err"])
     assert found.headline == {"segmentation/miou": True, "depth/rmse": False}
     assert found.rows[0].per_task["depth"][0] == pytest.approx(25)
     assert "rmse" in printed(found)
@@ -172,8 +172,115 @@ def test_other_tasks(run: Folder, headline: dict[str, bool]) -> None:
 def test_another_split(run: Folder) -> None:
     reference, folder = run("plain", 20.0, 1.0), run("jtr", 20.0, 1.0, split="validation")
     message = refused(reference, folder)
-    assert "validation" in message
-    assert f"mtl evaluate {folder} --split test" in message
+    assert "validation split, checkpoint last" in message
+    assert f"; run `mtl evaluate {folder}`, which" in message
+    assert f"; run `mtl evaluate {folder}`, which" in refused(folder, reference)
+
+
+def test_another_checkpoint(run: Folder) -> None:
+    reference, folder = run("plain", 20.0, 1.0), run("jtr", 20.0, 1.0, checkpoint="best")
+    message = refused(reference, folder)
+    assert "test split, checkpoint best, the reference" in message
+    assert f"; run `mtl evaluate {folder}`, which" in message
+
+
+@pytest.mark.parametrize(
+    ("metric", "guess"),
+    [("dept/rmse", '; did you mean "depth/rmse"?'), ("miou", '; did you mean "segmentation/miou"?'), ("a/b", " (they")],
+)
+def test_a_metric_of_no_task(run: Folder, metric: str, guess: str) -> None:
+    folder = run("plain", 0, 0, metrics={"segmentation/miou": 1.0, "depth/abs_err": 1.0, "depth/rmse": 2.0})
+    with pytest.raises(MtlError) as caught:
+        compare([folder], [folder], [metric])
+    assert f'metric "{metric}": expected TASK/METRIC of the runs{guess}' in str(caught.value)
+
+
+SETTINGS = """
+name = "t"
+seed = 0
+device = "cpu"
+learning_rate = 0.0005
+[plugins.data]
+root = "/a"
+[plugins.labels]
+path = "/a/one.pth"
+[use]
+"""
+
+
+def with_settings(folder: Path, **changes: str) -> Path:
+    """A run's folder with :data:`SETTINGS`, in which texts are replaced."""
+    text = SETTINGS
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "experiment.toml").write_text(text)
+    return folder
+
+
+CHANGES = {"0.0005": "0.01", "one.pth": "half.pth", "[plugins.data]": "[plugins.more]\n[plugins.data]"}
+TOLD = ("learning_rate was 0.0005, now 0.01", "plugins.labels.path was one.pth, now half.pth",
+        "plugins was data, labels, now more, data, labels")  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "told"), list(zip(CHANGES.items(), TOLD, strict=True)))
+def test_runs_of_one_name_and_other_settings_are_not_seeds(run: Folder, change: tuple[str, str], told: str) -> None:
+    first = with_settings(run("t", 20.0, 1.0))
+    second = with_settings(run("t", 20.0, 1.0, seed=1), **dict([change]))
+    message = refused(first, second)
+    assert f'{second}: has the name "t" of {first}, but {told}; give it a name of its own' in message
+    with pytest.raises(CheckpointError, match="give it a name of its own"):
+        compare([run("plain", 20.0, 1.0)], [first, second])
+
+
+def test_seeds_may_come_from_other_machines(run: Folder) -> None:
+    first = with_settings(run("t", 20.0, 1.0))
+    changes = {"seed = 0": "seed = 1", '"cpu"': '"cuda"', "/a": "/b", "[use]": "newer = true\n[use]"}
+    second = with_settings(run("t", 20.0, 1.0, seed=1), **changes)
+    assert compare([run("plain", 20.0, 1.0)], [first, second]).rows[0].seeds == (0, 1)
+
+
+def test_parts_of_a_set_differ_in_their_task(run: Folder) -> None:
+    parts = [
+        with_settings(
+            run("t", 20.0, 1.0, seed=seed, counts_for=[task]), **{"seed = 0": f'tasks = ["{task}"]\nseed = {seed}'}
+        )
+        for seed in range(2)
+        for task in ("segmentation", "depth")
+    ]
+    assert compare([run("plain", 20.0, 1.0)], parts).rows[0].seeds == (0, 1)
+    with_settings(parts[-1], **{"0.0005": "0.01"})
+    with pytest.raises(CheckpointError, match=r"learning_rate was 0\.0005, now 0\.01"):
+        compare([run("plain", 20.0, 1.0)], parts)
+
+
+def heads(comparison: Comparison) -> list[str]:
+    return [str(column.header) for column in table(comparison).columns]
+
+
+def test_the_reference_is_the_first_column_once(run: Folder) -> None:
+    plain, jtr = run("plain", 20.0, 0.8), run("jtr", 25.0, 0.6)
+    for runs in ([jtr], [jtr, plain], [plain, jtr]):
+        assert heads(compare([plain], runs)) == ["metric", "plain", "jtr"]
+    found = compare([plain], [jtr]).to_json()
+    assert found["reference_metrics"]["segmentation/miou"] == [20.0, None]
+    assert [row["name"] for row in found["runs"]] == ["jtr"]
+    line = next(text for text in printed(compare([plain], [jtr])).splitlines() if "miou" in text)
+    assert line.index("20") < line.index("25")
+
+
+def test_the_references_seeds_are_one_column(run: Folder) -> None:
+    seeds = [run("plain", 20.0 + seed, 0.8, seed=seed) for seed in range(2)]
+    runs = [seeds[1], run("jtr", 25.0, 0.6)]
+    assert heads(compare(with_its_seeds(seeds[0], runs), runs)) == ["metric", "plain (2 seeds)", "jtr"]
+
+
+def test_units_stand_beside_the_metrics(run: Folder) -> None:
+    plain = run("plain", 20.0, 0.8, units={"segmentation/miou": "%", "depth/abs_err": "m"})
+    text = printed(compare([plain], [run("older", 25.0, 0.6)]))
+    assert "segmentation/miou % ↑" in text
+    assert "depth/abs_err m ↓" in text
+    assert "segmentation/pixel_accuracy │" in text
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mtl_core.data import Loadable, Sample
-from mtl_core.errors import DataError
+from mtl_core.errors import ContractError, DataError
 from mtl_core.hooks import Hooks
 from mtl_core.loading import BatchOrder, TrainingData, evaluation_loader, split_validation
 from mtl_core.plugin import hookimpl, plugin
@@ -90,10 +90,25 @@ class Shift:
         return Sample(sample.image + torch.rand((), generator=generator), sample.targets)
 
 
+@plugin
+class Crop:
+    @hookimpl
+    def transform_sample(self, sample: Sample) -> Sample:  # takes only what it needs
+        return Sample(sample.image[:, 1:], sample.targets)
+
+
+def training_data(transform: object) -> TrainingData:
+    known = Loadable(Shapes(4, (8, 8), "train"), torch.ones(4, 3).bool())
+    return TrainingData(known, Hooks({"it": transform}, required=()), 0)
+
+
+def test_a_transformation_that_loses_the_size_is_named() -> None:
+    with pytest.raises(ContractError, match=r'plugin "it": transform_sample returned image \(3, 7, 8\)'):
+        training_data(Crop())[0, 1]
+
+
 def test_transformations_are_seeded_by_epoch_and_index_and_travel_to_workers() -> None:
-    data = TrainingData(
-        Loadable(Shapes(4, (8, 8), "train"), torch.ones(4, 3).bool()), Hooks({"s": Shift()}, required=()), 0
-    )
+    data = training_data(Shift())
     sent = pickle.loads(pickle.dumps(data))
     assert torch.equal(data[0, 1][0].image, sent[0, 1][0].image)
     assert not torch.equal(data[0, 1][0].image, data[1, 1][0].image)

@@ -90,6 +90,52 @@ def test_settings_that_may_differ_are_the_callers_choice() -> None:
     assert differences(experiment(), longer, free=("seed",)) == ["epochs was 1, now 3"]
 
 
+@pytest.mark.parametrize("schedule", ["step", "cosine", "poly"])
+def test_more_epochs_are_another_run_where_the_schedule_depends_on_them(schedule: str) -> None:
+    made, longer = (experiment(epochs=n, schedule=schedule) for n in (16, 60))
+    told = f'epochs was 16, now 60: schedule "{schedule}" would have had other rates in the epochs that are done'
+    assert differences(made, longer) == [told]
+    assert differences(made, longer, free=("seed",)) == ["epochs was 16, now 60"]
+
+
+def test_more_epochs_at_a_constant_rate_are_the_same_run() -> None:
+    assert differences(experiment(epochs=16), experiment(epochs=60, workers=2)) == []
+
+
+@plugin
+class Broken:
+    """Turns the images of a run's last steps into NaN."""
+
+    after: int = 0
+
+    @hookimpl
+    def setup(self) -> None:
+        self.calls = 0
+
+    @hookimpl
+    def augment(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        return images * (float("nan") if self.calls > self.after else 1.0)
+
+
+@pytest.mark.parametrize(("accumulate", "told"), [(1, "3 of 4 steps"), (2, "2 of 2 steps")])
+def test_a_run_that_diverged_says_so(
+    accumulate: int, told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(experiment(Broken(after=5), epochs=2, accumulate=accumulate), tmp_path, evaluate_on=None)
+    sentence = (
+        f"{told} of the last epoch were skipped, their gradients were not finite; lower learning_rate or set clip"
+    )
+    assert [r.getMessage() for r in caplog.records if r.name == "mtl"] == [sentence]
+    assert sentence in (tmp_path / "report.html").read_text()
+
+
+def test_a_run_that_did_not_diverge_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(experiment(), tmp_path, evaluate_on=None)
+    assert not [r for r in caplog.records if r.name == "mtl"]
+    assert "were skipped" not in (tmp_path / "report.html").read_text()
+
+
 class Guessed(Shapes):
     """Depth of 9 m everywhere."""
 

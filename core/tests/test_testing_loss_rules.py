@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mtl_core.errors import ContractError
 from mtl_core.plugin import hookimpl, plugin
 from mtl_core.step import Step
 from mtl_core.tasks import Tasks
@@ -193,7 +194,7 @@ class Picky:
     ],
 )
 def test_a_faulty_loss_rule_is_rejected(broken: Any, check: str, message: str) -> None:
-    with pytest.raises((AssertionError, RuntimeError), match=message):
+    with pytest.raises((AssertionError, RuntimeError, ContractError), match=message):
         getattr(Rule(), check)(broken)
 
 

@@ -16,7 +16,7 @@ from mtl_core.errors import MtlError
 
 if TYPE_CHECKING:
     from mtl_core.experiment import Experiment
-    from mtl_core.suite import Job
+    from mtl_core.suite import Job, Suite
     from mtl_core.suite.sets import Kind
 
 app = typer.Typer(
@@ -58,13 +58,19 @@ def train(
 
 def train_set(experiment: Experiment, kind: Kind, out: Path | None, resume: bool, quiet: bool) -> None:
     """Every run of the set, one after the other; with ``resume``, those that are finished are left alone."""
-    from mtl_core.run import Run
+    from mtl_core.settings import dump_experiment
+    from mtl_core.suite.begun import check_runs
+    from mtl_core.suite.jobs import Job
     from mtl_core.suite.sets import each
 
     folder = out or Path("runs") / f"{experiment.name}-each-{kind}-{experiment.seed}"
-    for task, one in each(experiment, kind).items():
-        if not (resume and Run(folder / task).results.is_file()):
-            train_one(one, folder / task, resume, quiet)
+    runs = each(experiment, kind)
+    jobs = [Job(r.name, "", r.seed, t, folder / t, dump_experiment(r), r.epochs) for t, r in runs.items()]
+    if resume:
+        check_runs(jobs)
+    for job, one in zip(jobs, runs.values(), strict=True):
+        if not (resume and job.done):
+            train_one(one, job.folder, resume, quiet)
     Console().print(f"set of runs {folder}", highlight=False, soft_wrap=True)
 
 
@@ -90,7 +96,10 @@ def evaluate(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Judge a run's network on a split, and write its results and report."""
+    """Judge a run's network on a split.
+
+    The last checkpoint on the test split is written to results.json, everything else to results-SPLIT-CHECKPOINT.json.
+    """
     from mtl_core.run import Run, to_json
     from mtl_core.runner import evaluate_run
 
@@ -133,6 +142,9 @@ def suite(
     overrides: Overrides = None,
     parallel: Annotated[int | None, typer.Option(min=1, help="Runs at a time.")] = None,
     cluster: Annotated[str | None, typer.Option(help="local or slurm.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Experiment that Δ% refers to, in place of the suite's.")
+    ] = None,
     table_only: Annotated[bool, typer.Option("--table", help="Train nothing; print what is there.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -142,29 +154,37 @@ def suite(
     """
     from mtl_core.suite import collect, load_suite, run_suite
     from mtl_core.suite.results import to_json
-    from mtl_core.suite.tables import rich_table, write_tables
+    from mtl_core.suite.tables import rich_table, why_unwritten
 
     plan = load_suite(file, overrides or [], out)
     plan.set_engine(parallel=parallel, cluster=cluster)
+    plan.set_reference(reference)
+    failed = {} if table_only else run_suite(plan, reporter(plan))
+    print(to_json(collect(plan))) if as_json else Console().print(rich_table(collect(plan)))
+    problems = [problem for problem in (failures(plan, failed), why_unwritten(plan)) if problem]
+    if problems:
+        raise MtlError("\n".join(problems))
+
+
+def reporter(plan: Suite) -> Callable[[Job, str], None]:
+    """What says on standard error how a suite goes on, and writes its tables."""
+    from mtl_core.suite.tables import why_unwritten
+
     console = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def report(job: Job, what: str) -> None:
-        left = sum(not other.done for other in plan.jobs)
-        console.print(f"{job.title}: {what} ({len(plan.jobs) - left} of {len(plan.jobs)} done)", markup=False)
-        write_tables(plan)
+        done = sum(other.done for other in plan.jobs)
+        console.print(f"{job.title}: {what} ({done} of {len(plan.jobs)} done)", markup=False)
+        if problem := why_unwritten(plan):
+            console.print(problem, markup=False)
 
-    failed = {} if table_only else run_suite(plan, report)
-    write_tables(plan)
-    print(to_json(collect(plan))) if as_json else Console().print(rich_table(collect(plan)))
-    if failed:
-        raise MtlError(
-            "\n  ".join(
-                [
-                    f"{file}: {len(failed)} of {len(plan.jobs)} runs failed; the suite started again tries them again",
-                    *(f"{title}: {why}" for title, why in failed.items()),
-                ]
-            )
-        )
+    return report
+
+
+def failures(plan: Suite, failed: Mapping[str, str]) -> str:
+    """One line for each run that failed, or an empty string."""
+    head = f"{plan.source}: {len(failed)} of {len(plan.jobs)} runs failed; the suite started again tries them again"
+    return "\n  ".join([head, *(f"{title}: {why}" for title, why in failed.items())]) if failed else ""
 
 
 @app.command(epilog="Example: mtl predict runs/rooms-0 photo.jpg --out predictions")
@@ -208,7 +228,8 @@ def plugins(
 
 @app.command(epilog="Example: mtl explain ial")
 def explain(
-    name: Annotated[str, typer.Argument(metavar="PLUGIN", help="A plugin's name.")], as_json: Json = False
+    name: Annotated[str, typer.Argument(metavar="PLUGIN", help="A plugin's name, or experiment.")],
+    as_json: Json = False,
 ) -> None:
     """Say what a plugin computes: formula, source, cost, where it departs from its source, hooks and options."""
     from mtl_core.explain import explain as explain_plugin
@@ -229,6 +250,10 @@ def print_metrics(metrics: Mapping[str, float | None], title: str) -> None:
     Console().print(shown)
 
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; a user's mistake is one message on standard error and exit code 2."""
     run: Callable[..., object] = app
@@ -238,6 +263,10 @@ def main(arguments: list[str] | None = None) -> None:
         notes = "".join(f"\n  ({note})" for note in getattr(error, "__notes__", ()))
         print(f"mtl: {error}{notes}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            print("mtl: stopped; mtl train goes on with --resume, mtl suite when it is started again", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ import attrs
 from rich.markup import escape
 from rich.table import Table
 
+from mtl_core.alike import check_alike, check_metrics, check_seeds, check_settings, same_twice
 from mtl_core.errors import CheckpointError
+from mtl_core.report import with_unit
 from mtl_core.run import Run, plain
 
 LOWER_IS_BETTER = frozenset({"abs_err", "rmse", "mean_angle", "median_angle"})
@@ -39,6 +41,13 @@ class Result:
     headline: dict[str, bool]
     counts_for: tuple[str, ...] = ()
     level: str | None = None
+    checkpoint: str = "last"
+    units: dict[str, str] = attrs.field(factory=dict)
+
+    @property
+    def judged(self) -> tuple[str, str]:
+        """(split, checkpoint)"""
+        return self.split, self.checkpoint
 
 
 @attrs.frozen
@@ -54,18 +63,37 @@ class Row:
     per_task: dict[str, Spread]
     delta: Spread
     levels: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
 
 
 @attrs.frozen
 class Comparison:
-    """Rows of a table, and the metrics that Δ% uses (metric → whether higher is better)."""
+    """Rows of a table, and the metrics that Δ% uses (metric → whether higher is better).
+
+    :param base: the reference
+    :param units: metric → its unit, of those that have one
+    """
 
     reference: str
     rows: tuple[Row, ...]
     headline: dict[str, bool]
+    base: Row
+    units: dict[str, str] = attrs.field(factory=dict)
+
+    @property
+    def columns(self) -> tuple[Row, ...]:
+        """The reference, and the rows that are not among its runs."""
+        known = {folder.resolve() for folder in self.base.folders}
+        return self.base, *(r for r in self.rows if not known.issuperset(f.resolve() for f in r.folders))
 
     def to_json(self) -> dict[str, Any]:
-        return {"reference": self.reference, "runs": [row_json(row) for row in self.rows]}
+        base = row_json(self.base)
+        return {
+            "reference": self.reference,
+            "reference_seeds": base["seeds"],
+            "reference_metrics": base["metrics"],
+            "runs": [row_json(row) for row in self.rows],
+        }
 
 
 def row_json(row: Row) -> dict[str, Any]:
@@ -111,7 +139,7 @@ def from_record(folder: Path, record: Mapping[str, Any]) -> Result:
     counts_for = tuple(record.get("counts_for", ()))
     return Result(
         folder, record["name"], record["seed"], record["split"], metrics, record["headline"], counts_for,
-        record.get("level"),
+        record.get("level"), record.get("checkpoint", "last"), record.get("units", {}),
     )  # fmt: skip
 
 
@@ -120,7 +148,14 @@ def read_results(folders: Sequence[Path]) -> list[Result]:
 
     :param folders: of runs, or of sets of runs (a folder of run folders)
     """
-    found = [read_result(run) for folder in folders for run in members(folder)]
+    return joined(read_each(folders))
+
+
+def read_each(folders: Sequence[Path]) -> list[Result]:
+    return [read_result(run) for folder in folders for run in members(folder)]
+
+
+def joined(found: Sequence[Result]) -> list[Result]:
     whole = [result for result in found if not result.counts_for]
     parts: dict[tuple[str, int], list[Result]] = {}
     for result in found:
@@ -180,10 +215,14 @@ def compare(reference: Sequence[Path], runs: Sequence[Path], metrics: Sequence[s
     :param reference: run folders, the seeds of one experiment
     :param runs: run folders; those of one name become one row
     :param metrics: ``task/metric`` that Δ% uses in place of the task's own, such as ``depth/rmse``
-    :raises CheckpointError: a run is not finished, has other tasks or another split than the reference, or no value of
-        one of the metrics
+    :raises CheckpointError: a run is not finished, has other tasks than the reference or was judged otherwise, has the
+        name of a run with other settings, or no value of one of the metrics
+    :raises MtlError: a metric is of no task of the runs
     """
-    base, found = ([judged_by(r, metrics) for r in read_results(folders)] for folders in (reference, runs))
+    base, found = read_each(reference), read_each(runs)
+    check_settings([*base, *found])
+    check_metrics(metrics, [*base, *found])
+    base, found = ([judged_by(r, metrics) for r in joined(results)] for results in (base, found))
     return compare_results(base, found)
 
 
@@ -195,7 +234,8 @@ def compare_results(base: Sequence[Result], found: Sequence[Result]) -> Comparis
     check_seeds(found)
     names = list(dict.fromkeys(result.name for result in found))
     rows = tuple(row([r for r in found if r.name == name], reference_means) for name in names)
-    return Comparison(base[0].name, rows, base[0].headline)
+    units = {name: unit for result in (*base, *found) for name, unit in result.units.items()}
+    return Comparison(base[0].name, rows, base[0].headline, row(base, reference_means), units)
 
 
 def with_its_seeds(reference: Path, runs: Sequence[Path]) -> list[Path]:
@@ -215,35 +255,6 @@ def identity(result: Result) -> tuple[int, tuple[str, ...]]:
     return result.seed, result.counts_for
 
 
-def check_seeds(results: Sequence[Result]) -> None:
-    """Two runs of one name and one seed are not two seeds."""
-    seen: dict[tuple[str, int], Path] = {}
-    for result in results:
-        before = seen.setdefault((result.name, result.seed), result.folder)
-        if before != result.folder:
-            raise same_twice(result, before)
-
-
-def same_twice(result: Result, before: Path) -> CheckpointError:
-    return CheckpointError(
-        f'{result.folder}: has the name "{result.name}" and the seed {result.seed} of {before}; runs with other'
-        " settings need names of their own (name = …, or --set name=…)"
-    )
-
-
-def check_alike(first: Result, other: Result) -> None:
-    if other.headline.items() != first.headline.items():
-        raise CheckpointError(
-            f"{other.folder}: metrics {', '.join(other.headline)}; the reference {first.folder} has"
-            f" {', '.join(first.headline)}; compare runs with the same tasks"
-        )
-    if other.split != first.split:
-        raise CheckpointError(
-            f"{other.folder}: evaluated on the {other.split} split, the reference {first.folder} on {first.split};"
-            f" run `mtl evaluate {other.folder} --split {first.split}`"
-        )
-
-
 def row(results: Sequence[Result], reference: Mapping[str, float]) -> Row:
     headline = results[0].headline
     names = dict.fromkeys(name for r in results for name in r.metrics)
@@ -257,6 +268,7 @@ def row(results: Sequence[Result], reference: Mapping[str, float]) -> Row:
         per_task={name.split("/")[0]: spread([c[name] for c in changes]) for name in headline},
         delta=spread([statistics.fmean(c.values()) for c in changes]),
         levels=tuple(sorted({r.level for r in results if r.level is not None})),
+        folders=tuple(r.folder for r in results),
     )
 
 
@@ -287,24 +299,28 @@ def level_note(row: Row | None, rows: Iterable[Row | None]) -> str:
 
 
 def table(comparison: Comparison) -> Table:
-    """Every metric and Δ%; runs are columns, the best of each headline metric is bold."""
-    made = Table(title=f"Δ% against {escape(comparison.reference)}", title_justify="left")
+    """Every metric and Δ%; the reference and the runs are columns, the best of each headline metric is bold."""
+    made, columns = Table(title=f"Δ% against {escape(comparison.reference)}", title_justify="left"), comparison.columns
     made.add_column("metric")
-    for row in comparison.rows:
+    for row in columns:
         seeds = f" ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else ""
-        level = level_note(row, comparison.rows)
-        made.add_column(escape(row.name) + seeds + level, justify="right", overflow="fold")
-    for name in dict.fromkeys(name for row in comparison.rows for name in row.metrics):
-        made.add_row(name + arrow(comparison.headline.get(name)), *cells(comparison, name))
+        made.add_column(escape(row.name) + seeds + level_note(row, columns), justify="right", overflow="fold")
+    for name in dict.fromkeys(name for row in columns for name in row.metrics):
+        made.add_row(heading(comparison, name), *cells(comparison, name))
     made.add_section()
-    for task in comparison.rows[0].per_task:
-        made.add_row(f"Δ% {task}", *(shown(row.per_task[task], "+.2f") for row in comparison.rows))
-    made.add_row("[bold]Δ%", *(f"[bold]{shown(row.delta, '+.2f')}" for row in comparison.rows))
+    for task in comparison.base.per_task:
+        made.add_row(f"Δ% {task}", *(shown(row.per_task[task], "+.2f") for row in columns))
+    made.add_row("[bold]Δ%", *(f"[bold]{shown(row.delta, '+.2f')}" for row in columns))
     return made
 
 
+def heading(comparison: Comparison, name: str) -> str:
+    """A metric with its unit, and which way is better where Δ% uses it."""
+    return with_unit(name, comparison.units.get(name)) + arrow(comparison.headline.get(name))
+
+
 def cells(comparison: Comparison, name: str) -> list[str]:
-    spreads = [row.metrics.get(name, (math.nan, None)) for row in comparison.rows]
+    spreads = [row.metrics.get(name, (math.nan, None)) for row in comparison.columns]
     values = [mean for mean, _ in spreads if not math.isnan(mean)]
     higher = comparison.headline.get(name)
     best = None if higher is None or len(values) < 2 else (max if higher else min)(values)

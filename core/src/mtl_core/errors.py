@@ -48,5 +48,5 @@ class ContractError(MtlError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """``'; did you mean "x"?'`` for the known name nearest to ``name``, or an empty string."""
-    found = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    found = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f'; did you mean "{found[0]}"?' if found else ""

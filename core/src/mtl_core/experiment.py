@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import attrs
 from attrs import field
 from attrs.validators import deep_iterable, ge, gt, le, lt, optional
 
-from mtl_core import discovery, hookspecs
+from mtl_core import discovery
 from mtl_core.errors import ExperimentError, nearest
-from mtl_core.options import options, read
+from mtl_core.options import options, place, read
+from mtl_core.places import choose, fillers, unknown_places
 from mtl_core.plugin import help
 
 FINITE = lt(float("inf"))
 POSITIVE = [gt(0.0), FINITE]
 NOT_NEGATIVE = [ge(0.0), FINITE]
+C = TypeVar("C", bound=type)
 NAME = r"\w[\w .+=-]*"
 INSTANCE = r"[^#\s]+(#[\w-]+)?"
 """A plugin's name, and for a second instance of it ``#`` and whatever tells the two apart."""
@@ -40,23 +43,29 @@ def is_name(experiment: object, attribute: object, name: str) -> None:
         raise ValueError(f'"{name}" cannot name a folder; use letters, digits, spaces and . _ - + =')
 
 
-def exclusive_hooks() -> list[str]:
-    return [name for name, spec in vars(hookspecs).items() if getattr(spec, "mtl_spec", {}).get("firstresult")]
-
-
 def check_use(use: object, plugins: Iterable[str]) -> list[str]:
-    """What is wrong with the names in ``[use]``; whether a plugin can fill the place is known when it is registered."""
-    hooks, names = exclusive_hooks(), list(plugins)
-    pairs = [(hook, name) for hook, name in use.items() if isinstance(name, str)] if isinstance(use, Mapping) else []
-    unknown = [
-        f"use.{hook}: no exclusive hook of this name{nearest(hook, hooks)}" for hook, _ in pairs if hook not in hooks
-    ]
+    """What is wrong with the names in ``[use]``."""
+    names, pairs = list(plugins), named(use)
     absent = [
-        f'use.{hook}: the experiment has no plugin "{name}"{nearest(name, names)} (it has: {", ".join(names)})'
-        for hook, name in pairs
+        f'{place(f"use.{hook}", name)}: the experiment has no plugin "{name}"{nearest(name, names)}'
+        f" (it has: {', '.join(names)})"
+        for hook, name in pairs.items()
         if name not in names
     ]
-    return unknown + absent
+    return unknown_places(pairs) + absent
+
+
+def named(use: object) -> dict[str, str]:
+    """What can be read of ``[use]``."""
+    return {hook: name for hook, name in use.items() if isinstance(name, str)} if isinstance(use, Mapping) else {}
+
+
+def check_places(plugins: Mapping[str, object], use: object) -> list[str]:
+    """What is wrong with who fills which place, as far as plugins could be made (the others are None)."""
+    made = {name: plugin for name, plugin in plugins.items() if plugin is not None}
+    pairs = named(use)
+    able = {hook: names for hook, names in fillers(made).items() if pairs.get(hook, "") in ("", *made)}
+    return choose(able, {hook: name for hook, name in pairs.items() if hook in able})[1]
 
 
 def check_plugins(plugins: Mapping[str, object]) -> list[str]:
@@ -72,13 +81,49 @@ def check_plugins(plugins: Mapping[str, object]) -> list[str]:
     return problems
 
 
+def mistakes(given: Mapping[str, Any]) -> list[str]:
+    """What is wrong with what :class:`Experiment` is called with."""
+    plugins = given.get("plugins", ())
+    problems = read(Experiment, {**given, **({"plugins": {}} if "plugins" in given else {})})[1]
+    if not isinstance(plugins, Iterable) or isinstance(plugins, str):
+        return [*problems, f"plugins: expected a list of plugins, found {plugins!r}"]
+    plugins = by_name(plugins)
+    return problems + check_plugins(plugins) + check_use(given.get("use"), plugins)
+
+
+def explaining(cls: C) -> C:
+    """Let a call with unknown or missing settings, which attrs refuses one at a time, tell every mistake."""
+    made: Any = cls
+    plain = made.__init__
+
+    @functools.wraps(plain)
+    def initialise(self: Any, *positional: Any, **given: Any) -> None:
+        try:
+            plain(self, *positional, **given)
+        except TypeError as error:
+            if positional or not (problems := mistakes(given)):
+                raise
+            raise ExperimentError("Experiment(...)", problems) from error
+
+    made.__init__ = initialise
+    return cls
+
+
 def chosen(plugin: object) -> dict[str, Any]:
     """The options of a plugin as they are set."""
     return {key: getattr(plugin, option.name) for key, option in options(type(plugin)).items()}
 
 
+class Traced:
+    """Knows where it was written."""
+
+    source: str = ""
+    """The file, as messages call it; empty for one that was made in Python."""
+
+
+@explaining
 @attrs.define(kw_only=True, eq=False)
-class Experiment:
+class Experiment(Traced):
     """A set of plugins and the settings of a run, in Python or as a file (:mod:`mtl_core.settings`).
 
     ``plugins`` takes instances, or a mapping from name to instance, and *is* a dict from name to instance, in order.
@@ -167,14 +212,7 @@ class Experiment:
     )
 
     def __attrs_pre_init__(self, **given: Any) -> None:
-        settings = {k: v for k, v in given.items() if k != "plugins" and v is not attrs.NOTHING}
-        problems = read(Experiment, settings | {"plugins": {}})[1]
-        if isinstance(given["plugins"], Iterable) and not isinstance(given["plugins"], str):
-            plugins = by_name(given["plugins"])
-            problems += check_plugins(plugins) + check_use(settings.get("use"), plugins)
-        else:
-            problems.append(f"plugins: expected a list of plugins, found {given['plugins']!r}")
-        if problems:
+        if problems := mistakes({key: value for key, value in given.items() if value is not attrs.NOTHING}):
             raise ExperimentError("Experiment(...)", problems)
 
     @property

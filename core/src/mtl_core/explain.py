@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from typing import Any
 
 import attrs
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from mtl_core import discovery
 from mtl_core.errors import MtlError
+from mtl_core.experiment import Experiment
 from mtl_core.kinds import expected
 from mtl_core.options import kind_of, options
 from mtl_core.plugin import About
@@ -19,20 +21,25 @@ from mtl_core.settings import as_toml, not_installed
 
 
 def explain(name: str) -> dict[str, Any]:
-    """Everything that a plugin says of itself, as plain types.
+    """Everything that a plugin says of itself, as plain types; of ``experiment``, the settings of an experiment.
 
     :param name: its entry point
     :raises MtlError: it is not installed, or cannot be imported
     """
     found = discovery.installed()
     matches = [f for f in found if f.name == name]
+    if not matches and name == "experiment":
+        return record_of(name, f"{discovery.CORE} {discovery.core_version()}", Experiment)
     if not matches:
         raise MtlError(f"{name}: {not_installed(name, found)}")
-    cls = discovery.load(matches[0])
+    return record_of(name, f"{matches[0].distribution} {matches[0].version}", discovery.load(matches[0]))
+
+
+def record_of(name: str, distribution: str, cls: type) -> dict[str, Any]:
     about = getattr(cls, "about", None)
     return {
         "name": name,
-        "distribution": f"{matches[0].distribution} {matches[0].version}",
+        "distribution": distribution,
         "summary": "\n\n".join(map(paragraph, inspect.cleandoc(cls.__doc__ or "").split("\n\n"))),
         "hooks": list(discovery.hooks_of(cls)),
         "about": attrs.asdict(about) if isinstance(about, About) else None,
@@ -62,9 +69,14 @@ def show(record: dict[str, Any], console: Console) -> None:
     console.print(escape(record["summary"]) + "\n")
     for title, text in (record["about"] or {}).items():
         console.print(f"[bold]{title}[/bold]\n{escape(text)}\n")
-    console.print(f"[bold]hooks[/bold]\n{' '.join(record['hooks'])}\n")
+    if record["hooks"]:
+        console.print(f"[bold]hooks[/bold]\n{' '.join(record['hooks'])}\n")
     table = Table("option", "type", "default", "what it is", box=None, pad_edge=False)
     for row in record["options"]:
-        default = "required" if row["required"] else str(row["default"])
-        table.add_row(*(escape(cell) for cell in (row["name"], row["type"], default, row["help"])))
+        table.add_row(*(escape(cell) for cell in (row["name"], row["type"], as_default(row), row["help"])))
     console.print(table if record["options"] else "no options")
+
+
+def as_default(row: dict[str, Any]) -> str:
+    """An option's default as an experiment file writes it."""
+    return "required" if row["required"] else json.dumps(row["default"], ensure_ascii=False)

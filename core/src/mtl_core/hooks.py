@@ -15,7 +15,9 @@ import attrs
 import pluggy
 
 from mtl_core import hookspecs
-from mtl_core.errors import ContractError, ExperimentError, nearest
+from mtl_core.answers import Answer
+from mtl_core.errors import ContractError, ExperimentError
+from mtl_core.places import choose, exclusive_hooks
 from mtl_core.plugin import hook_arguments
 
 if TYPE_CHECKING:
@@ -74,17 +76,20 @@ class Hooks:
             if name in found:
                 yield name, functools.partial(call, found[name])
 
-    def ask(self, hook: str, **arguments: object) -> Any:
-        """The answer of the plugin in an exclusive place; None where nobody fills it."""
-        for _, function in self.implementations(hook):
-            return function(**arguments)
-        return None
+    def answer(self, hook: str, **arguments: object) -> Answer:
+        """The answer of the plugin in an exclusive place, of value None where nobody fills it."""
+        return next(self.answers(hook, **arguments), Answer("?", hook, None))
 
-    def need(self, hook: str, **arguments: object) -> Any:
+    def answers(self, hook: str, **arguments: object) -> Iterator[Answer]:
+        """What each plugin answers, in the experiment's order, when it is asked for."""
+        for name, function in self.implementations(hook):
+            yield Answer(name, hook, function(**arguments))
+
+    def need(self, hook: str, **arguments: object) -> Answer:
         """The answer of the plugin in a required place, which must not be None."""
-        answer = self.ask(hook, **arguments)
-        if answer is None:
-            raise ContractError(f'plugin "{self.places.get(hook, "?")}": {hook} returned None; it must return a value')
+        answer = self.answer(hook, **arguments)
+        if answer.value is None:
+            raise ContractError(f'plugin "{answer.plugin}": {hook} returned None; it must return a value')
         return answer
 
     def before_run(self, experiment: Experiment, folder: Path) -> None:
@@ -92,83 +97,64 @@ class Hooks:
             prepare(experiment=experiment, folder=folder)
 
     def build_dataset(self, split: str) -> MultiTaskDataset:
-        dataset: MultiTaskDataset = self.need("build_dataset", split=split)
-        return dataset
+        return self.need("build_dataset", split=split).dataset()
 
     def build_extra_datasets(self) -> list[tuple[str, ExtraData]]:
         """(plugin, data) of every further source."""
-        answers = {name: build() for name, build in self.implementations("build_extra_datasets")}
-        return [(name, extra) for name, found in answers.items() for extra in found or ()]
+        answers = [answer for answer in self.answers("build_extra_datasets") if answer.value is not None]
+        return [(answer.plugin, extra) for answer in answers for extra in answer.extra_datasets()]
 
     def make_label_mask(
         self, size: int, tasks: Tasks, generator: torch.Generator, names: Sequence[str] | None
     ) -> Tensor:
-        mask: Tensor = self.need("make_label_mask", size=size, tasks=tasks, generator=generator, names=names)
-        if tuple(mask.shape) != (size, len(tasks)) or str(mask.dtype) != "torch.bool":
-            found = f"{mask.dtype} {tuple(mask.shape)}"
-            raise ContractError(
-                f'plugin "{self.places["make_label_mask"]}": make_label_mask returned {found},'
-                f" expected torch.bool ({size}, {len(tasks)})"
-            )
-        return mask
+        answer = self.need("make_label_mask", size=size, tasks=tasks, generator=generator, names=names)
+        return answer.label_mask(size, len(tasks))
 
     def relabel(
         self, dataset: MultiTaskDataset, labelled: Tensor, folder: Path | None
     ) -> tuple[MultiTaskDataset, Tensor]:
+        size, names = len(dataset), dataset.tasks.names
         for name, change in self.implementations("relabel"):
-            before = len(dataset), dataset.tasks.names
-            dataset, labelled = change(dataset=dataset, labelled=labelled, folder=folder) or (dataset, labelled)
-            if (len(dataset), dataset.tasks.names) != before or tuple(labelled.shape) != (before[0], len(before[1])):
-                raise ContractError(
-                    f'plugin "{name}": relabel returned {len(dataset)} samples of tasks {list(dataset.tasks.names)} and'
-                    f" a label mask {tuple(labelled.shape)}; expected {before[0]} samples of {list(before[1])}"
-                )
+            answer = Answer(name, "relabel", change(dataset=dataset, labelled=labelled, folder=folder))
+            if answer.value is not None:
+                dataset, labelled = answer.relabelled(size, names)
         return dataset, labelled
 
     def transform_sample(self, sample: Sample, generator: torch.Generator) -> Sample:
-        for _, transform in self.implementations("transform_sample"):
-            sample = transform(sample=sample, generator=generator) or sample
+        for name, transform in self.implementations("transform_sample"):
+            answer = Answer(name, "transform_sample", transform(sample=sample, generator=generator))
+            sample = sample if answer.value is None else answer.sample(sample)
         return sample
 
     def choose_windows(self, views: int, samples: int, generator: torch.Generator) -> Tensor | None:
         """The windows of views 1 and on; every plugin that works with several views must know of them."""
         if views == 1:
             return None
-        known = {"views": views, "samples": samples, "generator": generator}
-        answers = {name: choose(**known) for name, choose in self.implementations("choose_windows")}
-        found = {name: windows for name, windows in answers.items() if windows is not None}
-        for name, windows in found.items():
-            self.check_windows(name, windows, (views - 1, samples, 3))
-        return next(iter(found.values()), None)
+        answers = list(self.answers("choose_windows", views=views, samples=samples, generator=generator))
+        found = [answer for answer in answers if answer.value is not None]
+        for answer in found:
+            self.check_alone(answer.plugin)
+        return next(iter([answer.windows((views - 1, samples, 3)) for answer in found]), None)
 
-    def check_windows(self, name: str, windows: Tensor, expected: tuple[int, int, int]) -> None:
+    def check_alone(self, name: str) -> None:
         others = [n for n, p in self.plugins.items() if n != name and getattr(p, "views", 1) > 1]
         if others:
             raise ContractError(
                 f'plugin "{name}" shows other parts of an image in its views, and plugin "{others[0]}" asks for views'
                 " too, whose pixels would no longer correspond; use one of the two"
             )
-        if tuple(windows.shape) != expected:
-            raise ContractError(
-                f'plugin "{name}": choose_windows returned {tuple(windows.shape)}, expected {expected}: (V - 1, B, 3)'
-            )
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        for _, augment in self.implementations("augment"):
-            changed = augment(images=images, generator=generator)
-            images = images if changed is None else changed
+        for name, augment in self.implementations("augment"):
+            answer = Answer(name, "augment", augment(images=images, generator=generator))
+            images = images if answer.value is None else answer.images(images)
         return images
 
     def build_backbone(self, image_size: Size, in_channels: int = 3) -> nn.Module:
-        backbone: nn.Module = self.need("build_backbone", image_size=image_size, in_channels=in_channels)
-        return backbone
+        return self.need("build_backbone", image_size=image_size, in_channels=in_channels).backbone()
 
     def build_heads(self, backbone: nn.Module, tasks: Tasks, image_size: Size) -> nn.ModuleDict:
-        heads: nn.ModuleDict = self.need("build_heads", backbone=backbone, tasks=tasks, image_size=image_size)
-        missing = [name for name in tasks.names if name not in heads]
-        if missing:
-            raise ContractError(f'plugin "{self.places["build_heads"]}": build_heads made no head for {missing}')
-        return heads
+        return self.need("build_heads", backbone=backbone, tasks=tasks, image_size=image_size).heads(tasks.names)
 
     def setup(
         self,
@@ -185,8 +171,8 @@ class Hooks:
             setup(name=name, places=dict(self.places), **known)
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
-        answers = (groups(learning_rate=learning_rate) or () for _, groups in self.implementations("parameter_groups"))
-        return [dict(group) for groups in answers for group in groups]
+        answers = list(self.answers("parameter_groups", learning_rate=learning_rate))
+        return [group for answer in answers if answer.value is not None for group in answer.parameter_groups()]
 
     def before_step(self, look_ahead: LookAhead) -> None:
         for _, look in self.implementations("before_step"):
@@ -198,15 +184,17 @@ class Hooks:
 
     def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
         with logging_as(self.places.get("combine_losses", ""), step):
-            total: Tensor | None = self.ask("combine_losses", losses=losses, means=means, active=active, step=step)
-        return losses.sum() if total is None else total
+            answer = self.answer("combine_losses", losses=losses, means=means, active=active, step=step)
+        return losses.sum() if answer.value is None else answer.scalar()
 
     def compute_regularizer(self, step: Step) -> dict[str, Tensor | tuple[Tensor, Tensor]]:
         """Every plugin's terms, as ``plugin/term``; what a plugin logs gets its name too."""
         terms: dict[str, Tensor | tuple[Tensor, Tensor]] = {}
         for name, compute in self.implementations("compute_regularizer"):
             with logging_as(name, step):
-                terms |= {f"{name}/{term}": value for term, value in (compute(step=step) or {}).items()}
+                answer = Answer(name, "compute_regularizer", compute(step=step))
+            if answer.value is not None:
+                terms |= {f"{name}/{term}": value for term, value in answer.terms().items()}
         return terms
 
     def watch_encoder_gradient(self, gradients: EncoderGradients) -> dict[str, Mapping[str, Tensor]]:
@@ -214,14 +202,15 @@ class Hooks:
         proposed: dict[str, Mapping[str, Tensor]] = {}
         for name, watch in self.implementations("watch_encoder_gradient"):
             with logging_as(name, gradients.step):
-                proposed[name] = watch(gradients=gradients) or {}
+                answer = Answer(name, "watch_encoder_gradient", watch(gradients=gradients))
+            proposed[name] = {} if answer.value is None else answer.state(self.plugins[name])
         return proposed
 
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped | Tensor | None:
         """The shaper's answer, None without one; what it logs on the step gets its name."""
         with logging_as(self.places.get("shape_encoder_gradient", ""), gradients.step):
-            answer: Shaped | Tensor | None = self.ask("shape_encoder_gradient", gradients=gradients)
-        return answer
+            answer = self.answer("shape_encoder_gradient", gradients=gradients)
+        return None if answer.value is None else answer.shaped(gradients, self.plugins[answer.plugin])
 
     @property
     def meet_at_the_seam(self) -> bool:
@@ -234,8 +223,9 @@ class Hooks:
 
     def draw_pictures(self, step: Step) -> dict[str, dict[str, Mapping[str, Tensor]]]:
         """Plugin → title → task → maps."""
-        answers = {name: draw(step=step) for name, draw in self.implementations("draw_pictures")}
-        return {name: dict(answer) for name, answer in answers.items() if answer}
+        answers = [answer for answer in self.answers("draw_pictures", step=step) if answer.value is not None]
+        drawn = {answer.plugin: answer.pictures() for answer in answers}
+        return {name: titled for name, titled in drawn.items() if titled}
 
 
 def call(implementation: pluggy.HookImpl, **arguments: object) -> Any:
@@ -285,25 +275,13 @@ class logging_as:  # noqa: N801 - a context manager, used like a function
 
 def choose_places(hooks: Hooks, use: Mapping[str, str], required: Sequence[str], source: str) -> dict[str, str]:
     """One plugin for every exclusive place that has any."""
-    problems: list[str] = []
-    places: dict[str, str] = {}
-    exclusive = [name for name, spec in vars(hookspecs).items() if getattr(spec, "mtl_spec", {}).get("firstresult")]
+    able = {hook: [name for name, _ in hooks.implementations(hook)] for hook in exclusive_hooks()}
+    places, problems = choose(able, use)
     problems += [
-        f"use.{hook}: no exclusive hook of this name{nearest(hook, exclusive)}" for hook in use if hook not in exclusive
+        f"{hook}: no plugin fills this place; add one (`mtl plugins --hooks` lists who can)"
+        for hook in required
+        if not able[hook] and hook not in use
     ]
-    for hook in exclusive:
-        able = [name for name, _ in hooks.implementations(hook)]
-        if hook in use and use[hook] not in able:
-            problems.append(f'use.{hook}: plugin "{use[hook]}" does not fill it; expected one of {able}')
-        elif hook in use:
-            places[hook] = use[hook]
-        elif len(able) > 1:
-            lines = " or ".join(f'{hook} = "{name}"' for name in able)
-            problems.append(f"{hook}: {' and '.join(able)} both fill this place; choose one: [use] {lines}")
-        elif able:
-            places[hook] = able[0]
-        elif hook in required:
-            problems.append(f"{hook}: no plugin fills this place; add one (`mtl plugins --hooks` lists who can)")
     if problems:
         raise ExperimentError(source, problems)
     return places

@@ -20,6 +20,8 @@ def expected(kind: Any) -> str:
     arguments = get_args(kind)
     if kind in PLAIN:
         return PLAIN[kind]
+    if kind in (Any, object):
+        return "any value"
     if is_literal(kind):
         shown = ", ".join(f'"{a}"' if isinstance(a, str) else str(a) for a in arguments)
         return f"one of {shown}" if len(arguments) > 1 else shown
@@ -27,6 +29,8 @@ def expected(kind: Any) -> str:
         return " or ".join(expected(member) for member in arguments)
     if is_tuple(kind):
         inner = expected(arguments[0]) if endless(kind) else ", ".join(map(expected, arguments))
+        if endless(kind) and arguments[0] in (Any, object):
+            return "a list"
         return f"a list ({inner} each)" if endless(kind) else f"a list of {len(arguments)} ({inner})"
     return "a table" if is_table(kind) else str(kind)
 

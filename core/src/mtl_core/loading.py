@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from mtl_core.answers import Answer
 from mtl_core.data import Joined, Loadable, MultiTaskDataset, Sample, collate
 from mtl_core.errors import DataError
-from mtl_core.hooks import Hooks
+from mtl_core.hooks import Hooks, guard
 from mtl_core.seeds import generator_for
 
 Batches = DataLoader[Any]
@@ -112,11 +113,15 @@ class WorkerHooks:
     """The plugins that transform samples, and nothing else: this is what travels to a worker."""
 
     def __init__(self, hooks: Hooks) -> None:
-        self.plugins = [hooks.plugins[name] for name, _ in hooks.implementations("transform_sample")]
+        wanted = {i.plugin_name: i.argnames for i in hooks.manager.hook.transform_sample.get_hookimpls()}
+        names = [name for name, _ in hooks.implementations("transform_sample")]
+        self.plugins = [(name, hooks.plugins[name], wanted[name]) for name in names]
 
     def transform(self, sample: Sample, generator: torch.Generator) -> Sample:
-        for plugin in self.plugins:
-            sample = plugin.transform_sample(sample, generator) or sample
+        for name, plugin, wanted in self.plugins:
+            known = {"sample": sample, "generator": generator}
+            value = guard(name, plugin.transform_sample)(*(known[argument] for argument in wanted))
+            sample = sample if value is None else Answer(name, "transform_sample", value).sample(sample)
         return sample
 
 

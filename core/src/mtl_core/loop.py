@@ -11,8 +11,10 @@ from typing import Any
 import lightning_fabric
 import torch
 import torch.distributed as dist
+from lightning_fabric.accelerators import ACCELERATOR_REGISTRY
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.single_device import SingleDeviceStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from mtl_core import checkpoint
@@ -41,16 +43,33 @@ Watcher = Callable[[int, int, int], None]
 
 
 def make_fabric(experiment: Experiment) -> lightning_fabric.Fabric:
-    fabric = lightning_fabric.Fabric(
-        accelerator=experiment.device,
-        devices=experiment.devices,
-        num_nodes=experiment.nodes,
-        strategy=experiment.strategy,
-        precision=PRECISIONS[experiment.precision],  # type: ignore[arg-type]
-    )
+    """What the experiment's settings ask of Fabric.
+
+    :raises MtlError: this machine has no such device, or Fabric no such strategy for it
+    """
+    try:
+        fabric = lightning_fabric.Fabric(
+            accelerator=experiment.device,
+            devices=experiment.devices,
+            num_nodes=experiment.nodes,
+            strategy=experiment.strategy,
+            precision=PRECISIONS[experiment.precision],  # type: ignore[arg-type]
+        )
+    except (RuntimeError, ValueError, ImportError, MisconfigurationException) as error:
+        raise refused(experiment, " ".join(str(error).split())) from error
     if experiment.precision == "bf16" and fabric.device.type == "cpu" and emulates_bf16():
         log.warning('precision = "bf16": this CPU emulates bfloat16, which is many times slower; use precision = "32"')
     return fabric
+
+
+def refused(experiment: Experiment, reason: str) -> MtlError:
+    """Which setting Fabric does not take."""
+    if experiment.device != "auto" and not ACCELERATOR_REGISTRY[experiment.device]["accelerator"].is_available():
+        known = f'device = "{experiment.device}": no such device on this machine ({reason})'
+        return MtlError(f'{known}; use device = "auto" or "cpu"')
+    if experiment.strategy != "auto":
+        return MtlError(f'strategy = "{experiment.strategy}": {reason}')
+    return MtlError(f'device = "{experiment.device}", devices = {experiment.devices}: {reason}')
 
 
 def emulates_bf16() -> bool:

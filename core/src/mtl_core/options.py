@@ -13,7 +13,7 @@ from cattrs.errors import StructureHandlerNotFoundError
 
 from mtl_core.errors import ContractError, nearest
 from mtl_core.kinds import expected
-from mtl_core.structure import Mismatch, structure
+from mtl_core.structure import Mismatch, Text, structure
 
 
 def options(cls: type) -> dict[str, attrs.Attribute[Any]]:
@@ -36,22 +36,42 @@ def kind_of(cls: type, option: attrs.Attribute[Any]) -> Any:
         raise ContractError(f"{cls.__qualname__}.{option.name}: type {option.type!r}: {error}") from error
 
 
-def read(cls: type, values: Mapping[str, Any], path: str = "") -> tuple[dict[str, Any], list[str]]:
+def read(
+    cls: type, values: Mapping[str, Any], path: str = "", settings: Iterable[str] = ()
+) -> tuple[dict[str, Any], list[str]]:
     """Convert a table of values for ``cls``, and find every mistake in it.
 
     :param values: option → plain value
     :param path: where the table stands, such as ``"plugins.NAME"``
+    :param settings: of the experiment, which a user may have written below the table's header
     :return: (the values that could be converted, one line for each mistake)
     """
     known, prefix = options(cls), f"{path}." if path else ""
     made: dict[str, Any] = {}
-    problems = [f"{prefix}{key}: unknown {word(path)}{hint(key, known)}" for key in values if key not in known]
+    problems = [
+        f"{place(prefix + key, value)}: unknown {word(path)}{misplaced(key, value, known, settings)}"
+        for key, value in values.items()
+        if key not in known
+    ]
     for name, option in known.items():
         if name in values:
-            problems += convert(cls, option, values[name], f"{prefix}{name}", made)
+            problems += convert(cls, option, values[name], place(prefix + name, values[name]), made)
         elif option.default is attrs.NOTHING:
             problems.append(f"{prefix}{name}: missing; expected {expected(kind_of(cls, option))}{about(option)}")
-    return made, problems + invalid(cls, made, prefix)
+    where = {key: place(prefix + key, value) for key, value in values.items()}
+    return made, problems + invalid(cls, made, where)
+
+
+def place(path: str, value: object) -> str:
+    """Where a value was given: in the file, or on the command line."""
+    return f"--set {path}" if isinstance(value, Text) else path
+
+
+def misplaced(key: str, value: object, known: Iterable[str], settings: Iterable[str]) -> str:
+    if key not in settings:
+        return hint(key, known)
+    remedy = f"--set {key}={value}" if isinstance(value, Text) else "write it above the first [plugins.…]"
+    return f'{listing(known)}; "{key}" is a setting of the experiment: {remedy}'
 
 
 def word(path: str) -> str:
@@ -59,8 +79,12 @@ def word(path: str) -> str:
 
 
 def hint(key: str, known: Iterable[str]) -> str:
-    listed = list(known)
-    return nearest(key, listed) or (f" (known: {', '.join(listed)})" if listed else " (it has no options)")
+    return nearest(key, known) or listing(known)
+
+
+def listing(known: Iterable[str]) -> str:
+    names = ", ".join(known)
+    return f" (known: {names})" if names else " (it has no options)"
 
 
 def about(option: attrs.Attribute[Any]) -> str:
@@ -79,7 +103,7 @@ def convert(cls: type, option: attrs.Attribute[Any], value: Any, where: str, mad
     return []
 
 
-def invalid(cls: type, made: Mapping[str, Any], prefix: str) -> list[str]:
+def invalid(cls: type, made: Mapping[str, Any], where: Mapping[str, str]) -> list[str]:
     """What the validators say of every converted value; those of other options do not keep them from running."""
     probe: Any = object.__new__(cls)
     known = options(cls)
@@ -93,8 +117,16 @@ def invalid(cls: type, made: Mapping[str, Any], prefix: str) -> list[str]:
         except AttributeError:
             continue  # it looks at an option that is wrong itself and reported already
         except (ValueError, TypeError) as error:
-            found.append(f"{prefix}{key}: {plain(error, known[key].name, value)}")
+            found.append(f"{where[key]}: {plain(error, known[key].name, value)}")
     return found
+
+
+def what_is_wrong(cls: type, values: Mapping[str, Any]) -> list[str]:
+    """Every mistake in what a class was called with; none where an option is of a type that no file could carry."""
+    try:
+        return read(cls, values)[1]
+    except ContractError:
+        return []
 
 
 def defaults(cls: type) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable
@@ -65,6 +66,7 @@ def plugin(cls: C | None = None, *, hooks: int = HOOK_VERSION) -> C | Callable[[
         cls.__attrs_pre_init__ = base_initialiser(cls)
         made: Any = attrs.define(slots=False, eq=False, kw_only=True, on_setattr=attrs.setters.NO_OP, repr=False)(cls)
         check_fields(made)
+        made.__init__ = explained(made)
         made.__repr__ = describe
         made.mtl_hook_version = hooks
         if hooks == HOOK_VERSION:
@@ -90,6 +92,25 @@ def base_initialiser(cls: type) -> Callable[[Any], None]:
 
     def initialise(self: Any) -> None:
         bases[0].__init__(self)
+
+    return initialise
+
+
+def explained(cls: Any) -> Callable[..., None]:
+    """The initialiser of attrs; where a value or a name is such that it raises a TypeError, every mistake is told."""
+    plain = cls.__init__
+
+    @functools.wraps(plain)
+    def initialise(self: Any, *positional: Any, **given: Any) -> None:
+        try:
+            plain(self, *positional, **given)
+        except TypeError as error:
+            from mtl_core.options import what_is_wrong
+
+            problems = [] if positional else what_is_wrong(cls, given)
+            if not problems:
+                raise
+            raise TypeError("\n  ".join([f"{cls.__name__}(...):", *problems])) from error
 
     return initialise
 

@@ -28,18 +28,49 @@ def predict(
     """Predict every task of every image.
 
     :param out: receives ``IMAGE_TASK.png`` (classes as 8-bit indices, depth as 16-bit millimetres, normals as
-        128 + 127·n) or ``.npy`` (other tasks), and ``IMAGE.png``, a picture of all
+        128 + 127·n) or ``.npy`` (other tasks), and ``IMAGE_all.png``, a picture of all
     :return: the files written
-    :raises DataError: a file is no image
+    :raises DataError: a file is no image; two images would become the same files, or one of them would be overwritten
     """
+    check_stems(images, out)
     pictures = [read_image(path) for path in images]
     network, size = load_network(run, name, overrides)
+    check_inputs(images, out, network.tasks)
     out.mkdir(parents=True, exist_ok=True)
     return [
         f
         for path, picture in zip(images, pictures, strict=True)
         for f in predict_one(network, size, path, picture, out)
     ]
+
+
+def check_stems(images: Sequence[Path], out: Path) -> None:
+    """Every image gets files of its own."""
+    seen: dict[str, Path] = {}
+    for path in images:
+        if path.stem in seen:
+            raise DataError(f"{seen[path.stem]} and {path} would both become {out / path.stem}_*.png")
+        seen[path.stem] = path
+
+
+def check_inputs(images: Sequence[Path], out: Path, tasks: Tasks) -> None:
+    """No image is overwritten by a prediction."""
+    given = {path.resolve(): path for path in images}
+    for path in images:
+        for target in targets(path, out, tasks):
+            if lost := given.get(target.resolve()):
+                whose = "its own prediction" if lost is path else f"the prediction of {path}"
+                raise DataError(f"{lost}: would be overwritten by {whose}; choose another --out")
+
+
+def targets(path: Path, out: Path, tasks: Tasks) -> list[Path]:
+    """The files of one image: one for each task, and the sheet."""
+    return [*(out / f"{path.stem}_{task.name}{ending(task)}" for task in tasks), out / f"{path.stem}_all.png"]
+
+
+def ending(task: Task) -> str:
+    is_picture = isinstance(task, Segmentation | Normals) or (isinstance(task, Depth) and not task.disparity)
+    return ".png" if is_picture else ".npy"
 
 
 def load_network(run: Run, name: str = "last", overrides: Sequence[str] = ()) -> tuple[Network, tuple[int, int]]:
@@ -75,8 +106,9 @@ def predict_one(network: Network, size: tuple[int, int], path: Path, picture: Im
     resized = np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
     image = torch.from_numpy(resized.copy()).permute(2, 0, 1)
     found = {n: p[0] for n, p in decoded(network, image[None]).items()}
-    files = [write_label(task, found[task.name], out / f"{path.stem}_{task.name}") for task in network.tasks]
-    drawn = out / f"{path.stem}.png"
+    *files, drawn = targets(path, out, network.tasks)
+    for task, file in zip(network.tasks, files, strict=True):
+        write_label(task, found[task.name], file)
     sheet([(image, {name: (label, None) for name, label in found.items()})], network.tasks).save(drawn)
     return [*files, drawn]
 
@@ -87,23 +119,15 @@ def decoded(network: Network, images: Tensor) -> dict[str, Tensor]:
     return {task.name: task.decode(predictions[task.name].float()) for task in tasks}
 
 
-def write_label(task: Task, label: Tensor, stem: Path) -> Path:
+def write_label(task: Task, label: Tensor, path: Path) -> None:
     """One task's prediction as a file that other programs read."""
     array = label.numpy()
-    if isinstance(task, Segmentation):
-        return save_image(Image.fromarray(array.astype(np.uint8)), stem)
-    if isinstance(task, Depth) and not task.disparity:
-        return save_image(Image.fromarray((array[0] * 1000).clip(0, 65535).astype(np.uint16)), stem)
-    if isinstance(task, Normals):
-        return save_image(
-            Image.fromarray((array * 127 + 128).round().clip(0, 255).astype(np.uint8).transpose(1, 2, 0)), stem
-        )
-    path = stem.with_name(stem.name + ".npy")
-    np.save(path, array)
-    return path
-
-
-def save_image(image: Image.Image, stem: Path) -> Path:
-    path = stem.with_name(stem.name + ".png")
-    image.save(path)
-    return path
+    if path.suffix == ".npy":
+        np.save(path, array)
+    elif isinstance(task, Segmentation):
+        Image.fromarray(array.astype(np.uint8)).save(path)
+    elif isinstance(task, Depth):
+        Image.fromarray((array[0] * 1000).clip(0, 65535).astype(np.uint16)).save(path)
+    else:
+        colours = (array * 127 + 128).round().clip(0, 255).astype(np.uint8)
+        Image.fromarray(colours.transpose(1, 2, 0)).save(path)

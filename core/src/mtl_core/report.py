@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import tomllib
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -60,6 +62,7 @@ def page(run: Run) -> str:
     name = escape(str(result.get("name", run.folder.name)))
     parts = [
         f"<h1>{name}</h1><small>{escape(summary(result, history))}</small>",
+        f"<p><strong>{skipped}</strong></p>" if (skipped := skipped_steps(run)) else "",
         results_table(result),
         heads_table(history),
         pictures(run),
@@ -82,15 +85,34 @@ def summary(result: dict[str, Any], history: Sequence[dict[str, Any]]) -> str:
     return f"{judged}, {len(history)} epochs{took}"
 
 
+def skipped_steps(run: Run) -> str:
+    """One sentence on the steps that the last epoch skipped, or an empty string."""
+    history = run.history()
+    count = round(history[-1].get("skipped_steps") or 0) if history else 0
+    if not count:
+        return ""
+    batches = history[-1]["step"] - (history[-2]["step"] if len(history) > 1 else 0)
+    accumulate = tomllib.loads(run.experiment.read_text(encoding="utf-8")).get("accumulate", 1)
+    return (
+        f"{count} of {math.ceil(batches / accumulate)} steps of the last epoch were skipped, their gradients were not"
+        " finite; lower learning_rate or set clip"
+    )
+
+
 def results_table(result: dict[str, Any]) -> str:
-    headline = result.get("headline", {})
+    headline, units = result.get("headline", {}), result.get("units", {})
     rows = [
-        f"<tr><td>{escape(name.partition('/')[0])}</td><td>{escape(name.partition('/')[2])}{arrow(headline.get(name))}</td>"
+        f"<tr><td>{escape(name.partition('/')[0])}</td>"
+        f"<td>{escape(with_unit(name.partition('/')[2], units.get(name)))}{arrow(headline.get(name))}</td>"
         f"<td class='n'>{'–' if value is None else f'{value:.4g}'}</td></tr>"
         for name, value in result.get("metrics", {}).items()
     ]
     table = f"<table><tr><th>task<th>metric<th>value</tr>{''.join(rows)}</table>"
     return f"<h2>Results</h2>{table}" if rows else ""
+
+
+def with_unit(metric: str, unit: str | None) -> str:
+    return f"{metric} {unit}" if unit else metric
 
 
 def heads_table(history: Sequence[dict[str, Any]]) -> str:

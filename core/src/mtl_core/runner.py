@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import lightning_fabric
 import torch
+from PIL import Image
 from torch import nn
 
-from mtl_core import checkpoint, pictures
+from mtl_core import changes, checkpoint, pictures
 from mtl_core.data import Batch, Selected
 from mtl_core.discovery import installed
 from mtl_core.errors import CheckpointError, MtlError
@@ -24,13 +24,18 @@ from mtl_core.experiment import Experiment
 from mtl_core.loading import Batches, evaluation_loader
 from mtl_core.loop import Trainer, Watcher, make_fabric
 from mtl_core.losses import sample_losses, task_losses
-from mtl_core.report import write_report
+from mtl_core.report import skipped_steps, write_report
 from mtl_core.run import Run, to_json, write_text
 from mtl_core.seeds import generator_for
 from mtl_core.session import Session, open_hooks, prepare
-from mtl_core.settings import dump_experiment, load_experiment
+from mtl_core.settings import dump_experiment, load_experiment, parse, read_text
 from mtl_core.step import Step
 from mtl_core.training import as_float
+from mtl_core.units import units
+
+log = logging.getLogger("mtl")
+
+MAY_CHANGE = changes.MAY_CHANGE
 
 
 def train(
@@ -87,6 +92,8 @@ def train_in(
         write_text(run.experiment, dump_experiment(experiment))
         write_text(run.folder / "versions.json", to_json(versions(experiment), indent=2))
     trainer.fit(watch)
+    if fabric.is_global_zero and (skipped := skipped_steps(run)):
+        log.warning(skipped)
     if evaluate_on is not None:
         judge(run, session, fabric, evaluate_on, "last", trainer.epoch)
     if fabric.is_global_zero:
@@ -112,27 +119,13 @@ def open_run(experiment: Experiment, out: Path, resume: bool) -> Run:
     return run
 
 
-MAY_CHANGE = ("epochs", "workers", "checkpoint_steps", "device")
-"""Settings that a resume may change: they do not change what was computed."""
-
-
 def differences(before: Experiment, after: Experiment, free: Collection[str] = MAY_CHANGE) -> list[str]:
-    """Settings that differ, each with both values.
+    """Settings that differ and may not in a resume, each with both values.
 
-    :param free: settings that may
+    :param free: settings that may, as :func:`mtl_core.changes.differing` takes them
     """
-    old, new = (flat(tomllib.loads(dump_experiment(e))) for e in (before, after))
-    changed = [key for key in old | new if key not in free and old.get(key) != new.get(key)]
-    return [f"{key} was {old.get(key, 'absent')}, now {new.get(key, 'absent')}" for key in changed]
-
-
-def flat(table: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Nested tables as ``plugins.name.option`` → value; a table without entries is a key of its own."""
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        nested = isinstance(value, dict) and value
-        found |= flat(value, f"{path}{key}.") if nested else {f"{path}{key}": value}
-    return found
+    old, new = (parse(dump_experiment(e), e.name) for e in (before, after))
+    return changes.differing(old, new, free)
 
 
 def prepare_everywhere(experiment: Experiment, run: Run, fabric: lightning_fabric.Fabric) -> Session:
@@ -157,9 +150,22 @@ def versions(experiment: Experiment) -> dict[str, str]:
 
 
 def judge(
-    run: Run, session: Session, fabric: lightning_fabric.Fabric, split: str, name: str, epoch: int, panels: int = 4
+    run: Run,
+    session: Session,
+    fabric: lightning_fabric.Fabric,
+    split: str,
+    name: str,
+    epoch: int,
+    panels: int = 4,
+    *,
+    suffix: str = "",
+    overrides: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Evaluate the session's network as it is on one split; write ``results.json`` and pictures."""
+    """Evaluate the session's network as it is on one split; write results and pictures.
+
+    :param suffix: of the files, ``resultsSUFFIX.json`` and ``predictionsSUFFIX.png``
+    :param overrides: what differs from the run's settings, for the record
+    """
     dataset = session.hooks.build_dataset(split)
     if dataset.tasks.names != session.tasks.names:
         dataset = Selected(dataset, session.tasks.names)
@@ -181,24 +187,27 @@ def judge(
             "counts_for": list(session.experiment.counts_for),
             "metrics": found,
             "headline": headlines(session.tasks),
+            "units": units(session.tasks, found),
+            **({"overrides": list(overrides)} if overrides else {}),
         }
-        write_text(run.results, to_json(about, indent=2))
+        write_text(run.folder / f"results{suffix}.json", to_json(about, indent=2))
         few = places[:: max(1, len(places) // panels)][:panels]
         with fabric.autocast():
-            draw(run, session, evaluation_loader(dataset, labelled, few, panels), fabric.device)
+            drawn = draw(session, evaluation_loader(dataset, labelled, few, panels), fabric.device)
+        run.pictures.mkdir(exist_ok=True)
+        drawn.save(run.pictures / f"predictions{suffix}.png")
     return found
 
 
 @torch.no_grad()
-def draw(run: Run, session: Session, loader: Batches, device: torch.device) -> None:
+def draw(session: Session, loader: Batches, device: torch.device) -> Image.Image:
     """A sheet of images, predictions and labels per task."""
     (batch,) = list(loader)
     network = session.network
     with evaluating(network):
         step = step_of(session, to_device(batch, device))
-    run.pictures.mkdir(exist_ok=True)
     rows = pictures.pairs(session.tasks, batch, {name: views[0] for name, views in step.predictions.items()})
-    pictures.sheet(rows, session.tasks).save(run.pictures / "predictions.png")
+    return pictures.sheet(rows, session.tasks)
 
 
 @torch.no_grad()
@@ -260,8 +269,11 @@ def evaluate_run(
 ) -> dict[str, float]:
     """``mtl evaluate``: judge a run's checkpoint on a split.
 
+    Writes ``results.json``, which tables are made of, where it judges what ``mtl train`` judges; else
+    ``results-SPLIT-CHECKPOINT.json``, with the overrides in it.
+
     :param name: ``"last"`` or ``"best"`` (on validation data)
-    :param overrides: settings that differ on this machine, such as ``plugins.name.root=…``
+    :param overrides: settings that differ on this machine, such as ``plugins.name.root=…``, or other data
     """
     experiment = load_experiment(run.require().experiment, overrides)
     fabric = make_fabric(experiment)
@@ -270,9 +282,23 @@ def evaluate_run(
     state = checkpoint.load(path)
     session = session_from(experiment, state, path)
     session.network.to(fabric.device)
-    found = judge(run, session, fabric, split, name, state["epoch"])
-    write_report(run.folder)
+    suffix = "" if judges_as_training(run, experiment, split, name) else f"-{split}-{name}"
+    found = judge(run, session, fabric, split, name, state["epoch"], suffix=suffix, overrides=overrides)
+    if fabric.is_global_zero:
+        if not suffix:
+            record_runtime(run)
+        write_report(run.folder)
     return found
+
+
+NO_MATTER = ("batch_size", "devices", "nodes", "plugins.*.weights")
+"""Settings that do not change what a trained network is worth, beside those of a machine."""
+
+
+def judges_as_training(run: Run, experiment: Experiment, split: str, name: str) -> bool:
+    """Whether this is the last checkpoint on the test split, with the run's own settings."""
+    old, new = parse(read_text(run.experiment), str(run.experiment)), parse(dump_experiment(experiment), "")
+    return (split, name) == ("test", "last") and not changes.unlike(old, new, NO_MATTER)
 
 
 def session_from(experiment: Experiment, state: dict[str, object], path: Path) -> Session:

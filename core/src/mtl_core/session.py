@@ -44,7 +44,8 @@ class Session:
 
 
 def open_hooks(experiment: Experiment, required: Sequence[str] = REQUIRED) -> Hooks:
-    return Hooks(experiment.named, experiment.use, required, source=f'experiment "{experiment.name}"')
+    source = experiment.source or f'experiment "{experiment.name}"'
+    return Hooks(experiment.named, experiment.use, required, source=source)
 
 
 def prepare(experiment: Experiment, run: Run | None = None) -> Session:

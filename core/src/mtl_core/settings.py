@@ -14,10 +14,13 @@ import tomlkit
 from mtl_core import discovery
 from mtl_core.discovery import Found
 from mtl_core.errors import ContractError, ExperimentError, nearest
-from mtl_core.experiment import INSTANCE, Experiment, check_use, chosen
+from mtl_core.experiment import INSTANCE, Experiment, check_places, check_use, chosen
 from mtl_core.kinds import describe
 from mtl_core.options import options, read
 from mtl_core.structure import Text
+
+SUITE = {"experiments", "scenarios", "defaults", "engine", "base"}
+"""Keys that a suite's file has and an experiment's has not."""
 
 
 def load_experiment(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Experiment:
@@ -39,14 +42,18 @@ def parse_experiment(
     :param found: the installed plugins, where they are known already
     """
     document = parse(text, source)
+    if SUITE & set(document):
+        raise ExperimentError(source, [f"this is a suite: mtl suite {source}"])
     problems = [problem for override in overrides for problem in apply(document, override)]
     tables = document.pop("plugins", None)
     settings, wrong = read(Experiment, document | {"plugins": {}})
     plugins, wrong_plugins = read_plugins(tables, discovery.installed() if found is None else found)
     problems += wrong + wrong_plugins + check_use(document.get("use"), tables if isinstance(tables, dict) else ())
-    if problems:
+    if problems := problems + check_places(plugins, document.get("use")):
         raise ExperimentError(source, problems)
-    return Experiment(**{**settings, "plugins": plugins})
+    made = Experiment(**{**settings, "plugins": plugins})
+    made.source = source
+    return made
 
 
 def read_text(path: Path) -> str:
@@ -137,7 +144,7 @@ def read_plugin(name: str, table: object, found: Sequence[Found]) -> tuple[objec
         return None, [f": {not_installed(base, found)}"]
     try:
         cls = discovery.load(matches[0])
-        values, problems = read(cls, table, f"plugins.{name}")
+        values, problems = read(cls, table, f"plugins.{name}", options(Experiment))
         return (None, problems) if problems else make(cls, values)
     except ContractError as error:
         return None, [f": {error}"]

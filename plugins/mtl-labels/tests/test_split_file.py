@@ -194,9 +194,23 @@ def test_a_wrong_file_says_what_was_expected(tmp_path: Path, case: str) -> None:
 
 
 def test_a_missing_file_or_a_folder(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.pth", tmp_path):
-        with pytest.raises(DataError, match=r"no such file; set the path of the split to a \.pth"):
+    wrong = {tmp_path / "none.pth": r"no such file; .* to a \.pth", tmp_path: "a folder; .* to one of its files"}
+    for path, message in wrong.items():
+        with pytest.raises(DataError, match=message):
             split(path)
+
+
+def test_what_a_pth_holds_instead_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    path.write_text("hello world\n")
+    with pytest.raises(DataError, match=r"a\.pth: not a file that torch\.save writes; expected a dict with"):
+        split(path)
+    write_other_key(path)
+    with pytest.raises(DataError, match=r"a\.pth: holds a dict with 'weights'; expected a dict with"):
+        split(path)
+    write_tensor(path)
+    with pytest.raises(DataError, match=r"a\.pth: holds a Tensor; expected a dict with"):
+        split(path)
 
 
 def test_columns_that_do_not_fit(tmp_path: Path) -> None:

@@ -72,6 +72,9 @@ def why_not(name: str, classes: Mapping[str, type]) -> str:
     """The message for a name that cannot be used."""
     if name in REFUSED:
         return f"{name} {REFUSED[name]}"
+    for kind, known in {"aggregator": aggregators(), "scalarizer": scalarizers()}.items():
+        if name in known and not set(classes) <= set(known):
+            return f'{name} is {"an" if kind == "aggregator" else "a"} {kind}: write {kind} = "{name}"'
     if name in weightings() or hasattr(torchjd.scalarization, name):
         return f"{name} keeps a state that mtl-torchjd does not know how to save"
     return f'torchjd has no "{name}"{nearest(name, classes)}; expected one of {", ".join(classes)}'

@@ -5,6 +5,7 @@ The run folders are the only state: whatever is finished is left alone, whatever
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +17,9 @@ from submitit.helpers import DelayedSubmission, TorchDistributedEnvironment
 from mtl_core.errors import MtlError
 from mtl_core.run import Run
 from mtl_core.settings import parse_experiment
-from mtl_core.suite.plan import Engine, Job, Suite
+from mtl_core.suite.jobs import Job
+from mtl_core.suite.plan import Suite
+from mtl_core.suite.schema import Engine
 
 POLL = 0.5
 Report = Callable[[Job, str], None]
@@ -55,8 +58,13 @@ def run_suite(suite: Suite, report: Report = lambda job, what: None) -> dict[str
 
     :param report: told what becomes of each job
     :return: title of a job that failed → why; started again, the suite tries it again
+    :raises ExperimentError: the suite names metrics that its data sets do not have; nothing was started
     """
     left = [job for job in suite.jobs if not job.done]
+    if left:
+        from mtl_core.suite.known import check_metrics  # torch: only where something is trained
+
+        check_metrics(suite)
     held = [job for job in left if Run(job.folder).is_locked()]
     for job in held:
         report(job, "left alone: another process is training it")
@@ -95,7 +103,12 @@ def shape(job: Job) -> tuple[int, int]:
 
 
 def executor(engine: Engine, logs: Any, kind: tuple[int, int]) -> Any:
-    made = submitit.AutoExecutor(folder=logs, cluster=engine.cluster)
+    try:
+        made = submitit.AutoExecutor(folder=logs, cluster=engine.cluster)
+    except RuntimeError as error:
+        raise MtlError(
+            f'engine.cluster = "{engine.cluster}": {error} Use cluster = "local", or start it there'
+        ) from error
     devices, nodes = kind
     made.update_parameters(
         name="mtl", timeout_min=max(1, round(engine.hours * 60)), tasks_per_node=devices, nodes=nodes,
@@ -138,6 +151,12 @@ def outcome(handle: Any) -> str | None:
     try:
         problems = [problem for problem in handle.results() if problem]
     except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as error:
-        *_, last = str(error).strip().splitlines() or ["no message"]
-        return f"{last} (log: {handle.paths.stderr})"
+        return f"{reason(str(error))} (log: {handle.paths.stderr})"
     return problems[0] if problems else None
+
+
+def reason(message: str) -> str:
+    """The exception in submitit's message, which ends with the paths of its logs; without one, the first line."""
+    lines = message.strip().splitlines() or ["no message"]
+    raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
+    return raised[-1] if raised else lines[0]

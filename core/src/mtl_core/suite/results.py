@@ -20,8 +20,10 @@ from mtl_core.compare import (
     read_results,
     spread,
 )
+from mtl_core.errors import CheckpointError, nearest
 from mtl_core.run import Run, plain
-from mtl_core.suite.plan import Job, Suite
+from mtl_core.suite.jobs import Job
+from mtl_core.suite.plan import Suite
 
 
 @attrs.frozen
@@ -42,7 +44,10 @@ class Line:
 
 @attrs.frozen
 class Section:
-    """The rows of one scenario."""
+    """The rows of one scenario.
+
+    :param reference: the row that Δ% refers to, with its scenario where it is another
+    """
 
     title: str
     reference: str
@@ -63,7 +68,7 @@ class Table:
 
 def collect(suite: Suite) -> Table:
     """Put together what the suite's folder holds."""
-    sections = tuple(section(suite, scenario, title) for scenario, title in suite.scenarios.items())
+    sections = tuple(section(suite, scenario) for scenario in suite.scenarios)
     headline: dict[str, bool] = {}
     for job in sorted((job for job in suite.jobs if job.done), key=is_part):
         headline |= judged_by(read_result(job.folder), suite.settings.metrics).headline
@@ -75,14 +80,23 @@ def is_part(job: Job) -> bool:
     return bool(job.part)
 
 
-def section(suite: Suite, scenario: str, title: str) -> Section:
-    base = finished(suite, scenario, suite.reference)[0]
+def section(suite: Suite, scenario: str) -> Section:
+    base = finished(suite, suite.scenarios[scenario].reference or scenario, suite.reference)[0]
     lines = tuple(
         line(suite, scenario, name, base)
         for name, entry in suite.entries.items()
         if not entry.only or scenario in entry.only
     )
-    return Section(title, suite.entries[suite.reference].title or suite.reference, lines)
+    return Section(scenario_title(suite, scenario), reference_of(suite, scenario), lines)
+
+
+def scenario_title(suite: Suite, scenario: str) -> str:
+    return suite.scenarios[scenario].title or scenario
+
+
+def reference_of(suite: Suite, scenario: str) -> str:
+    row, other = suite.entries[suite.reference].title or suite.reference, suite.scenarios[scenario].reference
+    return f"{row}, {scenario_title(suite, other)}" if other not in (None, scenario) else row
 
 
 def line(suite: Suite, scenario: str, name: str, base: Sequence[Result]) -> Line:
@@ -116,11 +130,26 @@ def best(jobs: Sequence[Job], metric: str) -> Job:
     higher = read_result(jobs[0].folder).headline.get(metric, higher_is_better(metric))
 
     def judged(job: Job) -> float:
-        value = Run(job.folder).history()[-1].get(f"val/{metric}")
-        value = math.nan if value is None else float(value)
+        value = validated(job, metric)
         return -math.inf if math.isnan(value) else value if higher else -value
 
     return max(jobs, key=judged)
+
+
+def validated(job: Job, metric: str) -> float:
+    """A run's last value of a validation metric, NaN where no label counted.
+
+    :raises CheckpointError: the run has none
+    """
+    *_, last = Run(job.folder).history() or [{}]
+    if f"val/{metric}" not in last:
+        known = [name.removeprefix("val/") for name in last if name.startswith("val/")]
+        listed = f"it has {', '.join(known)}" if known else "it kept no validation data"
+        raise CheckpointError(
+            f"{job.folder}: choose_on: no validation value of {metric}{nearest(metric, known)} ({listed})"
+        )
+    value = last[f"val/{metric}"]
+    return math.nan if value is None else float(value)
 
 
 def to_json(table: Table) -> str:

@@ -61,14 +61,25 @@ def headers(table: Table) -> list[str]:
     return [name + arrow(up) for name, up in table.metrics.items()]
 
 
+def references(table: Table) -> str:
+    return "; ".join(dict.fromkeys(section.reference for section in table.sections))
+
+
+def heading(table: Table, section: Section) -> str:
+    """The scenario's title, and what Δ% refers to where the table's sections differ in it."""
+    differ = len({other.reference for other in table.sections}) > 1
+    return f"{section.title} (Δ% against {section.reference})" if section.title and differ else section.title
+
+
 def rich_table(table: Table) -> RichTable:
-    made = RichTable(title=markup(table.title), title_justify="left")
+    note = markup(f"Δ% against {references(table)}")
+    made = RichTable(title=markup(table.title), title_justify="left", caption=note, caption_justify="left")
     made.add_column("")
     for header in [*headers(table), "Δ% ↑"]:
         made.add_column(header, justify="right")
     for section in table.sections:
         if section.title:
-            made.add_row(f"[italic]{markup(section.title)}")
+            made.add_row(f"[italic]{markup(heading(table, section))}")
         for line in section.lines:
             shown = [f"[bold]{text}" if best else text for text, best in cells(table, section, line)]
             made.add_row(markup(title_of(line, section)), *shown)
@@ -86,7 +97,7 @@ def latex(table: Table) -> str:
     rows = [line_of(["", *headers(table), "Δ% ↑"], as_latex), r"\midrule"]
     for section in table.sections:
         if section.title:
-            rows.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{as_latex(section.title)}}}}} \\")
+            rows.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{as_latex(heading(table, section))}}}}} \\")
         for line in section.lines:
             shown = [rf"\textbf{{{as_latex(t)}}}" if best else as_latex(t) for t, best in cells(table, section, line)]
             rows.append(" & ".join([as_latex(title_of(line, section)), *shown]) + r" \\")
@@ -109,15 +120,16 @@ def html(table: Table) -> str:
     rows = []
     for section in table.sections:
         if section.title:
-            rows.append(f"<tr><td colspan='{len(table.metrics) + 2}'><em>{escape(section.title)}</em></tr>")
+            rows.append(f"<tr><td colspan='{len(table.metrics) + 2}'><em>{escape(heading(table, section))}</em></tr>")
         for line in section.lines:
             shown = "".join(
                 f"<td class='n'>{f'<b>{escape(text)}</b>' if best else escape(text)}"
                 for text, best in cells(table, section, line)
             )
             rows.append(f"<tr><td>{escape(title_of(line, section))}{shown}</tr>")
-    reference = ", ".join(dict.fromkeys(section.reference for section in table.sections))
-    note = f"<p><small>Mean ± standard deviation over seeds; Δ% against the mean of {escape(reference)}.</small>"
+    note = (
+        f"<p><small>Mean ± standard deviation over seeds; Δ% against the mean of {escape(references(table))}.</small>"
+    )
     style = STYLE + " th.n { text-align: right; }"
     return (
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(table.title)}</title>"
@@ -134,3 +146,12 @@ def write_tables(suite: Suite) -> None:
     files = {"txt": console.export_text(), "json": to_json(table), "tex": latex(table), "html": html(table)}
     for ending, text in files.items():
         write_text(suite.folder / f"table.{ending}", text)
+
+
+def why_unwritten(suite: Suite) -> str | None:
+    """:func:`write_tables`, which must not end a training; what went wrong, or None."""
+    try:
+        write_tables(suite)
+    except Exception as error:  # of any kind: a table is written again, a run that was stopped costs days
+        return f"the table in {suite.folder} was not written: {error}"
+    return None

@@ -41,6 +41,8 @@ def read_array(path: Path) -> Split:
         raise DataError(f"{path}: a split file ends in .pth, .npy, .npz or .csv, found {path.suffix or 'no ending'!r}")
     try:
         return load(path)
+    except DataError:
+        raise
     except Exception as error:  # damaged files make numpy, zipfile and torch raise a dozen kinds of error
         reason = next(iter(str(error).splitlines()), "")
         raise DataError(
@@ -55,7 +57,19 @@ def load(path: Path) -> Split:
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as saved:
             return Split(numbers(saved["labelled"]), tuple(map(str, saved["tasks"].tolist())))
-    return Split(numbers(torch.load(path, map_location="cpu", weights_only=True)["labels_weights"]))
+    return Split(numbers(saved_by_torch(path)["labels_weights"]))
+
+
+def saved_by_torch(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start != b"PK" and start[:1] != b"\x80":  # an archive, or a pickle as torch wrote before 1.6
+        raise DataError(f"{path}: not a file that torch.save writes; expected {FORMS[path.suffix]}")
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(saved, dict) or "labels_weights" not in saved:
+        found = f"a dict with {', '.join(map(repr, saved))}" if isinstance(saved, dict) else f"a {type(saved).__name__}"
+        raise DataError(f"{path}: holds {found}; expected {FORMS[path.suffix]}")
+    return saved
 
 
 def numbers(values: Any) -> Tensor:

@@ -53,6 +53,8 @@ def read_split(source: str, columns: Sequence[str], size: int, tasks: Tasks, nam
     :raises DataError: the file is missing or malformed, or is not for these samples and tasks
     """
     path = Path(source).expanduser()
+    if path.is_dir():
+        raise DataError(f"{path}: a folder; set the path of the split to one of its files (.pth, .npy, .npz or .csv)")
     if not path.is_file():
         raise DataError(f"{path}: no such file; set the path of the split to a .pth, .npy, .npz or .csv file")
     read = read_csv(path, size, names) if path.suffix == ".csv" else read_array(path)
