@@ -1,4 +1,4 @@
-"""Import plugins in processes of their own: whatever one does there, it harms nothing else. Imports no torch."""
+"""Import plugins in other processes: whatever one does there, it harms nothing else. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,50 +24,64 @@ def check(found: Found, timeout: float = 120.0) -> Found:
     :param timeout: seconds until it counts as broken
     :return: the plugin with status ``ok`` and its hooks, or ``broken`` with the reason
     """
-    if found.reason:
-        return found
+    return check_together([found], timeout)[0]
+
+
+def check_all(found: Sequence[Found], timeout: float = 120.0) -> list[Found]:
+    """:func:`check` for every plugin: all in one process, and those that did not get through in one of their own."""
+    first = check_together(found, timeout)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        alone = pool.map(lambda f, seen: seen if seen.status == "ok" else check(f, timeout), found, first)
+        return list(alone)
+
+
+def check_together(found: Sequence[Found], timeout: float) -> list[Found]:
+    """Import plugins one after the other in one process; what one does there may harm those behind it."""
     with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer.json"
-        reason = run_child(found, answer, timeout)
-        given = json.loads(answer.read_text("utf-8")) if answer.exists() else {"reason": reason}
+        answers = {f: Path(folder) / f"{place}.json" for place, f in enumerate(found) if not f.reason}
+        ended = run_child(answers, timeout) if answers else ""
+        return [outcome(f, answers[f], ended) if f in answers else f for f in found]
+
+
+def outcome(found: Found, answer: Path, ended: str) -> Found:
+    """A plugin with what its process wrote; ``ended`` says how that ended where it wrote nothing."""
+    silent = {"reason": f"{found.distribution} {found.version}: its import {ended}"}
+    given = json.loads(answer.read_text("utf-8")) if answer.exists() else silent
     if given["reason"]:
         return attrs.evolve(found, status="broken", reason=given["reason"])
     return attrs.evolve(found, status="ok", hooks=tuple(given["hooks"]))
 
 
-def run_child(found: Found, answer: Path, timeout: float) -> str:
-    """Run :func:`child`; what to say if it leaves no answer."""
-    task = json.dumps({"found": attrs.asdict(found), "path": sys.path, "answer": str(answer)})
+def run_child(answers: Mapping[Found, Path], timeout: float) -> str:
+    """Run :func:`child`; how it ended."""
+    wanted = [(attrs.asdict(found), str(answer)) for found, answer in answers.items()]
     code = "import json, sys; t = json.load(sys.stdin); sys.path[:] = t['path']; from mtl_core import checking as c"
     quiet = subprocess.DEVNULL
     try:
         ended = subprocess.run(
-            [sys.executable, "-c", f"{code}; c.child(t)"],
-            input=task.encode(),
+            [sys.executable, "-c", f"{code}; c.child(t['wanted'])"],
+            input=json.dumps({"wanted": wanted, "path": sys.path}).encode(),
             stdout=quiet,
             stderr=quiet,
             timeout=timeout,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"{found.distribution} {found.version}: its import took longer than {timeout:g} s"
+        return f"took longer than {timeout:g} s"
     how = f"signal {-ended.returncode}" if ended.returncode < 0 else f"exit code {ended.returncode}"
-    return f"{found.distribution} {found.version}: its import ended the process ({how})"
+    return f"ended the process ({how})"
 
 
-def child(task: dict[str, Any]) -> None:
-    """Import one plugin and write the outcome to a file, whole or not at all."""
-    found = Found(**{**task["found"], "hooks": ()})
+def child(wanted: Sequence[tuple[dict[str, Any], str]]) -> None:
+    """Import plugins and write each one's outcome to its file, whole or not at all."""
+    for fields, answer in wanted:
+        part = Path(answer + ".part")
+        part.write_text(json.dumps(imported(Found(**{**fields, "hooks": ()}))), "utf-8")
+        part.rename(answer)
+
+
+def imported(found: Found) -> dict[str, Any]:
     try:
-        outcome = {"reason": "", "hooks": hooks_of(load(found))}
+        return {"reason": "", "hooks": hooks_of(load(found))}
     except ContractError as error:
-        outcome = {"reason": str(error), "hooks": ()}
-    part = Path(task["answer"] + ".part")
-    part.write_text(json.dumps(outcome), "utf-8")
-    part.rename(task["answer"])
-
-
-def check_all(found: Sequence[Found], timeout: float = 120.0) -> list[Found]:
-    """:func:`check` every plugin, as many at a time as there are cores."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lambda f: check(f, timeout), found))
+        return {"reason": str(error), "hooks": ()}

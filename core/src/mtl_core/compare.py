@@ -284,11 +284,14 @@ def spread(values: Sequence[float]) -> Spread:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
-def shown(value: Spread, form: str = ".4g") -> str:
+def shown(value: Spread, form: str = "z.4g") -> str:
+    """Mean ± deviation; a mean that rounds to 0 has no sign (``z``), and a deviation no exponent."""
     mean, deviation = value
     if math.isnan(mean):
         return "–"
-    return f"{mean:{form}}" if deviation is None else f"{mean:{form}} ± {deviation:.2g}"
+    if deviation is None:
+        return f"{mean:{form}}"
+    return f"{mean:{form}} ± {deviation:{'.0f' if deviation >= 99.5 else '.2g'}}"
 
 
 def level_note(row: Row | None, rows: Iterable[Row | None]) -> str:
@@ -309,7 +312,7 @@ def table(comparison: Comparison) -> Table:
         made.add_row(heading(comparison, name), *cells(comparison, name))
     made.add_section()
     for task in comparison.base.per_task:
-        made.add_row(f"Δ% {task}", *(shown(row.per_task[task], "+.2f") for row in columns))
+        made.add_row(f"Δ% {task}", *(shown(row.per_task[task], "+z.2f") for row in columns))
     made.add_row("[bold]Δ%", *(f"[bold]{shown(row.delta, '+.2f')}" for row in columns))
     return made
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Callable
 from html import escape
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape as markup
 from rich.table import Table as RichTable
 
-from mtl_core.compare import Spread, arrow, level_note
+from mtl_core.compare import Spread, arrow, level_note, shown
 from mtl_core.report import STYLE
 from mtl_core.run import write_text
 from mtl_core.suite.plan import Suite
@@ -23,9 +24,9 @@ Cell = tuple[str, bool]
 
 def cells(table: Table, section: Section, line: Line) -> list[Cell]:
     """Metrics and Δ% of one row."""
-    found = [(number(value_of(line, name)), is_best(section, line, name, up)) for name, up in table.metrics.items()]
+    found = [(shown(value_of(line, name)), is_best(section, line, name, up)) for name, up in table.metrics.items()]
     delta = line.row.delta if line.row is not None and line.has_delta else (math.nan, None)
-    return [*found, (number(delta, "+.1f"), False)]
+    return [*found, (shown(delta, "+z.1f"), False)]
 
 
 def value_of(line: Line, metric: str) -> Spread:
@@ -38,13 +39,6 @@ def is_best(section: Section, line: Line, metric: str, higher: bool | None) -> b
     if higher is None or len(known) < 2:
         return False
     return value_of(line, metric)[0] == (max if higher else min)(known)
-
-
-def number(value: Spread, form: str = ".4g") -> str:
-    mean, deviation = value
-    if math.isnan(mean):
-        return "–"
-    return f"{mean:{form}}" if deviation is None else f"{mean:{form}} ± {deviation:.2g}"
 
 
 def title_of(line: Line, section: Section) -> str:
@@ -76,13 +70,13 @@ def rich_table(table: Table) -> RichTable:
     made = RichTable(title=markup(table.title), title_justify="left", caption=note, caption_justify="left")
     made.add_column("")
     for header in [*headers(table), "Δ% ↑"]:
-        made.add_column(header, justify="right")
+        made.add_column(header.replace("/", "/\n"), justify="right", no_wrap=True)
     for section in table.sections:
         if section.title:
             made.add_row(f"[italic]{markup(heading(table, section))}")
         for line in section.lines:
-            shown = [f"[bold]{text}" if best else text for text, best in cells(table, section, line)]
-            made.add_row(markup(title_of(line, section)), *shown)
+            values = [f"[bold]{text}" if best else text for text, best in cells(table, section, line)]
+            made.add_row(markup(title_of(line, section)), *values)
         made.add_section()
     return made
 
@@ -99,10 +93,15 @@ def latex(table: Table) -> str:
         if section.title:
             rows.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{as_latex(heading(table, section))}}}}} \\")
         for line in section.lines:
-            shown = [rf"\textbf{{{as_latex(t)}}}" if best else as_latex(t) for t, best in cells(table, section, line)]
-            rows.append(" & ".join([as_latex(title_of(line, section)), *shown]) + r" \\")
+            values = [rf"\textbf{{{in_math(t)}}}" if best else in_math(t) for t, best in cells(table, section, line)]
+            rows.append(" & ".join([as_latex(title_of(line, section)), *values]) + r" \\")
     body = "\n".join(rows)
     return f"\\begin{{tabular}}{{l{'r' * (width - 1)}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
+
+
+def in_math(number: str) -> str:
+    """A number with a minus and not a hyphen."""
+    return re.sub("^-", "$-$", as_latex(number))
 
 
 def line_of(texts: list[str], convert: Callable[[str], str]) -> str:
@@ -122,11 +121,11 @@ def html(table: Table) -> str:
         if section.title:
             rows.append(f"<tr><td colspan='{len(table.metrics) + 2}'><em>{escape(heading(table, section))}</em></tr>")
         for line in section.lines:
-            shown = "".join(
+            values = "".join(
                 f"<td class='n'>{f'<b>{escape(text)}</b>' if best else escape(text)}"
                 for text, best in cells(table, section, line)
             )
-            rows.append(f"<tr><td>{escape(title_of(line, section))}{shown}</tr>")
+            rows.append(f"<tr><td>{escape(title_of(line, section))}{values}</tr>")
     note = (
         f"<p><small>Mean ± standard deviation over seeds; Δ% against the mean of {escape(references(table))}.</small>"
     )
