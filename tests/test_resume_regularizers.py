@@ -79,7 +79,11 @@ def test_a_run_resumed_within_an_epoch_ends_as_one_that_was_not_stopped(name: st
 
 
 @pytest.mark.parametrize(
-    ("name", "drawn"), [("jtr released", "mtl_jtr.entries.generator_beside"), ("mtpsl released", "mtl_mtpsl.maps.generator_beside")]
+    ("name", "drawn"),
+    [
+        ("jtr released", "mtl_jtr.entries.generator_beside"),
+        ("mtpsl released", "mtl_mtpsl.maps.generator_beside"),
+    ],
 )
 def test_noise_that_a_step_does_not_decide_changes_the_outcome(
     name: str, drawn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

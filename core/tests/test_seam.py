@@ -108,11 +108,16 @@ def test_branches_may_lie_in_memory_in_different_orders() -> None:
         torch.testing.assert_close(found, wanted @ wanted.T)
 
 
-def test_more_entries_than_one_block_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seam, "BLOCK", {"cpu": 7})
-    rows = torch.randn(3, 50, dtype=torch.float64)
-    found = seam.gramian(tuple((row,) for row in rows), torch.tensor(2.0))
-    torch.testing.assert_close(found, rows @ rows.T / 4, rtol=1e-12, atol=0)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_pairs_and_blocks_come_to_the_same(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs on a CPU, blocks on an accelerator."""
+    monkeypatch.setattr(seam, "BLOCK", 7)
+    rows, exact = list(torch.randn(3, 50).to(dtype)), torch.promote_types(dtype, torch.float32)
+    wanted = torch.stack(rows).to(exact) / 2 @ (torch.stack(rows).to(exact) / 2).T
+    for products in (seam.by_pairs, seam.by_blocks):
+        found = products(rows, exact, torch.tensor(2.0))
+        assert found.dtype == exact
+        torch.testing.assert_close(found, wanted)
 
 
 def test_pyramids_add_up_over_levels_and_unused_levels_stay_without_gradient() -> None:

@@ -23,8 +23,8 @@ from mtl_core.tasks import Tasks
 Branch = tuple[Tensor | None, ...]
 """One task's gradient at z, a tensor per level; None where nothing reached it."""
 
-BLOCK = {"cpu": 1 << 15}
-"""Entries of a row that one matrix product takes: few where they stay in a cache, else many, for fewer launches."""
+BLOCK = 1 << 22
+"""Entries of a row that one matrix product takes."""
 
 
 @attrs.frozen(eq=False)
@@ -225,14 +225,31 @@ def flattened(branches: Sequence[Tensor]) -> list[Tensor]:
 def inner_products(rows: Sequence[Tensor], scale: Tensor) -> Tensor:
     """Products of every two of the rows, each (D,), with the loss scale divided out: float32 or better.
 
-    By matrix products over blocks that stay in the cache: every row is read once and not once for each other row, and
-    no second copy of the branches is made. Half precision is divided by the scale first; its products could overflow.
+    Half precision is divided by the scale first; its products could overflow.
     """
     dtype = torch.promote_types(rows[0].dtype, torch.float32)
     half, scale = rows[0].dtype in (torch.float16, torch.bfloat16), scale.to(dtype)
-    result = torch.zeros(len(rows), len(rows), dtype=dtype, device=rows[0].device)
-    for parts in zip(*(torch.split(row, BLOCK.get(row.device.type, 1 << 22)) for row in rows), strict=True):
-        block = torch.stack(parts).to(dtype)
-        block = block / scale if half else block
-        result.addmm_(block, block.mT)
+    divisor = scale if half else None
+    result = by_pairs(rows, dtype, divisor) if rows[0].device.type == "cpu" else by_blocks(rows, dtype, divisor)
     return result if half else result / scale**2
+
+
+def by_pairs(rows: Sequence[Tensor], dtype: torch.dtype, divisor: Tensor | None) -> Tensor:
+    """One product for each pair: on a CPU the fastest, since a row stays in the cache."""
+    whole = [row.to(dtype) if divisor is None else row.to(dtype) / divisor for row in rows]
+    lower = {(i, j): a.dot(whole[j]) for i, a in enumerate(whole) for j in range(i + 1)}
+    every = [lower[max(i, j), min(i, j)] for i in range(len(rows)) for j in range(len(rows))]
+    return torch.stack(every).view(len(rows), len(rows))
+
+
+def by_blocks(rows: Sequence[Tensor], dtype: torch.dtype, divisor: Tensor | None) -> Tensor:
+    """Matrix products over blocks: on an accelerator two launches a block and not one a pair, and no copy of all rows.
+
+    Where a user allows TF32 for matrix products, the entries are rounded to it, and the result is their Gramian.
+    """
+    result = torch.zeros(len(rows), len(rows), dtype=dtype, device=rows[0].device)
+    for parts in zip(*(torch.split(row, BLOCK) for row in rows), strict=True):
+        block = torch.stack(parts).to(dtype)
+        block = block if divisor is None else block / divisor
+        result.addmm_(block, block.mT)
+    return result
