@@ -28,9 +28,12 @@ from mtl_ial import IAL
 from mtl_torchjd import TorchJD
 from mtl_weighting.atw import ATW
 from mtl_weighting.dwa import DWA
+from mtl_weighting.fixed_weights import FixedWeights
 from mtl_weighting.gradnorm import GradNorm
 from mtl_weighting.imtl import IMTL
+from mtl_weighting.miraliev import Miraliev
 from mtl_weighting.nash import NashMTL
+from mtl_weighting.puw import PUW
 from mtl_weighting.rlw import RLW
 from mtl_weighting.uw import UW
 from mtl_weighting.uw_so import UWSO
@@ -42,6 +45,10 @@ METHODS: dict[str, Callable[[], object]] = {
     "auto-lambda": lambda: AutoLambda(primary="t0"), "torchjd MGDA": lambda: TorchJD(aggregator="MGDA"),
     "torchjd PCGrad": lambda: TorchJD(aggregator="PCGrad"), "torchjd UPGrad": lambda: TorchJD(aggregator="UPGrad"),
     "torchjd UW": lambda: TorchJD(scalarizer="UW"), AT_PARAMETERS: lambda: IAL(primary="t0"),
+    "fixed-weights": lambda: FixedWeights(primary="t0"), "miraliev": lambda: Miraliev(objectives=("gradient",)),
+    "puw": PUW, "torchjd CAGrad": lambda: TorchJD(aggregator="CAGrad", settings={"c": 0.4}),
+    "torchjd AlignedMTL": lambda: TorchJD(aggregator="AlignedMTL"),
+    "torchjd GradVac": lambda: TorchJD(aggregator="GradVac"), "torchjd FAMO": lambda: TorchJD(scalarizer="FAMO"),
 }  # fmt: skip
 WIDTHS = {3: 64, 20: 16}
 
