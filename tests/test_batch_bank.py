@@ -16,13 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from mtl_auxiliary import GCS, OLAUX, AutoLambda
-from mtl_core import Experiment
-from mtl_core.data import Batch
-from mtl_core.errors import MtlError
-from mtl_core.loop import Trainer, make_fabric
-from mtl_core.run import Run
-from mtl_core.session import prepare
-from mtl_core.testing.toys import ToyData, ToyNetwork
+from mtl_core import Batch, Experiment, MtlError, Run, make_fabric
+from mtl_core.testing import ToyData, ToyNetwork, Trainer, prepare
 from mtl_ial import IAL
 from mtl_labels import Full
 from mtl_torchjd import TorchJD, catalogue

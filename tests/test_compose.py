@@ -12,14 +12,8 @@ import torch
 from mtl_auxiliary import GCS, OLAUX
 from mtl_backbones import SMP, SegNet
 from mtl_consistency import Consistency
-from mtl_core import Experiment
-from mtl_core.data import Loadable, collate
-from mtl_core.errors import MtlError
-from mtl_core.loop import Trainer, make_fabric
-from mtl_core.run import Run
-from mtl_core.session import prepare
-from mtl_core.testing.toys import ToyData, ToyNetwork
-from mtl_core.training import TrainingStep
+from mtl_core import Experiment, MtlError, Run, make_fabric
+from mtl_core.testing import Loadable, ToyData, ToyNetwork, Trainer, TrainingStep, collate, prepare
 from mtl_crosstask import DirectMap, PerceptualMap
 from mtl_ial import IAL
 from mtl_jtr import JTR

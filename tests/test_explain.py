@@ -7,8 +7,8 @@ import json
 import pytest
 
 from mtl_core import discovery
-from mtl_core.cli import main
 from mtl_core.explain import explain
+from mtl_core.testing import main
 
 METHODS = {"combine_losses", "compute_regularizer", "shape_encoder_gradient"}
 INSTALLED = sorted(f.name for f in discovery.installed())

@@ -10,15 +10,20 @@ import pytest
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from mtl_core import cli
-from mtl_core.errors import ExperimentError, MtlError, nearest
-from mtl_core.experiment import Experiment
-from mtl_core.loop import make_fabric
-from mtl_core.options import read
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.settings import parse_experiment
+from mtl_core import (
+    Experiment,
+    ExperimentError,
+    MtlError,
+    cli,
+    hookimpl,
+    make_fabric,
+    nearest,
+    parse_experiment,
+    plugin,
+)
 from mtl_core.suite.engine import executor, reason
 from mtl_core.suite.schema import Engine, Entry, Settings
+from mtl_core.testing import read
 from mtl_jtr import JTR
 from mtl_torchjd import TorchJD
 

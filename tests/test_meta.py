@@ -5,11 +5,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mtl_backbones import SegNet
-from mtl_core import Experiment
-from mtl_core.data import Batch, Loadable, collate
-from mtl_core.loop import views
-from mtl_core.session import Session, prepare
-from mtl_core.training import BufferGuard, TrainingStep
+from mtl_core import Batch, Experiment
+from mtl_core.testing import BufferGuard, Loadable, Session, TrainingStep, collate, prepare, views
 from mtl_ial import IAL
 from mtl_jtr import JTR
 from mtl_labels import OneLabel, Unlabelled

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from mtl_core import Run
 from mtl_core.checkpoint import load
-from mtl_core.run import Run
 
 EXPERIMENT = """
 name = "resume"

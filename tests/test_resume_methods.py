@@ -10,11 +10,8 @@ import torch
 from torch import Tensor
 
 from mtl_auxiliary import GCS, OLAUX, AutoLambda
-from mtl_core import Experiment
-from mtl_core.loop import Trainer, make_fabric
-from mtl_core.run import Run
-from mtl_core.session import prepare
-from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
+from mtl_core import Experiment, Run, make_fabric
+from mtl_core.testing import ToyData, ToyLabels, ToyNetwork, Trainer, prepare
 from mtl_ial import IAL
 from mtl_torchjd import TorchJD
 from mtl_weighting.gradnorm import GradNorm

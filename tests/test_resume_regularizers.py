@@ -11,11 +11,8 @@ from torch import Tensor
 
 from mtl_backbones import SegNet
 from mtl_consistency import Consistency
-from mtl_core import Experiment
-from mtl_core.loop import Trainer, make_fabric
-from mtl_core.run import Run
-from mtl_core.session import prepare
-from mtl_core.testing.toys import ToyData, ToyLabels
+from mtl_core import Experiment, Run, make_fabric
+from mtl_core.testing import ToyData, ToyLabels, Trainer, prepare
 from mtl_crosstask import DirectMap, PerceptualMap
 from mtl_jtr import JTR
 from mtl_mtpsl import MTPSL

@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from mtl_core.cli import main
-from mtl_core.errors import CheckpointError, ExperimentError
-from mtl_core.run import Run
+from mtl_core import CheckpointError, ExperimentError, Run
 from mtl_core.suite import Suite, collect, load_suite
 from mtl_core.suite.engine import Process
 from mtl_core.suite.results import Table, to_json
 from mtl_core.suite.tables import html, latex, write_tables
+from mtl_core.testing import main
 
 HEAD = """
 name = "tiny"

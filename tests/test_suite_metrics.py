@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mtl_core.cli import main
-from mtl_core.errors import CheckpointError, ExperimentError
-from mtl_core.run import Run
+from mtl_core import CheckpointError, ExperimentError, Run
 from mtl_core.suite import collect, load_suite
 from mtl_core.suite.known import check_metrics
+from mtl_core.testing import main
 
 SUITE = """
 name = "tiny"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mtl_core.cli import main
-from mtl_core.run import Run
+from mtl_core import Run
 from mtl_core.suite import Suite, collect, load_suite
 from mtl_core.suite.results import to_json
 from mtl_core.suite.tables import html, latex
+from mtl_core.testing import main
 
 SUITE = """
 name = "tiny"

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mtl_core.cli import main
-from mtl_core.errors import CheckpointError
-from mtl_core.run import Run
+from mtl_core import CheckpointError, Run
 from mtl_core.suite import Suite, load_suite
 from mtl_core.suite.results import collect
+from mtl_core.testing import main
 
 SUITE = """
 name = "tiny"

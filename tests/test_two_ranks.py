@@ -14,14 +14,19 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mtl_auxiliary import GCS, OLAUX, AutoLambda
 from mtl_consistency import Consistency
-from mtl_core import Experiment
-from mtl_core.data import Batch, Loadable, collate
-from mtl_core.look_ahead import LookAhead
-from mtl_core.loop import views
-from mtl_core.progress import Averages
-from mtl_core.session import prepare
-from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
-from mtl_core.training import Level, TrainingStep
+from mtl_core import Batch, Experiment, LookAhead
+from mtl_core.testing import (
+    Averages,
+    Level,
+    Loadable,
+    ToyData,
+    ToyLabels,
+    ToyNetwork,
+    TrainingStep,
+    collate,
+    prepare,
+    views,
+)
 from mtl_ial import IAL
 from mtl_jtr import JTR
 from mtl_mtpsl import MTPSL

@@ -10,6 +10,7 @@ Usage: ``python tests/wheels.py [DISTRIBUTION ...]``.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.metadata as metadata
 import os
 import shutil
@@ -38,6 +39,7 @@ class Failure(Exception):
     """One distribution that does not pass, with what a reader needs to see."""
 
 
+@functools.cache
 def projects() -> dict[str, Path]:
     """Every distribution of the repository: name → folder, core first."""
     files = [ROOT / "core" / "pyproject.toml", *sorted(ROOT.glob("plugins/*/pyproject.toml"))]
@@ -81,7 +83,7 @@ def closure(wanted: Iterable[Requirement]) -> set[str]:
     while queue:
         requirement = queue.pop()
         name, extras = canonicalize_name(requirement.name), {"", *requirement.extras}
-        if extras <= seen.get(name, set()) or name == CORE:
+        if extras <= seen.get(name, set()) or name in projects():
             continue
         seen[name] = seen.get(name, set()) | extras
         lines = map(Requirement, installed(name).requires or ())
@@ -144,9 +146,28 @@ def undeclared(wheel: Path) -> list[str]:
     )
 
 
+def is_library(folder: Path) -> bool:
+    """Whether a distribution has no plugin: core, and what plugins share."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
+    return "mtl.plugins" not in project.get("entry-points", {})
+
+
+def ours(wheel: Path) -> set[str]:
+    """The distributions of this repository that a wheel declares."""
+    return {canonicalize_name(r.name) for r in requirements(wheel)} & set(projects())
+
+
+def needed(name: str, wheels: dict[str, Path | Failure]) -> list[str]:
+    """A distribution behind those of this repository that it needs."""
+    wheel, order = wheels[name], list[str]()
+    for other in sorted(ours(wheel) - {name}) if isinstance(wheel, Path) else ():
+        order += [n for n in needed(other, wheels) if n not in order]
+    return [*order, name]
+
+
 def foreign(name: str, wheel: Path) -> list[str]:
-    """Other plugins that a distribution declares: a plugin stands on core alone."""
-    others = {canonicalize_name(r.name) for r in requirements(wheel)} & set(projects()) - {CORE, name}
+    """Other plugins that a distribution declares: a plugin stands on core and on libraries alone."""
+    others = {other for other in ours(wheel) - {name} if not is_library(projects()[other])}
     return [f"it depends on another plugin, {other}" for other in sorted(others)]
 
 
@@ -187,7 +208,7 @@ def pytest_ini() -> str:
 
 def attempt(name: str, folder: Path, wheels: dict[str, Path | Failure]) -> bool:
     start = time.monotonic()
-    chosen = [wheels[CORE]] if name == CORE else [wheels[CORE], wheels[name]]
+    chosen = [wheels[other] for other in needed(name, wheels)]
     try:
         for wheel in chosen:
             if isinstance(wheel, Failure):

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from mtl_core.data import Sample
 from mtl_core.errors import ContractError
 from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
 from mtl_core.plugin import hookimpl, plugin
 from mtl_core.seam import Shaped
+from mtl_core.testing import StubBackbone
 from mtl_core.testing.factories import make_step, make_tasks
 from mtl_core.testing.gradients import encoder_gradients, random_rows
 from mtl_core.testing.toys import ToyData
@@ -61,7 +61,7 @@ for name in HOOKS:
 def ask(hook: str, value: object) -> Any:
     """What core makes of an answer."""
     hooks, generator = Hooks({"mine": Says(hook=hook, value=value)}, required=()), torch.Generator()
-    hooks.setup(TASKS, (32, 32), Networks(4), lambda name: None)
+    hooks.setup(TASKS, (32, 32), StubBackbone(4), lambda name: None)
     step = make_step(TASKS)
     asked: dict[str, Callable[[], Any]] = {
         "build_dataset": lambda: hooks.build_dataset("train"),

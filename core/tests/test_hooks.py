@@ -8,9 +8,9 @@ from torch import Tensor
 from mtl_core.data import Sample
 from mtl_core.errors import ContractError, ExperimentError
 from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
 from mtl_core.plugin import hookimpl, plugin
 from mtl_core.step import Step
+from mtl_core.testing import StubBackbone
 from mtl_core.testing.toys import TOY_TASKS, ToyData, ToyLabels, ToyNetwork
 
 
@@ -138,7 +138,7 @@ class Counts:
 def test_setup_is_told_the_label_mask_where_there_is_one() -> None:
     for mask, expected in ((torch.tensor([[True, False, True]] * 4), [4, 0, 4]), (None, None)):
         hooks = Hooks({"c": Counts()}, required=())
-        hooks.setup(TOY_TASKS, (32, 32), Networks(4), lambda name: None, mask)
+        hooks.setup(TOY_TASKS, (32, 32), StubBackbone(4), lambda name: None, mask)
         assert hooks.plugins["c"].found == expected
 
 

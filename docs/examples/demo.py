@@ -9,10 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mtl_core import load_experiment, train
+from mtl_core import Run, load_experiment, train
 from mtl_core.compare import compare, table
 from mtl_core.console import progress
-from mtl_core.run import Run
 
 HERE = Path(__file__).parent
 console = Console()

@@ -17,9 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from mtl_core import Experiment, Segmentation, Task, Tasks, load_experiment, train
+from mtl_core import Experiment, MultiTaskDataset, Segmentation, Task, Tasks, load_experiment, train
 from mtl_core.compare import compare, table
-from mtl_core.data import MultiTaskDataset
 from mtl_labels import Full, OneLabel
 
 HERE = Path(__file__).parent

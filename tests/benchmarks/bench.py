@@ -24,11 +24,8 @@ from torch.nn import functional as F
 
 from mtl_backbones import SegNet
 from mtl_consistency import Consistency
-from mtl_core import Experiment
-from mtl_core.data import Batch, Loadable, collate
-from mtl_core.loop import Trainer, make_fabric
-from mtl_core.run import Run
-from mtl_core.session import prepare
+from mtl_core import Batch, Experiment, Run, make_fabric
+from mtl_core.testing import Loadable, Trainer, collate, prepare
 from mtl_ial import IAL
 from mtl_jtr import JTR
 from mtl_labels import OneLabel

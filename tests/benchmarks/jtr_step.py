@@ -17,12 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtl_core.nn import Networks, SegNet, SegNetHead
-from mtl_core.step import Step
-from mtl_core.tasks import Depth, Normals, Segmentation, Tasks
-from mtl_core.testing import make_batch
-from mtl_core.testing.factories import judged
+from mtl_core import Depth, Normals, Segmentation, Step, Tasks
+from mtl_core.testing import StubBackbone, judged, make_batch
 from mtl_jtr import JTR, stacks
+from mtl_nn import SegNet, SegNetHead
 
 TASKS = Tasks([Segmentation(name="segmentation", channels=13), Depth(name="depth"), Normals(name="normals")])
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -48,7 +46,7 @@ def naive(jtr: JTR) -> Regularizer:
 
 def plugin(width: int, **options: bool) -> JTR:
     made = JTR(**options)
-    made.setup("jtr", TASKS, Networks(width))
+    made.setup("jtr", TASKS, StubBackbone(width))
     return made
 
 

@@ -23,14 +23,9 @@ from bench import framework_step, last_number, peak_of, seconds
 from torch import Tensor
 
 from mtl_backbones import SegNet
-from mtl_core import Experiment
+from mtl_core import Depth, Experiment, MultiTaskDataset, Run, Sample, Tasks, hookimpl, make_fabric, plugin
 from mtl_core.curves import COLOURS, chart
-from mtl_core.data import MultiTaskDataset, Sample
-from mtl_core.loop import Trainer, make_fabric
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.run import Run
-from mtl_core.session import prepare
-from mtl_core.tasks import Depth, Tasks
+from mtl_core.testing import Trainer, prepare
 from mtl_jtr import JTR
 from mtl_mtpsl import MTPSL
 

@@ -20,10 +20,8 @@ from scaling import ManyTasks
 
 from mtl_auxiliary import GCS, OLAUX, AutoLambda
 from mtl_backbones import SegNet
-from mtl_core import Experiment
-from mtl_core.loop import Trainer, make_fabric
-from mtl_core.run import Run
-from mtl_core.session import prepare
+from mtl_core import Experiment, Run, make_fabric
+from mtl_core.testing import Trainer, prepare
 from mtl_ial import IAL
 from mtl_torchjd import TorchJD
 from mtl_weighting.atw import ATW

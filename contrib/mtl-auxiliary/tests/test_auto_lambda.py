@@ -10,19 +10,25 @@ from torch import Tensor, nn
 
 from mtl_auxiliary import AutoLambda
 from mtl_auxiliary import auto_lambda as module
-from mtl_core import Experiment
+from mtl_core import Batch, Experiment, LookAhead, MtlError, Run, Tasks, hookimpl, make_fabric, plugin
 from mtl_core.checkpoint import load
-from mtl_core.data import Batch, Loadable, collate
-from mtl_core.errors import MtlError
-from mtl_core.look_ahead import LookAhead
-from mtl_core.loop import Trainer, make_fabric
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.run import Run
-from mtl_core.session import Session, prepare
-from mtl_core.tasks import Tasks
-from mtl_core.testing import GradientShaperContract, LossRuleContract, make_step, make_tasks
-from mtl_core.testing.toys import ToyBackbone, ToyData, ToyLabels, ToyNetwork
-from mtl_core.training import Network, TrainingStep
+from mtl_core.testing import (
+    GradientShaperContract,
+    Loadable,
+    LossRuleContract,
+    Network,
+    Session,
+    ToyBackbone,
+    ToyData,
+    ToyLabels,
+    ToyNetwork,
+    Trainer,
+    TrainingStep,
+    collate,
+    make_step,
+    make_tasks,
+    prepare,
+)
 
 ETA = 0.05
 SIZE = (6, 6)

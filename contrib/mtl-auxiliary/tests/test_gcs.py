@@ -7,11 +7,16 @@ from torch import Tensor
 
 from mtl_auxiliary import GCS
 from mtl_auxiliary.gcs import similarity_weights
-from mtl_core.errors import MtlError
-from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
-from mtl_core.testing import GradientShaperContract, encoder_gradients, entering, make_tasks
-from mtl_core.testing.gradients import random_rows
+from mtl_core import MtlError
+from mtl_core.testing import (
+    GradientShaperContract,
+    Hooks,
+    StubBackbone,
+    encoder_gradients,
+    entering,
+    make_tasks,
+    random_rows,
+)
 
 FIRST = torch.tensor([True, False, False])
 
@@ -37,7 +42,7 @@ def entered(rows: Tensor, **options: object) -> Tensor:
     """What the plugin lets into the encoder."""
     tasks = make_tasks()
     hooks = Hooks({"gcs": GCS(**options)}, required=())
-    hooks.setup(tasks, (8, 8), Networks(width=4), lambda name: None)
+    hooks.setup(tasks, (8, 8), StubBackbone(width=4), lambda name: None)
     gradients = encoder_gradients(rows, tasks)
     return entering(gradients, hooks.shape_encoder_gradient(gradients))
 

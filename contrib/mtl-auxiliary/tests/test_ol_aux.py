@@ -6,11 +6,16 @@ import torch
 from torch import Tensor
 
 from mtl_auxiliary import OLAUX
-from mtl_core.errors import MtlError
-from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
-from mtl_core.testing import GradientShaperContract, encoder_gradients, make_step, make_tasks
-from mtl_core.testing.gradients import random_rows
+from mtl_core import MtlError
+from mtl_core.testing import (
+    GradientShaperContract,
+    Hooks,
+    StubBackbone,
+    encoder_gradients,
+    make_step,
+    make_tasks,
+    random_rows,
+)
 
 
 class TestCosine(GradientShaperContract):
@@ -34,7 +39,7 @@ class Rate:
 
 def prepared(**options: object) -> Hooks:
     hooks = Hooks({"ol-aux": OLAUX(**{"primary": "segmentation"} | options)}, required=())
-    hooks.setup(make_tasks(), (8, 8), Networks(width=4), lambda name: None)
+    hooks.setup(make_tasks(), (8, 8), StubBackbone(width=4), lambda name: None)
     hooks.plugins["ol-aux"].double()
     return hooks
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mtl_core.errors import MtlError
-from mtl_core.nn import Networks
-from mtl_core.nn.segnet import Norm
-from mtl_core.testing import RegularizerContract, make_batch, make_step, make_tasks
+from mtl_core import MtlError
+from mtl_core.testing import RegularizerContract, StubBackbone, make_batch, make_step, make_tasks
 from mtl_crosstask import DirectMap
+from mtl_nn import Norm
 
 TASKS = make_tasks("segmentation", "depth", "normals")
 LABELLED = torch.tensor([[1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]], dtype=torch.bool)
@@ -27,7 +26,7 @@ class TestDirectMap(RegularizerContract):
 def made(norm: Norm = "group", **options: float) -> DirectMap:
     torch.manual_seed(0)
     plugin = DirectMap(width=4, **options)  # type: ignore[arg-type]
-    plugin.setup("direct-map", TASKS, Networks(4, norm))
+    plugin.setup("direct-map", TASKS, StubBackbone(4, norm))
     return plugin
 
 
@@ -70,8 +69,8 @@ def test_full_labels_leave_nothing_to_map() -> None:
 def test_a_task_per_image_is_refused_by_name() -> None:
     tasks = make_tasks("segmentation", "depth", "scene")
     with pytest.raises(MtlError, match=r"direct-map: task 'scene' has one value per image .*tasks = \['segmentation'"):
-        DirectMap().setup("direct-map", tasks, Networks(4))
-    DirectMap(tasks=("segmentation", "depth"), width=4).setup("direct-map", tasks, Networks(4))
+        DirectMap().setup("direct-map", tasks, StubBackbone(4))
+    DirectMap(tasks=("segmentation", "depth"), width=4).setup("direct-map", tasks, StubBackbone(4))
 
 
 def test_maps_may_have_a_learning_rate_of_their_own() -> None:

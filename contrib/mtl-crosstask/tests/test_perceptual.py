@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mtl_core.errors import MtlError
-from mtl_core.nn import Networks
-from mtl_core.nn.segnet import Norm
-from mtl_core.testing import RegularizerContract, make_batch, make_step, make_tasks
+from mtl_core import MtlError
+from mtl_core.testing import RegularizerContract, StubBackbone, make_batch, make_step, make_tasks
 from mtl_crosstask import PerceptualMap
+from mtl_nn import Norm
 
 TASKS = make_tasks("segmentation", "depth", "normals")
 LABELLED = torch.tensor([[1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]], dtype=torch.bool)
@@ -27,7 +26,7 @@ class TestPerceptualMap(RegularizerContract):
 def made(norm: Norm = "group", **options: float) -> PerceptualMap:
     torch.manual_seed(0)
     plugin = PerceptualMap(width=4, **options)  # type: ignore[arg-type]
-    plugin.setup("perceptual-map", TASKS, Networks(4, norm))
+    plugin.setup("perceptual-map", TASKS, StubBackbone(4, norm))
     return plugin
 
 
@@ -74,11 +73,11 @@ def test_the_distance_trains_the_network_alone_and_the_other_term_the_maps_alone
 def test_a_task_per_image_is_refused_by_name() -> None:
     tasks = make_tasks("segmentation", "depth", "scene")
     with pytest.raises(MtlError, match="perceptual-map: task 'scene' has one value per image"):
-        PerceptualMap().setup("perceptual-map", tasks, Networks(4))
+        PerceptualMap().setup("perceptual-map", tasks, StubBackbone(4))
     with pytest.raises(MtlError, match="maps need two tasks, found depth"):
-        PerceptualMap(tasks=("depth",)).setup("perceptual-map", tasks, Networks(4))
+        PerceptualMap(tasks=("depth",)).setup("perceptual-map", tasks, StubBackbone(4))
     with pytest.raises(MtlError, match=r"no task 'dept'; did you mean \"depth\"\?"):
-        PerceptualMap(tasks=("dept",)).setup("perceptual-map", tasks, Networks(4))
+        PerceptualMap(tasks=("dept",)).setup("perceptual-map", tasks, StubBackbone(4))
 
 
 def test_maps_may_have_a_learning_rate_of_their_own() -> None:

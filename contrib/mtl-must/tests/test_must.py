@@ -10,12 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core import Experiment, train
-from mtl_core.errors import CheckpointError, MtlError
-from mtl_core.run import Run
-from mtl_core.session import prepare
-from mtl_core.tasks import Classification, Depth, Normals, Segmentation
-from mtl_core.testing.toys import TOY_TASKS, Shapes, ToyData, ToyLabels, ToyNetwork
+from mtl_core import CheckpointError, Classification, Depth, Experiment, MtlError, Normals, Run, Segmentation, train
+from mtl_core.testing import TOY_TASKS, Shapes, ToyData, ToyLabels, ToyNetwork, prepare
 from mtl_must import MuST, PseudoLabelled, confident
 from mtl_must.pseudo import label_file, labelled_by
 

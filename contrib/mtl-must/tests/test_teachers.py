@@ -14,12 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_core import Experiment, discovery, train
-from mtl_core.errors import CheckpointError, DataError
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.run import Run
-from mtl_core.tasks import Tasks
-from mtl_core.testing.toys import TOY_TASKS, Shapes, ToyData, ToyLabels, ToyNetwork
+from mtl_core import CheckpointError, DataError, Experiment, Run, Tasks, discovery, hookimpl, plugin, train
+from mtl_core.testing import TOY_TASKS, Shapes, ToyData, ToyLabels, ToyNetwork
 from mtl_must import MuST, teachers
 from mtl_must.checks import check_masks
 

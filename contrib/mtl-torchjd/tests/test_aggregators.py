@@ -8,12 +8,18 @@ import torch
 import torchjd.aggregation
 from torch import Tensor
 
-from mtl_core.errors import MtlError
-from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
-from mtl_core.seam import Shaped
-from mtl_core.testing import GradientShaperContract, make_step, make_tasks
-from mtl_core.testing.gradients import ROWS, encoder_gradients, entering, random_rows
+from mtl_core import MtlError, Shaped
+from mtl_core.testing import (
+    ROWS,
+    GradientShaperContract,
+    Hooks,
+    StubBackbone,
+    encoder_gradients,
+    entering,
+    make_step,
+    make_tasks,
+    random_rows,
+)
 from mtl_torchjd import TorchJD, catalogue
 
 HOST = {"test_runs_on_the_meta_device": "torchjd computes on the host: one round trip in each step"}
@@ -80,7 +86,7 @@ class TestEveryElementwiseAggregator(GradientShaperContract):
 
 def prepared(plugin: TorchJD) -> Hooks:
     hooks = Hooks({"plugin": plugin}, required=())
-    hooks.setup(make_tasks(), (32, 64), Networks(width=4), lambda name: torch.manual_seed(0))
+    hooks.setup(make_tasks(), (32, 64), StubBackbone(width=4), lambda name: torch.manual_seed(0))
     return hooks
 
 

@@ -8,10 +8,8 @@ import torch
 import torchjd.scalarization
 from torch import Tensor
 
-from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
-from mtl_core.step import Step
-from mtl_core.testing import make_step, make_tasks
+from mtl_core import Step
+from mtl_core.testing import Hooks, StubBackbone, make_step, make_tasks
 from mtl_torchjd import TorchJD
 from mtl_torchjd.famo import Famo
 
@@ -21,7 +19,7 @@ EVERYBODY = torch.ones(K, dtype=torch.bool)
 
 def prepared() -> tuple[Hooks, Famo]:
     hooks = Hooks({"plugin": TorchJD(scalarizer="FAMO")}, required=())
-    hooks.setup(make_tasks(), (32, 64), Networks(width=4), lambda name: torch.manual_seed(0))
+    hooks.setup(make_tasks(), (32, 64), StubBackbone(width=4), lambda name: torch.manual_seed(0))
     return hooks, hooks.plugins["plugin"].method
 
 

@@ -7,12 +7,8 @@ import torch
 from torch import Tensor
 from torchjd.aggregation import PCDWeighting
 
-from mtl_core.errors import MtlError
-from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
-from mtl_core.seam import Shaped
-from mtl_core.testing import make_step, make_tasks
-from mtl_core.testing.gradients import encoder_gradients, random_rows
+from mtl_core import MtlError, Shaped
+from mtl_core.testing import Hooks, StubBackbone, encoder_gradients, make_step, make_tasks, random_rows
 from mtl_torchjd import TorchJD
 
 EVERYBODY = torch.ones(3, dtype=torch.bool)
@@ -20,7 +16,7 @@ EVERYBODY = torch.ones(3, dtype=torch.bool)
 
 def prepared(plugin: TorchJD) -> Hooks:
     hooks = Hooks({"plugin": plugin}, required=())
-    hooks.setup(make_tasks(), (32, 64), Networks(width=4), lambda name: torch.manual_seed(0))
+    hooks.setup(make_tasks(), (32, 64), StubBackbone(width=4), lambda name: torch.manual_seed(0))
     return hooks
 
 

@@ -8,10 +8,8 @@ import torch
 import torchjd.scalarization
 from torch import Tensor
 
-from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
-from mtl_core.step import Step
-from mtl_core.testing import LossRuleContract, make_step, make_tasks
+from mtl_core import Step
+from mtl_core.testing import Hooks, LossRuleContract, StubBackbone, make_step, make_tasks
 from mtl_torchjd import TorchJD, catalogue
 
 HOST = {"test_runs_on_the_meta_device": "torchjd computes on the host: one round trip in each step"}
@@ -52,7 +50,7 @@ class TestThoseThatZeroStops(LossRuleContract):
 
 def prepared(plugin: TorchJD) -> Hooks:
     hooks = Hooks({"plugin": plugin}, required=())
-    hooks.setup(make_tasks(), (32, 64), Networks(width=4), lambda name: torch.manual_seed(0))
+    hooks.setup(make_tasks(), (32, 64), StubBackbone(width=4), lambda name: torch.manual_seed(0))
     return hooks
 
 

@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
-from mtl_core.testing import LossRuleContract, make_step, make_tasks
+from mtl_core.testing import Hooks, LossRuleContract, StubBackbone, make_step, make_tasks
 from mtl_weighting.atw import ATW, relative_paces
 from mtl_weighting.uw import UW
 
@@ -23,7 +21,7 @@ class TestATW(LossRuleContract):
 
 def prepared(rule: UW) -> Hooks:
     hooks = Hooks({"rule": rule}, required=())
-    hooks.setup(TASKS, (8, 8), Networks(width=4), lambda name: torch.manual_seed(0))
+    hooks.setup(TASKS, (8, 8), StubBackbone(width=4), lambda name: torch.manual_seed(0))
     return hooks
 
 

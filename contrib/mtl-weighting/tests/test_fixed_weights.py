@@ -3,11 +3,8 @@
 import pytest
 import torch
 
-from mtl_core.errors import ExperimentError, MtlError
-from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
-from mtl_core.settings import parse_experiment
-from mtl_core.testing import LossRuleContract, make_step, make_tasks
+from mtl_core import ExperimentError, MtlError, parse_experiment
+from mtl_core.testing import Hooks, LossRuleContract, StubBackbone, make_step, make_tasks
 from mtl_weighting.fixed_weights import FixedWeights
 
 ALL = {"segmentation": 1.0, "depth": 0.25, "normals": 3.0}
@@ -27,7 +24,7 @@ class TestPrimary(LossRuleContract):
 
 def prepared(**options: object) -> Hooks:
     hooks = Hooks({"mine": FixedWeights(**options)}, required=())
-    hooks.setup(make_tasks(), (8, 8), Networks(width=4), lambda name: torch.manual_seed(0))
+    hooks.setup(make_tasks(), (8, 8), StubBackbone(width=4), lambda name: torch.manual_seed(0))
     return hooks
 
 

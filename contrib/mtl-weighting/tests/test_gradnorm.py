@@ -7,23 +7,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_core.errors import MtlError
-from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.seam import EncoderGradients, Shaped
+from mtl_core import EncoderGradients, MtlError, Shaped, hookimpl, plugin
 from mtl_core.testing import (
+    TOY_TASKS,
     GradientShaperContract,
     GradientWatcherContract,
+    Hooks,
     LossRuleContract,
+    Network,
+    StubBackbone,
+    ToyNetwork,
+    TrainingStep,
+    encoder_gradients,
     make_batch,
     make_step,
     make_tasks,
     masks,
+    random_rows,
 )
-from mtl_core.testing.gradients import encoder_gradients, random_rows
-from mtl_core.testing.toys import TOY_TASKS, ToyNetwork
-from mtl_core.training import Network, TrainingStep
 from mtl_weighting.gradnorm import GradNorm, relative_rates, slopes
 
 D = torch.float64
@@ -63,7 +64,7 @@ class Sum:
 def prepared(*others: object, use: dict[str, str] | None = None, **options: object) -> Hooks:
     plugins = {"gradnorm": GradNorm(**options), **{f"other{i}": o for i, o in enumerate(others)}}
     hooks = Hooks(plugins, use, required=())
-    hooks.setup(make_tasks(), (8, 8), Networks(width=4), lambda name: None)
+    hooks.setup(make_tasks(), (8, 8), StubBackbone(width=4), lambda name: None)
     hooks.plugins["gradnorm"].double()
     return hooks
 
@@ -305,7 +306,7 @@ def test_in_training_the_norms_come_together(beside: dict[str, object]) -> None:
     torch.manual_seed(0)
     backbone = hooks.build_backbone((16, 16))
     network = Network(backbone, hooks.build_heads(backbone, TOY_TASKS, (16, 16)), TOY_TASKS)
-    hooks.setup(TOY_TASKS, (16, 16), Networks(width=4), lambda name: None)
+    hooks.setup(TOY_TASKS, (16, 16), StubBackbone(width=4), lambda name: None)
     step, batch, spread = TrainingStep(network, hooks), make_batch(TOY_TASKS, masks(6, 3)["full"], size=(16, 16)), []
     for number in range(60):
         step(batch, number)[0].backward()

@@ -6,12 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_core.errors import ExperimentError
-from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.testing import GradientShaperContract, LossRuleContract, make_tasks
-from mtl_core.testing.gradients import bank, encoder_gradients, entering, random_rows
+from mtl_core import ExperimentError, hookimpl, plugin
+from mtl_core.testing import (
+    GradientShaperContract,
+    Hooks,
+    LossRuleContract,
+    StubBackbone,
+    bank,
+    encoder_gradients,
+    entering,
+    make_tasks,
+    random_rows,
+)
 from mtl_weighting.imtl import IMTL, impartial_gradients, scaled_losses
 
 D = torch.float64
@@ -186,7 +192,7 @@ def test_with_every_label_it_is_torchjds_sum() -> None:
 
 def hooks(parts: str, *others: object, **use: str) -> Hooks:
     made = Hooks({"imtl": IMTL(parts=parts), **{f"other{i}": o for i, o in enumerate(others)}}, use, required=())
-    made.setup(make_tasks(), (8, 8), Networks(width=4), lambda name: None)
+    made.setup(make_tasks(), (8, 8), StubBackbone(width=4), lambda name: None)
     return made
 
 
@@ -219,7 +225,7 @@ def test_nothing_is_learned_where_another_plugin_combines() -> None:
 @pytest.mark.parametrize(("own", "expected"), [(None, 0.5), (1e-3, 1e-3)])
 def test_scales_have_their_own_learning_rate_if_asked_and_never_decay(own: float | None, expected: float) -> None:
     made = Hooks({"imtl": IMTL(scale_learning_rate=own)}, required=())
-    made.setup(make_tasks(), (8, 8), Networks(width=4), lambda name: None)
+    made.setup(make_tasks(), (8, 8), StubBackbone(width=4), lambda name: None)
     (group,) = made.parameter_groups(0.5)
     assert [id(p) for p in group["params"]] == [id(made.plugins["imtl"].log_scale)]
     assert (group["lr"], group["weight_decay"]) == (expected, 0)

@@ -6,11 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
-from mtl_core.step import Step
-from mtl_core.tasks import Depth, Segmentation
-from mtl_core.testing import EXAMPLES, LossRuleContract, make_batch, make_step, make_tasks, masks
+from mtl_core import Depth, Segmentation, Step
+from mtl_core.testing import EXAMPLES, Hooks, LossRuleContract, StubBackbone, make_batch, make_step, make_tasks, masks
 from mtl_weighting.miraliev import Miraliev
 from mtl_weighting.objectives import dice, gradient
 from mtl_weighting.uw import UW
@@ -34,7 +31,7 @@ class TestBoth(LossRuleContract):
 
 def prepared(rule: UW) -> Hooks:
     hooks = Hooks({"rule": rule}, required=())
-    hooks.setup(TASKS, (8, 8), Networks(width=4), lambda name: torch.manual_seed(0))
+    hooks.setup(TASKS, (8, 8), StubBackbone(width=4), lambda name: torch.manual_seed(0))
     return hooks
 
 

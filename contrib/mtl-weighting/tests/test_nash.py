@@ -6,11 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
-from mtl_core.seam import Shaped
-from mtl_core.testing import GradientShaperContract, make_tasks
-from mtl_core.testing.gradients import bank, encoder_gradients, entering, random_rows
+from mtl_core import Shaped
+from mtl_core.testing import (
+    GradientShaperContract,
+    Hooks,
+    StubBackbone,
+    bank,
+    encoder_gradients,
+    entering,
+    make_tasks,
+    random_rows,
+)
 from mtl_weighting.gramians import cosines, with_ridge
 from mtl_weighting.nash import NashMTL, bargain
 
@@ -136,7 +142,7 @@ def test_a_gramian_that_is_not_finite_gives_no_weights(value: float) -> None:
 
 def prepared(**options: object) -> Hooks:
     hooks = Hooks({"nash": NashMTL(**options)}, required=())
-    hooks.setup(make_tasks(), (8, 8), Networks(width=4), lambda name: None)
+    hooks.setup(make_tasks(), (8, 8), StubBackbone(width=4), lambda name: None)
     return hooks
 
 

@@ -7,11 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_core.errors import MtlError
-from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
-from mtl_core.progress import Averages
-from mtl_core.testing import LossRuleContract, make_batch, make_step, make_tasks, masks
+from mtl_core import MtlError
+from mtl_core.testing import Averages, Hooks, LossRuleContract, StubBackbone, make_batch, make_step, make_tasks, masks
 from mtl_weighting.puw import PUW, gain, moments, moved, resampled, spread, weighed
 
 TASKS = make_tasks()
@@ -25,7 +22,7 @@ class TestLossRule(LossRuleContract):
 
 def prepared(seed: int = 0, **options: object) -> PUW:
     hooks = Hooks({"puw": PUW(**options)}, required=())
-    hooks.setup(TASKS, (8, 8), Networks(width=4), lambda name: torch.manual_seed(seed))
+    hooks.setup(TASKS, (8, 8), StubBackbone(width=4), lambda name: torch.manual_seed(seed))
     return hooks.plugins["puw"]
 
 
@@ -191,7 +188,7 @@ def test_uncertainty_is_that_of_the_epoch_however_labels_fall_on_its_steps() -> 
 
 def test_what_it_needs_for_that_is_logged_under_its_name() -> None:
     hooks = Hooks({"puw": PUW()}, required=())
-    hooks.setup(TASKS, (8, 8), Networks(width=4), lambda name: None)
+    hooks.setup(TASKS, (8, 8), StubBackbone(width=4), lambda name: None)
     step = make_step(TASKS, make_batch(TASKS, masks(4, 3)["absent"]))
     hooks.combine_losses(step.task_losses, step.task_means, step.active, step)
     kinds = ("weight", "count", "sum", "square")

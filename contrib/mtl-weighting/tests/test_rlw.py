@@ -4,10 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_core.hooks import Hooks
-from mtl_core.seeds import generator_for
-from mtl_core.step import Step
-from mtl_core.testing import LossRuleContract, make_batch, make_step, make_tasks, masks
+from mtl_core import Step, generator_for
+from mtl_core.testing import Hooks, LossRuleContract, make_batch, make_step, make_tasks, masks
 from mtl_weighting.rlw import RLW
 
 TASKS = make_tasks()

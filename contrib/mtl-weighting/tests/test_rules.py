@@ -9,17 +9,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core.experiment import Experiment
-from mtl_core.hooks import Hooks
-from mtl_core.loop import Trainer, make_fabric
-from mtl_core.nn import Networks
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.run import Run
-from mtl_core.session import prepare
-from mtl_core.step import Step
-from mtl_core.testing import make_batch, make_step, make_tasks, masks
-from mtl_core.testing.factories import judged
-from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
+from mtl_core import Experiment, Run, Step, hookimpl, make_fabric, plugin
+from mtl_core.testing import (
+    Hooks,
+    StubBackbone,
+    ToyData,
+    ToyLabels,
+    ToyNetwork,
+    Trainer,
+    judged,
+    make_batch,
+    make_step,
+    make_tasks,
+    masks,
+    prepare,
+)
 from mtl_weighting.atw import ATW
 from mtl_weighting.dwa import DWA
 from mtl_weighting.fixed_weights import FixedWeights
@@ -53,7 +57,7 @@ every = pytest.mark.parametrize("name", RULES)
 
 def prepared(name: str, tasks: tuple[str, ...] = TASKS.names) -> Hooks:
     hooks = Hooks({name: RULES[name]()}, required=())
-    hooks.setup(make_tasks(*tasks), (8, 8), Networks(width=4), lambda name: torch.manual_seed(0))
+    hooks.setup(make_tasks(*tasks), (8, 8), StubBackbone(width=4), lambda name: torch.manual_seed(0))
     return hooks
 
 

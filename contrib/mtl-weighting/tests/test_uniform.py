@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from mtl_core.hooks import Hooks
-from mtl_core.testing import LossRuleContract, make_step, make_tasks
+from mtl_core.testing import Hooks, LossRuleContract, make_step, make_tasks
 from mtl_weighting.uniform import Uniform
 
 

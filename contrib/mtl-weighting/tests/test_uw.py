@@ -6,10 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.testing import LossRuleContract, make_batch, make_step, make_tasks, masks
+from mtl_core import hookimpl, plugin
+from mtl_core.testing import Hooks, LossRuleContract, StubBackbone, make_batch, make_step, make_tasks, masks
 from mtl_weighting.rules import shares, uncertainty_terms
 from mtl_weighting.uw import UW
 
@@ -105,7 +103,7 @@ class Other:
 
 def prepared(uw: UW, *others: object, use: dict[str, str] | None = None) -> Hooks:
     hooks = Hooks({"uw": uw, **{f"other{i}": other for i, other in enumerate(others)}}, use or {}, required=())
-    hooks.setup(make_tasks(), (8, 8), Networks(width=4), lambda name: torch.manual_seed(0))
+    hooks.setup(make_tasks(), (8, 8), StubBackbone(width=4), lambda name: torch.manual_seed(0))
     return hooks
 
 

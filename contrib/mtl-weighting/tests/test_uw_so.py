@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from mtl_core.hooks import Hooks
-from mtl_core.testing import LossRuleContract, make_step, make_tasks
+from mtl_core.testing import Hooks, LossRuleContract, make_step, make_tasks
 from mtl_weighting.uw_so import UWSO, inverse_weights
 
 D = torch.float64

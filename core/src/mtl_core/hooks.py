@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from mtl_core.data import ExtraData, MultiTaskDataset, Sample
     from mtl_core.experiment import Experiment
     from mtl_core.look_ahead import LookAhead
-    from mtl_core.nn import Networks
     from mtl_core.seam import EncoderGradients, Shaped
     from mtl_core.step import Step
     from mtl_core.tasks import Tasks
@@ -160,12 +159,12 @@ class Hooks:
         self,
         tasks: Tasks,
         image_size: Size,
-        networks: Networks,
+        backbone: nn.Module,
         seed: Callable[[str], object],
         labelled: Tensor | None = None,
     ) -> None:
         """Set every plugin up; ``seed(name)`` is called before each."""
-        known = {"tasks": tasks, "image_size": image_size, "networks": networks, "labelled": labelled}
+        known = {"tasks": tasks, "image_size": image_size, "backbone": backbone, "labelled": labelled}
         for name, setup in self.implementations("setup"):
             seed(name)
             setup(name=name, places=dict(self.places), **known)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mtl_core.data import ExtraData, MultiTaskDataset, Sample
     from mtl_core.experiment import Experiment
     from mtl_core.look_ahead import LookAhead
-    from mtl_core.nn import Networks
     from mtl_core.seam import EncoderGradients, Shaped
     from mtl_core.step import Step
     from mtl_core.tasks import Tasks
@@ -154,7 +153,7 @@ def build_backbone(image_size: Size, in_channels: int) -> nn.Module | None:
         that regularizers ask for take over. A method ``with_deepest(images)`` may give z and, beside it, the encoder's
         coarsest features for ``Step.deepest``; without it that is z, or its last level. A method
         ``autoencoder(in_channels, out_channels, bottleneck)`` may make networks of its kind for regularizers; see
-        :meth:`mtl_core.nn.Networks.like_backbone`
+        :meth:`mtl_nn.Networks.like_backbone`
     """
 
 
@@ -177,7 +176,7 @@ def setup(
     name: str,
     tasks: Tasks,
     image_size: Size,
-    networks: Networks,
+    backbone: nn.Module,
     places: Mapping[str, str],
     labelled: Tensor | None,
 ) -> None:
@@ -188,7 +187,7 @@ def setup(
     :param name: the plugin's own name in the experiment, such as ``"mine"`` or ``"mine#2"``
     :param tasks: the K tasks
     :param image_size: (H, W) in pixels
-    :param networks: makes networks of the backbone's kind and width with other channels
+    :param backbone: the run's encoder; :meth:`mtl_nn.Networks.of` makes networks of its kind with other channels
     :param places: exclusive hook → name of the plugin that fills it
     :param labelled: label mask of all training samples, those of extra data sets behind the others, bool ``(N, K)``;
         None where there are none

@@ -14,7 +14,6 @@ from mtl_core.data import Aligned, ExtraData, Loadable, MultiTaskDataset, Select
 from mtl_core.errors import CheckpointError, MtlError, nearest
 from mtl_core.experiment import Experiment
 from mtl_core.hooks import REQUIRED, Hooks
-from mtl_core.nn import Networks
 from mtl_core.run import Run, write_atomically
 from mtl_core.seeds import derive, generator_for
 from mtl_core.tasks import Tasks
@@ -63,11 +62,11 @@ def prepare(experiment: Experiment, run: Run | None = None) -> Session:
     dataset, labelled = chosen_tasks(experiment, dataset, labelled)
     tasks = dataset.tasks
     network = build_network(experiment.seed, hooks, tasks, size)
-    backbone = network.backbone
-    networks = Networks(getattr(backbone, "width", 64), getattr(backbone, "norm", "batch"), backbone)
     extras = [aligned(name, extra, dataset) for name, extra in hooks.build_extra_datasets()]
     known = torch.cat([labelled, *(extra.labelled for extra, _ in extras)])
-    hooks.setup(tasks, size, networks, lambda name: torch.manual_seed(derive(experiment.seed, "plugin", name)), known)
+    hooks.setup(
+        tasks, size, network.backbone, lambda name: torch.manual_seed(derive(experiment.seed, "plugin", name)), known
+    )
     freeze_heads(network, experiment.freeze)
     return Session(experiment, hooks, dataset, labelled, network, size, extras, given)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mtl_backbones import SMP
-from mtl_core.nn import Networks
+from mtl_nn import Networks
 
 
 def make(bottleneck=None, **options):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mtl_backbones import SMP
-from mtl_core.errors import MtlError
+from mtl_core import MtlError
 from mtl_core.testing import BackboneContract, make_tasks
 
 SMALL = {"encoder": "resnet18", "head_channels": 8, "dropout": 0.0}

@@ -10,7 +10,7 @@ from torch import nn
 
 from mtl_backbones import SMP
 from mtl_backbones.smp import IMAGENET
-from mtl_core.errors import DataError
+from mtl_core import DataError
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 from torch import Tensor
 
-from mtl_core.plugin import hookimpl, plugin
+from mtl_core import hookimpl, plugin
 from mtl_core.testing import GradientShaperContract, LossRuleContract, RegularizerContract
 from mtl_ial import IAL
 

@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core.errors import MtlError
-from mtl_core.seam import EncoderGradients, LossScale, Shaped, branch, gramian
-from mtl_core.tasks import Regression, Tasks
+from mtl_core import EncoderGradients, MtlError, Regression, Shaped, Tasks
+from mtl_core.testing import LossScale, branch, gramian
 from mtl_ial import IAL
 
 D = torch.float64

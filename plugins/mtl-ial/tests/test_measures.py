@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_core.errors import MtlError
+from mtl_core import MtlError
 from mtl_core.testing import (
     GradientShaperContract,
     LossRuleContract,

@@ -4,13 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.step import Step
-from mtl_core.testing import make_batch, masks
-from mtl_core.testing.toys import TOY_TASKS, ToyNetwork
-from mtl_core.training import Network, TrainingStep
+from mtl_core import Step, hookimpl, plugin
+from mtl_core.testing import TOY_TASKS, Hooks, Network, StubBackbone, ToyNetwork, TrainingStep, make_batch, masks
 from mtl_ial import IAL
 
 SIZE = (16, 16)
@@ -32,7 +27,7 @@ def training_step(*others: object, **options: object) -> TrainingStep:
     torch.manual_seed(0)
     backbone = hooks.build_backbone(SIZE)
     network = Network(backbone, hooks.build_heads(backbone, TOY_TASKS, SIZE), TOY_TASKS)
-    hooks.setup(TOY_TASKS, SIZE, Networks(width=4), lambda name: torch.manual_seed(1))
+    hooks.setup(TOY_TASKS, SIZE, StubBackbone(width=4), lambda name: torch.manual_seed(1))
     return TrainingStep(network, hooks)
 
 

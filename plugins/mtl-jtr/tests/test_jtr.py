@@ -11,11 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtl_core.errors import MtlError
-from mtl_core.nn import Networks
-from mtl_core.step import Step
-from mtl_core.testing import make_batch, make_step, make_tasks
-from mtl_core.testing.factories import judged
+from mtl_core import MtlError, Step
+from mtl_core.testing import StubBackbone, judged, make_batch, make_step, make_tasks
 from mtl_jtr import JTR
 
 TASKS = make_tasks("segmentation", "depth", "normals")
@@ -43,7 +40,7 @@ def step_of(labelled: Tensor = ONE_LABEL, views: int = 1) -> Step:
 def jtr(norm: Any = "batch", **options: Any) -> JTR:
     torch.manual_seed(0)
     made = JTR(**options)
-    made.setup("jtr", TASKS, Networks(4, norm))
+    made.setup("jtr", TASKS, StubBackbone(4, norm))
     return made.double()
 
 
@@ -237,10 +234,10 @@ def test_bottleneck_and_width_size_the_network() -> None:
 def test_tasks_per_image_are_refused_by_name_unless_left_out() -> None:
     mixed = make_tasks("segmentation", "scene", "depth")
     with pytest.raises(MtlError, match=r"'scene' has one value per image.*tasks = \['segmentation', 'depth'\]"):
-        JTR().setup("jtr", mixed, Networks(4))
-    JTR(tasks=("segmentation", "depth")).setup("jtr", mixed, Networks(4))
+        JTR().setup("jtr", mixed, StubBackbone(4))
+    JTR(tasks=("segmentation", "depth")).setup("jtr", mixed, StubBackbone(4))
     with pytest.raises(MtlError, match='did you mean "depth"'):
-        JTR(tasks=("dept",)).setup("jtr", mixed, Networks(4))
+        JTR(tasks=("dept",)).setup("jtr", mixed, StubBackbone(4))
 
 
 def test_a_collapsed_latent_space_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:

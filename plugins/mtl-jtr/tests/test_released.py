@@ -12,17 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtl_core.errors import MtlError
-from mtl_core.nn import Networks
-from mtl_core.options import read
-from mtl_core.seeds import generator_for
-from mtl_core.step import Step
-from mtl_core.testing import make_batch, make_step, make_tasks
-from mtl_core.testing.factories import judged
-from mtl_core.views import draw_windows
+from mtl_core import MtlError, Step, draw_windows, generator_for
+from mtl_core.testing import StubBackbone, judged, make_batch, make_step, make_tasks, read
 from mtl_jtr import JTR
 from mtl_jtr.entries import View, gumbel, hard_sample
 from mtl_jtr.options import PAPER, RELEASED
+from mtl_nn import Networks
 
 TASKS = make_tasks("segmentation", "depth", "normals")
 SOME = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 0], [0, 0, 1]], dtype=torch.bool)
@@ -50,7 +45,7 @@ def step_of(labelled: Tensor = SOME, views: int = 3, moved: bool = False) -> Ste
 def jtr(**options: Any) -> JTR:
     torch.manual_seed(0)
     made = JTR(**options)
-    made.setup("jtr", TASKS, Networks(4))
+    made.setup("jtr", TASKS, StubBackbone(4))
     return made.double()
 
 
@@ -378,18 +373,18 @@ class Half(nn.Module):
 
 
 def test_g_of_the_backbones_kind() -> None:
-    networks = Networks(4, "batch", Half())
+    backbone = Half()
     made = JTR(network="backbone", bottleneck=7)
-    made.setup("jtr", TASKS, networks)
+    made.setup("jtr", TASKS, backbone)
     assert (made.g.encoder.width, made.g.encoder.channels) == (2, 7)
     half = JTR(network="backbone", reconstruct=False)
-    half.setup("jtr", TASKS, networks)
+    half.setup("jtr", TASKS, backbone)
     assert not any("decoder" in name for name, _ in half.named_parameters())
     step = make_step(TASKS, make_batch(TASKS, SOME, size=(32, 32)))
     for plugin in (made, half):
         assert total(plugin.compute_regularizer(step)).isfinite()
     with pytest.raises(MtlError, match="statistics"):
-        JTR(variant="released", network="backbone").setup("jtr", TASKS, networks)
+        JTR(variant="released", network="backbone").setup("jtr", TASKS, backbone)
 
 
 def test_depth_scale_changes_what_enters_and_not_what_is_reconstructed() -> None:

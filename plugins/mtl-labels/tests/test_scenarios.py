@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mtl_core.errors import MtlError
-from mtl_core.tasks import Regression, Tasks
+from mtl_core import MtlError, Regression, Tasks
 from mtl_labels import Full, HalfLabels, OneLabel, RandomLabels, Unlabelled
 from mtl_labels.draws import with_counts
 

@@ -12,8 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_core.errors import DataError
-from mtl_core.tasks import Regression, Tasks
+from mtl_core import DataError, Regression, Tasks
 from mtl_labels import SplitFile, Unlabelled
 
 TABLE = np.eye(3)[[0, 1, 2, 1]]

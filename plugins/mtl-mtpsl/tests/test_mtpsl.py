@@ -11,17 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtl_core.data import Batch
-from mtl_core.errors import MtlError
-from mtl_core.nn import Networks, SegNet
-from mtl_core.seeds import generator_for
-from mtl_core.step import Step
-from mtl_core.testing import make_batch, make_step, make_tasks
-from mtl_core.testing.factories import judged
-from mtl_core.views import draw_windows
+from mtl_core import Batch, MtlError, Step, draw_windows, generator_for
+from mtl_core.testing import StubBackbone, judged, make_batch, make_step, make_tasks
 from mtl_mtpsl import MTPSL
 from mtl_mtpsl.maps import hard_sample
 from mtl_mtpsl.pairs import most_pairs, ordered_pairs, placed
+from mtl_nn import SegNet
 
 TASKS = make_tasks("segmentation", "depth", "normals")
 NAMES = TASKS.names
@@ -69,7 +64,7 @@ def mtpsl(norm: Any = "group", labelled: Tensor | None = None, **options: Any) -
     """A plugin whose FiLM is no longer the identity."""
     torch.manual_seed(0)
     made = MTPSL(**options)
-    made.setup("mtpsl", TASKS, Networks(2, norm), labelled)
+    made.setup("mtpsl", TASKS, StubBackbone(2, norm), labelled)
     for parameter in made.m.film_parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     return made.double()
@@ -483,19 +478,19 @@ def test_noise_is_drawn_where_the_logits_are_from_one_number_of_the_host() -> No
 def test_tasks_per_image_are_refused_by_name_unless_left_out() -> None:
     mixed = make_tasks("segmentation", "scene", "depth")
     with pytest.raises(MtlError, match=r"'scene' has one value per image.*tasks = \['segmentation', 'depth'\]"):
-        MTPSL().setup("mtpsl", mixed, Networks(2), None)
-    MTPSL(tasks=("segmentation", "depth")).setup("mtpsl", mixed, Networks(2), None)
+        MTPSL().setup("mtpsl", mixed, StubBackbone(2), None)
+    MTPSL(tasks=("segmentation", "depth")).setup("mtpsl", mixed, StubBackbone(2), None)
     with pytest.raises(MtlError, match='did you mean "depth"'):
-        MTPSL(tasks=("dept", "segmentation")).setup("mtpsl", mixed, Networks(2), None)
+        MTPSL(tasks=("dept", "segmentation")).setup("mtpsl", mixed, StubBackbone(2), None)
     with pytest.raises(MtlError, match="pairs need two tasks"):
-        MTPSL(tasks=("depth",)).setup("mtpsl", mixed, Networks(2), None)
+        MTPSL(tasks=("depth",)).setup("mtpsl", mixed, StubBackbone(2), None)
 
 
 def test_places_are_counted_for_the_paired_tasks_alone() -> None:
     mixed = make_tasks("scene", "segmentation", "depth", "normals", "edges")
     labelled = torch.tensor([[1, 1, 0, 0, 0]], dtype=torch.bool)
     made = MTPSL(tasks=("segmentation", "depth", "normals", "edges"))
-    made.setup("mtpsl", mixed, Networks(2), labelled)
+    made.setup("mtpsl", mixed, StubBackbone(2), labelled)
     assert made.per_sample == 3
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mtl_core.errors import DataError
+from mtl_core import DataError
 from mtl_nyuv2 import NYUv2
 from mtl_nyuv2 import arrays as array_files
 from mtl_nyuv2 import pictures as picture_files

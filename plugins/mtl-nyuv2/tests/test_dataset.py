@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mtl_core.data import Sample
+from mtl_core import Sample
 from mtl_nyuv2 import NYUv2
 from mtl_nyuv2.cache import Cache
 from mtl_nyuv2.dataset import NYUv2Dataset

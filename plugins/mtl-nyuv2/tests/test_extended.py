@@ -9,9 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mtl_core import Experiment, train
-from mtl_core.errors import DataError, ExperimentError
-from mtl_core.testing.toys import ToyLabels, ToyNetwork
+from mtl_core import DataError, Experiment, ExperimentError, train
+from mtl_core.testing import ToyLabels, ToyNetwork
 from mtl_nyuv2 import NYUv2
 from mtl_nyuv2.extended import DepthExtended
 
@@ -83,7 +82,7 @@ def test_options(options: dict[str, object], message: str, tmp_path: Path) -> No
 
 
 def test_the_mask_is_depth_alone(tmp_path: Path) -> None:
-    from mtl_core.session import prepare
+    from mtl_core.testing import prepare
 
     main = write(tmp_path / "main", 4, ("label", "depth", "normal"))
     more = write(tmp_path / "more", 2, ("depth",))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtl_core.data import Sample
+from mtl_core import Sample
 from mtl_nyuv2 import NYUv2
 from mtl_nyuv2.values import CLASSES
 

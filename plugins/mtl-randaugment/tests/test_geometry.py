@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtl_core.data import Sample
-from mtl_core.tasks import BinaryEdges, Classification, Depth, Normals, Regression, Segmentation, Task, Tasks
+from mtl_core import BinaryEdges, Classification, Depth, Normals, Regression, Sample, Segmentation, Task, Tasks
 from mtl_core.testing import make_sample
 from mtl_randaugment import Geometry
 from mtl_randaugment.geometry import Motion, moved_image, moved_label

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtl_core.data import MultiTaskDataset
-from mtl_core.errors import DataError
+from mtl_core import DataError, MultiTaskDataset
 from mtl_scenes import Scenes, dataset
 from mtl_scenes.furniture import CLASSES
 from mtl_scenes.labels import LABELS

@@ -14,13 +14,19 @@ from attrs import field, validators
 from torch import Tensor, nn
 
 from mtl_auxiliary.primary import primary_mask
-from mtl_core.data import Batch
-from mtl_core.errors import MtlError
-from mtl_core.look_ahead import LookAhead, Parameters
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.seam import EncoderGradients
-from mtl_core.step import Step
-from mtl_core.tasks import Tasks
+from mtl_core import (
+    About,
+    Batch,
+    EncoderGradients,
+    LookAhead,
+    MtlError,
+    Parameters,
+    Step,
+    Tasks,
+    help,
+    hookimpl,
+    plugin,
+)
 
 HOOKS = {"losses": "combine_losses", "encoder": "shape_encoder_gradient"}
 BETAS, SMALL = (0.9, 0.999), 1e-8

@@ -12,9 +12,7 @@ from attrs import field, validators
 from torch import Tensor, nn
 
 from mtl_auxiliary.primary import against_primary, primary_mask
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.seam import EncoderGradients
-from mtl_core.tasks import Tasks
+from mtl_core import About, EncoderGradients, Tasks, help, hookimpl, plugin
 
 Variant = Literal["unweighted", "weighted"]
 

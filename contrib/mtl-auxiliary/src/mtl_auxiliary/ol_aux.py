@@ -12,11 +12,7 @@ from attrs import field, validators
 from torch import Tensor, nn
 
 from mtl_auxiliary.primary import against_primary, primary_mask
-from mtl_core.look_ahead import LookAhead
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.seam import EncoderGradients, Shaped
-from mtl_core.step import Step
-from mtl_core.tasks import Tasks
+from mtl_core import About, EncoderGradients, LookAhead, Shaped, Step, Tasks, help, hookimpl, plugin
 
 
 @plugin

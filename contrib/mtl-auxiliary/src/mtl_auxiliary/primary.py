@@ -8,8 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtl_core.errors import MtlError, nearest
-from mtl_core.tasks import Tasks
+from mtl_core import MtlError, Tasks, nearest
 
 
 def primary_mask(plugin: str, primary: str | tuple[str, ...], tasks: Tasks) -> Tensor:

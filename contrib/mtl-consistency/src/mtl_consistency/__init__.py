@@ -12,9 +12,7 @@ from attrs import field
 from attrs.validators import ge
 from torch import Tensor
 
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.step import Step
-from mtl_core.tasks import Task
+from mtl_core import About, Step, Task, help, hookimpl, plugin
 
 __all__ = ["Consistency"]
 

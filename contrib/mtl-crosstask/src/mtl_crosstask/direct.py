@@ -13,11 +13,9 @@ from attrs import field
 from attrs.validators import ge, gt, optional
 from torch import Tensor, nn
 
-from mtl_core.nn import Networks
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.step import Step
-from mtl_core.tasks import Tasks
+from mtl_core import About, Step, Tasks, help, hookimpl, plugin
 from mtl_crosstask.maps import PairMaps, attached, chosen, entered, has_label, pairs, predicted
+from mtl_nn import Networks
 
 
 @plugin
@@ -48,9 +46,9 @@ class DirectMap(nn.Module):
     tasks: tuple[str, ...] = field(default=(), metadata=help("tasks that are mapped; empty: all"))
 
     @hookimpl
-    def setup(self, name: str, tasks: Tasks, networks: Networks) -> None:
+    def setup(self, name: str, tasks: Tasks, backbone: nn.Module) -> None:
         self.mapped = chosen(name, tasks, self.tasks)
-        self.m = PairMaps(self.mapped, networks, self.width)
+        self.m = PairMaps(self.mapped, Networks.of(backbone), self.width)
 
     @hookimpl
     def parameter_groups(self) -> Sequence[Mapping[str, Any]] | None:

@@ -10,10 +10,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from mtl_core.errors import MtlError, nearest
-from mtl_core.nn import Networks
-from mtl_core.step import Step
-from mtl_core.tasks import Task, Tasks
+from mtl_core import MtlError, Step, Task, Tasks, nearest
+from mtl_nn import Networks
 
 
 class PairMaps(nn.Module):

@@ -14,11 +14,9 @@ from attrs.validators import ge, gt, optional
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mtl_core.nn import Networks
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.step import Step
-from mtl_core.tasks import Task, Tasks
+from mtl_core import About, Step, Task, Tasks, help, hookimpl, plugin
 from mtl_crosstask.maps import PairMaps, attached, chosen, entered, has_label, known, pairs, predicted
+from mtl_nn import Networks
 
 
 @plugin
@@ -57,9 +55,9 @@ class PerceptualMap(nn.Module):
     tasks: tuple[str, ...] = field(default=(), metadata=help("tasks that are mapped; empty: all"))
 
     @hookimpl
-    def setup(self, name: str, tasks: Tasks, networks: Networks) -> None:
+    def setup(self, name: str, tasks: Tasks, backbone: nn.Module) -> None:
         self.mapped = chosen(name, tasks, self.tasks)
-        self.m = PairMaps(self.mapped, networks, self.width)
+        self.m = PairMaps(self.mapped, Networks.of(backbone), self.width)
 
     @hookimpl
     def parameter_groups(self) -> Sequence[Mapping[str, Any]] | None:

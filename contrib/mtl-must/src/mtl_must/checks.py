@@ -11,11 +11,19 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mtl_core.data import MultiTaskDataset
-from mtl_core.errors import CheckpointError, DataError, MtlError
-from mtl_core.experiment import Experiment
-from mtl_core.loading import BatchOrder, split_validation
-from mtl_core.session import chosen_tasks, label_mask, load_labels, open_hooks
+from mtl_core import (
+    BatchOrder,
+    CheckpointError,
+    DataError,
+    Experiment,
+    MtlError,
+    MultiTaskDataset,
+    chosen_tasks,
+    label_mask,
+    load_labels,
+    open_hooks,
+    split_validation,
+)
 from mtl_must.pseudo import teacher_run
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mtl_core.tasks import Classification, Segmentation, Task
+from mtl_core import Classification, Segmentation, Task
 
 
 def confident(task: Task, prediction: Tensor, mirrored: Tensor | None, least: float, tolerance: float | None) -> Tensor:

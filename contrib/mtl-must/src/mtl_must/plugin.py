@@ -9,11 +9,7 @@ from attrs import field
 from attrs.validators import ge, gt, le, optional
 from torch import Tensor
 
-from mtl_core.data import MultiTaskDataset
-from mtl_core.errors import MtlError
-from mtl_core.experiment import Experiment
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.session import open_hooks
+from mtl_core import About, Experiment, MtlError, MultiTaskDataset, help, hookimpl, open_hooks, plugin
 from mtl_must.checks import check_counts, check_launch, check_masks
 from mtl_must.pseudo import PseudoLabelled
 from mtl_must.teachers import Teacher

@@ -13,15 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_core import checkpoint
-from mtl_core.data import MultiTaskDataset, Sample
-from mtl_core.errors import CheckpointError
-from mtl_core.experiment import Experiment
-from mtl_core.loop import make_fabric
-from mtl_core.predict import network_from
-from mtl_core.run import Run, write_atomically
-from mtl_core.session import open_hooks
-from mtl_core.tasks import Task
+from mtl_core import (
+    CheckpointError,
+    Experiment,
+    MultiTaskDataset,
+    Run,
+    Sample,
+    Task,
+    checkpoint,
+    make_fabric,
+    network_from,
+    open_hooks,
+    write_atomically,
+)
 from mtl_must.confidence import both_ways, confident
 
 BATCH = 8

@@ -9,11 +9,19 @@ from pathlib import Path
 
 import attrs
 
-from mtl_core.errors import CheckpointError
-from mtl_core.experiment import Experiment
-from mtl_core.run import Run, to_json, write_text
-from mtl_core.runner import MAY_CHANGE, differences, train
-from mtl_core.settings import dump_experiment, load_experiment, parse_experiment
+from mtl_core import (
+    MAY_CHANGE,
+    CheckpointError,
+    Experiment,
+    Run,
+    differences,
+    dump_experiment,
+    load_experiment,
+    parse_experiment,
+    to_json,
+    train,
+    write_text,
+)
 from mtl_must.pseudo import label_file, teacher_run, write_labels
 
 FREE = tuple(key for key in MAY_CHANGE if key != "epochs")

@@ -13,7 +13,7 @@ import torchjd.scalarization
 from torch import Tensor
 from torchjd import Stateful
 
-from mtl_core.errors import MtlError, nearest
+from mtl_core import MtlError, nearest
 
 Setting = bool | int | float | str | tuple[float, ...]
 SUFFIX = "Weighting"

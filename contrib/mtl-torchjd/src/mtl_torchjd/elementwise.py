@@ -11,9 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mtl_core.errors import MtlError
-from mtl_core.seam import Branch, EncoderGradients, Shaped
-from mtl_core.step import Features
+from mtl_core import Branch, EncoderGradients, Features, MtlError, Shaped
 from mtl_torchjd.catalogue import Recipe
 from mtl_torchjd.subset import seeded
 

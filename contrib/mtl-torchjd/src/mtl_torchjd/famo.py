@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from mtl_core.look_ahead import LookAhead
+from mtl_core import LookAhead
 from mtl_torchjd.scalarizers import Scalarized
 from mtl_torchjd.subset import part, placed
 

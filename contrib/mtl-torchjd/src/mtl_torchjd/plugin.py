@@ -10,12 +10,7 @@ import torch
 from attrs import field, validators
 from torch import Tensor, nn
 
-from mtl_core.errors import MtlError, nearest
-from mtl_core.look_ahead import LookAhead
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.seam import EncoderGradients, Shaped
-from mtl_core.step import Step
-from mtl_core.tasks import Tasks
+from mtl_core import About, EncoderGradients, LookAhead, MtlError, Shaped, Step, Tasks, help, hookimpl, nearest, plugin
 from mtl_torchjd.catalogue import LEADS, Recipe, aggregators, choices, elementwise, scalarizers, why_not
 from mtl_torchjd.elementwise import Elementwise
 from mtl_torchjd.famo import Famo

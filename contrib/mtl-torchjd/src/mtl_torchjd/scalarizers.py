@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mtl_core.look_ahead import LookAhead
-from mtl_core.step import Step
+from mtl_core import LookAhead, Step
 from mtl_torchjd.catalogue import Recipe
 from mtl_torchjd.subset import placed, seeded
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from mtl_core.step import Step
+from mtl_core import Step
 
 
 def part(full: Tensor, rows: Tensor) -> Tensor:

@@ -12,8 +12,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from mtl_core.errors import MtlError
-from mtl_core.seam import EncoderGradients, Shaped
+from mtl_core import EncoderGradients, MtlError, Shaped
 from mtl_torchjd.catalogue import Recipe
 from mtl_torchjd.subset import part, placed, seeded
 

@@ -12,9 +12,7 @@ import torch
 from attrs import field, validators
 from torch import Tensor, nn
 
-from mtl_core.errors import MtlError, nearest
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.tasks import Tasks
+from mtl_core import About, MtlError, Tasks, help, hookimpl, nearest, plugin
 from mtl_weighting.rules import weighted_sum
 
 

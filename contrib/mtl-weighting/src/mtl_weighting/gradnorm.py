@@ -13,11 +13,7 @@ import torch
 from attrs import field, validators
 from torch import Tensor, nn
 
-from mtl_core.errors import MtlError
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.seam import EncoderGradients, Shaped
-from mtl_core.step import Step
-from mtl_core.tasks import Tasks
+from mtl_core import About, EncoderGradients, MtlError, Shaped, Step, Tasks, help, hookimpl, plugin
 
 Optimizer = Literal["adam", "sgd"]
 HOOKS = {"losses": ("combine_losses", "watch_encoder_gradient"), "encoder": ("shape_encoder_gradient",)}

@@ -12,10 +12,7 @@ import torch
 from attrs import field, validators
 from torch import Tensor, nn
 
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.seam import EncoderGradients
-from mtl_core.step import Step
-from mtl_core.tasks import Tasks
+from mtl_core import About, EncoderGradients, Step, Tasks, help, hookimpl, plugin
 from mtl_weighting.gramians import cosines, per_branch, with_ridge
 
 HOOKS = {"losses": ("combine_losses", "parameter_groups"), "gradients": ("shape_encoder_gradient",)}

@@ -12,9 +12,7 @@ import torch
 from attrs import field, validators
 from torch import Tensor
 
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.step import Step
-from mtl_core.tasks import Tasks
+from mtl_core import About, Step, Tasks, help, hookimpl, plugin
 from mtl_weighting.objectives import OBJECTIVES
 from mtl_weighting.rules import present, shares, uncertainty_terms
 from mtl_weighting.uw import UW

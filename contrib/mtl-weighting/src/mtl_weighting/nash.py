@@ -9,9 +9,7 @@ import torch
 from attrs import field, validators
 from torch import Tensor, nn
 
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.seam import EncoderGradients, Shaped
-from mtl_core.tasks import Tasks
+from mtl_core import About, EncoderGradients, Shaped, Tasks, help, hookimpl, plugin
 from mtl_weighting.gramians import cosines, per_branch, precise, with_ridge
 
 

@@ -11,7 +11,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from mtl_core.tasks import BinaryEdges, Regression, Segmentation, Task, masked_mean
+from mtl_core import BinaryEdges, Regression, Segmentation, Task, masked_mean
 
 
 def dice(task: Task, prediction: Tensor, target: Tensor) -> Tensor:

@@ -12,11 +12,7 @@ import torch
 from attrs import field, validators
 from torch import Tensor, nn
 
-from mtl_core.errors import MtlError
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.seeds import generator_for
-from mtl_core.step import Step
-from mtl_core.tasks import Tasks
+from mtl_core import About, MtlError, Step, Tasks, generator_for, help, hookimpl, plugin
 from mtl_weighting.rules import log_per_task, weighted_sum
 
 SUMS = ("count", "sum", "square")

@@ -8,8 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtl_core.plugin import About, hookimpl, plugin
-from mtl_core.step import Step
+from mtl_core import About, Step, hookimpl, plugin
 from mtl_weighting.rules import log_per_task, softmax_over, weighted_sum
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtl_core.step import Step
+from mtl_core import Step
 
 
 def present(values: Tensor, active: Tensor) -> Tensor:

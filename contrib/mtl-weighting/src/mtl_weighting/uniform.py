@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mtl_core.plugin import About, hookimpl, plugin
+from mtl_core import About, hookimpl, plugin
 from mtl_weighting.rules import present
 
 

@@ -13,9 +13,7 @@ import torch
 from attrs import field, validators
 from torch import Tensor, nn
 
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.step import Step
-from mtl_core.tasks import Tasks
+from mtl_core import About, Step, Tasks, help, hookimpl, plugin
 from mtl_weighting.rules import log_per_task, present, shares, uncertainty_terms
 
 

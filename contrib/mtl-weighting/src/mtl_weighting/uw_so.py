@@ -8,8 +8,7 @@ from __future__ import annotations
 from attrs import field, validators
 from torch import Tensor
 
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.step import Step
+from mtl_core import About, Step, help, hookimpl, plugin
 from mtl_weighting.rules import log_per_task, softmax_over, weighted_sum
 
 SMALLEST = 1e-30

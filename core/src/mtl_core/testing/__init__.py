@@ -9,6 +9,7 @@ from mtl_core.testing.contract import PluginContract, failures
 from mtl_core.testing.dataset_contract import DatasetContract
 from mtl_core.testing.factories import (
     EXAMPLES,
+    judged,
     make_batch,
     make_sample,
     make_step,
@@ -16,37 +17,86 @@ from mtl_core.testing.factories import (
     make_tasks,
     masks,
 )
-from mtl_core.testing.gradients import bank, encoder_gradients, entering
+from mtl_core.testing.gradients import ROWS, bank, encoder_gradients, entering, random_rows
+from mtl_core.testing.harness import (
+    Averages,
+    BufferGuard,
+    Hooks,
+    Level,
+    Loadable,
+    LossScale,
+    Network,
+    Session,
+    Trainer,
+    TrainingStep,
+    branch,
+    collate,
+    gramian,
+    hook_arguments,
+    main,
+    prepare,
+    read,
+    views,
+)
 from mtl_core.testing.label_mask_contract import LabelMaskContract
 from mtl_core.testing.loss_rule_contract import LossRuleContract
 from mtl_core.testing.network_contract import BackboneContract
 from mtl_core.testing.regularizer_contract import RegularizerContract
 from mtl_core.testing.shaper_contract import GradientShaperContract
+from mtl_core.testing.toys import TOY_TASKS, Shapes, StubBackbone, ToyBackbone, ToyData, ToyLabels, ToyNetwork
 from mtl_core.testing.transform_contract import TransformContract
 from mtl_core.testing.watcher_contract import GradientWatcherContract
 from mtl_core.testing.windows_contract import WindowsContract
 
 __all__ = [
     "EXAMPLES",
+    "ROWS",
+    "TOY_TASKS",
     "AugmentContract",
+    "Averages",
     "BackboneContract",
+    "BufferGuard",
     "DatasetContract",
     "GradientShaperContract",
     "GradientWatcherContract",
+    "Hooks",
     "LabelMaskContract",
+    "Level",
+    "Loadable",
     "LossRuleContract",
+    "LossScale",
+    "Network",
     "PluginContract",
     "RegularizerContract",
+    "Session",
+    "Shapes",
+    "StubBackbone",
+    "ToyBackbone",
+    "ToyData",
+    "ToyLabels",
+    "ToyNetwork",
+    "Trainer",
+    "TrainingStep",
     "TransformContract",
     "WindowsContract",
     "bank",
+    "branch",
+    "collate",
     "encoder_gradients",
     "entering",
     "failures",
+    "gramian",
+    "hook_arguments",
+    "judged",
+    "main",
     "make_batch",
     "make_sample",
     "make_step",
     "make_target",
     "make_tasks",
     "masks",
+    "prepare",
+    "random_rows",
+    "read",
+    "views",
 ]

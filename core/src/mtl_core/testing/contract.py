@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from mtl_core.errors import ContractError, nearest
 from mtl_core.hooks import Hooks
-from mtl_core.nn import Networks
 from mtl_core.options import kind_of, options
 from mtl_core.plugin import HOOK_VERSION
 from mtl_core.structure import structure
 from mtl_core.tasks import Tasks
 from mtl_core.testing.factories import DENSE, make_tasks
+from mtl_core.testing.toys import StubBackbone
 
 HERE = "mtl_core.testing."
 SHORTEST_REASON = 10
@@ -82,7 +82,7 @@ class PluginContract:
         """A fresh copy of the plugin, set up as core does it; it is ``.plugins["plugin"]``."""
         hooks = Hooks({"plugin": plugin, **self.beside}, self.use, required=())
         tasks = self.tasks if tasks is None else tasks
-        hooks.setup(tasks, self.image_size, Networks(width=self.width), lambda name: torch.manual_seed(0))
+        hooks.setup(tasks, self.image_size, StubBackbone(width=self.width), lambda name: torch.manual_seed(0))
         return hooks
 
     def on_meta(self, plugin: Any) -> Hooks:

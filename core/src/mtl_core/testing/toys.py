@@ -89,3 +89,11 @@ class ToyBackbone(nn.Sequential):
     def __init__(self, channels: int, *layers: nn.Module) -> None:
         super().__init__(*layers)
         self.channels = channels
+
+
+class StubBackbone(nn.Module):
+    """Stands for a run's backbone where only its width and norm matter, as in the hook ``setup``."""
+
+    def __init__(self, width: int = 4, norm: str = "batch") -> None:
+        super().__init__()
+        self.channels, self.width, self.norm = width, width, norm

@@ -9,8 +9,7 @@ from segmentation_models_pytorch.base.initialization import initialize_decoder, 
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
 from torch import Tensor, nn
 
-from mtl_core.nn import Latent
-from mtl_core.nn.segnet import Pooled
+from mtl_nn import Latent, Pooled
 
 WIDTHS = (256, 128, 64, 32, 16)
 """Channels of the decoder's blocks, coarsest first: those of the library's U-Net."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtl_backbones.autoencoder import PyramidAutoencoder
-from mtl_core.errors import MtlError
+from mtl_core import MtlError
 
 FINE = 1
 """The level of 1/4 of the image's size, whose details the head adds."""

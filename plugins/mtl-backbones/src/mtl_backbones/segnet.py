@@ -8,12 +8,10 @@ from attrs import field
 from attrs.validators import ge, in_
 from torch import nn
 
+import mtl_nn as blocks
 from mtl_backbones.heads import PooledHead
-from mtl_core import nn as blocks
-from mtl_core.errors import MtlError
-from mtl_core.nn.segnet import SMALLEST
-from mtl_core.plugin import help, hookimpl, plugin
-from mtl_core.tasks import Task, Tasks
+from mtl_core import MtlError, Task, Tasks, help, hookimpl, plugin
+from mtl_nn import SMALLEST
 
 
 @plugin

@@ -15,9 +15,7 @@ from torch import nn
 from mtl_backbones.deeplab import DeepLabHead, Pyramid
 from mtl_backbones.heads import PooledHead
 from mtl_backbones.weights import load_weights
-from mtl_core.errors import MtlError, nearest
-from mtl_core.plugin import help, hookimpl, plugin
-from mtl_core.tasks import Task, Tasks
+from mtl_core import MtlError, Task, Tasks, help, hookimpl, nearest, plugin
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and deviation of RGB in 0..1."""

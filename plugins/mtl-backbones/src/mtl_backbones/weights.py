@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mtl_core.errors import DataError
+from mtl_core import DataError
 
 State = Mapping[str, Tensor]
 

@@ -14,11 +14,7 @@ import torch
 from attrs import field, validators
 from torch import Tensor, nn
 
-from mtl_core.errors import MtlError, nearest
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.seam import EncoderGradients, Shaped
-from mtl_core.step import Step
-from mtl_core.tasks import Tasks
+from mtl_core import About, EncoderGradients, MtlError, Shaped, Step, Tasks, help, hookimpl, nearest, plugin
 from mtl_ial.measures import Measure, Progress, cosines, expected_norm, speed
 from mtl_ial.rules import (
     Reference,

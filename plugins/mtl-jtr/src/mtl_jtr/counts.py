@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtl_core.tasks import Depth, Normals, Segmentation, Task, Tasks
+from mtl_core import Depth, Normals, Segmentation, Task, Tasks
 from mtl_jtr.entries import cdf
 from mtl_jtr.stacks import full
 

@@ -9,9 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from mtl_core.seeds import generator_beside
-from mtl_core.step import Step
-from mtl_core.tasks import Depth, Normals, Segmentation, Task, Tasks
+from mtl_core import Depth, Normals, Segmentation, Step, Task, Tasks, generator_beside
 from mtl_jtr.options import Switches
 from mtl_jtr.stacks import full
 

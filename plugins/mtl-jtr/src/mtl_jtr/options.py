@@ -12,7 +12,7 @@ import attrs
 from attrs import field
 from attrs.validators import ge, gt, in_, optional
 
-from mtl_core.plugin import help
+from mtl_core import help
 from mtl_jtr.distances import Kind
 
 SegmentationAs = Literal["probabilities", "samples"]

@@ -13,18 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtl_core.errors import MtlError, nearest
-from mtl_core.nn import Latent, Networks
-from mtl_core.nn.segnet import Norm
-from mtl_core.plugin import About, hookimpl, plugin
-from mtl_core.step import Step
-from mtl_core.tasks import Depth, Tasks
-from mtl_core.views import draw_windows
+from mtl_core import About, Depth, MtlError, Step, Tasks, draw_windows, hookimpl, nearest, plugin
 from mtl_jtr import released
 from mtl_jtr.distances import distance, spread
 from mtl_jtr.known import gradients_now, with_gradients
 from mtl_jtr.options import Options, Switches, switches
 from mtl_jtr.stacks import all_predicted, full, stacks
+from mtl_nn import Latent, Networks, Norm
 
 Judge = Callable[[Tensor], dict[str, Tensor]]
 """g's output (B, O, H, W) → each task's loss, scalars."""
@@ -74,10 +69,10 @@ class JTR(Options, nn.Module):
         return switches(self)
 
     @hookimpl
-    def setup(self, name: str, tasks: Tasks, networks: Networks) -> None:
+    def setup(self, name: str, tasks: Tasks, backbone: nn.Module) -> None:
         self.name, self.stacked = name, chosen(name, tasks, self.tasks)
         self.scales = {t.name: self.depth_scale if isinstance(t, Depth) else 1.0 for t in self.stacked}
-        self.g: Any = make_network(name, self, networks, sum(task.channels for task in self.stacked))
+        self.g: Any = make_network(name, self, Networks.of(backbone), sum(task.channels for task in self.stacked))
         if self.channels_last:
             self.g.to(memory_format=torch.channels_last)
         self.warned = False

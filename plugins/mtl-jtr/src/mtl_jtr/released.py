@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mtl_core.nn import Latent
-from mtl_core.step import Step
+from mtl_core import Step
 from mtl_jtr.counts import counted_losses
 from mtl_jtr.distances import spread
 from mtl_jtr.entries import View
 from mtl_jtr.known import gradients_now, with_gradients
 from mtl_jtr.stacks import full
+from mtl_nn import Latent
 
 if TYPE_CHECKING:
     from mtl_jtr.plugin import JTR, Judge

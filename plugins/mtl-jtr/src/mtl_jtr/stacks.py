@@ -8,8 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtl_core.step import Step
-from mtl_core.tasks import Task, Tasks
+from mtl_core import Step, Task, Tasks
 
 
 def stacks(step: Step, tasks: Tasks, scales: dict[str, float]) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_core.errors import DataError
+from mtl_core import DataError
 
 FORMS = {
     ".pth": 'a dict with "labels_weights" (N, K), as torch.save writes it',

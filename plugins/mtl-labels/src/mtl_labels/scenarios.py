@@ -13,9 +13,7 @@ from attrs import field
 from attrs.validators import ge, in_, le
 from torch import Tensor
 
-from mtl_core.errors import MtlError
-from mtl_core.plugin import help, hookimpl, plugin
-from mtl_core.tasks import Tasks
+from mtl_core import MtlError, Tasks, help, hookimpl, plugin
 from mtl_labels import draws
 from mtl_labels.split_file import distinct, read_split
 

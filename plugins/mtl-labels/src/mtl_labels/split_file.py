@@ -13,9 +13,7 @@ from attrs import field
 from attrs.validators import min_len
 from torch import Tensor
 
-from mtl_core.errors import DataError, nearest
-from mtl_core.plugin import help, hookimpl, plugin
-from mtl_core.tasks import Tasks
+from mtl_core import DataError, Tasks, help, hookimpl, nearest, plugin
 from mtl_labels.arrays import read_array
 from mtl_labels.csv_table import read_csv
 

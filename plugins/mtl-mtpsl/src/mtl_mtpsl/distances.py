@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtl_core.step import Step
+from mtl_core import Step
 from mtl_mtpsl.pairs import Places
 
 

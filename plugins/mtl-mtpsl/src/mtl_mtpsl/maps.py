@@ -12,9 +12,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from mtl_core.seeds import generator_beside
-from mtl_core.step import Step
-from mtl_core.tasks import Depth, Normals, Segmentation, Task
+from mtl_core import Depth, Normals, Segmentation, Step, Task, generator_beside
 
 
 @attrs.frozen(kw_only=True)

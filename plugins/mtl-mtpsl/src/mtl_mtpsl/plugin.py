@@ -13,17 +13,12 @@ from attrs import field
 from attrs.validators import deep_iterable, ge, gt, in_, optional
 from torch import Tensor, nn
 
-from mtl_core.errors import MtlError, nearest
-from mtl_core.nn import Networks
-from mtl_core.nn.segnet import Norm
-from mtl_core.plugin import About, help, hookimpl, plugin
-from mtl_core.step import Step
-from mtl_core.tasks import Tasks
-from mtl_core.views import draw_windows
+from mtl_core import About, MtlError, Step, Tasks, draw_windows, help, hookimpl, nearest, plugin
 from mtl_mtpsl.distances import anchor, cosine, spread
 from mtl_mtpsl.maps import Forms, full, known_or_predicted
 from mtl_mtpsl.pairs import Places, most_pairs, ordered_pairs, placed
 from mtl_mtpsl.spaces import PairSpaces, Place
+from mtl_nn import Networks, Norm
 
 SWITCHES: dict[str, tuple[Any, Any]] = {
     "second_view": (False, True),
@@ -123,8 +118,8 @@ class MTPSL(nn.Module):
         return 2 if self.says("second_view") else 1
 
     @hookimpl
-    def setup(self, name: str, tasks: Tasks, networks: Networks, labelled: Tensor | None) -> None:
-        self.paired = chosen(name, tasks, self.tasks)
+    def setup(self, name: str, tasks: Tasks, backbone: nn.Module, labelled: Tensor | None) -> None:
+        self.paired, networks = chosen(name, tasks, self.tasks), Networks.of(backbone)
         columns = None if labelled is None else labelled[:, [tasks.position(t) for t in self.paired.names]]
         self.per_sample = most_pairs(len(self.paired), columns)
         self.source: Tensor

@@ -12,9 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mtl_core.nn import Networks
-from mtl_core.nn.segnet import Modulate, Norm, initialise, level
 from mtl_mtpsl.film import film
+from mtl_nn import Modulate, Networks, Norm, initialise, level
 
 Place = Literal["convolution", "norm"]
 

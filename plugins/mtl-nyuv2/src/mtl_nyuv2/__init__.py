@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 from attrs import field
 from attrs.validators import min_len
 
-from mtl_core.errors import nearest
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core import help, hookimpl, nearest, plugin
 
 if TYPE_CHECKING:
-    from mtl_core.data import MultiTaskDataset
+    from mtl_core import MultiTaskDataset
 
 __all__ = ["NYUv2"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from mtl_core.errors import DataError
+from mtl_core import DataError
 from mtl_nyuv2.values import Array, channels_first, classes, metres, unit
 
 ROUNDING = 1e-3

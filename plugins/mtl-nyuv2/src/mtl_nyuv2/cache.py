@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mtl_core.data import Sample
+from mtl_core import Sample
 
 LIMIT = 2**31
 

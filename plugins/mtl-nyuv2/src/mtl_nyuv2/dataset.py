@@ -11,9 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mtl_core.data import Sample
-from mtl_core.errors import DataError
-from mtl_core.tasks import Depth, Normals, Segmentation, Tasks
+from mtl_core import DataError, Depth, Normals, Sample, Segmentation, Tasks
 from mtl_nyuv2 import resizing
 from mtl_nyuv2.cache import Cache, Field
 from mtl_nyuv2.layouts import FOLDERS, by_name, find_layout, labels_of

@@ -8,8 +8,7 @@ from pathlib import Path
 from attrs import field
 from attrs.validators import ge, min_len
 
-from mtl_core.data import ExtraData
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core import ExtraData, help, hookimpl, plugin
 from mtl_nyuv2 import known_tasks, positive_size
 
 

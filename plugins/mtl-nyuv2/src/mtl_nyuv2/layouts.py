@@ -22,7 +22,7 @@ from pathlib import Path
 import attrs
 from torch import Tensor
 
-from mtl_core.errors import DataError
+from mtl_core import DataError
 from mtl_nyuv2 import arrays, pictures
 
 FOLDERS = {"segmentation": "label", "depth": "depth", "normals": "normal"}

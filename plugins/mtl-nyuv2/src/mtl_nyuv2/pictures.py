@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from mtl_core.errors import DataError
+from mtl_core import DataError
 from mtl_nyuv2.values import Array, channels_first, classes, metres, unit
 
 

@@ -18,9 +18,7 @@ from attrs.validators import deep_iterable, ge, gt, le, min_len
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtl_core.data import Sample
-from mtl_core.plugin import help, hookimpl, plugin
-from mtl_core.tasks import Normals, Task, Tasks
+from mtl_core import Normals, Sample, Task, Tasks, help, hookimpl, plugin
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer release
 import albumentations.augmentations.geometric.functional as geometric

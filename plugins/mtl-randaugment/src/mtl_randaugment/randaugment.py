@@ -11,7 +11,7 @@ from attrs import field
 from attrs.validators import ge
 from torch import Tensor
 
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core import help, hookimpl, plugin
 from mtl_randaugment.operations import OPERATIONS
 
 

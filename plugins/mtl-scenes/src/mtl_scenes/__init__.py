@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, validators
 
-from mtl_core.errors import DataError, nearest
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core import DataError, help, hookimpl, nearest, plugin
 from mtl_scenes.labels import LABELS
 
 if TYPE_CHECKING:
-    from mtl_core.data import MultiTaskDataset
+    from mtl_core import MultiTaskDataset
 
 SMALLEST = 16
 

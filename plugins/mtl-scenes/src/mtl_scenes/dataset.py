@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtl_core.data import Sample
-from mtl_core.tasks import Tasks
+from mtl_core import Sample, Tasks
 from mtl_scenes.labels import LABELS
 from mtl_scenes.render import render
 from mtl_scenes.scene import make_scene

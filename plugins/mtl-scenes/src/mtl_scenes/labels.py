@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_core.tasks import Depth, Normals, Regression, Segmentation, Task
+from mtl_core import Depth, Normals, Regression, Segmentation, Task
 from mtl_scenes.furniture import CLASSES
 from mtl_scenes.geometry import Array, Index
 from mtl_scenes.render import View

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mtl_core.errors import MtlError
-from mtl_core.nn.segnet import Decoder, Encoder, Latent, Norm, SegNet, SegNetHead, Unpool
+from mtl_core import MtlError
+from mtl_nn.segnet import Decoder, Encoder, Latent, Norm, SegNet, SegNetHead, Unpool
 
 
 class Autoencoder(nn.Module):
@@ -51,7 +51,7 @@ class Autoencoder(nn.Module):
 
 
 class Networks:
-    """The factory that the hook ``setup`` receives.
+    """Makes networks of a backbone's kind and width, with other channels.
 
     :param width: the backbone's; what a call uses that names none
     :param norm: ``"batch"`` or ``"group"``; what a call uses that names none
@@ -60,6 +60,14 @@ class Networks:
 
     def __init__(self, width: int = 64, norm: Norm = "batch", backbone: nn.Module | None = None) -> None:
         self.width, self.norm, self.backbone = width, norm, backbone
+
+    @classmethod
+    def of(cls, backbone: nn.Module) -> Networks:
+        """The factory for the backbone that the hook ``setup`` is given.
+
+        Width and norm are the backbone's attributes ``width`` and ``norm``; 64 and ``"batch"`` where it has none.
+        """
+        return cls(getattr(backbone, "width", 64), getattr(backbone, "norm", "batch"), backbone)
 
     def autoencoder(
         self,

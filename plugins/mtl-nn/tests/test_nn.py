@@ -6,9 +6,9 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from mtl_core.errors import MtlError
-from mtl_core.nn import Autoencoder, Encoder, Latent, Networks, SegNet, SegNetHead
-from mtl_core.nn.segnet import normalisation
+from mtl_core import MtlError
+from mtl_nn import Autoencoder, Encoder, Latent, Networks, SegNet, SegNetHead
+from mtl_nn.segnet import normalisation
 
 CONVOLUTIONS = [
     *[(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 256)],
