@@ -1,0 +1,32 @@
+"""Arrays from ``.npy`` files, with one-line errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_core import DataError
+
+
+def read_array(path: Path, expected: str, *channels: int) -> NDArray[Any]:
+    """The numbers of a ``.npy`` file of shape (H, W, *channels); pickled objects are refused.
+
+    :param expected: what the file has to be, for messages
+    :raises DataError: the file is missing, damaged, or of another shape or type
+    """
+    try:
+        with path.open("rb") as file:
+            values = np.load(file, allow_pickle=False)
+        shape, kind = values.shape, values.dtype.kind
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; expected {expected}") from error
+    except Exception as error:  # damaged files make numpy raise a dozen kinds of error
+        raise DataError(
+            f"{path}: cannot be read as an array ({type(error).__name__}: {error}); expected {expected}; copy it again"
+        ) from error
+    if len(shape) != 2 + len(channels) or shape[2:] != channels or 0 in shape or kind not in "fiu":
+        raise DataError(f"{path}: {values.dtype} of shape {shape}, expected {expected}; is it another folder's?")
+    return np.asarray(values)
