@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from mtl_core import cli
-from mtl_core.checkpoint import load, save
+from mtl_core.training.checkpoint import load_checkpoint, save_checkpoint
 
 GOOD = """
 name = "good"
@@ -176,10 +176,10 @@ def spoil_format(path: Path) -> None:
 
 
 def spoil_weights(path: Path) -> None:
-    state = load(path)
+    state = load_checkpoint(path)
     name = next(n for n in state["step"] if n.endswith("weight") and "network" in n)
     state["step"][name] = torch.zeros(1)
-    save(path, {k: v for k, v in state.items() if k != "format"})
+    save_checkpoint(path, {k: v for k, v in state.items() if k != "format"})
 
 
 CHECKPOINTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_auxiliary import GCS, OLAUX, AutoLambda
-from mtl_core import Batch, Experiment, MtlError, Run, make_fabric
+from mtl_core import Batch, Experiment, MtlError, RunFolder, make_fabric
 from mtl_core.testing import ToyData, ToyNetwork, Trainer, prepare
 from mtl_ial import IAL
 from mtl_labels import Full
@@ -102,7 +102,7 @@ def trainer(method: object, folder: Path, level: str = "features", optimizer: st
     plugins = [ToyData(size=(16, 16)), Full(), ToyNetwork(channels=4), method]
     settings = {"batch_size": 4, "validation": 0.0, "device": "cpu", "learning_rate": 1e-2}
     experiment = Experiment(name="bank", plugins=plugins, level=level, optimizer=optimizer, **settings)  # type: ignore[arg-type]
-    return Trainer(prepare(experiment, Run(folder)), make_fabric(experiment), Run(folder))
+    return Trainer(prepare(experiment, RunFolder(folder)), make_fabric(experiment), RunFolder(folder))
 
 
 def with_labels(batch: Batch, present: tuple[str, ...]) -> Batch:

@@ -12,8 +12,8 @@ import torch
 from mtl_auxiliary import GCS, OLAUX
 from mtl_backbones import SMP, SegNet
 from mtl_consistency import Consistency
-from mtl_core import Experiment, MtlError, Run, make_fabric
-from mtl_core.testing import Loadable, ToyData, ToyNetwork, Trainer, TrainingStep, collate, prepare
+from mtl_core import Experiment, MtlError, RunFolder, make_fabric
+from mtl_core.testing import BlankedDataset, ToyData, ToyNetwork, Trainer, TrainingStep, collate, prepare
 from mtl_crosstask import DirectMap, PerceptualMap
 from mtl_ial import IAL
 from mtl_jtr import JTR
@@ -57,7 +57,7 @@ AUGMENTERS = [Geometry(rotation=5.0), RandAugment()]
 def trainer(tmp_path: Path, *plugins: object, **settings: object) -> Trainer:
     given = {"name": "compose", "batch_size": 4, "device": "cpu", "epochs": 1, "validation": 0.0, **settings}
     made = prepare(Experiment(plugins=list(plugins), **given))  # type: ignore[arg-type]
-    return Trainer(made, make_fabric(made.experiment), Run(tmp_path))
+    return Trainer(made, make_fabric(made.experiment), RunFolder(tmp_path))
 
 
 TOGETHER = [
@@ -73,7 +73,7 @@ def test_everything_that_composes_trains(tmp_path: Path, scenario: str, regulari
     t = trainer(tmp_path, data, SCENARIOS[scenario], SegNet(width=4), *methods)
     before = {n: p.clone() for n, p in t.step.named_parameters()}
     t.fit()
-    (record,) = Run(tmp_path).history()
+    (record,) = RunFolder(tmp_path).history()
     assert record["skipped_steps"] == 0
     assert all(v is not None for k, v in record.items() if k.startswith("train/loss"))
     still = [n for n, p in t.step.named_parameters() if torch.equal(p, before[n])]
@@ -119,7 +119,7 @@ def test_any_decoder_rule_goes_with_any_encoder_rule(tmp_path: Path, decoder: st
     use = {"combine_losses": decoder.removesuffix("-l")}
     t = trainer(tmp_path, data, OneLabel(), SegNet(width=4), JTR(), *rules, use=use)
     t.fit()
-    (record,) = Run(tmp_path).history()
+    (record,) = RunFolder(tmp_path).history()
     assert record["skipped_steps"] == 0
     assert record.get("encoder/weight/depth") is not None or encoder == "graddrop"  # element by element
 
@@ -132,7 +132,7 @@ def test_every_loss_rule_with_every_label_scenario(tmp_path: Path, rule: str) ->
         plugins = [Scenes(size=(32, 32), train=8, test=2), scenario, SegNet(width=4), RULES[rule]]
         t = trainer(tmp_path / name, *plugins, **settings)
         t.fit()
-        history = Run(tmp_path / name).history()
+        history = RunFolder(tmp_path / name).history()
         assert [record["skipped_steps"] for record in history] == [0] * t.experiment.epochs
 
 
@@ -141,7 +141,7 @@ def test_particles_are_judged_by_the_runs_own_validation(tmp_path: Path) -> None
     data = Scenes(size=(32, 32), train=8, test=2)
     t = trainer(tmp_path, data, OneLabel(), SegNet(width=4), RULES["puw"], **JUDGED["puw"])
     t.fit()
-    used = [record["puw/weight/depth"] for record in Run(tmp_path).history()]
+    used = [record["puw/weight/depth"] for record in RunFolder(tmp_path).history()]
     assert used[0] == 1
     assert len(set(used)) == 4
     assert (t.session.hooks.plugins["puw"].gains != 0).all()
@@ -157,7 +157,7 @@ def test_regularizers_beside_each_other_add_up(tmp_path: Path, first: str, secon
         # two views for all three, so that they see the same predictions
         t = trainer(tmp_path / name, data, RandomLabels(), SegNet(width=4, norm="group"), *methods)
         t.step.views = 2
-        batch = collate([Loadable(t.session.dataset, t.session.labelled)[i] for i in range(4)])
+        batch = collate([BlankedDataset(t.session.dataset, t.session.labelled)[i] for i in range(4)])
         found[name] = t.step(batch, 0)[1]
     for name in ("first", "second"):
         own = [key for key in found[name] if key.split("/")[0] in (first, second)]
@@ -170,7 +170,7 @@ def test_a_pyramid_composes_too(tmp_path: Path) -> None:
     data = Scenes(size=(64, 64), train=4, test=2)
     t = trainer(tmp_path, data, OneLabel(), SMP(encoder="resnet18"), JTR(width=4), IAL(primary="depth"))
     t.fit()
-    (record,) = Run(tmp_path).history()
+    (record,) = RunFolder(tmp_path).history()
     assert record["skipped_steps"] == 0
     assert record["encoder/norm/depth"] > 0
 
@@ -187,7 +187,7 @@ def test_means_of_what_arrives_leave_out_the_steps_that_nothing_reached(tmp_path
     data, use = Scenes(size=(32, 32), train=8, test=2), {"combine_losses": "uniform"}
     plugins = [data, OneLabel(), SegNet(width=4), IAL(primary="depth"), Uniform()]
     trainer(tmp_path, *plugins, use=use, batch_size=1).fit()
-    (record,) = Run(tmp_path).history()
+    (record,) = RunFolder(tmp_path).history()
     assert 0 < record["train/active/depth"] < 1
     assert record["encoder/weight/depth"] == pytest.approx(1)
 
@@ -205,7 +205,7 @@ def test_gradients_of_jtr_reach_the_encoder_through_ial() -> None:
     found = {}
     for name, methods in {"jtr": [JTR()], "both": [JTR(), IAL(primary="depth")], "ial": [IAL(primary="depth")]}.items():
         made = prepare(Experiment(name=name, plugins=[ToyData(), OneLabel(), ToyNetwork(), *methods], batch_size=4))
-        data = Loadable(made.dataset, made.labelled)
+        data = BlankedDataset(made.dataset, made.labelled)
         batch = collate([data[i] for i in range(4)])
         blind = batch._replace(labelled=batch.labelled & (torch.arange(3) != 1))  # the primary has no label
         step = TrainingStep(made.network, made.hooks)
@@ -221,7 +221,7 @@ def test_a_second_instance_of_a_plugin(tmp_path: Path) -> None:
     data = Scenes(size=(32, 32), train=4, test=2)
     t = trainer(tmp_path, data, OneLabel(), SegNet(width=4), JTR(), JTR(tasks=("depth", "normals")))
     t.fit()
-    (record,) = Run(tmp_path).history()
+    (record,) = RunFolder(tmp_path).history()
     assert "jtr/reconstruction/segmentation" in record
     assert "jtr#2/reconstruction/depth" in record
     assert "jtr#2/reconstruction/segmentation" not in record

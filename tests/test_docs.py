@@ -15,8 +15,8 @@ from types import ModuleType
 import pytest
 
 from mtl_core import MtlError, load_experiment
-from mtl_core.explain import as_default, explain
-from mtl_core.suite import load_suite
+from mtl_core.commands.explain import as_default, explain
+from mtl_suite.plan import load_suite
 from mtl_core.testing import DatasetContract, RegularizerContract, hook_arguments, main, make_tasks
 
 ROOT = Path(__file__).parents[1]

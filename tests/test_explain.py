@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mtl_core import discovery
-from mtl_core.explain import explain
+from mtl_core.commands.explain import explain
 from mtl_core.testing import main
 
 METHODS = {"combine_losses", "compute_regularizer", "shape_encoder_gradient"}

@@ -21,9 +21,9 @@ from mtl_core import (
     parse_experiment,
     plugin,
 )
-from mtl_core.suite.engine import executor, reason
-from mtl_core.suite.schema import Engine, Entry, Settings
-from mtl_core.testing import read
+from mtl_suite.engine import executor, reason
+from mtl_suite.schema import Engine, Entry, Settings
+from mtl_core.testing import read_options
 from mtl_jtr import JTR
 from mtl_torchjd import TorchJD
 
@@ -111,7 +111,7 @@ def test_a_suite_is_recognised(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_a_list_of_anything() -> None:
-    (line,) = read(Entry, {"vary": {"epochs": 3}}, "experiments.a")[1]
+    (line,) = read_options(Entry, {"vary": {"epochs": 3}}, "experiments.a")[1]
     assert line == "experiments.a.vary.epochs: expected a list, found 3 (whole number)"
 
 

@@ -6,7 +6,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mtl_backbones import SegNet
 from mtl_core import Batch, Experiment
-from mtl_core.testing import BufferGuard, Loadable, Session, TrainingStep, collate, prepare, views
+from mtl_core.testing import BufferGuard, BlankedDataset, Session, TrainingStep, collate, prepare, views
 from mtl_ial import IAL
 from mtl_jtr import JTR
 from mtl_labels import OneLabel, Unlabelled
@@ -38,7 +38,7 @@ def on(device: str, batch: Batch) -> Batch:
 
 
 def batch_of(made: Session) -> Batch:
-    data = Loadable(made.dataset, made.labelled)
+    data = BlankedDataset(made.dataset, made.labelled)
     return collate([data[i] for i in range(2)])
 
 

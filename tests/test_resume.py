@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from mtl_core import Run
-from mtl_core.checkpoint import load
+from mtl_core import RunFolder
+from mtl_core.training.checkpoint import load_checkpoint
 
 EXPERIMENT = """
 name = "resume"
@@ -51,8 +51,8 @@ def finish(file: Path, out: Path, *options: str) -> None:
 
 
 def outcome(out: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    history = [{k: v for k, v in record.items() if k != "seconds"} for record in Run(out).history()]
-    return history, load(out / "last.ckpt")
+    history = [{k: v for k, v in record.items() if k != "seconds"} for record in RunFolder(out).history()]
+    return history, load_checkpoint(out / "last.ckpt")
 
 
 def nans(a: torch.Tensor, b: torch.Tensor) -> bool:

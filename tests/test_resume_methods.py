@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtl_auxiliary import GCS, OLAUX, AutoLambda
-from mtl_core import Experiment, Run, make_fabric
+from mtl_core import Experiment, RunFolder, make_fabric
 from mtl_core.testing import ToyData, ToyLabels, ToyNetwork, Trainer, prepare
 from mtl_ial import IAL
 from mtl_torchjd import TorchJD
@@ -44,7 +44,7 @@ def trainer(name: str, folder: Path) -> Trainer:
     settings = {"epochs": 4, "batch_size": 3, "learning_rate": 1e-2, "validation": 0.25, "device": "cpu"}
     experiment = Experiment(name="methods", plugins=plugins, **settings)  # type: ignore[arg-type]
     folder.mkdir(exist_ok=True)
-    return Trainer(prepare(experiment, Run(folder)), make_fabric(experiment), Run(folder))
+    return Trainer(prepare(experiment, RunFolder(folder)), make_fabric(experiment), RunFolder(folder))
 
 
 def state(t: Trainer) -> dict[str, Tensor]:

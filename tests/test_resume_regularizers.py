@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtl_backbones import SegNet
 from mtl_consistency import Consistency
-from mtl_core import Experiment, Run, make_fabric
+from mtl_core import Experiment, RunFolder, make_fabric
 from mtl_core.testing import ToyData, ToyLabels, Trainer, prepare
 from mtl_crosstask import DirectMap, PerceptualMap
 from mtl_jtr import JTR
@@ -34,7 +34,7 @@ def trainer(name: str, folder: Path) -> Trainer:
     settings = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-2, "validation": 0.0, "device": "cpu"}
     experiment = Experiment(name="regularizers", plugins=plugins, **settings)  # type: ignore[arg-type]
     folder.mkdir(exist_ok=True)
-    return Trainer(prepare(experiment, Run(folder)), make_fabric(experiment), Run(folder))
+    return Trainer(prepare(experiment, RunFolder(folder)), make_fabric(experiment), RunFolder(folder))
 
 
 def state(t: Trainer) -> dict[str, Tensor]:

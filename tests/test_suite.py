@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from mtl_core import CheckpointError, ExperimentError, Run
-from mtl_core.suite import Suite, collect, load_suite
-from mtl_core.suite.engine import Process
-from mtl_core.suite.results import Table, to_json
-from mtl_core.suite.tables import html, latex, write_tables
+from mtl_core import CheckpointError, ExperimentError, RunFolder
+from mtl_suite.plan import Suite, load_suite
+from mtl_suite.results import collect
+from mtl_suite.engine import Process
+from mtl_suite.results import Table, to_json
+from mtl_suite.tables import html, latex, write_tables
 from mtl_core.testing import main
 
 HEAD = """
@@ -90,7 +91,7 @@ def pretend(
                 "headline": {n: up for n, up in headline.items() if n.split("/")[0] in tasks},
             }  # fmt: skip
             (job.folder / "results.json").write_text(json.dumps(record))
-            Run(job.folder).append({"epoch": 0, **more})
+            RunFolder(job.folder).append({"epoch": 0, **more})
 
 
 def test_the_plan_is_every_row_scenario_seed_and_part(suite: Suite) -> None:
@@ -265,7 +266,7 @@ def test_a_suite_runs_skips_goes_on_and_reports_failures(tmp_path: Path, capsys:
 
 
 def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
-    run = Run(tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
     assert not run.is_locked()
     with run.locked():
         assert run.is_locked()

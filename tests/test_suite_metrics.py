@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mtl_core import CheckpointError, ExperimentError, Run
-from mtl_core.suite import collect, load_suite
-from mtl_core.suite.known import check_metrics
+from mtl_core import CheckpointError, ExperimentError, RunFolder
+from mtl_suite.results import collect
+from mtl_suite.plan import load_suite
+from mtl_suite.known import check_metrics
 from mtl_core.testing import main
 
 SUITE = """
@@ -123,7 +124,7 @@ def test_nothing_is_chosen_by_a_metric_that_the_runs_lack(
             "metrics": {"depth/rmse": 1.0}, "headline": {"depth/rmse": False},
         }  # fmt: skip
         (job.folder / "results.json").write_text(json.dumps(results))
-        Run(job.folder).append(record)
+        RunFolder(job.folder).append(record)
     with pytest.raises(CheckpointError, match=expected):
         collect(suite)
 

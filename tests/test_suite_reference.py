@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mtl_core import Run
-from mtl_core.suite import Suite, collect, load_suite
-from mtl_core.suite.results import to_json
-from mtl_core.suite.tables import html, latex
+from mtl_core import RunFolder
+from mtl_suite.plan import Suite, load_suite
+from mtl_suite.results import collect
+from mtl_suite.results import to_json
+from mtl_suite.tables import html, latex
 from mtl_core.testing import main
 
 SUITE = """
@@ -48,7 +49,7 @@ def suite(tmp_path: Path) -> Suite:
             "metrics": {"depth/abs_err": ERRORS[job.row, job.scenario]}, "headline": {"depth/abs_err": False},
         }  # fmt: skip
         (job.folder / "results.json").write_text(json.dumps(results))
-        Run(job.folder).append({"epoch": 0})
+        RunFolder(job.folder).append({"epoch": 0})
     return found
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mtl_core import CheckpointError, Run
-from mtl_core.suite import Suite, load_suite
-from mtl_core.suite.results import collect
+from mtl_core import CheckpointError, RunFolder
+from mtl_suite.plan import Suite, load_suite
+from mtl_suite.results import collect
 from mtl_core.testing import main
 
 SUITE = """
@@ -52,7 +52,7 @@ def pretend(suite: Suite, epochs: int, judged: int | None = None, checkpoint: st
         }  # fmt: skip
         (job.folder / "results.json").write_text(json.dumps(record))
         for epoch in range(epochs):
-            Run(job.folder).append({"epoch": epoch})
+            RunFolder(job.folder).append({"epoch": epoch})
 
 
 def command(*arguments: object) -> object:
@@ -95,7 +95,7 @@ def test_a_run_whose_best_checkpoint_was_judged_since_is_done(path: Path, out: P
 def test_results_that_cannot_be_read_are_none(path: Path, out: Path) -> None:
     suite = load_suite(path, folder=out)
     pretend(suite, epochs=2)
-    Run(suite.jobs[0].folder).results.write_text("{")
+    RunFolder(suite.jobs[0].folder).results.write_text("{")
     assert [job.done for job in suite.jobs] == [False, True]
 
 
@@ -109,7 +109,7 @@ def test_more_epochs_are_found_before_their_results_are_there(path: Path, out: P
     suite = load_suite(path, ["epochs=3"], out)
     pretend(suite, epochs=3)
     for job in suite.jobs:
-        Run(job.folder).results.unlink()
+        RunFolder(job.folder).results.unlink()
     with pytest.raises(CheckpointError, match="epochs: 3 are trained, now 2"):
         load_suite(path, folder=out)
 
@@ -148,7 +148,7 @@ def test_a_setting_that_an_old_run_lacks_counts_as_its_default(path: Path, out: 
     for job in suite.jobs:
         lines = [line for line in job.text.splitlines() if not line.startswith(("clip", "norm", "weight"))]
         assert len(lines) < len(job.text.splitlines())
-        Run(job.folder).experiment.write_text("\n".join(lines))
+        RunFolder(job.folder).experiment.write_text("\n".join(lines))
     assert all(job.done for job in load_suite(path, folder=out).jobs)
     with pytest.raises(CheckpointError, match="supervised-0 and 1 more: clip was none, now 2"):
         load_suite(path, ["clip=2"], out)
@@ -157,7 +157,7 @@ def test_a_setting_that_an_old_run_lacks_counts_as_its_default(path: Path, out: 
 @pytest.mark.slow
 def test_a_finished_suite_is_trained_further(path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path.write_text(SUITE.replace("[experiments.consistency]\nplugins.consistency = {}\n", ""))
-    run = Run(out / "supervised-0")
+    run = RunFolder(out / "supervised-0")
     for epochs in (1, 3):
         assert command(path, "--out", out, "--set", f"epochs={epochs}") == 0
         assert "supervised seed 0: done" in capsys.readouterr().err
@@ -175,7 +175,7 @@ def test_a_set_of_runs_is_compared_too(tmp_path: Path, capsys: pytest.CaptureFix
             main([*arguments, "--out", str(tmp_path / "set"), *settings])
         return stop.value.code
 
-    run = Run(tmp_path / "set" / "depth")
+    run = RunFolder(tmp_path / "set" / "depth")
     assert train() == 0
     stamp = run.results.stat().st_mtime_ns
     assert train() == 0

@@ -16,9 +16,9 @@ from mtl_auxiliary import GCS, OLAUX, AutoLambda
 from mtl_consistency import Consistency
 from mtl_core import Batch, Experiment, LookAhead
 from mtl_core.testing import (
-    Averages,
+    EpochMeans,
     Level,
-    Loadable,
+    BlankedDataset,
     ToyData,
     ToyLabels,
     ToyNetwork,
@@ -99,7 +99,7 @@ LABELS = {
 def step_for(method: str, rank: int, group: dist.ProcessGroup | None) -> tuple[TrainingStep, Batch]:
     toys = [ToyData(), ToyLabels(), ToyNetwork()]
     made = prepare(Experiment(name="r", plugins=[*toys, *METHODS[method]], batch_size=2))
-    batch = collate([Loadable(made.dataset, torch.ones(8, 3, dtype=torch.bool))[i] for i in range(4)])
+    batch = collate([BlankedDataset(made.dataset, torch.ones(8, 3, dtype=torch.bool))[i] for i in range(4)])
     level: Level = "parameters" if method.endswith("parameters") else "features"
     step = TrainingStep(made.network.double(), made.hooks, rank=rank, group=group, level=level, views=views(made.hooks))
     return step.double(), batch
@@ -124,7 +124,7 @@ def three_steps(method: str, rank: int, world: int) -> dict[str, torch.Tensor]:
     step, batch = step_for(method, rank, group)
     module = DistributedDataParallel(step) if world > 1 else step
     optimizer = torch.optim.Adam(step.parameters(), lr=1e-2)
-    averages = Averages(torch.device("cpu"), group)
+    averages = EpochMeans(torch.device("cpu"), group)
     rows = slice(2 * rank, 2 * rank + 2) if world > 1 else slice(0, 4)
     for number, labels in enumerate(LABELS):
         own, second = (part(batch, which, rows, list(batch.targets)) for which in (labels, "one-rank"))

@@ -12,11 +12,12 @@ import torch
 from attrs import field
 from torch import Tensor, nn
 
-from mtl_core.data import Sample
+from mtl_core.data.sample import Sample
 from mtl_core.errors import ContractError
-from mtl_core.hooks import Hooks
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.seam import Shaped
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.hooks.relay import Hooks
+from mtl_core.step.encoder_gradients import Shaped
 from mtl_core.testing import StubBackbone
 from mtl_core.testing.factories import make_step, make_tasks
 from mtl_core.testing.gradients import encoder_gradients, random_rows

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mtl_core.compare import Comparison, compare, table, with_its_seeds
 from mtl_core.errors import CheckpointError, MtlError
+from mtl_suite.compare import Comparison, compare, table, with_its_seeds
 
 HEADLINE = {"segmentation/miou": True, "depth/abs_err": False}
 

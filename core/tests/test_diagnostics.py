@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_core.diagnostics import HeadGradients
+from mtl_core.training.head_gradients import HeadGradients
 
 LABELLED = torch.tensor([[True, False], [True, True], [False, False], [True, False]])
 Predictions = dict[str, Tensor]

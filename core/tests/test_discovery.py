@@ -9,10 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from mtl_core import discovery
-from mtl_core.checking import check, check_all
-from mtl_core.discovery import Found, installed, load
+from mtl_core.discovery import InstalledPlugin, installed_plugins
 from mtl_core.errors import ContractError
-from mtl_core.plugin import HOOK_VERSION
+from mtl_core.hooks.isolation import check, check_all
+from mtl_core.hooks.load import load
+from mtl_core.hooks.markers import HOOK_VERSION
 
 Install = Callable[..., None]
 RAISES = "raise RuntimeError('no licence\\nsecond line')"
@@ -26,8 +27,8 @@ NEWER = f"from mtl_core.plugin import plugin\n@plugin(hooks={HOOK_VERSION + 1})\
 PRINTS = "print('hello'); import os; os.write(1, b'noise')\n"
 
 
-def only(name: str) -> Found:
-    return next(found for found in installed() if found.name == name)
+def only(name: str) -> InstalledPlugin:
+    return next(found for found in installed_plugins() if found.name == name)
 
 
 def test_metadata_is_read_without_importing(install: Install) -> None:
@@ -58,12 +59,12 @@ def test_discovery_and_settings_import_no_torch() -> None:
 )
 def test_required_core_is_compared(install: Install, requires: tuple[str, ...], core: str, status: str) -> None:
     install("mtl-fake", {"fake": "fake_one:Toy"}, requires=requires)
-    assert [found.status for found in installed(core)] == [status]
+    assert [found.status for found in installed_plugins(core)] == [status]
 
 
 def test_an_incompatible_plugin_says_what_it_needs_and_is_not_imported(install: Install) -> None:
     install("mtl-fake", {"fake": "fake_one:Toy"}, RAISES, ("mtl-core>=7",))
-    (found,) = installed("0.1.0")
+    (found,) = installed_plugins("0.1.0")
     assert found.reason == "needs mtl-core>=7, installed is 0.1.0; install a version of mtl-fake for it"
     with pytest.raises(ContractError, match=r"mtl-fake 1\.2: needs mtl-core>=7"):
         load(found)
@@ -73,7 +74,7 @@ def test_an_incompatible_plugin_says_what_it_needs_and_is_not_imported(install: 
 def test_two_distributions_with_one_name_are_reported(install: Install) -> None:
     install("mtl-a", {"fake": "fake_a:Toy"})
     install("mtl-b", {"fake": "fake_b:Toy", "other": "fake_b:Toy"})
-    found = installed()
+    found = installed_plugins()
     assert [(f.name, f.distribution, f.status) for f in found] == [
         ("fake", "mtl-a", "conflict"),
         ("fake", "mtl-b", "conflict"),
@@ -87,7 +88,7 @@ def test_a_sound_plugin_is_loaded(install: Install) -> None:
     cls = load(only("fake"))
     assert cls.__name__ == "Toy"
     assert discovery.hooks_of(cls) == ("combine_losses",)
-    assert discovery.name_of(cls, installed()) == "fake"
+    assert discovery.name_of(cls, installed_plugins()) == "fake"
 
 
 def test_only_the_plugin_asked_for_is_imported(install: Install) -> None:
@@ -126,7 +127,7 @@ def test_plugins_are_checked_in_processes_of_their_own(install: Install, capfd: 
     install("mtl-noisy", {"noisy": "fake_noisy:Toy"}, PRINTS + sound)
     install("mtl-killed", {"killed": "fake_killed:Toy"}, KILLED)
     install("mtl-leaves", {"leaves": "fake_leaves:Toy"}, LEAVES)
-    checked = {found.name: found for found in check_all(installed())}
+    checked = {found.name: found for found in check_all(installed_plugins())}
     assert (checked["noisy"].status, checked["noisy"].hooks) == ("ok", ("augment",))
     assert checked["killed"].status == checked["leaves"].status == "broken"
     assert checked["killed"].reason == "mtl-killed 1.2: its import ended the process (exit code 7)"
@@ -151,7 +152,7 @@ def test_an_endless_import_is_cut_off(install: Install) -> None:
 def test_a_class_of_no_distribution_goes_by_its_own_name(install: Install) -> None:
     class Homemade: ...
 
-    assert discovery.name_of(Homemade, installed()) == "homemade"
+    assert discovery.name_of(Homemade, installed_plugins()) == "homemade"
 
 
 def test_the_listing_is_plain_rows(install: Install) -> None:

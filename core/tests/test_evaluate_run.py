@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from mtl_core import Experiment, train
-from mtl_core.compare import compare
-from mtl_core.run import Run
-from mtl_core.runner import evaluate_run
+from mtl_core.commands.evaluate import evaluate_run
+from mtl_core.run_folder import RunFolder
 from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
+from mtl_suite.compare import compare
 
 TOYS = {"data": ToyData, "labels": ToyLabels, "network": ToyNetwork}
 OTHER = "plugins.data.samples=4"
@@ -28,10 +28,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(trained: Path, tmp_path: Path, install: Callable[..., None]) -> Run:
+def run(trained: Path, tmp_path: Path, install: Callable[..., None]) -> RunFolder:
     source = "from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork"
     install("mtl-toys", {name: f"fake_toys:{kind.__name__}" for name, kind in TOYS.items()}, source)
-    return Run(shutil.copytree(trained, tmp_path / "run"))
+    return RunFolder(shutil.copytree(trained, tmp_path / "run"))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def read(path: Path) -> dict[str, Any]:
     ("split", "checkpoint", "overrides"), [("train", "last", ()), ("test", "best", ()), ("test", "last", (OTHER,))]
 )
 def test_other_judgements_stand_in_files_of_their_own(
-    run: Run, split: str, checkpoint: str, overrides: tuple[str, ...]
+    run: RunFolder, split: str, checkpoint: str, overrides: tuple[str, ...]
 ) -> None:
     before = run.results.read_bytes()
     found = evaluate_run(run, split, checkpoint, overrides)
@@ -57,7 +57,7 @@ def test_other_judgements_stand_in_files_of_their_own(
 
 
 @pytest.mark.parametrize("overrides", [(), ("batch_size=4", "workers=0")])
-def test_trainings_own_judgement_is_written_again(run: Run, overrides: tuple[str, ...]) -> None:
+def test_trainings_own_judgement_is_written_again(run: RunFolder, overrides: tuple[str, ...]) -> None:
     before = read(run.results)
     assert before["runtime_seconds"] >= 0
     evaluate_run(run, overrides=overrides)
@@ -68,13 +68,13 @@ def test_trainings_own_judgement_is_written_again(run: Run, overrides: tuple[str
     assert not list(run.folder.glob("results-*"))
 
 
-def test_a_run_that_was_stopped_is_comparable_once_it_is_judged(run: Run) -> None:
+def test_a_run_that_was_stopped_is_comparable_once_it_is_judged(run: RunFolder) -> None:
     run.results.unlink()
     evaluate_run(run)
     assert compare([run.folder], [run.folder]).rows[0].name == "r"
 
 
-def test_results_hold_the_units_of_their_metrics(run: Run) -> None:
+def test_results_hold_the_units_of_their_metrics(run: RunFolder) -> None:
     units = read(run.results)["units"]
     expected = {"segmentation/miou": "%", "depth/abs_err": "m", "depth/rmse": "m", "normals/mean_angle": "°"}
     assert expected.items() <= units.items()

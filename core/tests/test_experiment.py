@@ -12,9 +12,11 @@ from attrs import field, validators
 
 from mtl_core.errors import ExperimentError
 from mtl_core.experiment import Experiment
-from mtl_core.options import options, read
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.settings import dump_experiment, parse_experiment
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.options.fields import options
+from mtl_core.options.read import read_options
+from mtl_core.settings.toml_file import dump_experiment, parse_experiment
 
 Install = Callable[..., None]
 HEAD = 'name = "trial"\n'
@@ -87,11 +89,11 @@ def test_python_is_checked_as_strictly() -> None:
 
 
 def test_a_validator_that_compares_options_runs_beside_the_others() -> None:
-    assert read(Mean, {"low": 2.0, "high": 1.0, "factor": -1.0}, "plugins.mean")[1] == [
+    assert read_options(Mean, {"low": 2.0, "high": 1.0, "factor": -1.0}, "plugins.mean")[1] == [
         "plugins.mean.factor: must be > 0, found -1.0",
         "plugins.mean.high: must be above low, 2.0",
     ]
-    assert read(Mean, {"low": "x", "high": 1.0}, "m")[1] == ['m.low: expected a number, found "x" (text)']
+    assert read_options(Mean, {"low": "x", "high": 1.0}, "m")[1] == ['m.low: expected a number, found "x" (text)']
 
 
 @pytest.mark.usefixtures("install")

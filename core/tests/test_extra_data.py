@@ -10,15 +10,19 @@ import pytest
 import torch
 
 from mtl_core import Experiment, train
-from mtl_core.data import Aligned, ExtraData, Joined, Loadable
+from mtl_core.data.datasets import Aligned, BlankedDataset, Joined
+from mtl_core.data.sample import ExtraData
 from mtl_core.errors import DataError
-from mtl_core.loading import BatchOrder, Extra
-from mtl_core.loop import sources
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.run import Run
-from mtl_core.session import prepare
-from mtl_core.tasks import Depth, Segmentation, Tasks
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.run_folder import RunFolder
+from mtl_core.tasks.regression import Depth
+from mtl_core.tasks.segmentation import Segmentation
+from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.toys import Shapes, ToyData, ToyLabels, ToyNetwork
+from mtl_core.training.loader import BatchOrder, Extra
+from mtl_core.training.session import prepare
+from mtl_core.training.trainer import sources
 
 MAIN = range(10)
 EXTRA = Extra(range(10, 17), 2)
@@ -84,7 +88,7 @@ def test_missing_labels_are_blank_and_positions_follow() -> None:
     extra = Aligned("x", ExtraData(DepthOnly(), 2), main)
     assert extra.labelled is not None
     assert extra.labelled.tolist() == [[False, True, False]] * 5
-    joined = Joined([Loadable(main, torch.ones(4, 3, dtype=torch.bool)), Loadable(extra, extra.labelled)])
+    joined = Joined([BlankedDataset(main, torch.ones(4, 3, dtype=torch.bool)), BlankedDataset(extra, extra.labelled)])
     assert len(joined) == 9
     sample, labelled, index = joined[6]
     assert (labelled.tolist(), index) == ([False, True, False], 6)
@@ -129,7 +133,7 @@ def test_training_sees_them_and_a_resume_goes_on(tmp_path: Path) -> None:
     assert record["train/labels/depth"] == pytest.approx((2 / 3 + 1) / 3)
     assert record["train/labels/normals"] == pytest.approx(2 / 9)
 
-    stopped = Run(tmp_path / "stopped")
+    stopped = RunFolder(tmp_path / "stopped")
 
     def stop(epoch: int, batch: int, batches: int) -> None:
         if (epoch, batch) == (1, 2) and not stopped.metrics.with_suffix(".stopped").exists():

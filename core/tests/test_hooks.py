@@ -5,11 +5,12 @@ import torch
 from attrs import field
 from torch import Tensor
 
-from mtl_core.data import Sample
+from mtl_core.data.sample import Sample
 from mtl_core.errors import ContractError, ExperimentError
-from mtl_core.hooks import Hooks
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.step import Step
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.hooks.relay import Hooks
+from mtl_core.step.step import Step
 from mtl_core.testing import StubBackbone
 from mtl_core.testing.toys import TOY_TASKS, ToyData, ToyLabels, ToyNetwork
 

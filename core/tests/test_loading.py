@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_core.data import Loadable, Sample
+from mtl_core.data.datasets import BlankedDataset
+from mtl_core.data.sample import Sample
 from mtl_core.errors import ContractError, DataError
-from mtl_core.hooks import Hooks
-from mtl_core.loading import BatchOrder, TrainingData, evaluation_loader, split_validation
-from mtl_core.plugin import hookimpl, plugin
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.hooks.relay import Hooks
 from mtl_core.testing.toys import Shapes
+from mtl_core.training.loader import BatchOrder, TrainingData, evaluation_loader, split_validation
 
 
 def indices(order: BatchOrder) -> list[list[int]]:
@@ -75,7 +77,7 @@ class Planted(Shapes):
 
 def test_a_withheld_label_is_blank_before_anything_sees_it() -> None:
     mask = torch.eye(3, dtype=torch.bool).repeat(2, 1)
-    clean, planted = Loadable(Shapes(6, (8, 8), "train"), mask), Loadable(Planted(mask), mask)
+    clean, planted = BlankedDataset(Shapes(6, (8, 8), "train"), mask), BlankedDataset(Planted(mask), mask)
     for i in range(6):
         for name, target in clean[i][0].targets.items():
             assert torch.equal(target, planted[i][0].targets[name])
@@ -98,7 +100,7 @@ class Crop:
 
 
 def training_data(transform: object) -> TrainingData:
-    known = Loadable(Shapes(4, (8, 8), "train"), torch.ones(4, 3).bool())
+    known = BlankedDataset(Shapes(4, (8, 8), "train"), torch.ones(4, 3).bool())
     return TrainingData(known, Hooks({"it": transform}, required=()), 0)
 
 

@@ -9,19 +9,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core.checkpoint import load
-from mtl_core.data import Batch, Loadable, collate
+from mtl_core.data.datasets import BlankedDataset
+from mtl_core.data.sample import Batch, collate
 from mtl_core.errors import MtlError
 from mtl_core.experiment import Experiment
-from mtl_core.look_ahead import LookAhead
-from mtl_core.loop import Trainer, looks_ahead, make_fabric
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.run import Run
-from mtl_core.second_batches import SecondOrder
-from mtl_core.session import Session, prepare
-from mtl_core.tasks import Tasks
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.run_folder import RunFolder
+from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.toys import ToyBackbone, ToyData, ToyLabels
-from mtl_core.training import TrainingStep
+from mtl_core.training.checkpoint import load_checkpoint
+from mtl_core.training.fabric import make_fabric
+from mtl_core.training.look_ahead import LookAhead
+from mtl_core.training.second_batches import SecondOrder
+from mtl_core.training.session import Session, prepare
+from mtl_core.training.step import TrainingStep
+from mtl_core.training.trainer import Trainer, looks_ahead
 
 
 @plugin
@@ -95,7 +98,7 @@ def session_of(*plugins: object, **settings: Any) -> Session:
 
 def trained(session: Session, folder: Path, resume: bool = False) -> Trainer:
     fabric = make_fabric(session.experiment)
-    run = Run(folder)
+    run = RunFolder(folder)
     folder.mkdir(exist_ok=True)
     trainer = Trainer(session, fabric, run)
     if resume:
@@ -105,7 +108,7 @@ def trained(session: Session, folder: Path, resume: bool = False) -> Trainer:
 
 
 def batch_of(session: Session, places: range) -> Batch:
-    data = Loadable(session.dataset, session.labelled)
+    data = BlankedDataset(session.dataset, session.labelled)
     return collate([data[i] for i in places])
 
 
@@ -248,7 +251,7 @@ def test_a_resumed_run_sees_the_second_batches_of_one_that_was_not_stopped(tmp_p
     held = {i for row in seen[0] for i in row[4:]}
     assert len(held) == 4
     assert held.isdisjoint(i for row in seen[0] for i in row[:4])
-    a, b = (load(tmp_path / name / "last.ckpt")["step"] for name in ("whole", "parts"))
+    a, b = (load_checkpoint(tmp_path / name / "last.ckpt")["step"] for name in ("whole", "parts"))
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -260,7 +263,7 @@ def test_it_is_called_once_for_each_optimizer_step(tmp_path: Path) -> None:
 
 def test_a_skipped_step_takes_back_what_was_noted_before_it(tmp_path: Path) -> None:
     session = session_of(Counter(), device="cpu")
-    trainer = Trainer(session, make_fabric(session.experiment), Run(tmp_path))
+    trainer = Trainer(session, make_fabric(session.experiment), RunFolder(tmp_path))
     clean = batch_of(session, range(4))
     for batch in (clean, clean._replace(images=clean.images * float("nan")), clean):
         trainer.train_batch(batch)

@@ -3,8 +3,11 @@
 import pytest
 import torch
 
-from mtl_core.losses import global_term, sample_losses, task_losses
-from mtl_core.tasks import Depth, Normals, Segmentation, Tasks
+from mtl_core.tasks.normals import Normals
+from mtl_core.tasks.regression import Depth
+from mtl_core.tasks.segmentation import Segmentation
+from mtl_core.tasks.tasks import Tasks
+from mtl_core.training.losses import global_term, sample_losses, task_losses
 
 LOSSES = torch.tensor([[2.0, 3.0, 0.0], [0.0, 5.0, 0.0], [7.0, 0.0, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
 LABELLED = torch.tensor([[1, 1, 0], [0, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=torch.bool)

@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from mtl_core.tasks import BinaryEdges, Classification, Depth, Normals, Regression, Segmentation, Task
+from mtl_core.tasks.classification import Classification
+from mtl_core.tasks.edges import BinaryEdges
+from mtl_core.tasks.normals import Normals
+from mtl_core.tasks.regression import Depth, Regression
+from mtl_core.tasks.segmentation import Segmentation
+from mtl_core.tasks.task import Task
 
 B, H, W, C = 4, 6, 8, 5
 SEGMENTATION = Segmentation(name="s", channels=C)

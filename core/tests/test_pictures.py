@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_core.pictures import GAP, TITLE, colour, drawings, image_pixels, pasted, striped, value_range
 from mtl_core.testing import make_batch, make_tasks
+from mtl_report.pictures import GAP, TITLE, colour, drawings, image_pixels, pasted, striped, value_range
 
 TASKS = make_tasks("segmentation", "depth", "normals", "scene")
 LABELLED = torch.tensor([[1, 1, 1, 1], [0, 1, 0, 1]], dtype=torch.bool)

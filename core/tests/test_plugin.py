@@ -12,7 +12,10 @@ from attrs import field, validators
 from torch import Tensor, nn
 
 from mtl_core.errors import ContractError
-from mtl_core.plugin import HOOK_VERSION, help, hook_arguments, hookimpl, plugin
+from mtl_core.hooks.markers import HOOK_VERSION, hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.hooks.spec_table import hook_arguments
+from mtl_core.options.fields import help
 
 
 @plugin

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mtl_core.progress import Averages
+from mtl_core.training.epoch import EpochMeans
 
 STEPS = [
     {"a": 1.0, "b": 2.0},
@@ -15,8 +15,8 @@ STEPS = [
 ]
 
 
-def averages(steps: list[dict[str, float]], made: Averages | None = None) -> Averages:
-    made = made or Averages(torch.device("cpu"))
+def averages(steps: list[dict[str, float]], made: EpochMeans | None = None) -> EpochMeans:
+    made = made or EpochMeans(torch.device("cpu"))
     for values in steps:
         made.add({name: torch.tensor(value) for name, value in values.items()}, torch.tensor(float("a" not in values)))
     return made
@@ -38,13 +38,13 @@ def test_an_epoch_starts_from_nothing() -> None:
 
 @pytest.mark.parametrize("stop", range(len(STEPS) + 1))
 def test_a_resumed_epoch_ends_with_the_same_means(stop: int) -> None:
-    stopped, resumed = averages(STEPS[:stop]), Averages(torch.device("cpu"))
+    stopped, resumed = averages(STEPS[:stop]), EpochMeans(torch.device("cpu"))
     resumed.load_state_dict(stopped.state_dict())
     found, whole = averages(STEPS[stop:], resumed).take(), averages(STEPS).take()
     assert repr(found) == repr(whole)
 
 
 def test_values_of_other_types_are_taken() -> None:
-    made = Averages(torch.device("cpu"))
+    made = EpochMeans(torch.device("cpu"))
     made.add({"half": torch.tensor(1.5, dtype=torch.bfloat16), "true": torch.tensor(True), "count": torch.tensor(3)})
     assert made.take() == {"half": 1.5, "true": 1.0, "count": 3.0, "skipped_steps": 0.0}

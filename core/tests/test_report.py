@@ -16,11 +16,16 @@ import pytest
 import torch
 from PIL import Image
 
-from mtl_core.curves import chart
 from mtl_core.errors import MtlError
-from mtl_core.pictures import colour, drawn_pair, palette, sheet
-from mtl_core.report import write_report
-from mtl_core.tasks import BinaryEdges, Classification, Depth, Normals, Regression, Segmentation, Tasks
+from mtl_core.tasks.classification import Classification
+from mtl_core.tasks.edges import BinaryEdges
+from mtl_core.tasks.normals import Normals
+from mtl_core.tasks.regression import Depth, Regression
+from mtl_core.tasks.segmentation import Segmentation
+from mtl_core.tasks.tasks import Tasks
+from mtl_report.curves import chart
+from mtl_report.pictures import colour, drawn_pair, palette, sheet
+from mtl_report.report import write_report
 
 SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
 GROUPS = ("train/loss", "jtr", "ial/sigma", "encoder/weight", "encoder/norm", "encoder/cosine")

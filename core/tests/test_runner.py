@@ -12,14 +12,16 @@ import torch
 from torch import Tensor
 
 from mtl_core import Experiment, train
-from mtl_core.data import MultiTaskDataset, Sample
+from mtl_core.commands.train import differences
+from mtl_core.data.sample import MultiTaskDataset, Sample
 from mtl_core.errors import CheckpointError
-from mtl_core.loop import Trainer, make_fabric
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.run import Run
-from mtl_core.runner import differences
-from mtl_core.session import prepare
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.run_folder import RunFolder
 from mtl_core.testing.toys import Shapes, ToyData, ToyLabels, ToyNetwork
+from mtl_core.training.fabric import make_fabric
+from mtl_core.training.session import prepare
+from mtl_core.training.trainer import Trainer
 
 
 def experiment(*plugins: object, **settings: Any) -> Experiment:
@@ -36,19 +38,22 @@ class Before:
 
     @hookimpl
     def before_run(self, folder: Path) -> None:
-        SEEN.append(Run(folder).is_locked())
+        SEEN.append(RunFolder(folder).is_locked())
 
 
 def test_the_folder_is_locked_from_before_run_on(tmp_path: Path) -> None:
     SEEN.clear()
     train(experiment(Before()), tmp_path, evaluate_on=None)
     assert SEEN == [True]
-    assert not Run(tmp_path).is_locked()
+    assert not RunFolder(tmp_path).is_locked()
 
 
 def test_a_folder_in_use_is_not_prepared(tmp_path: Path) -> None:
     SEEN.clear()
-    with Run(tmp_path).locked(), pytest.raises(CheckpointError, match="another process is training in this folder"):
+    with (
+        RunFolder(tmp_path).locked(),
+        pytest.raises(CheckpointError, match="another process is training in this folder"),
+    ):
         train(experiment(Before()), tmp_path)
     assert SEEN == []
 
@@ -81,7 +86,7 @@ def test_processes_that_fabric_starts_find_the_folder_prepared(tmp_path: Path) -
     ended = subprocess.run([sys.executable, script, folder], capture_output=True, text=True, check=False, timeout=240)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert (folder / "calls").read_text() == "first\n"
-    assert Run(folder).results.is_file()
+    assert RunFolder(folder).results.is_file()
 
 
 def test_settings_that_may_differ_are_the_callers_choice() -> None:
@@ -156,7 +161,7 @@ class Guesses:
 def test_validation_is_judged_by_the_labels_from_before_relabel(tmp_path: Path) -> None:
     """Learned are all of the plugin's labels; measured, in the tasks that are learned, those of the scenario."""
     made = experiment(Guesses(), validation=0.5, tasks=("depth", "segmentation"))
-    trainer = Trainer(prepare(made), make_fabric(made), Run(tmp_path))
+    trainer = Trainer(prepare(made), make_fabric(made), RunFolder(tmp_path))
     given, true = ToyLabels().make_label_mask(8, Shapes(8, (32, 32), "train").tasks), Shapes(8, (32, 32), "train")
     for batch in trainer.validation:
         assert torch.equal(batch.labelled, given[batch.index][:, [1, 0]])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mtl_core.errors import ExperimentError
-from mtl_core.settings import load_experiment, parse_experiment
+from mtl_core.settings.toml_file import load_experiment, parse_experiment
 
 Install = Callable[..., None]
 HEAD = 'name = "trial"\n'

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_core.structure import Mismatch, Text, structure
+from mtl_core.options.convert import Mismatch, Text, structure
 
 STRICT: list[tuple[Any, Any]] = [
     ("false", bool), (0, bool), (2.7, int), (2.0, int), (True, int), ("2", int), ("abc", float), (True, float),

@@ -8,7 +8,9 @@ from attrs import field
 from torch import Tensor, nn
 
 from mtl_core.errors import ContractError
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.options.fields import help
 from mtl_core.testing import LossRuleContract, failures
 from mtl_core.testing.contract import Untouched, checks_of, same
 
@@ -188,7 +190,7 @@ def test_same_means_equal_in_every_respect(a: Tensor, b: Tensor, expected: bool)
 
 def test_every_hook_that_takes_part_in_a_step_has_a_contract() -> None:
     from mtl_core import testing
-    from mtl_core.plugin import hook_arguments
+    from mtl_core.hooks.spec_table import hook_arguments
 
     covered = {getattr(testing, name).hook for name in testing.__all__ if name.endswith("Contract")}
     lifecycle = {"setup", "parameter_groups", "after_epoch", "build_heads", "before_step", "after_step"}

@@ -8,9 +8,11 @@ import torch
 from attrs import field
 from torch import Tensor
 
-from mtl_core.data import MultiTaskDataset, Sample
-from mtl_core.plugin import help, hookimpl, plugin
-from mtl_core.tasks import Tasks
+from mtl_core.data.sample import MultiTaskDataset, Sample
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.options.fields import help
+from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing import DatasetContract, LabelMaskContract, failures
 from mtl_core.testing.toys import Shapes, ToyData, ToyLabels
 

@@ -7,10 +7,12 @@ import torch
 from attrs import field
 from torch import Tensor, nn
 
-from mtl_core.data import Sample
+from mtl_core.data.sample import Sample
 from mtl_core.errors import ContractError
-from mtl_core.plugin import help, hookimpl, plugin
-from mtl_core.tasks import Tasks
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.options.fields import help
+from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing import AugmentContract, TransformContract, failures
 
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.tasks import Tasks
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing import BackboneContract, failures
 from mtl_core.testing.toys import ToyBackbone, ToyNetwork
 

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtl_core.errors import ContractError
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.step import Step
-from mtl_core.tasks import Tasks
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.step.step import Step
+from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing import (
     RegularizerContract,
     failures,

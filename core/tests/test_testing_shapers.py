@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core.errors import ContractError
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.seam import EncoderGradients, Shaped
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
 from mtl_core.seeds import generator_for
+from mtl_core.step.encoder_gradients import EncoderGradients, Shaped
 from mtl_core.testing import GradientShaperContract, bank, failures
 from mtl_core.testing.gradients import entering
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.seam import EncoderGradients
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.step.encoder_gradients import EncoderGradients
 from mtl_core.testing import GradientWatcherContract, failures
 
 

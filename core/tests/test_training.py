@@ -7,18 +7,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core.data import Batch, Loadable, collate
+from mtl_core.data.datasets import BlankedDataset
+from mtl_core.data.sample import Batch, collate
 from mtl_core.errors import ContractError
 from mtl_core.experiment import Experiment
-from mtl_core.loop import Trainer, make_fabric
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.run import Run
-from mtl_core.seam import EncoderGradients, Shaped
-from mtl_core.session import Session, prepare
-from mtl_core.step import Step
-from mtl_core.tasks import Tasks
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.run_folder import RunFolder
+from mtl_core.step.encoder_gradients import EncoderGradients, Shaped
+from mtl_core.step.step import Step
+from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
-from mtl_core.training import TrainingStep
+from mtl_core.training.fabric import make_fabric
+from mtl_core.training.session import Session, prepare
+from mtl_core.training.step import TrainingStep
+from mtl_core.training.trainer import Trainer
 
 DATA = (ToyData(), ToyLabels(), ToyNetwork())
 
@@ -87,7 +90,7 @@ def session_of(*plugins: object, **settings: object) -> Session:
 
 
 def batch_of(session: Session) -> Batch:
-    data = Loadable(session.dataset, session.labelled)
+    data = BlankedDataset(session.dataset, session.labelled)
     return collate([data[i] for i in range(6)])
 
 
@@ -145,7 +148,7 @@ def test_what_a_regularizer_sends_through_the_heads_passes_the_seam() -> None:
 def trainer(tmp_path: Path, *plugins: object, **settings: object) -> Trainer:
     session = session_of(*plugins, device="cpu", **settings)
     fabric = make_fabric(session.experiment)
-    return Trainer(session, fabric, Run(tmp_path))
+    return Trainer(session, fabric, RunFolder(tmp_path))
 
 
 def test_a_step_with_a_gradient_that_is_not_finite_changes_nothing_and_the_next_one_works(tmp_path: Path) -> None:
@@ -185,7 +188,7 @@ def test_experiments_that_differ_in_one_plugin_start_from_the_same_weights() -> 
 def test_precisions_train(tmp_path: Path, precision: str) -> None:
     t = trainer(tmp_path, Halve(), Pull(), precision=precision, epochs=2)
     t.fit()
-    first, last = Run(tmp_path).history()
+    first, last = RunFolder(tmp_path).history()
     assert last["train/loss"] < first["train/loss"]
     assert last["skipped_steps"] == 0
 

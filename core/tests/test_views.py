@@ -9,17 +9,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtl_core.data import Loadable, collate
+from mtl_core.data.datasets import BlankedDataset
+from mtl_core.data.sample import collate
 from mtl_core.errors import ContractError
 from mtl_core.experiment import Experiment
-from mtl_core.hooks import Hooks
-from mtl_core.plugin import hookimpl, plugin
-from mtl_core.session import prepare
-from mtl_core.step import Step
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.hooks.relay import Hooks
+from mtl_core.step.crops import draw_windows, image_views, label_views
+from mtl_core.step.step import Step
 from mtl_core.testing import make_batch, make_step, make_tasks
 from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
-from mtl_core.training import TrainingStep
-from mtl_core.views import draw_windows, image_views, label_views
+from mtl_core.training.session import prepare
+from mtl_core.training.step import TrainingStep
 
 TASKS = make_tasks("segmentation", "depth", "normals", "shading", "scene")
 WINDOWS = torch.tensor([[1.0, 0.3, -0.4], [1.5, 1.0, -1.0], [2.0, 0.25, 0.5], [1.2, -0.7, 0.1]])
@@ -141,7 +143,7 @@ class Compare:
 
 def test_a_step_shows_the_windows_to_the_network_and_their_labels_to_regularizers() -> None:
     session = prepare(Experiment(name="t", plugins=[ToyData(), ToyLabels(), ToyNetwork(), Look()]))
-    data = Loadable(session.dataset, torch.ones(len(session.dataset), 3, dtype=torch.bool))
+    data = BlankedDataset(session.dataset, torch.ones(len(session.dataset), 3, dtype=torch.bool))
     batch = collate([data[i] for i in range(3)])
     TrainingStep(session.network, session.hooks, views=2)(batch, 0)
     step = session.hooks.plugins["look"].step

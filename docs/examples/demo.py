@@ -9,15 +9,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mtl_core import Run, load_experiment, train
-from mtl_core.compare import compare, table
+from mtl_core import RunFolder, load_experiment, train
+from mtl_suite.compare import compare, table
 from mtl_core.console import progress
 
 HERE = Path(__file__).parent
 console = Console()
 
 
-def run_one(file: Path, out: Path) -> Run:
+def run_one(file: Path, out: Path) -> RunFolder:
     experiment = load_experiment(file)
     shutil.rmtree(out, ignore_errors=True)
     with progress(experiment) as watch:

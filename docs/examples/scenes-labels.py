@@ -18,7 +18,7 @@ from rich.table import Table
 from torch import Tensor
 
 from mtl_core import Experiment, MultiTaskDataset, Segmentation, Task, Tasks, load_experiment, train
-from mtl_core.compare import compare, table
+from mtl_suite.compare import compare, table
 from mtl_labels import Full, OneLabel
 
 HERE = Path(__file__).parent

@@ -24,8 +24,8 @@ from torch.nn import functional as F
 
 from mtl_backbones import SegNet
 from mtl_consistency import Consistency
-from mtl_core import Batch, Experiment, Run, make_fabric
-from mtl_core.testing import Loadable, Trainer, collate, prepare
+from mtl_core import Batch, Experiment, RunFolder, make_fabric
+from mtl_core.testing import BlankedDataset, Trainer, collate, prepare
 from mtl_ial import IAL
 from mtl_jtr import JTR
 from mtl_labels import OneLabel
@@ -50,11 +50,11 @@ def trainer(method: str, width: int, device: str) -> Trainer:
     experiment = Experiment(name="bench", plugins=plugins, batch_size=4, validation=0.0, device=device)
     fabric = make_fabric(experiment)
     fabric.launch()
-    return Trainer(prepare(experiment), fabric, Run(Path(tempfile.mkdtemp())))
+    return Trainer(prepare(experiment), fabric, RunFolder(Path(tempfile.mkdtemp())))
 
 
 def batch_for(made: Trainer) -> Batch:
-    data = Loadable(made.session.dataset, made.session.labelled)
+    data = BlankedDataset(made.session.dataset, made.session.labelled)
     batch: Batch = made.fabric.to_device(collate([data[i] for i in range(4)]))
     return Batch(batch.images.float() / 255, *batch[1:])
 

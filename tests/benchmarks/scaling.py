@@ -23,8 +23,8 @@ from bench import framework_step, last_number, peak_of, seconds
 from torch import Tensor
 
 from mtl_backbones import SegNet
-from mtl_core import Depth, Experiment, MultiTaskDataset, Run, Sample, Tasks, hookimpl, make_fabric, plugin
-from mtl_core.curves import COLOURS, chart
+from mtl_core import Depth, Experiment, MultiTaskDataset, RunFolder, Sample, Tasks, hookimpl, make_fabric, plugin
+from mtl_report.curves import COLOURS, chart
 from mtl_core.testing import Trainer, prepare
 from mtl_jtr import JTR
 from mtl_mtpsl import MTPSL
@@ -83,7 +83,7 @@ def trainer(method: str, tasks: int, scenario: str) -> Trainer:
     experiment = Experiment(name="scaling", plugins=plugins, batch_size=4, validation=0.0, device="cpu")
     fabric = make_fabric(experiment)
     fabric.launch()
-    return Trainer(prepare(experiment), fabric, Run(Path(tempfile.mkdtemp())))
+    return Trainer(prepare(experiment), fabric, RunFolder(Path(tempfile.mkdtemp())))
 
 
 @attrs.define

@@ -20,7 +20,7 @@ from scaling import ManyTasks
 
 from mtl_auxiliary import GCS, OLAUX, AutoLambda
 from mtl_backbones import SegNet
-from mtl_core import Experiment, Run, make_fabric
+from mtl_core import Experiment, RunFolder, make_fabric
 from mtl_core.testing import Trainer, prepare
 from mtl_ial import IAL
 from mtl_torchjd import TorchJD
@@ -63,7 +63,7 @@ def trainer(tasks: int, *methods: object, level: str = "features") -> Trainer:
     )
     fabric = make_fabric(experiment)
     fabric.launch()
-    return Trainer(prepare(experiment), fabric, Run(Path(tempfile.mkdtemp())))
+    return Trainer(prepare(experiment), fabric, RunFolder(Path(tempfile.mkdtemp())))
 
 
 def made(method: str, tasks: int) -> Trainer:

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from mtl_auxiliary import AutoLambda
 from mtl_auxiliary import auto_lambda as module
-from mtl_core import Batch, Experiment, LookAhead, MtlError, Run, Tasks, hookimpl, make_fabric, plugin
+from mtl_core import Batch, Experiment, LookAhead, MtlError, RunFolder, Tasks, hookimpl, make_fabric, plugin
 from mtl_core.checkpoint import load
 from mtl_core.testing import (
+    BlankedDataset,
     GradientShaperContract,
-    Loadable,
     LossRuleContract,
     Network,
     Session,
@@ -80,7 +80,7 @@ def session_of(*others: object, network: object | None = None, settings: Any = N
 def batch_of(session: Session, places: range, labelled: Tensor | None = None) -> Batch:
     """Samples in float64, with the session's labels or others."""
     mask = session.labelled if labelled is None else labelled
-    batch = collate([Loadable(session.dataset, mask)[i] for i in places])
+    batch = collate([BlankedDataset(session.dataset, mask)[i] for i in places])
     targets = {name: t.double() if t.is_floating_point() else t for name, t in batch.targets.items()}
     return Batch(batch.images.double(), targets, batch.labelled, batch.index)
 
@@ -325,7 +325,7 @@ def test_weights_that_would_weigh_nothing_are_refused() -> None:
 def trained(folder: Path, epochs: int, resume: bool = False, **options: Any) -> dict[str, Any]:
     session = session_of(settings={"epochs": epochs, "learning_rate": 1e-3}, **options)
     folder.mkdir(exist_ok=True)
-    trainer = Trainer(session, make_fabric(session.experiment), Run(folder))
+    trainer = Trainer(session, make_fabric(session.experiment), RunFolder(folder))
     if resume:
         trainer.resume()
     trainer.fit()

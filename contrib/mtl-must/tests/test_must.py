@@ -10,7 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core import CheckpointError, Classification, Depth, Experiment, MtlError, Normals, Run, Segmentation, train
+from mtl_core import (
+    CheckpointError,
+    Classification,
+    Depth,
+    Experiment,
+    MtlError,
+    Normals,
+    RunFolder,
+    Segmentation,
+    train,
+)
 from mtl_core.testing import TOY_TASKS, Shapes, ToyData, ToyLabels, ToyNetwork, prepare
 from mtl_must import MuST, PseudoLabelled, confident
 from mtl_must.pseudo import label_file, labelled_by
@@ -24,7 +34,7 @@ def experiment(epochs: int = 1, **settings: Any) -> Experiment:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return train(experiment(confidence=0.3), tmp_path_factory.mktemp("must") / "run")
 
 
@@ -65,7 +75,7 @@ def test_what_is_not_confident_is_invalid() -> None:
     assert labels.dtype == torch.long
 
 
-def test_teachers_learn_one_task_from_its_samples(run: Run) -> None:
+def test_teachers_learn_one_task_from_its_samples(run: RunFolder) -> None:
     made = MuST(teacher_epochs=3).teacher(experiment(), "depth")
     assert (made.tasks, made.epochs, made.drop_unlabelled, list(made.plugins)) == (
         ("depth",), 3, True, ["toydata", "toylabels", "toynetwork"],
@@ -74,10 +84,10 @@ def test_teachers_learn_one_task_from_its_samples(run: Run) -> None:
     student = torch.from_numpy(np.load(run.labels)["labelled"])
     assert torch.equal(kept[:, 0], student[:, TOY_TASKS.position("depth")])
     for task in TOY_TASKS.names:
-        assert Run(run.folder / "must" / "teachers" / task).results.is_file()
+        assert RunFolder(run.folder / "must" / "teachers" / task).results.is_file()
 
 
-def test_the_student_gets_its_own_labels_and_the_teachers_for_the_rest(run: Run) -> None:
+def test_the_student_gets_its_own_labels_and_the_teachers_for_the_rest(run: RunFolder) -> None:
     data = Shapes(12, (32, 32), "train")
     given = torch.from_numpy(np.load(run.labels)["labelled"])
     seen = PseudoLabelled(data, given, run.folder / "must")
@@ -91,11 +101,11 @@ def test_the_student_gets_its_own_labels_and_the_teachers_for_the_rest(run: Run)
             assert found.targets[name].shape == true.targets[name].shape
 
 
-def test_every_task_is_active_in_every_step(run: Run) -> None:
+def test_every_task_is_active_in_every_step(run: RunFolder) -> None:
     assert all(run.history()[0][f"train/active/{name}"] == 1 for name in TOY_TASKS.names)
 
 
-def test_withheld_labels_are_never_looked_at(run: Run) -> None:
+def test_withheld_labels_are_never_looked_at(run: RunFolder) -> None:
     """True labels of what is withheld are replaced by nonsense; the student's data do not change."""
 
     class Wrong(Shapes):
@@ -113,7 +123,7 @@ def test_withheld_labels_are_never_looked_at(run: Run) -> None:
             assert torch.equal(right[index].targets[name], wrong[index].targets[name])
 
 
-def test_validation_is_judged_by_true_labels(run: Run) -> None:
+def test_validation_is_judged_by_true_labels(run: RunFolder) -> None:
     """What a teacher says is learned, and never measured: the labels are those that the student is given."""
     session = prepare(experiment(confidence=0.3), run)
     assert session.labelled.all()
@@ -124,7 +134,7 @@ def test_validation_is_judged_by_true_labels(run: Run) -> None:
         assert all(torch.equal(found[name], label) for name, label in true[index].targets.items())
 
 
-def test_pseudo_labels_of_other_data_are_refused(run: Run) -> None:
+def test_pseudo_labels_of_other_data_are_refused(run: RunFolder) -> None:
     with pytest.raises(CheckpointError, match="pseudo-labels of 12 samples, the data set has 5"):
         PseudoLabelled(Shapes(5, (32, 32), "train"), torch.zeros(5, 3, dtype=torch.bool), run.folder / "must")
 

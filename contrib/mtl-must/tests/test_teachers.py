@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_core import CheckpointError, DataError, Experiment, Run, Tasks, discovery, hookimpl, plugin, train
+from mtl_core import CheckpointError, DataError, Experiment, RunFolder, Tasks, discovery, hookimpl, plugin, train
 from mtl_core.testing import TOY_TASKS, Shapes, ToyData, ToyLabels, ToyNetwork
 from mtl_must import MuST, teachers
 from mtl_must.checks import check_masks
@@ -58,14 +58,14 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_each_step_is_taken_up_where_it_stopped(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taught: list[str] = []
 
-    def counted(experiment: Experiment, out: Path, **options: Any) -> Run:
+    def counted(experiment: Experiment, out: Path, **options: Any) -> RunFolder:
         taught.append(experiment.name)
         return train(experiment, out, **options)
 
     monkeypatch.setattr(teachers, "train", counted)
     train(experiment(), stopped, resume=True)
     assert taught == ["student-teacher-normals"]
-    assert Run(stopped).results.is_file()
+    assert RunFolder(stopped).results.is_file()
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,10 @@ def test_a_teachers_error_names_its_task(tmp_path: Path) -> None:
 
 
 def test_a_second_process_trains_no_teacher(tmp_path: Path) -> None:
-    with Run(tmp_path).locked(), pytest.raises(CheckpointError, match="another process is training in this folder"):
+    with (
+        RunFolder(tmp_path).locked(),
+        pytest.raises(CheckpointError, match="another process is training in this folder"),
+    ):
         train(experiment(), tmp_path, resume=True)
     assert not (tmp_path / "must").exists()
 
@@ -163,11 +166,11 @@ def test_the_folder_is_locked_while_teachers_are_trained(tmp_path: Path, monkeyp
     found: list[bool] = []
 
     def seen(self: teachers.Teacher) -> None:
-        found.append(Run(tmp_path).is_locked())
+        found.append(RunFolder(tmp_path).is_locked())
         killed()
 
     monkeypatch.setattr(teachers.Teacher, "teach", seen)
     with pytest.raises(KeyboardInterrupt):
         train(experiment(), tmp_path)
     assert found == [True]
-    assert not Run(tmp_path).is_locked()
+    assert not RunFolder(tmp_path).is_locked()

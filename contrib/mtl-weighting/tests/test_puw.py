@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mtl_core import MtlError
-from mtl_core.testing import Averages, Hooks, LossRuleContract, StubBackbone, make_batch, make_step, make_tasks, masks
+from mtl_core.testing import EpochMeans, Hooks, LossRuleContract, StubBackbone, make_batch, make_step, make_tasks, masks
 from mtl_weighting.puw import PUW, gain, moments, moved, resampled, spread, weighed
 
 TASKS = make_tasks()
@@ -175,7 +175,7 @@ def test_uncertainty_is_that_of_the_epoch_however_labels_fall_on_its_steps() -> 
     torch.manual_seed(0)
     losses, labelled = torch.rand(12, 2) + 0.1, torch.rand(12, 2) > 0.4
     labelled[:4, 0], labelled[4:, 1] = False, False
-    averages = Averages(torch.device("cpu"))
+    averages = EpochMeans(torch.device("cpu"))
     for rows in (slice(0, 4), slice(4, 5), slice(5, 12)):
         sums = moments(losses[rows], labelled[rows])
         averages.add({f"{name}/{k}": sums[row, k] for row, name in enumerate("nsq") for k in range(2)})

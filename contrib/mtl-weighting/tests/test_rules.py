@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core import Experiment, Run, Step, hookimpl, make_fabric, plugin
+from mtl_core import Experiment, RunFolder, Step, hookimpl, make_fabric, plugin
 from mtl_core.testing import (
     Hooks,
     StubBackbone,
@@ -159,7 +159,7 @@ def trainer(name: str, folder: Path, *plugins: object) -> Trainer:
     )
     session = prepare(experiment)
     folder.mkdir(exist_ok=True)
-    return Trainer(session, make_fabric(experiment), Run(folder))
+    return Trainer(session, make_fabric(experiment), RunFolder(folder))
 
 
 def state(t: Trainer) -> dict[str, Tensor]:

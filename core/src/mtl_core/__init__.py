@@ -7,42 +7,66 @@ Names are loaded when they are used: ``import mtl_core`` does not import torch.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mtl_core.plugin import About, help, hookimpl, plugin
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import About, plugin
+from mtl_core.options.fields import help
 
 if TYPE_CHECKING:
-    from mtl_core.data import Batch, ExtraData, MultiTaskDataset, Sample
+    from mtl_core.commands.evaluate import evaluate_run
+    from mtl_core.commands.train import differences, train, train_and_print
+    from mtl_core.console import progress
+    from mtl_core.data.sample import Batch, ExtraData, MultiTaskDataset, Sample
+    from mtl_core.discovery import InstalledPlugin, installed_plugins
     from mtl_core.errors import CheckpointError, ContractError, DataError, ExperimentError, MtlError, nearest
-    from mtl_core.experiment import Experiment
-    from mtl_core.loading import BatchOrder, split_validation
-    from mtl_core.look_ahead import LookAhead, Parameters
-    from mtl_core.loop import make_fabric
-    from mtl_core.predict import network_from
-    from mtl_core.run import Run, to_json, write_atomically, write_text
-    from mtl_core.runner import MAY_CHANGE, differences, train
-    from mtl_core.seam import Branch, EncoderGradients, Shaped
+    from mtl_core.experiment import Experiment, is_name
+    from mtl_core.options.read import read_options
+    from mtl_core.options.type_names import describe_value
+    from mtl_core.run_folder import RunFolder, plain_json, skipped_steps, to_json, write_atomically, write_text
     from mtl_core.seeds import generator_beside, generator_for
-    from mtl_core.session import chosen_tasks, label_mask, load_labels, open_hooks
-    from mtl_core.settings import dump_experiment, load_experiment, parse_experiment
-    from mtl_core.step import Features, Step
-    from mtl_core.tasks import (
-        BinaryEdges,
-        Classification,
-        Depth,
-        Normals,
-        Regression,
-        Segmentation,
-        Task,
-        Tasks,
-        masked_mean,
+    from mtl_core.settings.diff import MAY_CHANGE, differing, unlike
+    from mtl_core.settings.overrides import split_key
+    from mtl_core.settings.plugins import not_installed
+    from mtl_core.settings.toml_file import (
+        dump_experiment,
+        load_experiment,
+        options_of,
+        parse_experiment,
+        parse_toml,
+        read_toml,
     )
-    from mtl_core.views import draw_windows
+    from mtl_core.step.crops import draw_windows
+    from mtl_core.step.encoder_gradients import Branch, EncoderGradients, Shaped
+    from mtl_core.step.finished_run import Drawings, Examples, FinishedRun
+    from mtl_core.step.look_ahead import LookAhead, Parameters, Source
+    from mtl_core.step.step import Features, Step
+    from mtl_core.tasks.classification import Classification
+    from mtl_core.tasks.edges import BinaryEdges
+    from mtl_core.tasks.normals import Normals
+    from mtl_core.tasks.pictures import Pixels
+    from mtl_core.tasks.regression import Depth, Regression
+    from mtl_core.tasks.segmentation import Segmentation
+    from mtl_core.tasks.task import Task, masked_mean
+    from mtl_core.tasks.tasks import Tasks
+    from mtl_core.training.checkpoint import load_checkpoint
+    from mtl_core.training.evaluation import metric_names
+    from mtl_core.training.fabric import make_fabric
+    from mtl_core.training.loader import BatchOrder, split_validation
+    from mtl_core.training.session import chosen_tasks, label_mask, load_labels, open_hooks
+    from mtl_core.training.trained import load_network, network_from
 
 _HOMES = {
-    "data": (
+    "commands.train": ("differences", "train", "train_and_print"),
+    "commands.evaluate": ("evaluate_run",),
+    "console": ("progress",),
+    "data.sample": (
         "Batch",
         "ExtraData",
         "MultiTaskDataset",
         "Sample",
+    ),
+    "discovery": (
+        "InstalledPlugin",
+        "installed_plugins",
     ),
     "errors": (
         "CheckpointError",
@@ -52,64 +76,90 @@ _HOMES = {
         "MtlError",
         "nearest",
     ),
-    "experiment": ("Experiment",),
-    "loading": (
-        "BatchOrder",
-        "split_validation",
+    "experiment": (
+        "Experiment",
+        "is_name",
     ),
-    "look_ahead": (
-        "LookAhead",
-        "Parameters",
-    ),
-    "loop": ("make_fabric",),
-    "predict": ("network_from",),
-    "run": (
-        "Run",
+    "options.read": ("read_options",),
+    "options.type_names": ("describe_value",),
+    "run_folder": (
+        "RunFolder",
+        "plain_json",
+        "skipped_steps",
         "to_json",
         "write_atomically",
         "write_text",
-    ),
-    "runner": (
-        "MAY_CHANGE",
-        "differences",
-        "train",
-    ),
-    "seam": (
-        "Branch",
-        "EncoderGradients",
-        "Shaped",
     ),
     "seeds": (
         "generator_beside",
         "generator_for",
     ),
-    "session": (
+    "settings.diff": (
+        "MAY_CHANGE",
+        "differing",
+        "unlike",
+    ),
+    "settings.overrides": ("split_key",),
+    "settings.plugins": ("not_installed",),
+    "settings.toml_file": (
+        "dump_experiment",
+        "load_experiment",
+        "options_of",
+        "parse_experiment",
+        "parse_toml",
+        "read_toml",
+    ),
+    "step.crops": ("draw_windows",),
+    "step.encoder_gradients": (
+        "Branch",
+        "EncoderGradients",
+        "Shaped",
+    ),
+    "step.finished_run": (
+        "Drawings",
+        "Examples",
+        "FinishedRun",
+    ),
+    "step.look_ahead": (
+        "LookAhead",
+        "Parameters",
+        "Source",
+    ),
+    "step.step": (
+        "Features",
+        "Step",
+    ),
+    "tasks.classification": ("Classification",),
+    "tasks.edges": ("BinaryEdges",),
+    "tasks.normals": ("Normals",),
+    "tasks.pictures": ("Pixels",),
+    "tasks.regression": (
+        "Depth",
+        "Regression",
+    ),
+    "tasks.segmentation": ("Segmentation",),
+    "tasks.task": (
+        "Task",
+        "masked_mean",
+    ),
+    "tasks.tasks": ("Tasks",),
+    "training.checkpoint": ("load_checkpoint",),
+    "training.evaluation": ("metric_names",),
+    "training.fabric": ("make_fabric",),
+    "training.loader": (
+        "BatchOrder",
+        "split_validation",
+    ),
+    "training.session": (
         "chosen_tasks",
         "label_mask",
         "load_labels",
         "open_hooks",
     ),
-    "settings": (
-        "dump_experiment",
-        "load_experiment",
-        "parse_experiment",
+    "training.trained": (
+        "load_network",
+        "network_from",
     ),
-    "step": (
-        "Features",
-        "Step",
-    ),
-    "tasks": (
-        "BinaryEdges",
-        "Classification",
-        "Depth",
-        "Normals",
-        "Regression",
-        "Segmentation",
-        "Task",
-        "Tasks",
-        "masked_mean",
-    ),
-    "views": ("draw_windows",),
 }
 """Module → the names that it defines. A test holds this table and the imports above together."""
 
@@ -125,45 +175,70 @@ __all__ = [
     "ContractError",
     "DataError",
     "Depth",
+    "Drawings",
     "EncoderGradients",
+    "Examples",
     "Experiment",
     "ExperimentError",
     "ExtraData",
     "Features",
+    "FinishedRun",
+    "InstalledPlugin",
     "LookAhead",
     "MtlError",
     "MultiTaskDataset",
     "Normals",
     "Parameters",
+    "Pixels",
     "Regression",
-    "Run",
+    "RunFolder",
     "Sample",
     "Segmentation",
     "Shaped",
+    "Source",
     "Step",
     "Task",
     "Tasks",
     "chosen_tasks",
+    "describe_value",
     "differences",
+    "differing",
     "draw_windows",
     "dump_experiment",
+    "evaluate_run",
     "generator_beside",
     "generator_for",
     "help",
     "hookimpl",
+    "installed_plugins",
+    "is_name",
     "label_mask",
+    "load_checkpoint",
     "load_experiment",
     "load_labels",
+    "load_network",
     "make_fabric",
     "masked_mean",
+    "metric_names",
     "nearest",
     "network_from",
+    "not_installed",
     "open_hooks",
+    "options_of",
     "parse_experiment",
+    "parse_toml",
+    "plain_json",
     "plugin",
+    "progress",
+    "read_options",
+    "read_toml",
+    "skipped_steps",
+    "split_key",
     "split_validation",
     "to_json",
     "train",
+    "train_and_print",
+    "unlike",
     "write_atomically",
     "write_text",
 ]

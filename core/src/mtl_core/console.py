@@ -1,15 +1,19 @@
-"""Progress bars for the terminal."""
+"""Output for the terminal: progress and tables."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from mtl_core.experiment import Experiment
-from mtl_core.loop import Watcher
+
+Watcher = Callable[[int, int, int], None]
+"""Called after every batch with (epoch, batch, batches)."""
 
 
 @contextmanager
@@ -25,3 +29,11 @@ def progress(experiment: Experiment, quiet: bool = False) -> Iterator[Watcher]:
             bar.update(task, completed=done, total=total, description=f"{experiment.name}  epoch {epoch + 1}")
 
         yield watch
+
+
+def print_metrics(metrics: Mapping[str, float | None], title: str) -> None:
+    shown = Table("task", "metric", "value", title=title, title_justify="left")
+    for name, value in metrics.items():
+        task, _, metric = name.partition("/")
+        shown.add_row(task, metric, "–" if value is None else f"{value:.4g}")
+    Console().print(shown)

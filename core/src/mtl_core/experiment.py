@@ -12,16 +12,20 @@ from attrs import field
 from attrs.validators import deep_iterable, ge, gt, le, lt, optional
 
 from mtl_core import discovery
-from mtl_core.errors import ExperimentError, nearest
-from mtl_core.options import options, place, read
-from mtl_core.places import choose, fillers, unknown_places
-from mtl_core.plugin import help
+from mtl_core.errors import ExperimentError
+from mtl_core.options.fields import help, options
+from mtl_core.options.read import read_options
 
 FINITE = lt(float("inf"))
+
 POSITIVE = [gt(0.0), FINITE]
+
 NOT_NEGATIVE = [ge(0.0), FINITE]
+
 C = TypeVar("C", bound=type)
+
 NAME = r"\w[\w .+=-]*"
+
 INSTANCE = r"[^#\s]+(#[\w-]+)?"
 """A plugin's name, and for a second instance of it ``#`` and whatever tells the two apart."""
 
@@ -30,7 +34,7 @@ def by_name(plugins: Iterable[object] | Mapping[str, object]) -> dict[str, objec
     """Plugins by their names in an experiment file: ``name``, a second instance ``name#2``."""
     if isinstance(plugins, Mapping):
         return dict(plugins)
-    found, made = discovery.installed(), dict[str, object]()
+    found, made = discovery.installed_plugins(), dict[str, object]()
     for plugin in plugins:
         base = discovery.name_of(type(plugin), found)
         count = sum(name.partition("#")[0] == base for name in made)
@@ -43,31 +47,6 @@ def is_name(experiment: object, attribute: object, name: str) -> None:
         raise ValueError(f'"{name}" cannot name a folder; use letters, digits, spaces and . _ - + =')
 
 
-def check_use(use: object, plugins: Iterable[str]) -> list[str]:
-    """What is wrong with the names in ``[use]``."""
-    names, pairs = list(plugins), named(use)
-    absent = [
-        f'{place(f"use.{hook}", name)}: the experiment has no plugin "{name}"{nearest(name, names)}'
-        f" (it has: {', '.join(names)})"
-        for hook, name in pairs.items()
-        if name not in names
-    ]
-    return unknown_places(pairs) + absent
-
-
-def named(use: object) -> dict[str, str]:
-    """What can be read of ``[use]``."""
-    return {hook: name for hook, name in use.items() if isinstance(name, str)} if isinstance(use, Mapping) else {}
-
-
-def check_places(plugins: Mapping[str, object], use: object) -> list[str]:
-    """What is wrong with who fills which place, as far as plugins could be made (the others are None)."""
-    made = {name: plugin for name, plugin in plugins.items() if plugin is not None}
-    pairs = named(use)
-    able = {hook: names for hook, names in fillers(made).items() if pairs.get(hook, "") in ("", *made)}
-    return choose(able, {hook: name for hook, name in pairs.items() if hook in able})[1]
-
-
 def check_plugins(plugins: Mapping[str, object]) -> list[str]:
     """What is wrong with plugins made in Python, whose types nobody has looked at."""
     problems = [
@@ -77,18 +56,18 @@ def check_plugins(plugins: Mapping[str, object]) -> list[str]:
         if "mtl_hook_version" not in vars(type(plugin)):
             problems.append(f"plugins.{name}: expected an object of a class declared with @plugin, found {plugin!r}")
         else:
-            problems += read(type(plugin), chosen(plugin), f"plugins.{name}")[1]
+            problems += read_options(type(plugin), chosen(plugin), f"plugins.{name}")[1]
     return problems
 
 
 def mistakes(given: Mapping[str, Any]) -> list[str]:
     """What is wrong with what :class:`Experiment` is called with."""
     plugins = given.get("plugins", ())
-    problems = read(Experiment, {**given, **({"plugins": {}} if "plugins" in given else {})})[1]
+    problems = read_options(Experiment, {**given, **({"plugins": {}} if "plugins" in given else {})})[1]
     if not isinstance(plugins, Iterable) or isinstance(plugins, str):
         return [*problems, f"plugins: expected a list of plugins, found {plugins!r}"]
     plugins = by_name(plugins)
-    return problems + check_plugins(plugins) + check_use(given.get("use"), plugins)
+    return problems + check_plugins(plugins)
 
 
 def explaining(cls: C) -> C:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtl_core import MtlError, Step, draw_windows, generator_for
-from mtl_core.testing import StubBackbone, judged, make_batch, make_step, make_tasks, read
+from mtl_core.testing import StubBackbone, judged, make_batch, make_step, make_tasks, read_options
 from mtl_jtr import JTR
 from mtl_jtr.entries import View, gumbel, hard_sample
 from mtl_jtr.options import PAPER, RELEASED
@@ -348,7 +348,7 @@ def test_g_can_be_trained_by_its_reconstruction_alone_or_by_its_distance_alone()
     ],
 )
 def test_what_does_not_go_together_is_refused(options: dict[str, Any], message: str) -> None:
-    _, problems = read(JTR, options)
+    _, problems = read_options(JTR, options)
     assert len(problems) == 1
     assert re.search(message, problems[0]), problems
     with pytest.raises(ValueError, match=r"separate|>= 1|'depth_as'"):

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from mtl_core import (
+    load_checkpoint,
     CheckpointError,
     Experiment,
     MultiTaskDataset,
-    Run,
+    RunFolder,
     Sample,
     Task,
-    checkpoint,
     make_fabric,
     network_from,
     open_hooks,
@@ -35,8 +35,8 @@ def label_file(place: Path, task: str) -> Path:
     return place / "labels" / f"{task}.npy"
 
 
-def teacher_run(place: Path, task: str) -> Run:
-    return Run(place / "teachers" / task)
+def teacher_run(place: Path, task: str) -> RunFolder:
+    return RunFolder(place / "teachers" / task)
 
 
 def is_complete(path: Path) -> bool:
@@ -45,7 +45,7 @@ def is_complete(path: Path) -> bool:
 
 
 @torch.no_grad()
-def write_labels(teacher: Experiment, run: Run, place: Path, least: float, tolerance: float | None) -> Path:
+def write_labels(teacher: Experiment, run: RunFolder, place: Path, least: float, tolerance: float | None) -> Path:
     """Let a teacher label every training image.
 
     :param teacher: an experiment of one task
@@ -55,7 +55,7 @@ def write_labels(teacher: Experiment, run: Run, place: Path, least: float, toler
     :param tolerance: largest loss against the mirror image's prediction; None: any
     """
     hooks, saved, (task,) = open_hooks(teacher), run.checkpoint(), teacher.tasks
-    network, _ = network_from(hooks, checkpoint.load(saved), saved)
+    network, _ = network_from(hooks, load_checkpoint(saved), saved)
     dataset, device = hooks.build_dataset("train"), make_fabric(teacher).device
     network.to(device)
     kind, path = dataset.tasks[task], label_file(place, task)

@@ -13,7 +13,7 @@ from mtl_core import (
     MAY_CHANGE,
     CheckpointError,
     Experiment,
-    Run,
+    RunFolder,
     differences,
     dump_experiment,
     load_experiment,
@@ -48,7 +48,7 @@ class Teacher:
         return self.experiment.tasks[0]
 
     @property
-    def run(self) -> Run:
+    def run(self) -> RunFolder:
         return teacher_run(self.place, self.task)
 
     @property

@@ -19,11 +19,11 @@ from mtl_core.testing.factories import (
 )
 from mtl_core.testing.gradients import ROWS, bank, encoder_gradients, entering, random_rows
 from mtl_core.testing.harness import (
-    Averages,
+    BlankedDataset,
     BufferGuard,
+    EpochMeans,
     Hooks,
     Level,
-    Loadable,
     LossScale,
     Network,
     Session,
@@ -35,7 +35,7 @@ from mtl_core.testing.harness import (
     hook_arguments,
     main,
     prepare,
-    read,
+    read_options,
     views,
 )
 from mtl_core.testing.label_mask_contract import LabelMaskContract
@@ -53,16 +53,16 @@ __all__ = [
     "ROWS",
     "TOY_TASKS",
     "AugmentContract",
-    "Averages",
     "BackboneContract",
+    "BlankedDataset",
     "BufferGuard",
     "DatasetContract",
+    "EpochMeans",
     "GradientShaperContract",
     "GradientWatcherContract",
     "Hooks",
     "LabelMaskContract",
     "Level",
-    "Loadable",
     "LossRuleContract",
     "LossScale",
     "Network",
@@ -97,6 +97,6 @@ __all__ = [
     "masks",
     "prepare",
     "random_rows",
-    "read",
+    "read_options",
     "views",
 ]

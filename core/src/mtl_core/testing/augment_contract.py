@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mtl_core.hooks import Hooks
+from mtl_core.hooks.relay import Hooks
 from mtl_core.seeds import generator_for
 from mtl_core.testing.contract import PluginContract, Untouched, same, under
 from mtl_core.testing.transform_contract import DRAWS, described

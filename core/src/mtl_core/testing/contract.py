@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core.errors import ContractError, nearest
-from mtl_core.hooks import Hooks
-from mtl_core.options import kind_of, options
-from mtl_core.plugin import HOOK_VERSION
-from mtl_core.structure import structure
-from mtl_core.tasks import Tasks
+from mtl_core.hooks.markers import HOOK_VERSION
+from mtl_core.hooks.relay import Hooks
+from mtl_core.options.convert import structure
+from mtl_core.options.fields import kind_of, options
+from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.factories import DENSE, make_tasks
 from mtl_core.testing.toys import StubBackbone
 

@@ -11,8 +11,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mtl_core.data import MultiTaskDataset, Sample, collate
-from mtl_core.tasks import Classification, Normals, Segmentation, Task, Tasks
+from mtl_core.data.sample import MultiTaskDataset, Sample, collate
+from mtl_core.tasks.classification import Classification
+from mtl_core.tasks.normals import Normals
+from mtl_core.tasks.segmentation import Segmentation
+from mtl_core.tasks.task import Task
+from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.contract import PluginContract, same, under
 from mtl_core.testing.label_mask_contract import check_mask
 from mtl_core.testing.transform_contract import tensors

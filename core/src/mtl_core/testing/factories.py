@@ -12,11 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtl_core.data import Batch, Sample
-from mtl_core.losses import sample_losses, task_losses
+from mtl_core.data.sample import Batch, Sample
 from mtl_core.seeds import generator_for
-from mtl_core.step import Step
-from mtl_core.tasks import BinaryEdges, Classification, Depth, Normals, Regression, Segmentation, Task, Tasks
+from mtl_core.step.step import Step
+from mtl_core.tasks.classification import Classification
+from mtl_core.tasks.edges import BinaryEdges
+from mtl_core.tasks.normals import Normals
+from mtl_core.tasks.regression import Depth, Regression
+from mtl_core.tasks.segmentation import Segmentation
+from mtl_core.tasks.task import Task
+from mtl_core.tasks.tasks import Tasks
+from mtl_core.training.losses import sample_losses, task_losses
 
 EXAMPLES: dict[str, Task] = {
     "segmentation": Segmentation(name="segmentation", channels=5),

@@ -11,11 +11,13 @@ import attrs
 import torch
 from torch import Tensor
 
-from mtl_core.seam import EncoderGradients, gramian, weighted_sum
 from mtl_core.seeds import generator_for
-from mtl_core.step import Features, Step
-from mtl_core.tasks import Tasks
+from mtl_core.step.encoder_gradients import EncoderGradients
+from mtl_core.step.step import Features, Step
+from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.factories import make_step, make_tasks
+from mtl_core.training.branching import weighted_sum
+from mtl_core.training.gramian import gramian
 
 Z = (2, 3, 2, 2)
 """Shape of z in the bank: D = 24."""

@@ -4,22 +4,26 @@ They are for tests only and may change from one version to the next.
 """
 
 from mtl_core.cli import main
-from mtl_core.data import Loadable, collate
-from mtl_core.hooks import Hooks
-from mtl_core.loop import Trainer, views
-from mtl_core.options import read
-from mtl_core.plugin import hook_arguments
-from mtl_core.progress import Averages
-from mtl_core.seam import LossScale, branch, gramian
-from mtl_core.session import Session, prepare
-from mtl_core.training import BufferGuard, Level, Network, TrainingStep
+from mtl_core.data.datasets import BlankedDataset
+from mtl_core.data.sample import collate
+from mtl_core.hooks.relay import Hooks
+from mtl_core.hooks.spec_table import hook_arguments
+from mtl_core.options.read import read_options
+from mtl_core.training.branching import LossScale, branch
+from mtl_core.training.buffers import BufferGuard
+from mtl_core.training.epoch import EpochMeans
+from mtl_core.training.gramian import gramian
+from mtl_core.training.network import Network
+from mtl_core.training.session import Session, prepare
+from mtl_core.training.step import Level, TrainingStep
+from mtl_core.training.trainer import Trainer, views
 
 __all__ = [
-    "Averages",
+    "BlankedDataset",
     "BufferGuard",
+    "EpochMeans",
     "Hooks",
     "Level",
-    "Loadable",
     "LossScale",
     "Network",
     "Session",
@@ -31,6 +35,6 @@ __all__ = [
     "hook_arguments",
     "main",
     "prepare",
-    "read",
+    "read_options",
     "views",
 ]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from mtl_core.seeds import generator_for
-from mtl_core.tasks import Tasks
+from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.contract import PluginContract, same, under
 from mtl_core.testing.factories import EXAMPLES, make_tasks
 

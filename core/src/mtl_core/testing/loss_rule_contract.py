@@ -11,8 +11,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from mtl_core.hooks import Hooks
-from mtl_core.step import Step
+from mtl_core.hooks.relay import Hooks
+from mtl_core.step.step import Step
 from mtl_core.testing.contract import same
 from mtl_core.testing.step_contract import StepContract, gradients, parameters
 

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from mtl_core.seam import LossScale, branch
-from mtl_core.tasks import Task
+from mtl_core.tasks.task import Task
 from mtl_core.testing.contract import PluginContract, Untouched, same, under
-from mtl_core.training import Network
+from mtl_core.training.branching import LossScale, branch
+from mtl_core.training.network import Network
 
 IMAGES = 2
 

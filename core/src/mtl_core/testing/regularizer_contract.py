@@ -8,11 +8,11 @@ import attrs
 import torch
 from torch import Tensor
 
-from mtl_core.hooks import Hooks
-from mtl_core.losses import global_term
-from mtl_core.step import Step
+from mtl_core.hooks.relay import Hooks
+from mtl_core.step.step import Step
 from mtl_core.testing.factories import judged, masks, other_invalid_values
 from mtl_core.testing.step_contract import SAMPLES, StepContract, gradients
+from mtl_core.training.losses import global_term
 
 
 class RegularizerContract(StepContract):

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from mtl_core.hooks import Hooks
-from mtl_core.seam import EncoderGradients, Shaped
-from mtl_core.step import Features
+from mtl_core.hooks.relay import Hooks
+from mtl_core.step.encoder_gradients import EncoderGradients, Shaped
+from mtl_core.step.step import Features
 from mtl_core.testing.contract import PluginContract, Untouched, same, under
 from mtl_core.testing.factories import make_step
 from mtl_core.testing.gradients import ROWS, bank, encoder_gradients, entering, random_rows, to_meta

@@ -10,8 +10,8 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from mtl_core.hooks import Hooks
-from mtl_core.step import Step
+from mtl_core.hooks.relay import Hooks
+from mtl_core.step.step import Step
 from mtl_core.testing.contract import PluginContract, Untouched, same, under
 from mtl_core.testing.factories import make_batch, make_step, masks, to_meta
 

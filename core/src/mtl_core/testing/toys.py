@@ -13,10 +13,15 @@ from attrs.validators import ge
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtl_core.data import MultiTaskDataset, Sample
-from mtl_core.plugin import help, hookimpl, plugin
+from mtl_core.data.sample import MultiTaskDataset, Sample
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.options.fields import help
 from mtl_core.seeds import generator_for
-from mtl_core.tasks import Depth, Normals, Segmentation, Tasks
+from mtl_core.tasks.normals import Normals
+from mtl_core.tasks.regression import Depth
+from mtl_core.tasks.segmentation import Segmentation
+from mtl_core.tasks.tasks import Tasks
 
 TOY_TASKS = Tasks([Segmentation(name="segmentation", channels=4), Depth(name="depth"), Normals(name="normals")])
 

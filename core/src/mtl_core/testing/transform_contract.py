@@ -11,9 +11,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from mtl_core.data import Sample
+from mtl_core.data.sample import Sample
 from mtl_core.seeds import generator_for
-from mtl_core.tasks import Normals, Segmentation, Tasks
+from mtl_core.tasks.normals import Normals
+from mtl_core.tasks.segmentation import Segmentation
+from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.contract import PluginContract, Untouched, same, under
 from mtl_core.testing.factories import make_sample
 

@@ -13,8 +13,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from mtl_core.hooks import Hooks
-from mtl_core.seam import EncoderGradients
+from mtl_core.hooks.relay import Hooks
+from mtl_core.step.encoder_gradients import EncoderGradients
 from mtl_core.testing.contract import PluginContract, Untouched, same, under
 from mtl_core.testing.factories import make_step
 from mtl_core.testing.gradients import bank, encoder_gradients, random_rows, to_meta

@@ -1,0 +1,1 @@
+"""What the commands of ``mtl`` do: train, evaluate, predict, explain, list plugins."""

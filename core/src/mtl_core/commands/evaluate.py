@@ -1,0 +1,126 @@
+"""``mtl evaluate``: a run's checkpoint on a split, and the results file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import lightning_fabric
+import torch
+
+from mtl_core.commands.finished_run import EndedRun, tell
+from mtl_core.data.datasets import BlankedDataset, Selected
+from mtl_core.experiment import Experiment
+from mtl_core.run_folder import RunFolder, to_json, write_text
+from mtl_core.settings.diff import unlike
+from mtl_core.settings.toml_file import dump_experiment, load_experiment, parse_toml, read_toml
+from mtl_core.training.checkpoint import load_checkpoint
+from mtl_core.training.evaluation import directions, evaluate, headlines, units
+from mtl_core.training.fabric import make_fabric
+from mtl_core.training.loader import evaluation_loader
+from mtl_core.training.session import Model
+from mtl_core.training.trained import load_model
+
+
+@attrs.frozen(eq=False)
+class Evaluation:
+    """What a network gave on one split.
+
+    :param metrics: ``task/metric`` → value
+    """
+
+    split: str
+    data: BlankedDataset
+    metrics: dict[str, float]
+
+
+def evaluate_split(model: Model, fabric: lightning_fabric.Fabric, split: str) -> Evaluation:
+    """Evaluate a network as it is on every label of one split, on all ranks together."""
+    dataset = model.hooks.build_dataset(split)
+    if dataset.tasks.names != model.tasks.names:
+        dataset = Selected(dataset, model.tasks.names)
+    every = torch.ones(len(dataset), len(dataset.tasks), dtype=torch.bool)
+    labelled = every if dataset.labelled is None else dataset.labelled
+    loader = evaluation_loader(
+        dataset,
+        labelled,
+        list(range(len(dataset))),
+        model.experiment.batch_size,
+        fabric.global_rank,
+        fabric.world_size,
+    )
+    metrics = evaluate(model.network, loader, fabric.device, fabric.autocast)
+    return Evaluation(split, BlankedDataset(dataset, labelled), metrics)
+
+
+def write_results(
+    path: Path, model: Model, evaluation: Evaluation, name: str, epoch: int, overrides: Sequence[str] = ()
+) -> None:
+    """Write a results file.
+
+    :param name: of the checkpoint
+    :param overrides: what differs from the run's settings, for the record
+    """
+    about = {
+        "name": model.experiment.name,
+        "seed": model.experiment.seed,
+        "split": evaluation.split,
+        "checkpoint": name,
+        "epoch": epoch,
+        "level": model.experiment.level if model.hooks.meet_at_the_seam else None,
+        "counts_for": list(model.experiment.counts_for),
+        "metrics": evaluation.metrics,
+        "headline": headlines(model.tasks),
+        "directions": directions(model.tasks, evaluation.metrics),
+        "units": units(model.tasks, evaluation.metrics),
+        **({"overrides": list(overrides)} if overrides else {}),
+    }
+    write_text(path, to_json(about, indent=2))
+
+
+def record_runtime(run: RunFolder) -> None:
+    """Note the time of all epochs, those before a resume too."""
+    if run.results.is_file():
+        record = json.loads(run.results.read_text(encoding="utf-8"))
+        seconds = sum(epoch["seconds"] for epoch in run.history())
+        write_text(run.results, to_json(record | {"runtime_seconds": round(seconds, 1)}, indent=2))
+
+
+def evaluate_run(
+    run: RunFolder, split: str = "test", name: str = "last", overrides: tuple[str, ...] = ()
+) -> dict[str, float]:
+    """``mtl evaluate``: judge a run's checkpoint on a split.
+
+    Writes ``results.json``, which tables are made of, where it judges what ``mtl train`` judges; else
+    ``results-SPLIT-CHECKPOINT.json``, with the overrides in it.
+
+    :param name: ``"last"`` or ``"best"`` (on validation data)
+    :param overrides: settings that differ on this machine, such as ``plugins.name.root=…``, or other data
+    """
+    experiment = load_experiment(run.require().experiment, overrides)
+    fabric = make_fabric(experiment)
+    fabric.launch()
+    path = run.checkpoint(name)
+    state = load_checkpoint(path)
+    model = load_model(experiment, state, path)
+    model.network.to(fabric.device)
+    suffix = "" if judges_as_training(run, experiment, split, name) else f"-{split}-{name}"
+    found = evaluate_split(model, fabric, split)
+    if fabric.is_global_zero:
+        write_results(run.folder / f"results{suffix}.json", model, found, name, state["epoch"], overrides)
+        if not suffix:
+            record_runtime(run)
+        tell(EndedRun(run.folder, model, fabric, found.data, suffix))
+    return found.metrics
+
+
+NO_MATTER = ("batch_size", "devices", "nodes", "plugins.*.weights")
+"""Settings that do not change what a trained network is worth, beside those of a machine."""
+
+
+def judges_as_training(run: RunFolder, experiment: Experiment, split: str, name: str) -> bool:
+    """Whether this is the last checkpoint on the test split, with the run's own settings."""
+    old, new = parse_toml(read_toml(run.experiment), str(run.experiment)), parse_toml(dump_experiment(experiment), "")
+    return (split, name) == ("test", "last") and not unlike(old, new, NO_MATTER)

@@ -1,0 +1,101 @@
+"""A run that has ended, with its network at hand: what the hook ``after_run`` is given."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import attrs
+import lightning_fabric
+import torch
+from torch import nn
+
+from mtl_core.commands.observers import open_observers
+from mtl_core.data.datasets import BlankedDataset
+from mtl_core.data.sample import Batch
+from mtl_core.seeds import generator_for
+from mtl_core.step.finished_run import Drawings, Examples, FinishedRun
+from mtl_core.step.step import Step
+from mtl_core.tasks.tasks import Tasks
+from mtl_core.training.build_step import build_step
+from mtl_core.training.evaluating import evaluating
+from mtl_core.training.loader import evaluation_loader
+from mtl_core.training.network import as_float
+from mtl_core.training.session import Model, Session
+
+log = logging.getLogger("mtl")
+
+
+@attrs.define(eq=False)
+class EndedRun(FinishedRun):
+    """The :class:`FinishedRun` of a folder.
+
+    :param model: on the device
+    :param evaluated: the data that were evaluated, with their labels
+    """
+
+    folder: Path
+    model: Model
+    fabric: lightning_fabric.Fabric
+    evaluated: BlankedDataset | None = None
+    suffix: str = ""
+
+    @property
+    def tasks(self) -> Tasks:  # type: ignore[override]  # the protocol's attribute, read-only here
+        return self.model.tasks
+
+    @torch.no_grad()
+    def examples(self, count: int) -> Examples | None:
+        if self.evaluated is None or len(self.evaluated) == 0:
+            return None
+        batch = spread(self.evaluated, count)
+        with evaluating(self.model.network), self.fabric.autocast():
+            predictions = self.model.network(batch.images.to(self.fabric.device))
+        return Examples(batch, {name: prediction.cpu() for name, prediction in predictions.items()})
+
+    @torch.no_grad()
+    def drawings(self, count: int) -> Drawings | None:
+        hooks = self.model.hooks
+        if not isinstance(self.model, Session) or not hooks.has("draw_pictures"):
+            return None
+        batch = spread(BlankedDataset(self.model.dataset, self.model.labelled), count)
+        modules = [p for p in hooks.plugins.values() if isinstance(p, nn.Module)]
+        with evaluating(self.model.network, *modules), self.fabric.autocast():
+            step = step_of(self.model, to_device(batch, self.fabric.device))
+            return Drawings(batch, hooks.draw_pictures(step))
+
+
+def tell(run: EndedRun) -> None:
+    """Call ``after_run`` of the experiment's plugins and of the observers.
+
+    The run is finished: an error in here is reported and changes nothing of it.
+    """
+    for hooks in (run.model.hooks, open_observers()):
+        try:
+            hooks.after_run(run)
+        except Exception as error:
+            notes = "; ".join(getattr(error, "__notes__", ()))
+            log.warning("%s: the run is finished, but after it: %s (%s)", run.folder, error, notes)
+
+
+def spread(data: BlankedDataset, count: int) -> Batch:
+    """Some samples, evenly spread over the data."""
+    places = list(range(len(data)))[:: max(1, len(data) // count)][:count]
+    (batch,) = list(evaluation_loader(data.dataset, data.labelled, places, count))
+    made: Batch = batch
+    return made
+
+
+def step_of(model: Model, batch: Batch) -> Step:
+    """A step of one view as regularizers see it, of images that nothing augments."""
+    network, images = model.network, as_float(batch.images)
+    z = network.backbone(images)
+    predictions = network.decode([z] * len(network.tasks))
+    views = {name: prediction[None] for name, prediction in predictions.items()}
+    generator = generator_for(model.experiment.seed, "draw")
+    return build_step(network.tasks, batch, images[None], views, z, generator, model.experiment.normalize)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    targets = {name: target.to(device) for name, target in batch.targets.items()}
+    return Batch(batch.images.to(device), targets, batch.labelled.to(device), batch.index.to(device))

@@ -1,0 +1,30 @@
+"""Observers: plugins that are called at the end of every run without being named in its experiment."""
+
+from __future__ import annotations
+
+import logging
+
+from mtl_core import discovery
+from mtl_core.errors import ContractError
+from mtl_core.hooks.load import load
+from mtl_core.hooks.relay import Hooks
+from mtl_core.hooks.spec_table import hooks_of
+
+GROUP = "mtl.observers"
+ALLOWED = {"after_run", "after_predict"}
+
+log = logging.getLogger("mtl")
+
+
+def open_observers() -> Hooks:
+    """The installed observers; one that cannot be used is reported and left out."""
+    usable: dict[str, object] = {}
+    for found in discovery.installed_plugins(group=GROUP):
+        try:
+            cls = load(found)
+            if foreign := set(hooks_of(cls)) - ALLOWED:
+                raise ContractError(f"an observer has only {sorted(ALLOWED)}, found {sorted(foreign)}")
+            usable[found.name] = cls()
+        except ContractError as error:
+            log.warning("observer %s: %s", found.name, error)
+    return Hooks(usable, required=())

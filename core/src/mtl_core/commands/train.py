@@ -1,0 +1,153 @@
+"""``mtl train``: from an experiment to a finished run folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Collection
+from contextlib import nullcontext
+from importlib import metadata
+from pathlib import Path
+
+import lightning_fabric
+import torch
+from rich.console import Console
+
+from mtl_core.commands.evaluate import evaluate_split, record_runtime, write_results
+from mtl_core.commands.finished_run import EndedRun, tell
+from mtl_core.console import Watcher, print_metrics, progress
+from mtl_core.discovery import installed_plugins
+from mtl_core.errors import CheckpointError, MtlError
+from mtl_core.experiment import Experiment
+from mtl_core.run_folder import RunFolder, skipped_steps, to_json, write_text
+from mtl_core.settings.diff import MAY_CHANGE, differing
+from mtl_core.settings.toml_file import dump_experiment, load_experiment, parse_toml
+from mtl_core.training.fabric import make_fabric
+from mtl_core.training.session import Session, open_hooks, prepare
+from mtl_core.training.trainer import Trainer
+
+log = logging.getLogger("mtl")
+
+
+def train(
+    experiment: Experiment,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    watch: Watcher = lambda epoch, batch, batches: None,
+    evaluate_on: str | None = "test",
+) -> RunFolder:
+    """Train an experiment and judge it.
+
+    :param out: the run's folder
+    :param resume: go on where ``out`` stopped; a run that has not begun is begun
+    :param watch: called after every batch
+    :param evaluate_on: the split that is evaluated at the end (``results.json``, pictures, report); None for none
+    :raises MtlError: the folder holds a run already, or nothing to resume; or the experiment cannot be built
+    """
+    run = open_run(experiment, Path(out), resume)
+    fabric = make_fabric(experiment)
+    with run.locked() if fabric.is_global_zero else nullcontext():
+        launch(experiment, run, fabric)
+        train_in(run, experiment, fabric, watch, evaluate_on)
+    return run
+
+
+LAUNCHED = "MTL_LAUNCHED"
+"""In the environment of the processes that Fabric's own launcher starts: their first process called ``before_run``."""
+
+
+def launch(experiment: Experiment, run: RunFolder, fabric: lightning_fabric.Fabric) -> None:
+    """Call ``before_run``, then start the run's processes, each of which comes here by itself."""
+    if os.environ.pop(LAUNCHED, None) is None:
+        open_hooks(experiment).before_run(experiment, run.folder)
+    os.environ[LAUNCHED] = "1"
+    try:
+        fabric.launch()
+    finally:
+        del os.environ[LAUNCHED]
+
+
+def train_in(
+    run: RunFolder, experiment: Experiment, fabric: lightning_fabric.Fabric, watch: Watcher, evaluate_on: str | None
+) -> None:
+    """Train in a folder that no other process uses."""
+    if fabric.is_global_zero:
+        run.clear_remains()
+    fabric.barrier()
+    session = prepare_everywhere(experiment, run, fabric)
+    trainer = Trainer(session, fabric, run)
+    if run.checkpoint().is_file():
+        trainer.resume()
+    if fabric.is_global_zero:
+        write_text(run.experiment, dump_experiment(experiment))
+        write_text(run.folder / "versions.json", to_json(versions(experiment), indent=2))
+    trainer.fit(watch)
+    if fabric.is_global_zero and (skipped := skipped_steps(run)):
+        log.warning(skipped)
+    evaluation = None if evaluate_on is None else evaluate_split(session, fabric, evaluate_on)
+    if fabric.is_global_zero:
+        if evaluation is not None:
+            write_results(run.results, session, evaluation, "last", trainer.epoch)
+        record_runtime(run)
+        tell(EndedRun(run.folder, session, fabric, None if evaluation is None else evaluation.data))
+
+
+def open_run(experiment: Experiment, out: Path, resume: bool) -> RunFolder:
+    """Refuse to overwrite a run, or to resume another experiment than the folder's."""
+    run = RunFolder(out)
+    if not run.experiment.is_file():
+        return run
+    if not resume:
+        raise MtlError(f"{out}: holds a run already; add --resume to go on with it, or choose another --out")
+    before = load_experiment(run.experiment)
+    changed = differences(before, experiment)
+    if changed:
+        raise CheckpointError(
+            f"{out}: this run was started with other settings ({'; '.join(changed)}); resume it with its own"
+            f" {run.experiment.name}, or choose another --out"
+        )
+    return run
+
+
+def differences(before: Experiment, after: Experiment, free: Collection[str] = MAY_CHANGE) -> list[str]:
+    """Settings that differ and may not in a resume, each with both values.
+
+    :param free: settings that may, as :func:`mtl_core.differing` takes them
+    """
+    old, new = (parse_toml(dump_experiment(e), e.name) for e in (before, after))
+    return differing(old, new, free)
+
+
+def prepare_everywhere(experiment: Experiment, run: RunFolder, fabric: lightning_fabric.Fabric) -> Session:
+    """Rank 0 draws and saves the label mask, the others read it; what it cannot build it alone tells."""
+    session, mistake = None, None
+    if fabric.is_global_zero:
+        try:
+            session = prepare(experiment, run)
+        except MtlError as error:
+            mistake = error
+    if fabric.broadcast(mistake is not None):
+        raise mistake or SystemExit(2)
+    return session or prepare(experiment, run)
+
+
+def versions(experiment: Experiment) -> dict[str, str]:
+    """Version of core, torch and every plugin's distribution."""
+    found = {f.name: f"{f.distribution} {f.version}" for f in installed_plugins()}
+    names = {name.split("#")[0] for name in experiment.named}
+    plugins = {name: found.get(name, "defined in Python") for name in sorted(names)}
+    return {"mtl-core": metadata.version("mtl-core"), "torch": torch.__version__, **plugins}
+
+
+def train_and_print(experiment: Experiment, folder: Path, resume: bool, quiet: bool) -> None:
+    """Train an experiment with a progress bar, and print its metrics."""
+    with progress(experiment, quiet) as watch:
+        run = train(experiment, folder, resume=resume, watch=watch)
+    print_metrics(
+        json.loads(run.results.read_text(encoding="utf-8"))["metrics"], f"{experiment.name}: test, last epoch"
+    )
+    report = run.folder / "report.html"
+    lines = [f"run folder  {run.folder}", *([f"report      {report}"] if report.is_file() else [])]
+    Console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

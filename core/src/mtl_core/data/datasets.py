@@ -1,0 +1,120 @@
+"""Data sets made of data sets: some tasks, other tasks, several in a row, withheld labels blanked.
+
+Shape letters: N training samples, K tasks.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mtl_core.data.sample import ExtraData, MultiTaskDataset, Sample, image_size
+from mtl_core.errors import DataError
+from mtl_core.tasks.tasks import Tasks
+
+
+class Selected:
+    """Some tasks of a data set, in their own order.
+
+    :param names: of the tasks to keep
+    """
+
+    def __init__(self, dataset: MultiTaskDataset, names: Sequence[str]) -> None:
+        self.dataset, self.tasks, self.names = dataset, dataset.tasks.select(names), dataset.names
+        self.labelled = columns(dataset.labelled, dataset.tasks, names)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.dataset[index]
+        return Sample(sample.image, {name: sample.targets[name] for name in self.tasks.names if name in sample.targets})
+
+
+def columns(labelled: Tensor | None, tasks: Tasks, names: Sequence[str]) -> Tensor | None:
+    """The columns of a label mask (N, K) that belong to some tasks."""
+    return None if labelled is None else labelled[:, [tasks.position(name) for name in names]]
+
+
+class Aligned:
+    """Data with the main data set's tasks; labels that it lacks are blank.
+
+    :param source: what messages call it
+    :param like: the main data
+    :raises DataError: a task or the image size is another than the main data's
+    """
+
+    def __init__(self, source: str, extra: ExtraData, like: MultiTaskDataset) -> None:
+        self.dataset, self.tasks, self.names = extra.dataset, like.tasks, extra.dataset.names
+        check_fits(source, extra, like)
+        first = like[0]
+        self.blank = {name: like.tasks[name].blank(label) for name, label in first.targets.items()}
+        known = torch.zeros(len(self), len(self.tasks), dtype=torch.bool)
+        own = extra.dataset.labelled if extra.labelled is None else extra.labelled
+        for k, name in enumerate(extra.dataset.tasks.names):
+            if name in self.tasks.names:
+                known[:, self.tasks.position(name)] = True if own is None else own[:, k]
+        self.labelled: Tensor | None = known
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.dataset[index]
+        return Sample(sample.image, {name: sample.targets.get(name, blank) for name, blank in self.blank.items()})
+
+
+def check_fits(source: str, extra: ExtraData, like: MultiTaskDataset) -> None:
+    if image_size(extra.dataset) != image_size(like):
+        raise DataError(
+            f"{source}: extra images of {image_size(extra.dataset)} pixels (height, width), the training images have"
+            f" {image_size(like)}; give both data sets one size"
+        )
+    shared = [task for task in extra.dataset.tasks if task.name in like.tasks.names]
+    wrong = [t for t in shared if (type(t), t.channels) != (type(like.tasks[t.name]), like.tasks[t.name].channels)]
+    if not shared:
+        raise DataError(
+            f"{source}: extra data with the tasks {', '.join(extra.dataset.tasks.names)}, none of which is one of the"
+            f" training data's ({', '.join(like.tasks.names)})"
+        )
+    if wrong:
+        raise DataError(f"{source}: extra data with {wrong[0]}; the training data have {like.tasks[wrong[0].name]}")
+
+
+class Joined(Dataset[tuple[Sample, Tensor, int]]):
+    """Several data sets one after another: positions of the second begin where those of the first end."""
+
+    def __init__(self, parts: Sequence[BlankedDataset]) -> None:
+        self.parts = list(parts)
+        self.firsts = [sum(len(part) for part in self.parts[:i]) for i in range(len(self.parts))]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, index: int) -> tuple[Sample, Tensor, int]:
+        place = bisect.bisect_right(self.firsts, index) - 1
+        sample, labelled, _ = self.parts[place][index - self.firsts[place]]
+        return sample, labelled, index
+
+
+class BlankedDataset(Dataset[tuple[Sample, Tensor, int]]):
+    """A data set as the loader sees it: labels that the mask withholds are blank before anything else sees them."""
+
+    def __init__(self, dataset: MultiTaskDataset, labelled: Tensor) -> None:
+        self.dataset, self.labelled = dataset, labelled
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Sample, Tensor, int]:
+        return self.blanked(index), self.labelled[index], index
+
+    def blanked(self, index: int) -> Sample:
+        sample, tasks = self.dataset[index], self.dataset.tasks
+        row = dict(zip(tasks.names, self.labelled[index].tolist(), strict=True))
+        targets = {name: sample.targets[name] if row[name] else tasks[name].blank(sample.targets[name]) for name in row}
+        return Sample(sample.image, targets)

@@ -1,0 +1,89 @@
+"""Import plugins in other processes: whatever one does there, it harms nothing else. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from mtl_core.discovery import InstalledPlugin
+from mtl_core.errors import ContractError
+from mtl_core.hooks.load import load
+from mtl_core.hooks.spec_table import hooks_of
+
+
+def check(found: InstalledPlugin, timeout: float = 120.0) -> InstalledPlugin:
+    """Import a plugin in a process of its own and say how it went; nothing that it does harms this one.
+
+    :param timeout: seconds until it counts as broken
+    :return: the plugin with status ``ok`` and its hooks, or ``broken`` with the reason
+    """
+    return check_together([found], timeout)[0]
+
+
+def check_all(found: Sequence[InstalledPlugin], timeout: float = 120.0) -> list[InstalledPlugin]:
+    """:func:`check` for every plugin: all in one process, and those that did not get through in one of their own."""
+    first = check_together(found, timeout)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        alone = pool.map(lambda f, seen: seen if seen.status == "ok" else check(f, timeout), found, first)
+        return list(alone)
+
+
+def check_together(found: Sequence[InstalledPlugin], timeout: float) -> list[InstalledPlugin]:
+    """Import plugins one after the other in one process; what one does there may harm those behind it."""
+    with tempfile.TemporaryDirectory() as folder:
+        answers = {f: Path(folder) / f"{place}.json" for place, f in enumerate(found) if not f.reason}
+        ended = run_child(answers, timeout) if answers else ""
+        return [outcome(f, answers[f], ended) if f in answers else f for f in found]
+
+
+def outcome(found: InstalledPlugin, answer: Path, ended: str) -> InstalledPlugin:
+    """A plugin with what its process wrote; ``ended`` says how that ended where it wrote nothing."""
+    silent = {"reason": f"{found.distribution} {found.version}: its import {ended}"}
+    given = json.loads(answer.read_text("utf-8")) if answer.exists() else silent
+    if given["reason"]:
+        return attrs.evolve(found, status="broken", reason=given["reason"])
+    return attrs.evolve(found, status="ok", hooks=tuple(given["hooks"]))
+
+
+def run_child(answers: Mapping[InstalledPlugin, Path], timeout: float) -> str:
+    """Run :func:`child`; how it ended."""
+    wanted = [(attrs.asdict(found), str(answer)) for found, answer in answers.items()]
+    code = "import json, sys; t = json.load(sys.stdin); sys.path[:] = t['path']; from mtl_core import checking as c"
+    quiet = subprocess.DEVNULL
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", f"{code}; c.child(t['wanted'])"],
+            input=json.dumps({"wanted": wanted, "path": sys.path}).encode(),
+            stdout=quiet,
+            stderr=quiet,
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"took longer than {timeout:g} s"
+    how = f"signal {-ended.returncode}" if ended.returncode < 0 else f"exit code {ended.returncode}"
+    return f"ended the process ({how})"
+
+
+def child(wanted: Sequence[tuple[dict[str, Any], str]]) -> None:
+    """Import plugins and write each one's outcome to its file, whole or not at all."""
+    for fields, answer in wanted:
+        part = Path(answer + ".part")
+        part.write_text(json.dumps(imported(InstalledPlugin(**{**fields, "hooks": ()}))), "utf-8")
+        part.rename(answer)
+
+
+def imported(found: InstalledPlugin) -> dict[str, Any]:
+    try:
+        return {"reason": "", "hooks": hooks_of(load(found))}
+    except ContractError as error:
+        return {"reason": str(error), "hooks": ()}

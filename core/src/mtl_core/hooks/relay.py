@@ -1,0 +1,302 @@
+"""A typed front over pluggy's relay: the plugins of one experiment, each in its place.
+
+One :class:`pluggy.PluginManager` per experiment. Every implementation is wrapped when it is registered, so that errors
+name the plugin. Exclusive places have exactly one plugin; chains run in the experiment's order.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pluggy
+
+from mtl_core.errors import ContractError, ExperimentError
+from mtl_core.hooks import hookspecs
+from mtl_core.hooks.exclusive import check_use, choose, unknown_places
+from mtl_core.hooks.results import Answer
+from mtl_core.hooks.spec_table import exclusive_hooks, hook_arguments
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from torch import Tensor, nn
+
+    from mtl_core.data.sample import ExtraData, MultiTaskDataset, Sample
+    from mtl_core.experiment import Experiment
+    from mtl_core.step.encoder_gradients import EncoderGradients, Shaped
+    from mtl_core.step.finished_run import FinishedRun
+    from mtl_core.step.look_ahead import LookAhead
+    from mtl_core.step.step import Step
+    from mtl_core.tasks.tasks import Tasks
+
+
+REQUIRED = ("build_dataset", "make_label_mask", "build_backbone", "build_heads")
+"""Exclusive places without a default."""
+
+Size = tuple[int, int]
+
+
+class Hooks:
+    """The plugins of one run.
+
+    :param plugins: name in the experiment → plugin; fresh copies are made, so that nothing learned leaks between runs
+    :param use: exclusive hook → plugin, where two could fill it
+    :param required: exclusive places that must be filled
+    :raises ExperimentError: a place is empty or has two plugins; it names them and shows the ``[use]`` line
+    """
+
+    def __init__(
+        self,
+        plugins: Mapping[str, object],
+        use: Mapping[str, str] | None = None,
+        required: Sequence[str] = REQUIRED,
+        source: str = "experiment",
+    ) -> None:
+        self.plugins: dict[str, Any] = {name: attrs.evolve(plugin) for name, plugin in plugins.items()}  # type: ignore[misc]
+        self.manager = pluggy.PluginManager("mtl")
+        self.manager.add_hookspecs(hookspecs)
+        for name, plugin in self.plugins.items():
+            self.manager.register(guarded(name, plugin), name)
+        self.manager.check_pending()
+        self.places = choose_places(self, use or {}, required, source)
+
+    def has(self, hook: str) -> bool:
+        """Whether any plugin answers this hook."""
+        return any(True for _ in self.implementations(hook))
+
+    def implementations(self, hook: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+        """(plugin, function) in the experiment's order; an exclusive place has at most one."""
+        found = {i.plugin_name: i for i in getattr(self.manager.hook, hook).get_hookimpls()}
+        chosen = getattr(self, "places", {}).get(hook)
+        for name in self.plugins if chosen is None else (chosen,):
+            if name in found:
+                yield name, functools.partial(call, found[name])
+
+    def answer(self, hook: str, **arguments: object) -> Answer:
+        """The answer of the plugin in an exclusive place, of value None where nobody fills it."""
+        return next(self.answers(hook, **arguments), Answer("?", hook, None))
+
+    def answers(self, hook: str, **arguments: object) -> Iterator[Answer]:
+        """What each plugin answers, in the experiment's order, when it is asked for."""
+        for name, function in self.implementations(hook):
+            yield Answer(name, hook, function(**arguments))
+
+    def need(self, hook: str, **arguments: object) -> Answer:
+        """The answer of the plugin in a required place, which must not be None."""
+        answer = self.answer(hook, **arguments)
+        if answer.value is None:
+            raise ContractError(f'plugin "{answer.plugin}": {hook} returned None; it must return a value')
+        return answer
+
+    def before_run(self, experiment: Experiment, folder: Path) -> None:
+        for _, prepare in self.implementations("before_run"):
+            prepare(experiment=experiment, folder=folder)
+
+    def build_dataset(self, split: str) -> MultiTaskDataset:
+        return self.need("build_dataset", split=split).dataset()
+
+    def build_extra_datasets(self) -> list[tuple[str, ExtraData]]:
+        """(plugin, data) of every further source."""
+        answers = [answer for answer in self.answers("build_extra_datasets") if answer.value is not None]
+        return [(answer.plugin, extra) for answer in answers for extra in answer.extra_datasets()]
+
+    def make_label_mask(
+        self, size: int, tasks: Tasks, generator: torch.Generator, names: Sequence[str] | None
+    ) -> Tensor:
+        answer = self.need("make_label_mask", size=size, tasks=tasks, generator=generator, names=names)
+        return answer.label_mask(size, len(tasks))
+
+    def relabel(
+        self, dataset: MultiTaskDataset, labelled: Tensor, folder: Path | None
+    ) -> tuple[MultiTaskDataset, Tensor]:
+        size, names = len(dataset), dataset.tasks.names
+        for name, change in self.implementations("relabel"):
+            answer = Answer(name, "relabel", change(dataset=dataset, labelled=labelled, folder=folder))
+            if answer.value is not None:
+                dataset, labelled = answer.relabelled(size, names)
+        return dataset, labelled
+
+    def transform_sample(self, sample: Sample, generator: torch.Generator) -> Sample:
+        for name, transform in self.implementations("transform_sample"):
+            answer = Answer(name, "transform_sample", transform(sample=sample, generator=generator))
+            sample = sample if answer.value is None else answer.sample(sample)
+        return sample
+
+    def choose_windows(self, views: int, samples: int, generator: torch.Generator) -> Tensor | None:
+        """The windows of views 1 and on; every plugin that works with several views must know of them."""
+        if views == 1:
+            return None
+        answers = list(self.answers("choose_windows", views=views, samples=samples, generator=generator))
+        found = [answer for answer in answers if answer.value is not None]
+        for answer in found:
+            self.check_alone(answer.plugin)
+        return next(iter([answer.windows((views - 1, samples, 3)) for answer in found]), None)
+
+    def check_alone(self, name: str) -> None:
+        others = [n for n, p in self.plugins.items() if n != name and getattr(p, "views", 1) > 1]
+        if others:
+            raise ContractError(
+                f'plugin "{name}" shows other parts of an image in its views, and plugin "{others[0]}" asks for views'
+                " too, whose pixels would no longer correspond; use one of the two"
+            )
+
+    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        for name, augment in self.implementations("augment"):
+            answer = Answer(name, "augment", augment(images=images, generator=generator))
+            images = images if answer.value is None else answer.images(images)
+        return images
+
+    def build_backbone(self, image_size: Size, in_channels: int = 3) -> nn.Module:
+        return self.need("build_backbone", image_size=image_size, in_channels=in_channels).backbone()
+
+    def build_heads(self, backbone: nn.Module, tasks: Tasks, image_size: Size) -> nn.ModuleDict:
+        return self.need("build_heads", backbone=backbone, tasks=tasks, image_size=image_size).heads(tasks.names)
+
+    def setup(
+        self,
+        tasks: Tasks,
+        image_size: Size,
+        backbone: nn.Module,
+        seed: Callable[[str], object],
+        labelled: Tensor | None = None,
+    ) -> None:
+        """Set every plugin up; ``seed(name)`` is called before each."""
+        known = {"tasks": tasks, "image_size": image_size, "backbone": backbone, "labelled": labelled}
+        for name, setup in self.implementations("setup"):
+            seed(name)
+            setup(name=name, places=dict(self.places), **known)
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        answers = list(self.answers("parameter_groups", learning_rate=learning_rate))
+        return [group for answer in answers if answer.value is not None for group in answer.parameter_groups()]
+
+    def before_step(self, look_ahead: LookAhead) -> None:
+        for _, look in self.implementations("before_step"):
+            look(look_ahead=look_ahead)
+
+    def after_step(self, look_ahead: LookAhead) -> None:
+        for _, look in self.implementations("after_step"):
+            look(look_ahead=look_ahead)
+
+    def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
+        with logging_as(self.places.get("combine_losses", ""), step):
+            answer = self.answer("combine_losses", losses=losses, means=means, active=active, step=step)
+        return losses.sum() if answer.value is None else answer.scalar()
+
+    def compute_regularizer(self, step: Step) -> dict[str, Tensor | tuple[Tensor, Tensor]]:
+        """Every plugin's terms, as ``plugin/term``; what a plugin logs gets its name too."""
+        terms: dict[str, Tensor | tuple[Tensor, Tensor]] = {}
+        for name, compute in self.implementations("compute_regularizer"):
+            with logging_as(name, step):
+                answer = Answer(name, "compute_regularizer", compute(step=step))
+            if answer.value is not None:
+                terms |= {f"{name}/{term}": value for term, value in answer.terms().items()}
+        return terms
+
+    def watch_encoder_gradient(self, gradients: EncoderGradients) -> dict[str, Mapping[str, Tensor]]:
+        """Plugin → the state that it proposes; what it logs on the step gets its name."""
+        proposed: dict[str, Mapping[str, Tensor]] = {}
+        for name, watch in self.implementations("watch_encoder_gradient"):
+            with logging_as(name, gradients.step):
+                answer = Answer(name, "watch_encoder_gradient", watch(gradients=gradients))
+            proposed[name] = {} if answer.value is None else answer.state(self.plugins[name])
+        return proposed
+
+    def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped | Tensor | None:
+        """The shaper's answer, None without one; what it logs on the step gets its name."""
+        with logging_as(self.places.get("shape_encoder_gradient", ""), gradients.step):
+            answer = self.answer("shape_encoder_gradient", gradients=gradients)
+        return None if answer.value is None else answer.shaped(gradients, self.plugins[answer.plugin])
+
+    @property
+    def meet_at_the_seam(self) -> bool:
+        """Whether a plugin shapes or watches the gradient that enters the encoder; otherwise the seam is absent."""
+        return self.has("shape_encoder_gradient") or self.has("watch_encoder_gradient")
+
+    def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        for _, look in self.implementations("after_epoch"):
+            look(epoch=epoch, metrics=metrics)
+
+    def after_run(self, run: FinishedRun) -> None:
+        for _, look in self.implementations("after_run"):
+            look(run=run)
+
+    def after_predict(
+        self, image: Tensor, labels: Mapping[str, Tensor], tasks: Tasks, folder: Path, name: str
+    ) -> list[Path]:
+        """The files that were written."""
+        known = {"image": image, "labels": labels, "tasks": tasks, "folder": folder, "name": name}
+        written = [look(**known) for _, look in self.implementations("after_predict")]
+        return [path for path in written if path is not None]
+
+    def draw_pictures(self, step: Step) -> dict[str, dict[str, Mapping[str, Tensor]]]:
+        """Plugin → title → task → maps."""
+        answers = [answer for answer in self.answers("draw_pictures", step=step) if answer.value is not None]
+        drawn = {answer.plugin: answer.pictures() for answer in answers}
+        return {name: titled for name, titled in drawn.items() if titled}
+
+
+def call(implementation: pluggy.HookImpl, **arguments: object) -> Any:
+    """Call one implementation with the arguments that its signature names."""
+    return implementation.function(*(arguments[name] for name in implementation.argnames))
+
+
+def guarded(name: str, plugin: object) -> SimpleNamespace:
+    """The plugin's implementations, each adding the plugin's name to what it raises.
+
+    An instance that answers only some of its class's hooks, by its options, names them in a property ``fills``.
+    """
+    fills = getattr(plugin, "fills", hook_arguments())
+    methods = {hook: getattr(plugin, hook, None) for hook in hook_arguments() if hook in fills}
+    return SimpleNamespace(**{hook: with_plugin_note(name, m) for hook, m in methods.items() if hasattr(m, "mtl_impl")})
+
+
+def with_plugin_note(name: str, method: Any) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def guarded_method(*args: object) -> Any:
+        try:
+            return method(*args)
+        except Exception as error:
+            error.add_note(f'in plugin "{name}", hook {method.__name__}')
+            raise
+
+    return guarded_method
+
+
+class logging_as:  # noqa: N801 - a context manager, used like a function
+    """Put a plugin's name before what it logs on a step."""
+
+    def __init__(self, name: str, step: Step | None) -> None:
+        self.name, self.step = name, step
+        self.before = {} if step is None else dict(step.logged)
+
+    def __enter__(self) -> None:
+        if self.step is not None:
+            self.step.logged = {}
+
+    def __exit__(self, *error: object) -> None:
+        if self.step is None:
+            return
+        own = {f"{self.name}/{key}": value for key, value in self.step.logged.items()}
+        self.step.logged = self.before | own
+
+
+def choose_places(hooks: Hooks, use: Mapping[str, str], required: Sequence[str], source: str) -> dict[str, str]:
+    """One plugin for every exclusive place that has any."""
+    able = {hook: [name for name, _ in hooks.implementations(hook)] for hook in exclusive_hooks()}
+    absent = [problem for problem in check_use(use, hooks.plugins) if problem not in unknown_places(use)]
+    places, problems = choose(able, use)
+    problems = absent or problems
+    problems += [
+        f"{hook}: no plugin fills this place; add one (`mtl plugins --hooks` lists who can)"
+        for hook in required
+        if not able[hook] and hook not in use
+    ]
+    if problems:
+        raise ExperimentError(source, problems)
+    return places

@@ -1,0 +1,1 @@
+"""Options of an attrs class: types, conversion, every mistake in a table of values."""

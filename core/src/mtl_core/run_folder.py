@@ -1,0 +1,161 @@
+"""A run's report: one HTML file with settings, results, curves and pictures in it. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+from filelock import FileLock, Timeout
+
+from mtl_core.errors import CheckpointError
+
+
+def skipped_steps(run: RunFolder) -> str:
+    """One sentence on the steps that the last epoch skipped, or an empty string."""
+    history = run.history()
+    count = round(history[-1].get("skipped_steps") or 0) if history else 0
+    if not count:
+        return ""
+    batches = history[-1]["step"] - (history[-2]["step"] if len(history) > 1 else 0)
+    accumulate = tomllib.loads(run.experiment.read_text(encoding="utf-8")).get("accumulate", 1)
+    return (
+        f"{count} of {math.ceil(batches / accumulate)} steps of the last epoch were skipped, their gradients were not"
+        " finite; lower learning_rate or set clip"
+    )
+
+
+@attrs.frozen
+class RunFolder:
+    """One training's folder.
+
+    ``experiment.toml`` every setting, defaults included; ``versions.json`` of every plugin; ``labels.npz`` the label
+    mask; ``metrics.jsonl`` one line per epoch; ``last.ckpt``, ``best.ckpt``; ``results.json`` the final metrics;
+    ``pictures/``; ``report.html``; ``.lock``, held while a process trains here.
+    """
+
+    folder: Path = attrs.field(converter=Path)
+
+    @property
+    def experiment(self) -> Path:
+        return self.folder / "experiment.toml"
+
+    @property
+    def labels(self) -> Path:
+        return self.folder / "labels.npz"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results.json"
+
+    @property
+    def pictures(self) -> Path:
+        return self.folder / "pictures"
+
+    def checkpoint(self, name: str = "last") -> Path:
+        return self.folder / f"{name}.ckpt"
+
+    def require(self) -> RunFolder:
+        """This run, if it is one.
+
+        :raises CheckpointError: the folder holds no run
+        """
+        if not self.experiment.is_file():
+            raise CheckpointError(
+                f"{self.folder}: not a run folder (no experiment.toml);"
+                " expected the folder that `mtl train --out` wrote"
+            )
+        return self
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out of the folder; the lock goes when this process does, however it ends.
+
+        :raises CheckpointError: another process trains in the folder
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise CheckpointError(
+                f"{self.folder}: another process is training in this folder; wait for it, or choose another --out"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def is_locked(self) -> bool:
+        """Whether another process trains in the folder at this moment."""
+        if not (self.folder / ".lock").is_file():
+            return False
+        try:
+            with FileLock(self.folder / ".lock", blocking=False):
+                return False
+        except Timeout:
+            return True
+
+    def clear_remains(self) -> None:
+        """Remove what a killed process left: half-written files, and the label mask of a run that never began."""
+        for part in self.folder.glob(".*.part"):
+            part.unlink(missing_ok=True)
+        if not self.experiment.is_file():
+            self.labels.unlink(missing_ok=True)
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one line to ``metrics.jsonl``."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(to_json(record) + "\n")
+
+    def history(self) -> list[dict[str, Any]]:
+        """The epochs logged so far; a half-written last line is left out."""
+        if not self.metrics.is_file():
+            return []
+        lines = self.metrics.read_text(encoding="utf-8").split("\n")[:-1]
+        return [json.loads(line) for line in lines]
+
+    def cut(self, epochs: int) -> None:
+        """Keep the first ``epochs`` epochs of ``metrics.jsonl``: a resume writes the others again."""
+        kept = [record for record in self.history() if record["epoch"] < epochs]
+        write_text(self.metrics, "".join(to_json(record) + "\n" for record in kept))
+
+
+def to_json(record: Mapping[str, Any], indent: int | None = None) -> str:
+    """JSON without NaN and infinity, which are not JSON: null."""
+    return json.dumps(plain_json(record), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def plain_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: plain_json(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file so that a reader sees the old one or the new one, whatever happens."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))

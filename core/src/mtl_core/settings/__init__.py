@@ -1,0 +1,1 @@
+"""Experiment files: read with every mistake at once, changed by ``--set``, compared, written."""

@@ -1,0 +1,46 @@
+"""``KEY=VALUE`` from the command line, put into an experiment's document."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from mtl_core.errors import nearest
+from mtl_core.options.convert import Text
+
+
+def apply(document: dict[str, Any], override: str) -> list[str]:
+    """Put one ``KEY=VALUE`` into the document; what is wrong with its key."""
+    key, separator, value = override.partition("=")
+    steps = split_key(key)
+    if not separator or not all(steps):
+        return [f"--set {override}: expected KEY=VALUE, such as epochs=5 or plugins.NAME.OPTION=2"]
+    problems, table = below(document, steps, override)
+    if not problems:
+        table[steps[-1]] = Text(value.strip())
+    return problems
+
+
+def split_key(key: str) -> list[str]:
+    """``plugins."name#2".option`` → its steps; quotes may be left out."""
+    parts = re.findall(r'"([^"]*)"|([^."]+)', key.strip())
+    return [quoted or bare.strip() for quoted, bare in parts] or [""]
+
+
+def below(document: dict[str, Any], steps: Sequence[str], override: str) -> tuple[list[str], dict[str, Any]]:
+    """The table that the last step stands in."""
+    depth = {"plugins": 3, "use": 2}.get(steps[0], 1)
+    if len(steps) != depth:
+        shape = {3: "plugins.PLUGIN.OPTION=VALUE", 2: "use.HOOK=PLUGIN", 1: f"{steps[0]}=VALUE"}[depth]
+        return [f"--set {override}: expected {shape}"], document
+    tables = document.setdefault(steps[0], {}) if depth > 1 else document
+    if depth == 3:
+        if not isinstance(tables, dict) or not isinstance(tables.get(steps[1], {}), dict):
+            return [], {}  # reported as a wrong type already
+        if steps[1] not in tables:
+            has = ", ".join(tables)
+            known = nearest(steps[1], tables) or f" (it has: {has})"
+            return [f'--set {override}: the experiment has no plugin "{steps[1]}"{known}'], {}
+        tables = tables[steps[1]]
+    return [], tables if isinstance(tables, dict) else {}

@@ -1,0 +1,1 @@
+"""What plugins see of one training step."""

@@ -1,8 +1,0 @@
-"""Suites: experiments × scenarios × seeds, run by submitit, put together as a table."""
-
-from mtl_core.suite.engine import run_suite
-from mtl_core.suite.jobs import Job
-from mtl_core.suite.plan import Suite, load_suite
-from mtl_core.suite.results import collect
-
-__all__ = ["Job", "Suite", "collect", "load_suite", "run_suite"]

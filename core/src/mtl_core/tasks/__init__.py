@@ -1,0 +1,1 @@
+"""The kinds of tasks, each with its loss, metrics, units and label behaviour."""

@@ -1,0 +1,59 @@
+"""Edges and other maps in 0..1.
+
+Shape letters: B samples, H and W image size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mtl_core.tasks.metrics import EdgeMetrics
+from mtl_core.tasks.pictures import Pixels, grey
+from mtl_core.tasks.task import Task
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+
+@attrs.frozen(kw_only=True)
+class BinaryEdges(Task):
+    """Edges or other maps in 0..1: labels float (B, 1, H, W), NaN where invalid; weighted binary cross-entropy.
+
+    :param positive_weight: share of the loss that edge pixels carry, 0.95 as in the PASCAL-Context line of work
+    """
+
+    channels: int = 1
+    positive_weight: float = 0.95
+    ignored: ClassVar[float] = float("nan")
+    headline: ClassVar[str] = "ods_f"
+    higher_is_better: ClassVar[bool] = True
+    units: ClassVar[Mapping[str, str]] = {"ods_f": "%"}
+
+    def pixel_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return self.soft_loss(prediction, self.encode(target))
+
+    def soft_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        weight = self.positive_weight * target + (1 - self.positive_weight) * (1 - target)
+        return weight * F.binary_cross_entropy_with_logits(prediction, target, reduction="none")
+
+    def valid(self, target: Tensor) -> Tensor:
+        return target.isfinite()
+
+    def to_label_space(self, prediction: Tensor) -> Tensor:
+        return prediction.sigmoid()
+
+    def encode(self, target: Tensor) -> Tensor:
+        return torch.where(self.valid(target), target, torch.zeros_like(target))
+
+    def picture(self, label: Tensor, limits: tuple[float, float]) -> Pixels:
+        # edges are rare: limits taken from the pixels would be empty
+        return grey(label.numpy().mean(0), 0, 1)
+
+    def metrics(self) -> Metric:
+        return EdgeMetrics(self.valid)

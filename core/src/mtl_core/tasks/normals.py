@@ -1,0 +1,83 @@
+"""Surface normals.
+
+Shape letters: B samples, H and W image size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from mtl_core.tasks.metrics import AngleError
+from mtl_core.tasks.pictures import Pixels
+from mtl_core.tasks.task import Task
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+
+@attrs.frozen(kw_only=True)
+class Normals(Task):
+    """Surface normals: labels float (B, 3, H, W), 0 where invalid; 1 − cos.
+
+    Camera frame: x right, y down, z forward.
+    """
+
+    channels: int = 3
+    interpolation: ClassVar[Literal["nearest", "bilinear"]] = "bilinear"
+    headline: ClassVar[str] = "mean_angle"
+    errors: ClassVar[frozenset[str]] = frozenset({"mean_angle", "median_angle"})
+    units: ClassVar[Mapping[str, str]] = {
+        "mean_angle": "°", "median_angle": "°", "within_11.25": "%", "within_22.5": "%", "within_30": "%",
+    }  # fmt: skip
+
+    def pixel_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return self.soft_loss(prediction, self.encode(target))
+
+    def soft_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return 1 - F.cosine_similarity(prediction, target, dim=1).unsqueeze(1)
+
+    def valid(self, target: Tensor) -> Tensor:
+        square: Tensor = target.square().sum(1, keepdim=True)
+        return square.isfinite() & (square > 0.25)
+
+    def encode(self, target: Tensor) -> Tensor:
+        return torch.where(self.valid(target), target, torch.zeros_like(target))
+
+    def to_label_space(self, prediction: Tensor) -> Tensor:
+        return F.normalize(prediction, dim=1)
+
+    def metrics(self) -> Metric:
+        return AngleError(self.valid)
+
+    def picture(self, label: Tensor, limits: tuple[float, float]) -> Pixels:
+        return np.asarray(((np.nan_to_num(label.numpy()).transpose(1, 2, 0) + 1) * 127.5).clip(0, 255), np.uint8)
+
+    @property
+    def file_ending(self) -> str:
+        return ".png"
+
+    def export(self, label: Tensor) -> NDArray[Any]:
+        """Normals as 128 + 127·n."""
+        colours = (label.numpy() * 127 + 128).round().clip(0, 255).astype(np.uint8)
+        picture: NDArray[Any] = colours.transpose(1, 2, 0)
+        return picture
+
+    def mixed(self, target: Tensor) -> Tensor:
+        return F.normalize(target, dim=1)
+
+    def flip(self, target: Tensor) -> Tensor:
+        x, y, z = target.unbind(-3)
+        return torch.stack((-x, y, z), -3)
+
+    def rotate(self, target: Tensor, radians: float) -> Tensor:
+        c, s = torch.cos(torch.tensor(radians)), torch.sin(torch.tensor(radians))
+        x, y, z = target.unbind(-3)
+        return torch.stack((c * x - s * y, s * x + c * y, z), -3)

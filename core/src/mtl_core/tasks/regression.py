@@ -1,0 +1,76 @@
+"""A value per pixel, and depth.
+
+Shape letters: B samples, O channels of the task, H and W image size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtl_core.tasks.metrics import RegressionMetrics
+from mtl_core.tasks.pictures import Pixels, graded
+from mtl_core.tasks.task import Task
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+
+@attrs.frozen(kw_only=True)
+class Regression(Task):
+    """A value per pixel: labels float (B, O, H, W), NaN where invalid; L1."""
+
+    ignored: ClassVar[float] = float("nan")
+    headline: ClassVar[str] = "abs_err"
+    errors: ClassVar[frozenset[str]] = frozenset({"abs_err", "rmse"})
+
+    def pixel_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return self.soft_loss(prediction, self.encode(target))
+
+    def soft_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return (prediction - target).abs().mean(1, keepdim=True)
+
+    def valid(self, target: Tensor) -> Tensor:
+        return target.isfinite().all(1, keepdim=True)
+
+    def encode(self, target: Tensor) -> Tensor:
+        return torch.where(self.valid(target), target, torch.zeros_like(target))
+
+    def metrics(self) -> Metric:
+        return RegressionMetrics(self.valid)
+
+
+@attrs.frozen(kw_only=True)
+class Depth(Regression):
+    """Metric depth in metres: labels float (B, 1, H, W), 0 where missing; L1. ``disparity`` is enlarged by a zoom."""
+
+    channels: int = 1
+    disparity: bool = False
+    ignored: ClassVar[float] = 0.0
+
+    def valid(self, target: Tensor) -> Tensor:
+        return target.isfinite() & (target > 0)
+
+    def unit(self, metric: str) -> str:
+        return "m" if metric in self.errors and not self.disparity else super().unit(metric)
+
+    def picture(self, label: Tensor, limits: tuple[float, float]) -> Pixels:
+        return graded(label.numpy().mean(0), *limits)
+
+    @property
+    def file_ending(self) -> str:
+        return ".npy" if self.disparity else ".png"
+
+    def export(self, label: Tensor) -> NDArray[Any]:
+        """Depth as 16-bit millimetres; a disparity as numbers."""
+        if self.disparity:
+            return super().export(label)
+        return (label.numpy()[0] * 1000).clip(0, 65535).astype(np.uint16)
+
+    def zoom(self, target: Tensor, scale: float | Tensor) -> Tensor:
+        return target * scale if self.disparity else target / scale

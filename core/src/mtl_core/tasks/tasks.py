@@ -1,0 +1,70 @@
+"""The K tasks of a run, in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
+
+import attrs
+
+from mtl_core.tasks.task import Task
+
+
+class Tasks(Sequence[Task]):
+    """The K tasks of a run, in a fixed order; by position or by name."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = {task.name: task for task in tasks}
+        if len(self._tasks) != len(tasks):
+            raise ValueError(f"two tasks have one name: {[t.name for t in tasks]}")
+
+    @overload
+    def __getitem__(self, key: int | str) -> Task: ...
+    @overload
+    def __getitem__(self, key: slice) -> Tasks: ...
+    def __getitem__(self, key: int | str | slice) -> Task | Tasks:
+        if isinstance(key, str):
+            return self._tasks[key]
+        chosen = list(self._tasks.values())[key]
+        return Tasks(chosen) if isinstance(chosen, list) else chosen
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self._tasks.values())
+
+    def __repr__(self) -> str:
+        return f"Tasks({', '.join(self.names)})"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._tasks)
+
+    def position(self, name: str) -> int:
+        """Column of a task in every (…, K) tensor."""
+        return self.names.index(name)
+
+    @property
+    def dense(self) -> Tasks:
+        return Tasks([task for task in self if task.dense])
+
+    def select(self, names: Sequence[str]) -> Tasks:
+        return Tasks([self[name] for name in names])
+
+
+def to_plain(tasks: Tasks) -> list[dict[str, Any]]:
+    """Tasks as plain types, for checkpoints."""
+    return [{"kind": f"{type(t).__module__}:{type(t).__name__}", **attrs.asdict(t)} for t in tasks]
+
+
+def from_plain(rows: Sequence[dict[str, Any]]) -> Tasks:
+    """Tasks from :func:`to_plain`; a kind that a plugin defines is imported from there."""
+    from importlib import import_module
+
+    made = []
+    for row in rows:
+        module, _, kind = row["kind"].partition(":")
+        options = {key: tuple(v) if isinstance(v, list) else v for key, v in row.items() if key != "kind"}
+        made.append(getattr(import_module(module), kind)(**options))
+    return Tasks(made)

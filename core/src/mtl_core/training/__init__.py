@@ -1,0 +1,1 @@
+"""From an experiment to trained weights: session, step, seam, loop, checkpoints, evaluation."""

@@ -1,0 +1,95 @@
+"""z once per head: one autograd function where all K branch gradients arrive together.
+
+Shape letters: K tasks.
+
+z passes through one :class:`torch.autograd.Function` that returns it once per head. Autograd calls its ``backward``
+once, with all K branch gradients b_1 … b_K, before the encoder's own backward pass, so that a feature-level method
+costs one backward pass and not K.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtl_core.step.encoder_gradients import Branch
+from mtl_core.step.step import Features
+
+Shaper = Callable[[tuple[Branch, ...], Tensor], Features]
+"""(branches, loss scale) → weights (K,) or a tensor like z."""
+
+
+def branch(z: Features, heads: int, shape: Shaper, scale: LossScale) -> list[Features]:
+    """Pass z through the seam.
+
+    :param z: shared features, one tensor or a tuple of them
+    :param heads: how many branches, K
+    :param shape: called once in the backward pass
+    :param scale: where the loss scale is recorded; apply it to the total loss
+    :return: z, once per head
+    """
+    levels = (z,) if isinstance(z, Tensor) else tuple(z)
+    flat = SeamFunction.apply(shape, scale, heads, *levels)
+    per_head = [tuple(flat[k * len(levels) : (k + 1) * len(levels)]) for k in range(heads)]
+    return [copies[0] for copies in per_head] if isinstance(z, Tensor) else list(per_head)
+
+
+class SeamFunction(torch.autograd.Function):
+    """z once per head forwards; the shaped sum of the branch gradients backwards."""
+
+    @staticmethod
+    def forward(ctx: Any, shape: Shaper, scale: LossScale, heads: int, *levels: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.shape, ctx.scale, ctx.heads, ctx.levels = shape, scale, heads, len(levels)
+        return tuple(level.view_as(level) for _ in range(heads) for level in levels)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+        n = ctx.levels
+        branches = tuple(tuple(gradients[k * n : (k + 1) * n]) for k in range(ctx.heads))
+        shaped = ctx.shape(branches, ctx.scale.value)
+        if isinstance(shaped, Tensor) and shaped.ndim == 1:
+            shaped = weighted_sum(branches, shaped)
+        levels = (shaped,) if isinstance(shaped, Tensor) else shaped
+        return None, None, None, *levels
+
+
+class LossScale:
+    """Remembers with what gradient the total loss was entered: fp16's loss scale, the accumulation divisor."""
+
+    def __init__(self) -> None:
+        self.value: Tensor = torch.ones(())
+
+    def apply(self, total: Tensor) -> Tensor:
+        """The same loss; in the backward pass its incoming gradient is recorded."""
+        result: Tensor = RecordScale.apply(total, self)
+        return result
+
+
+class RecordScale(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, total: Tensor, scale: LossScale) -> Tensor:
+        ctx.scale = scale
+        return total.view_as(total)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        ctx.scale.value = gradient
+        return gradient, None
+
+
+def weighted_sum(branches: tuple[Branch, ...], weights: Tensor) -> tuple[Tensor | None, ...]:
+    """Σ_t weights_t · b_t for each level; None for a level that no head uses."""
+    return tuple(weighted_level(level, weights) for level in zip(*branches, strict=True))
+
+
+def weighted_level(level: tuple[Tensor | None, ...], weights: Tensor) -> Tensor | None:
+    total: Tensor | None = None
+    for weight, b in zip(weights.unbind(), level, strict=True):
+        if b is not None:
+            weight = weight.to(b.dtype)
+            total = b * weight if total is None else total.addcmul_(b, weight)
+    return total

@@ -1,0 +1,50 @@
+"""The one place where a :class:`Step` is made.
+
+Shape letters: V views, B samples, K tasks.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mtl_core.data.sample import Batch
+from mtl_core.step.step import Features, Step
+from mtl_core.tasks.tasks import Tasks
+from mtl_core.training.losses import Normalize, sample_losses, task_losses
+
+
+def build_step(
+    tasks: Tasks,
+    batch: Batch,
+    images: Tensor,
+    predictions: dict[str, Tensor],
+    features: Features,
+    generator: torch.Generator,
+    normalize: Normalize = "sample",
+    group: dist.ProcessGroup | None = None,
+) -> Step:
+    """A step with the supervised losses of its view 0, as rules and regularizers see it.
+
+    :param images: (V, B, 3, H, W), augmented
+    :param predictions: task → (V, B, O_t, …)
+    :param features: z of all views
+    """
+    first = {name: p[0] for name, p in predictions.items()}
+    losses = sample_losses(tasks, first, batch.targets, batch.labelled)
+    per_task, means, active = task_losses(losses, batch.labelled, normalize, group)
+    return Step(
+        tasks=tasks,
+        images=images,
+        predictions=predictions,
+        targets=batch.targets,
+        labelled=batch.labelled,
+        features=features,
+        index=batch.index,
+        losses=losses,
+        task_losses=per_task,
+        task_means=means,
+        active=active,
+        generator=generator,
+    )

@@ -1,0 +1,128 @@
+"""Inner products of the tasks' gradients at the seam.
+
+Shape letters: K tasks, D entries of z (all levels of a pyramid together), P parameters of the encoder, W ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mtl_core.step.encoder_gradients import Branch
+from mtl_core.step.step import Features
+
+BLOCK = 1 << 22
+"""Entries of a row that one matrix product takes."""
+
+
+def gramian(branches: tuple[Branch, ...], scale: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """Inner products of the branch gradients over the global batch.
+
+    On W ranks z's gradient is the concatenation of the ranks' gradients divided by W (DDP averages), so that
+    G = Σ_ranks G_local / W²: exact, with K² numbers sent.
+
+    :param branches: this rank's K branches; None counts as zero
+    :param scale: loss scale, divided out
+    :param group: a process group of the seam's own, so that DDP's collectives cannot be confused with it
+    :return: (K, K), float32 or better
+    """
+    levels = [level_products(level, scale) for level in zip(*branches, strict=True)]
+    found = [products for products in levels if products is not None]
+    nothing = torch.zeros(len(branches), len(branches), device=scale.device)
+    result = torch.stack(found).sum(0) if found else nothing
+    if group is not None:
+        dist.all_reduce(result, group=group)
+        result = result / dist.get_world_size(group) ** 2
+    return result
+
+
+def parameter_gramian(
+    branches: tuple[Branch, ...],
+    z: Features,
+    parameters: Sequence[Tensor],
+    scale: Tensor,
+    group: dist.ProcessGroup | None = None,
+) -> Tensor:
+    """Inner products of the tasks' gradients of the encoder's parameters, by one encoder pass for each branch.
+
+    The encoder's backward pass is linear in what enters it: weights found from these products and put on the branches
+    give the weighted sum of the parameters' gradients. The ranks' gradients (K, P) are averaged first, because a
+    product of averages is not an average of products.
+
+    :param z: shared features, with the graph that leads back to the parameters
+    :param parameters: of the encoder, P numbers together
+    :return: (K, K), float32 or better
+    """
+    levels = (z,) if isinstance(z, Tensor) else z
+    rows = torch.stack([parameter_gradient(b, levels, parameters) for b in branches])
+    if group is not None:
+        dist.all_reduce(rows, group=group)
+        rows = rows / dist.get_world_size(group)
+    return rows @ rows.mT / scale.to(rows.dtype) ** 2
+
+
+def parameter_gradient(b: Branch, levels: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
+    """One branch through the encoder: (P,), float32 or better."""
+    reached = [(level, gradient) for level, gradient in zip(levels, b, strict=True) if gradient is not None]
+    found: Sequence[Tensor | None] = [None] * len(parameters)
+    if reached:
+        outputs, incoming = zip(*reached, strict=True)
+        found = torch.autograd.grad(outputs, parameters, incoming, retain_graph=True, allow_unused=True)
+    flat = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+    return torch.cat([g.flatten().to(torch.promote_types(g.dtype, torch.float32)) for g in flat])
+
+
+def level_products(level: tuple[Tensor | None, ...], scale: Tensor) -> Tensor | None:
+    """One level's part of the Gramian, (K, K); None where no branch reached the level."""
+    reached = [b for b in level if b is not None]
+    if not reached:
+        return None
+    products = inner_products(flattened(reached), scale)
+    if len(reached) == len(level):
+        return products
+    places = {k: place for place, k in enumerate(k for k, b in enumerate(level) if b is not None)}
+    both = [(places.get(i), places.get(j)) for i in range(len(level)) for j in range(len(level))]
+    zero = torch.zeros_like(products[0, 0])
+    return torch.stack([zero if a is None or b is None else products[a, b] for a, b in both]).view(len(level), -1)
+
+
+def flattened(branches: Sequence[Tensor]) -> list[Tensor]:
+    """Each branch as (D,), all in the order in which the first lies in memory, so that channels-last needs no copy."""
+    order = sorted(range(branches[0].ndim), key=branches[0].stride, reverse=True)
+    return [b.permute(order).reshape(-1) for b in branches]
+
+
+def inner_products(rows: Sequence[Tensor], scale: Tensor) -> Tensor:
+    """Products of every two of the rows, each (D,), with the loss scale divided out: float32 or better.
+
+    Half precision is divided by the scale first; its products could overflow.
+    """
+    dtype = torch.promote_types(rows[0].dtype, torch.float32)
+    half, scale = rows[0].dtype in (torch.float16, torch.bfloat16), scale.to(dtype)
+    divisor = scale if half else None
+    result = by_pairs(rows, dtype, divisor) if rows[0].device.type == "cpu" else by_blocks(rows, dtype, divisor)
+    return result if half else result / scale**2
+
+
+def by_pairs(rows: Sequence[Tensor], dtype: torch.dtype, divisor: Tensor | None) -> Tensor:
+    """One product for each pair: on a CPU the fastest, since a row stays in the cache."""
+    whole = [row.to(dtype) if divisor is None else row.to(dtype) / divisor for row in rows]
+    lower = {(i, j): a.dot(whole[j]) for i, a in enumerate(whole) for j in range(i + 1)}
+    every = [lower[max(i, j), min(i, j)] for i in range(len(rows)) for j in range(len(rows))]
+    return torch.stack(every).view(len(rows), len(rows))
+
+
+def by_blocks(rows: Sequence[Tensor], dtype: torch.dtype, divisor: Tensor | None) -> Tensor:
+    """Matrix products over blocks: on an accelerator two launches a block and not one a pair, and no copy of all rows.
+
+    Where a user allows TF32 for matrix products, the entries are rounded to it, and the result is their Gramian.
+    """
+    result = torch.zeros(len(rows), len(rows), dtype=dtype, device=rows[0].device)
+    for parts in zip(*(torch.split(row, BLOCK) for row in rows), strict=True):
+        block = torch.stack(parts).to(dtype)
+        block = block if divisor is None else block / divisor
+        result.addmm_(block, block.mT)
+    return result

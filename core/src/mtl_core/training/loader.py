@@ -1,0 +1,161 @@
+"""The loader: samples in an order that (seed, epoch) fixes, sharded by rank, started anywhere.
+
+Shape letters: B samples per rank, W ranks.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mtl_core.data.datasets import BlankedDataset, Joined
+from mtl_core.data.sample import MultiTaskDataset, Sample, collate
+from mtl_core.errors import DataError
+from mtl_core.hooks.relay import Hooks, with_plugin_note
+from mtl_core.hooks.results import Answer
+from mtl_core.seeds import generator_for
+
+Batches = DataLoader[Any]
+"""A loader that gives :class:`mtl_core.data.Batch`; torch types a loader by its data set's samples."""
+
+Place = tuple[int, int]
+"""(epoch, index): what a worker needs to seed a sample's transformation."""
+
+
+class Extra(NamedTuple):
+    """Samples of which every batch has a fixed number beside its own.
+
+    :param indices: positions in the training data
+    :param per_batch: on every rank
+    """
+
+    indices: Sequence[int]
+    per_batch: int
+
+
+class BatchOrder(Sampler[list[Place]]):
+    """Batches of (epoch, index); every rank takes its slice of each global batch.
+
+    The last, incomplete batch of an epoch is left out: every rank and every step sees B samples.
+
+    :param indices: the training samples' positions in the data set
+    :param batch: B, without the extra samples
+    :param extras: further sources, each in an order of its own that begins again when it is through
+    :raises DataError: there are fewer than B·W samples
+    """
+
+    def __init__(
+        self,
+        indices: Sequence[int],
+        batch: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        extras: Sequence[Extra] = (),
+    ) -> None:
+        self.indices, self.extras = torch.as_tensor(indices), list(extras)
+        self.batch, self.seed, self.rank, self.world = batch, seed, rank, world
+        self.epoch, self.start = 0, 0
+        if len(self) == 0:
+            raise DataError(
+                f"{len(indices)} training samples do not fill one batch of {batch} on {world} device(s);"
+                " lower batch_size or validation"
+            )
+
+    def __len__(self) -> int:
+        return len(self.indices) // (self.batch * self.world)
+
+    def go(self, epoch: int, start: int = 0) -> None:
+        """Go on at batch ``start`` of an epoch."""
+        self.epoch, self.start = epoch, start
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        order = torch.randperm(len(self.indices), generator=generator_for(self.seed, "order", self.epoch))
+        shuffled = self.indices[order].tolist()
+        for step in range(self.start, len(self)):
+            first = (step * self.world + self.rank) * self.batch
+            own = [(self.epoch, index) for index in shuffled[first : first + self.batch]]
+            yield own + [place for number in range(len(self.extras)) for place in self.added(number, step)]
+
+    def added(self, number: int, step: int) -> Iterator[Place]:
+        """This rank's samples of one further source in one step, as (round, index)."""
+        source = self.extras[number]
+        before = ((self.epoch * len(self) + step) * self.world + self.rank) * source.per_batch
+        for position in range(before, before + source.per_batch):
+            turn, place = divmod(position, len(source.indices))
+            yield turn, source.indices[round_order(self.seed, number, turn, len(source.indices))[place]]
+
+
+@functools.lru_cache(maxsize=8)
+def round_order(seed: int, source: int, turn: int, size: int) -> list[int]:
+    """The order in which a further source is gone through for the ``turn``-th time."""
+    order: list[int] = torch.randperm(size, generator=generator_for(seed, "extra", source, turn)).tolist()
+    return order
+
+
+class TrainingData(Dataset[tuple[Sample, Tensor, int]]):
+    """Blanked samples, transformed in the worker by the experiment's plugins."""
+
+    def __init__(self, data: BlankedDataset | Joined, hooks: Hooks, seed: int) -> None:
+        self.data, self.hooks, self.seed = data, WorkerHooks(hooks), seed
+
+    def __getitem__(self, place: Place) -> tuple[Sample, Tensor, int]:
+        epoch, index = place
+        sample, labelled, _ = self.data[index]
+        return self.hooks.transform(sample, generator_for(self.seed, "sample", epoch, index)), labelled, index
+
+
+class WorkerHooks:
+    """The plugins that transform samples, and nothing else: this is what travels to a worker."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        wanted = {i.plugin_name: i.argnames for i in hooks.manager.hook.transform_sample.get_hookimpls()}
+        names = [name for name, _ in hooks.implementations("transform_sample")]
+        self.plugins = [(name, hooks.plugins[name], wanted[name]) for name in names]
+
+    def transform(self, sample: Sample, generator: torch.Generator) -> Sample:
+        for name, plugin, wanted in self.plugins:
+            known = {"sample": sample, "generator": generator}
+            value = with_plugin_note(name, plugin.transform_sample)(*(known[argument] for argument in wanted))
+            sample = sample if value is None else Answer(name, "transform_sample", value).sample(sample)
+        return sample
+
+
+class Places(Dataset[tuple[Sample, Tensor, int]]):
+    """Some positions of a data set, in order, without transformation."""
+
+    def __init__(self, data: BlankedDataset, indices: Sequence[int]) -> None:
+        self.data, self.indices = data, list(indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> tuple[Sample, Tensor, int]:
+        return self.data[self.indices[position]]
+
+
+def training_loader(data: TrainingData, order: BatchOrder, workers: int, pinned: bool) -> Batches:
+    return DataLoader(
+        data, batch_sampler=order, collate_fn=collate, num_workers=workers, pin_memory=pinned,
+        persistent_workers=workers > 0,
+    )  # fmt: skip
+
+
+def evaluation_loader(
+    dataset: MultiTaskDataset, labelled: Tensor, indices: Sequence[int], batch: int, rank: int = 0, world: int = 1
+) -> Batches:
+    """Every world-th sample of a list, in order; no sample twice."""
+    mine = Places(BlankedDataset(dataset, labelled), indices[rank::world])
+    return DataLoader(mine, batch_size=batch, collate_fn=collate)
+
+
+def split_validation(size: int, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Training and validation positions: a seeded share of the training data is held out."""
+    order = torch.randperm(size, generator=generator_for(seed, "validation")).tolist()
+    held = round(size * share)
+    return sorted(order[held:]), sorted(order[:held])

@@ -1,0 +1,77 @@
+"""From losses per sample and task to one loss per task, over the global batch.
+
+Shape letters: B samples of this rank, K tasks, W ranks. The gradients that DDP averages over the ranks are those of the
+global batch's loss: every local value is the rank's share times W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mtl_core.tasks.tasks import Tasks
+
+Normalize = Literal["sample", "task", "none"]
+
+
+def world(group: dist.ProcessGroup | None) -> int:
+    return 1 if group is None else dist.get_world_size(group)
+
+
+def summed(value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+    """Sum over the ranks, without gradient."""
+    if group is None:
+        return value.detach()
+    total = value.detach().clone()
+    dist.all_reduce(total, group=group)
+    return total
+
+
+def with_global_value(value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+    """The mean over the ranks, with this rank's gradient."""
+    if group is None:
+        return value
+    return value + (summed(value, group) / world(group) - value.detach())
+
+
+def sample_losses(tasks: Tasks, predictions: dict[str, Tensor], targets: dict[str, Tensor], labelled: Tensor) -> Tensor:
+    """Losses (B, K), 0 where a sample carries no label."""
+    columns = [task.loss(predictions[task.name], targets[task.name]) for task in tasks]
+    losses = torch.stack(columns, 1)
+    losses = losses.to(torch.promote_types(losses.dtype, torch.float32))
+    return torch.where(labelled, losses, torch.zeros_like(losses))
+
+
+def task_losses(
+    losses: Tensor, labelled: Tensor, normalize: Normalize, group: dist.ProcessGroup | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """L_t, L̄_t and which tasks are active, of the global batch with local gradients.
+
+    :param losses: (B, K)
+    :param labelled: bool (B, K)
+    :param normalize: ``"sample"``: Σ_b m_bt/|T_b| L_bt / B (Nishi et al., CVPR 2024, Eq. 1); ``"task"``: the mean over
+        the samples that carry t; ``"none"``: Σ_b m_bt L_bt / B, as the released codes
+    :return: L_t (K,), L̄_t (K,) the mean over the samples that carry t, active bool (K,)
+    """
+    m = labelled.to(losses.dtype)
+    counts = summed(m.sum(0), group)
+    means = (losses * m).sum(0) * world(group) / counts.clamp(min=1)
+    shares: dict[str, Callable[[], Tensor]] = {
+        "sample": lambda: (losses * m / m.sum(1, keepdim=True).clamp(min=1)).mean(0),
+        "task": lambda: means,
+        "none": lambda: (losses * m).mean(0),
+    }
+    both = with_global_value(torch.stack([shares[normalize](), means]), group)
+    return both[0], both[1], counts > 0
+
+
+def global_term(term: Tensor | tuple[Tensor, Tensor], group: dist.ProcessGroup | None = None) -> Tensor:
+    """A regularizer's scalar, or the global mean of its (sum, count)."""
+    if isinstance(term, Tensor):
+        return term
+    total, count = term
+    return total * world(group) / summed(count.to(total.dtype), group).clamp(min=1)

@@ -1,0 +1,155 @@
+"""From an experiment to what a run works with: data, tasks, label mask, network, plugins that are set up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mtl_core.data.datasets import Aligned, BlankedDataset, Selected, columns
+from mtl_core.data.sample import ExtraData, MultiTaskDataset, image_size
+from mtl_core.errors import CheckpointError, MtlError, nearest
+from mtl_core.experiment import Experiment
+from mtl_core.hooks.relay import REQUIRED, Hooks
+from mtl_core.run_folder import RunFolder, write_atomically
+from mtl_core.seeds import derive, generator_for
+from mtl_core.tasks.tasks import Tasks
+from mtl_core.training.network import Network
+
+
+@attrs.define(eq=False)
+class Model:
+    """An experiment's network with its plugins: what evaluation works with."""
+
+    experiment: Experiment
+    hooks: Hooks
+    network: Network
+    image_size: tuple[int, int]
+
+    @property
+    def tasks(self) -> Tasks:
+        return self.network.tasks
+
+
+@attrs.define(eq=False)
+class Session(Model):
+    """What training works with: the network, the data and their label mask."""
+
+    dataset: MultiTaskDataset
+    labelled: Tensor
+    extras: list[tuple[BlankedDataset, int]] = attrs.field(factory=list)
+    """Further training data with its label mask, and how many of its samples are in every batch."""
+    given: BlankedDataset = attrs.field(
+        default=attrs.Factory(lambda self: BlankedDataset(self.dataset, self.labelled), takes_self=True)
+    )
+    """The data and their label mask as they were before ``relabel``: what validation is judged by."""
+
+
+def open_hooks(experiment: Experiment, required: Sequence[str] = REQUIRED) -> Hooks:
+    source = experiment.source or f'experiment "{experiment.name}"'
+    return Hooks(experiment.named, experiment.use, required, source=source)
+
+
+def prepare(experiment: Experiment, run: RunFolder | None = None) -> Session:
+    """Build everything, each part seeded by (seed, name), so that experiments that differ in one plugin start alike.
+
+    :param run: where the label mask is saved, or read from if it is there already
+    """
+    hooks = open_hooks(experiment)
+    dataset = hooks.build_dataset("train")
+    size = image_size(dataset)
+    labelled = label_mask(experiment, hooks, dataset, run)
+    given = BlankedDataset(*chosen_tasks(experiment, dataset, labelled))
+    # a copy: a plugin may write into the mask that it is handed
+    dataset, labelled = hooks.relabel(dataset, labelled.clone(), None if run is None else run.folder)
+    dataset, labelled = chosen_tasks(experiment, dataset, labelled)
+    tasks = dataset.tasks
+    network = build_network(experiment.seed, hooks, tasks, size)
+    extras = [aligned(name, extra, dataset) for name, extra in hooks.build_extra_datasets()]
+    known = torch.cat([labelled, *(extra.labelled for extra, _ in extras)])
+    hooks.setup(
+        tasks, size, network.backbone, lambda name: torch.manual_seed(derive(experiment.seed, "plugin", name)), known
+    )
+    freeze_heads(network, experiment.freeze)
+    return Session(experiment, hooks, network, size, dataset, labelled, extras, given)
+
+
+def aligned(name: str, extra: ExtraData, dataset: MultiTaskDataset) -> tuple[BlankedDataset, int]:
+    made = Aligned(f'plugin "{name}"', extra, dataset)
+    assert made.labelled is not None
+    return BlankedDataset(made, made.labelled), extra.per_batch
+
+
+def chosen_tasks(
+    experiment: Experiment, dataset: MultiTaskDataset, labelled: Tensor
+) -> tuple[MultiTaskDataset, Tensor]:
+    """The tasks to learn; their labels are those that a run of all tasks would draw."""
+    known = dataset.tasks.names
+    for key in ("tasks", "counts_for"):
+        for name in getattr(experiment, key):
+            if name not in known:
+                raise MtlError(
+                    f"{key}: the data set has no task {name!r}{nearest(name, known)} (its tasks: {', '.join(known)})"
+                )
+    if not experiment.tasks:
+        return dataset, labelled
+    mask = columns(labelled, dataset.tasks, experiment.tasks)
+    assert mask is not None
+    return Selected(dataset, experiment.tasks), mask
+
+
+def freeze_heads(network: Network, names: Sequence[str]) -> None:
+    """Keep the heads of some tasks as they were made."""
+    for name in names:
+        if name not in network.tasks.names:
+            raise MtlError(
+                f"freeze: the data set has no task {name!r}{nearest(name, network.tasks.names)}"
+                f" (its tasks: {', '.join(network.tasks.names)})"
+            )
+        network.heads[name].requires_grad_(False)
+
+
+def build_network(seed: int, hooks: Hooks, tasks: Tasks, size: tuple[int, int]) -> Network:
+    torch.manual_seed(derive(seed, "backbone"))
+    backbone = hooks.build_backbone(size)
+    torch.manual_seed(derive(seed, "heads"))
+    heads = hooks.build_heads(backbone, tasks, size)
+    return Network(backbone, nn.ModuleDict({name: heads[name] for name in tasks.names}), tasks)
+
+
+def label_mask(experiment: Experiment, hooks: Hooks, dataset: MultiTaskDataset, run: RunFolder | None) -> Tensor:
+    """The run's label mask: read if the run has one, else drawn and saved."""
+    if run is not None and run.labels.is_file():
+        return load_labels(run.labels, dataset)
+    generator = generator_for(experiment.seed, "labels")
+    labelled = hooks.make_label_mask(len(dataset), dataset.tasks, generator, dataset.names)
+    if dataset.labelled is not None:
+        labelled = labelled & dataset.labelled
+    if run is not None:
+        save_labels(run.labels, labelled, dataset.tasks)
+    return labelled
+
+
+def save_labels(path: Path, labelled: Tensor, tasks: Tasks) -> None:
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
+            np.savez_compressed(file, labelled=labelled.numpy(), tasks=np.array(tasks.names))
+
+    write_atomically(path, write)
+
+
+def load_labels(path: Path, dataset: MultiTaskDataset) -> Tensor:
+    with np.load(path) as saved:
+        labelled, names = torch.from_numpy(saved["labelled"]), tuple(saved["tasks"].tolist())
+    expected = (len(dataset), dataset.tasks.names)
+    if (len(labelled), names) != expected:
+        raise CheckpointError(
+            f"{path}: label mask of {len(labelled)} samples and tasks {', '.join(names)}; the data set has"
+            f" {expected[0]} samples and tasks {', '.join(expected[1])};"
+            " use the data and tasks that the run was started with"
+        )
+    return labelled

@@ -1,0 +1,123 @@
+"""One training step, from a batch to the loss, in one ``nn.Module.forward``.
+
+DDP, precision and ``torch.compile`` see one module; there is no host sync in it.
+Shape letters: V views, B samples, K tasks, C channels, H and W image size.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mtl_core.data.sample import Batch
+from mtl_core.hooks.relay import Hooks
+from mtl_core.seeds import generator_for
+from mtl_core.step.crops import image_views
+from mtl_core.step.step import Features, Step
+from mtl_core.training import losses as loss
+from mtl_core.training.branching import LossScale, branch
+from mtl_core.training.build_step import build_step
+from mtl_core.training.encoder_gradient import Arrival, Level
+from mtl_core.training.head_gradients import HeadGradients
+from mtl_core.training.network import Network, as_float, encoded
+
+
+class TrainingStep(nn.Module):
+    """One step: augment → backbone → seam → heads → losses → combine → regularize.
+
+    :param network: backbone and heads
+    :param hooks: the run's plugins, already set up
+    :param normalize: how L_t is made of the losses (B, K)
+    :param views: how many augmented views of a batch go through the network
+    :param seed: the experiment's
+    :param rank: of this process
+    :param group: a process group of the seam's and the losses' own; None for one process
+    :param level: whether a gradient shaper sees products of the gradients at z, or of the encoder's parameters
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        hooks: Hooks,
+        *,
+        normalize: loss.Normalize = "sample",
+        views: int = 1,
+        seed: int = 0,
+        rank: int = 0,
+        group: dist.ProcessGroup | None = None,
+        level: Level = "features",
+    ) -> None:
+        super().__init__()
+        self.network, self.level = network, level
+        self.plugins = nn.ModuleDict({n: p for n, p in hooks.plugins.items() if isinstance(p, nn.Module)})
+        self.hooks, self.tasks = hooks, network.tasks
+        self.normalize, self.views, self.seed, self.rank, self.group = normalize, views, seed, rank, group
+        self.has_seam = hooks.meet_at_the_seam
+        self.arrival, self.heads = Arrival(hooks, self.tasks, network.backbone, level, group), HeadGradients()
+
+    def forward(self, batch: Batch, number: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total loss of one batch, and what is logged.
+
+        :param batch: on the module's device
+        :param number: of the step (of the micro-batch, where gradients accumulate)
+        """
+        generator = generator_for(self.seed, "step", number, self.rank)
+        windows = self.hooks.choose_windows(self.views, len(batch.images), generator)
+        images = self.augmented(batch.images, windows, generator)
+        z, deepest = encoded(self.network.backbone, images.flatten(0, 1))
+        scale = LossScale()
+        predictions = self.in_views(self.network.decode(self.split(z, scale)))
+        step = build_step(
+            self.tasks,
+            batch,
+            images,
+            self.heads.watched("labels", predictions),
+            z,
+            generator,
+            self.normalize,
+            self.group,
+        )
+        step.deepest, step.windows = deepest, windows
+        step.shared = generator_for(self.seed, "shared", number)
+        total = self.combine(step)
+        step.predictions = self.heads.watched("regularizer", predictions)
+        terms = self.hooks.compute_regularizer(step)
+        values = {name: loss.global_term(term, self.group) for name, term in terms.items()}
+        total = torch.stack([total, *values.values()]).sum()
+        logged, step.logged = self.log(step, total, values), {}
+        return scale.apply(total), logged
+
+    def augmented(self, images: Tensor, windows: Tensor | None, generator: torch.Generator) -> Tensor:
+        """(B, 3, H, W) → (V, B, 3, H, W): every view drawn for itself."""
+        views = image_views(as_float(images), self.views, windows)
+        changed = self.hooks.augment(views.flatten(0, 1), generator)
+        return changed.view(self.views, *images.shape)
+
+    def split(self, z: Features, scale: LossScale) -> list[Features]:
+        """z once per head, through the seam if a plugin shapes or watches the gradient there."""
+        if not self.has_seam:
+            return [z] * len(self.tasks)
+        self.arrival.z = z
+        return branch(z, len(self.tasks), self.arrival.shape, scale)
+
+    def in_views(self, predictions: dict[str, Tensor]) -> dict[str, Tensor]:
+        """(V·B, …) → (V, B, …); from here on their gradients are watched."""
+        views = {name: p.view(self.views, -1, *p.shape[1:]) for name, p in predictions.items()}
+        self.heads.start(views)
+        return views
+
+    def combine(self, step: Step) -> Tensor:
+        total = self.hooks.combine_losses(step.task_losses, step.task_means, step.active, step)
+        if self.has_seam:
+            self.arrival.expect(step, total)
+        return total
+
+    def log(self, step: Step, total: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        # NaN for an absent task: an average leaves out what is not finite
+        means = step.task_means.detach().masked_fill(~step.active, torch.nan)
+        own = {f"train/loss/{t}": v for t, v in zip(self.tasks.names, means, strict=True)}
+        seen = {f"train/active/{t}": a.float() for t, a in zip(self.tasks.names, step.active, strict=True)}
+        shares = step.labelled.float().mean(0)
+        seen |= {f"train/labels/{t}": share for t, share in zip(self.tasks.names, shares, strict=True)}
+        return {"train/loss": total.detach(), **own, **seen, **{n: v.detach() for n, v in terms.items()}, **step.logged}

@@ -1,0 +1,45 @@
+"""A run's trained network, from its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mtl_core.experiment import Experiment
+from mtl_core.hooks.relay import Hooks
+from mtl_core.run_folder import RunFolder
+from mtl_core.settings.toml_file import load_experiment
+from mtl_core.tasks.tasks import from_plain
+from mtl_core.training.checkpoint import load_checkpoint, restore
+from mtl_core.training.network import Network
+from mtl_core.training.session import Model, build_network, open_hooks
+
+
+def load_network(run: RunFolder, name: str = "last", overrides: Sequence[str] = ()) -> tuple[Network, tuple[int, int]]:
+    """A run's trained network, in evaluation mode on the CPU, and the image size (H, W) that it was trained with.
+
+    :param overrides: settings that differ on this machine, such as ``plugins.name.weights=none``
+    """
+    path = run.require().checkpoint(name)
+    state = load_checkpoint(path)
+    hooks = open_hooks(load_experiment(run.experiment, overrides), ("build_backbone", "build_heads"))
+    return network_from(hooks, state, path)
+
+
+def load_model(experiment: Experiment, state: dict[str, Any], path: Path) -> Model:
+    """Network and plugins of a checkpoint, without data.
+
+    :param path: of the checkpoint, for messages
+    """
+    hooks = open_hooks(experiment)
+    network, size = network_from(hooks, state, path)
+    return Model(experiment, hooks, network, size)
+
+
+def network_from(hooks: Hooks, state: dict[str, Any], path: Path) -> tuple[Network, tuple[int, int]]:
+    tasks, size = from_plain(state["tasks"]), (state["image_size"][0], state["image_size"][1])
+    network = build_network(0, hooks, tasks, size)
+    own = {n.removeprefix("network."): v for n, v in state["step"].items() if n.startswith("network.")}
+    restore(path, network, own)
+    return network.eval(), size

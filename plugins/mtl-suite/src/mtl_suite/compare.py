@@ -1,0 +1,304 @@
+"""Runs compared with a reference: Δ% per task and in the mean, over seeds. Imports no torch.
+
+Δ% = (100/K) Σ_t (−1)^{l_t} (M_t − M_t^ref) / M_t^ref on one metric per task, l_t = 1 where lower is better (Maninis et
+al., CVPR 2019; Nishi et al., CVPR 2024, Sec. 4.1).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from rich.markup import escape
+from rich.table import Table
+
+from mtl_core import CheckpointError, RunFolder, plain_json
+from mtl_suite.alike import check_alike, check_metrics, check_seeds, check_settings, same_twice
+from mtl_suite.result import Result, Spread, with_unit
+
+
+@attrs.frozen
+class Row:
+    """The runs of one name.
+
+    :param levels: where their gradients were compared, features or parameters; none where nothing compares them
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    metrics: dict[str, Spread]
+    per_task: dict[str, Spread]
+    delta: Spread
+    levels: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
+
+
+@attrs.frozen
+class Comparison:
+    """Rows of a table, and the metrics that Δ% uses (metric → whether higher is better).
+
+    :param base: the reference
+    :param units: metric → its unit, of those that have one
+    """
+
+    reference: str
+    rows: tuple[Row, ...]
+    headline: dict[str, bool]
+    base: Row
+    units: dict[str, str] = attrs.field(factory=dict)
+
+    @property
+    def columns(self) -> tuple[Row, ...]:
+        """The reference, and the rows that are not among its runs."""
+        known = {folder.resolve() for folder in self.base.folders}
+        return self.base, *(r for r in self.rows if not known.issuperset(f.resolve() for f in r.folders))
+
+    def to_json(self) -> dict[str, Any]:
+        base = row_json(self.base)
+        return {
+            "reference": self.reference,
+            "reference_seeds": base["seeds"],
+            "reference_metrics": base["metrics"],
+            "runs": [row_json(row) for row in self.rows],
+        }
+
+
+def row_json(row: Row) -> dict[str, Any]:
+    found: dict[str, Any] = plain_json(
+        {
+            "name": row.name,
+            "seeds": list(row.seeds),
+            "levels": list(row.levels),
+            "delta_percent": row.delta[0],
+            "delta_percent_sd": row.delta[1],
+            "per_task": {task: mean for task, (mean, _) in row.per_task.items()},
+            "metrics": {name: list(spread) for name, spread in row.metrics.items()},
+        }
+    )
+    return found
+
+
+def read_result(folder: Path) -> Result:
+    """A finished run's results.
+
+    :raises CheckpointError: the folder holds no run, or one that was not evaluated
+    """
+    run = RunFolder(folder).require()
+    if not run.results.is_file():
+        raise CheckpointError(
+            f"{folder}: no results.json: the run is not finished; `mtl train … --resume` goes on with it, and"
+            f" `mtl evaluate {folder}` judges what there is"
+        )
+    try:
+        return from_record(folder, json.loads(run.results.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{run.results}: not the results of a run ({type(error).__name__}: {error});"
+            f" `mtl evaluate {folder}` writes it anew"
+        ) from error
+
+
+def from_record(folder: Path, record: Mapping[str, Any]) -> Result:
+    metrics = {name: math.nan if value is None else float(value) for name, value in record["metrics"].items()}
+    lacking = record["headline"].keys() - metrics.keys()
+    if lacking:
+        raise ValueError(f"no value of {', '.join(sorted(lacking))}")
+    counts_for = tuple(record.get("counts_for", ()))
+    return Result(
+        folder, record["name"], record["seed"], record["split"], metrics, record["headline"], counts_for,
+        record.get("level"), record.get("checkpoint", "last"), record.get("units", {}), record.get("directions", {}),
+    )  # fmt: skip
+
+
+def read_results(folders: Sequence[Path]) -> list[Result]:
+    """The results of runs; runs of one name and seed that count for different tasks become one.
+
+    :param folders: of runs, or of sets of runs (a folder of run folders)
+    """
+    return joined(read_each(folders))
+
+
+def read_each(folders: Sequence[Path]) -> list[Result]:
+    return [read_result(run) for folder in folders for run in members(folder)]
+
+
+def joined(found: Sequence[Result]) -> list[Result]:
+    whole = [result for result in found if not result.counts_for]
+    parts: dict[tuple[str, int], list[Result]] = {}
+    for result in found:
+        if result.counts_for:
+            parts.setdefault((result.name, result.seed), []).append(result)
+    return whole + [together(group) for group in parts.values()]
+
+
+def judged_by(result: Result, metrics: Sequence[str]) -> Result:
+    """The result with other metrics as those that Δ% uses.
+
+    :param metrics: task/metric; a task's first counts, a task of which there is none keeps its own
+    :raises CheckpointError: the run has no value of one of them
+    """
+    chosen = {metric.partition("/")[0]: metric for metric in reversed(metrics)}
+    names = {name: chosen.get(name.partition("/")[0], name) for name in result.headline}
+    lacking = names.values() - result.metrics.keys()
+    if lacking:
+        raise CheckpointError(
+            f"{result.folder}: no value of {', '.join(sorted(lacking))}; it has {', '.join(sorted(result.metrics))}"
+        )
+    headline = {
+        new: old if new == name else result.better_when_higher(new)
+        for (name, old), new in zip(result.headline.items(), names.values(), strict=True)
+    }
+    return attrs.evolve(result, headline=headline)
+
+
+def members(folder: Path) -> list[Path]:
+    """A run's folder itself, or those of the runs directly in it."""
+    if RunFolder(folder).experiment.is_file():
+        return [folder]
+    return sorted(path.parent for path in folder.glob("*/experiment.toml")) or [folder]
+
+
+def together(group: Sequence[Result]) -> Result:
+    """One result of runs that each give some tasks' metrics: single-task runs, or each task in turn as primary."""
+    metrics: dict[str, float] = {}
+    headline: dict[str, bool] = {}
+    by_task: dict[str, Path] = {}
+    for result in group:
+        for task in result.counts_for:
+            before = by_task.setdefault(task, result.folder)
+            if before != result.folder:
+                raise same_twice(result, before)
+        own = {n: v for n, v in result.metrics.items() if n.split("/")[0] in result.counts_for}
+        metrics |= own
+        headline |= {n: higher for n, higher in result.headline.items() if n in own}
+    return attrs.evolve(group[0], metrics=metrics, headline=headline, counts_for=tuple(by_task))
+
+
+def compare(reference: Sequence[Path], runs: Sequence[Path], metrics: Sequence[str] = ()) -> Comparison:
+    """Compare runs with a reference, the mean over its seeds.
+
+    :param reference: run folders, the seeds of one experiment
+    :param runs: run folders; those of one name become one row
+    :param metrics: ``task/metric`` that Δ% uses in place of the task's own, such as ``depth/rmse``
+    :raises CheckpointError: a run is not finished, has other tasks than the reference or was judged otherwise, has the
+        name of a run with other settings, or no value of one of the metrics
+    :raises MtlError: a metric is of no task of the runs
+    """
+    base, found = read_each(reference), read_each(runs)
+    check_settings([*base, *found])
+    check_metrics(metrics, [*base, *found])
+    base, found = ([judged_by(r, metrics) for r in joined(results)] for results in (base, found))
+    return compare_results(base, found)
+
+
+def compare_results(base: Sequence[Result], found: Sequence[Result]) -> Comparison:
+    """:func:`compare` for results that were read already."""
+    for result in (*base, *found):
+        check_alike(base[0], result)
+    reference_means = {name: statistics.fmean(r.metrics[name] for r in base) for name in base[0].headline}
+    check_seeds(found)
+    names = list(dict.fromkeys(result.name for result in found))
+    rows = tuple(row([r for r in found if r.name == name], reference_means) for name in names)
+    units = {name: unit for result in (*base, *found) for name, unit in result.units.items()}
+    return Comparison(base[0].name, rows, base[0].headline, row(base, reference_means), units)
+
+
+def with_its_seeds(reference: Path, runs: Sequence[Path]) -> list[Path]:
+    """The reference and those of the runs that are other seeds of it."""
+    first = read_result(members(reference)[0])
+    known = set(map(identity, map(read_result, members(reference))))
+    found = [reference]
+    for other in (read_result(run) for folder in runs for run in members(folder)):
+        if other.name == first.name and identity(other) not in known:
+            known.add(identity(other))
+            found.append(other.folder)
+    return found
+
+
+def identity(result: Result) -> tuple[int, tuple[str, ...]]:
+    """What tells the runs of one name apart."""
+    return result.seed, result.counts_for
+
+
+def row(results: Sequence[Result], reference: Mapping[str, float]) -> Row:
+    headline = results[0].headline
+    names = dict.fromkeys(name for r in results for name in r.metrics)
+    changes = [
+        {name: change(r.metrics[name], reference[name], higher) for name, higher in headline.items()} for r in results
+    ]
+    return Row(
+        name=results[0].name,
+        seeds=tuple(r.seed for r in results),
+        metrics={name: spread([r.metrics.get(name, math.nan) for r in results]) for name in names},
+        per_task={name.split("/")[0]: spread([c[name] for c in changes]) for name in headline},
+        delta=spread([statistics.fmean(c.values()) for c in changes]),
+        levels=tuple(sorted({r.level for r in results if r.level is not None})),
+        folders=tuple(r.folder for r in results),
+    )
+
+
+def change(value: float, reference: float, higher_is_better: bool) -> float:
+    """Relative change in per cent, positive where it is better; NaN where the reference is 0."""
+    relative = 100 * (value - reference) / reference if reference else math.nan
+    return relative if higher_is_better else -relative
+
+
+def spread(values: Sequence[float]) -> Spread:
+    if not all(map(math.isfinite, values)):  # statistics.stdev fails on them
+        return math.nan, None if len(values) == 1 else math.nan
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def shown(value: Spread, form: str = "z.4g") -> str:
+    """Mean ± deviation; a mean that rounds to 0 has no sign (``z``), and a deviation no exponent."""
+    mean, deviation = value
+    if math.isnan(mean):
+        return "–"
+    if deviation is None:
+        return f"{mean:{form}}"
+    return f"{mean:{form}} ± {deviation:{'.0f' if deviation >= 99.5 else '.2g'}}"
+
+
+def level_note(row: Row | None, rows: Iterable[Row | None]) -> str:
+    """Where a row's gradients were compared, if the table's rows differ in it."""
+    if len({level for other in rows if other is not None for level in other.levels}) < 2 or row is None:
+        return ""
+    return f" (gradients at the {' and '.join(row.levels)})" if row.levels else ""
+
+
+def table(comparison: Comparison) -> Table:
+    """Every metric and Δ%; the reference and the runs are columns, the best of each headline metric is bold."""
+    made, columns = Table(title=f"Δ% against {escape(comparison.reference)}", title_justify="left"), comparison.columns
+    made.add_column("metric")
+    for row in columns:
+        seeds = f" ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else ""
+        made.add_column(escape(row.name) + seeds + level_note(row, columns), justify="right", overflow="fold")
+    for name in dict.fromkeys(name for row in columns for name in row.metrics):
+        made.add_row(heading(comparison, name), *cells(comparison, name))
+    made.add_section()
+    for task in comparison.base.per_task:
+        made.add_row(f"Δ% {task}", *(shown(row.per_task[task], "+z.2f") for row in columns))
+    made.add_row("[bold]Δ%", *(f"[bold]{shown(row.delta, '+.2f')}" for row in columns))
+    return made
+
+
+def heading(comparison: Comparison, name: str) -> str:
+    """A metric with its unit, and which way is better where Δ% uses it."""
+    return with_unit(name, comparison.units.get(name)) + arrow(comparison.headline.get(name))
+
+
+def cells(comparison: Comparison, name: str) -> list[str]:
+    spreads = [row.metrics.get(name, (math.nan, None)) for row in comparison.columns]
+    values = [mean for mean, _ in spreads if not math.isnan(mean)]
+    higher = comparison.headline.get(name)
+    best = None if higher is None or len(values) < 2 else (max if higher else min)(values)
+    return [("[bold]" if spread[0] == best else "") + shown(spread) for spread in spreads]
+
+
+def arrow(higher_is_better: bool | None) -> str:
+    return "" if higher_is_better is None else " ↑" if higher_is_better else " ↓"

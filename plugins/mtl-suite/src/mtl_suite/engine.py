@@ -1,0 +1,161 @@
+"""Running the jobs of a suite with submitit: processes on this machine, or a Slurm cluster.
+
+The run folders are the only state: whatever is finished is left alone, whatever was begun is resumed.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import submitit
+from submitit.helpers import DelayedSubmission, TorchDistributedEnvironment
+
+from mtl_core import MtlError, RunFolder, parse_experiment
+from mtl_suite.jobs import Job
+from mtl_suite.plan import Suite
+from mtl_suite.schema import Engine
+
+POLL = 0.5
+
+Report = Callable[[Job, str], None]
+"""Called with a job and what became of it: "started", "done", or what went wrong."""
+
+
+@attrs.define
+class Process:
+    """What a job's process does; submitit queues it again where its time limit stopped it."""
+
+    job: Job
+    threads: int
+
+    def __call__(self) -> str | None:
+        """Train; a mistake of the user's is returned as its message."""
+        import torch
+
+        from mtl_core import train
+
+        torch.set_num_threads(self.threads)
+        experiment = parse_experiment(self.job.text, self.job.title)
+        if experiment.devices * experiment.nodes > 1:
+            TorchDistributedEnvironment().export()
+        try:
+            train(experiment, self.job.folder, resume=True)
+        except MtlError as error:
+            return str(error)
+        return None
+
+    def checkpoint(self) -> DelayedSubmission:
+        return DelayedSubmission(self)
+
+
+def run_suite(suite: Suite, report: Report = lambda job, what: None) -> dict[str, str]:
+    """Run every job that is not finished.
+
+    :param report: told what becomes of each job
+    :return: title of a job that failed → why; started again, the suite tries it again
+    :raises ExperimentError: the suite names metrics that its data sets do not have; nothing was started
+    """
+    left = [job for job in suite.jobs if not job.done]
+    if left:
+        from mtl_suite.known import check_metrics  # torch: only where something is trained
+
+        check_metrics(suite)
+    held = [job for job in left if RunFolder(job.folder).is_locked()]
+    for job in held:
+        report(job, "left alone: another process is training it")
+    ready = [job for job in left if job not in held]
+    return wait(Window(suite, ready), report)
+
+
+class Window:
+    """Jobs handed to submitit: on Slurm all at once (the cluster keeps the limit), here ``parallel`` at a time."""
+
+    def __init__(self, suite: Suite, jobs: Sequence[Job]) -> None:
+        self.engine, self.waiting, self.running = suite.engine, list(jobs), list[tuple[Job, Any]]()
+        self.logs = suite.folder / "logs"
+        self.limit = self.engine.parallel if self.engine.cluster == "local" else len(self.waiting)
+
+    def fill(self) -> list[Job]:
+        """Submit as many as there is room for."""
+        count = min(len(self.waiting), self.limit - len(self.running))
+        started, self.waiting = self.waiting[:count], self.waiting[count:]
+        for kind in dict.fromkeys(map(shape, started)):
+            alike = [job for job in started if shape(job) == kind]
+            processes = [Process(job, self.engine.cpus) for job in alike]
+            self.running += zip(alike, submitted(executor(self.engine, self.logs, kind), processes), strict=True)
+        return started
+
+    def ended(self) -> list[tuple[Job, Any]]:
+        found = [(job, handle) for job, handle in self.running if handle.done()]
+        self.running = [pair for pair in self.running if pair not in found]
+        return found
+
+
+def shape(job: Job) -> tuple[int, int]:
+    """(devices per machine, machines) of a job."""
+    experiment = parse_experiment(job.text, job.title)
+    return experiment.devices, experiment.nodes
+
+
+def executor(engine: Engine, logs: Any, kind: tuple[int, int]) -> Any:
+    try:
+        made = submitit.AutoExecutor(folder=logs, cluster=engine.cluster)
+    except RuntimeError as error:
+        raise MtlError(
+            f'engine.cluster = "{engine.cluster}": {error} Use cluster = "local", or start it there'
+        ) from error
+    devices, nodes = kind
+    made.update_parameters(
+        name="mtl", timeout_min=max(1, round(engine.hours * 60)), tasks_per_node=devices, nodes=nodes,
+        cpus_per_task=engine.cpus, gpus_per_node=engine.gpus,
+    )  # fmt: skip
+    if engine.cluster == "slurm":
+        extra = {"slurm_partition": engine.partition, "slurm_mem": gigabytes(engine.memory_gb)}
+        made.update_parameters(
+            slurm_array_parallelism=engine.parallel, **{k: v for k, v in extra.items() if v is not None}
+        )
+    return made
+
+
+def submitted(executor: Any, processes: Sequence[Process]) -> list[Any]:
+    """One handle per process; on Slurm they become one job array."""
+    with executor.batch():
+        return [executor.submit(process) for process in processes]
+
+
+def gigabytes(memory: float | None) -> str | None:
+    return None if memory is None else f"{round(memory * 1024)}MB"
+
+
+def wait(window: Window, report: Report) -> dict[str, str]:
+    failed: dict[str, str] = {}
+    while window.waiting or window.running:
+        for job in window.fill():
+            report(job, "started")
+        for job, handle in window.ended():
+            problem = outcome(handle)
+            report(job, problem or "done")
+            if problem:
+                failed[job.title] = problem
+        time.sleep(POLL)
+    return failed
+
+
+def outcome(handle: Any) -> str | None:
+    """Why a job failed, or None."""
+    try:
+        problems = [problem for problem in handle.results() if problem]
+    except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as error:
+        return f"{reason(str(error))} (log: {handle.paths.stderr})"
+    return problems[0] if problems else None
+
+
+def reason(message: str) -> str:
+    """The exception in submitit's message, which ends with the paths of its logs; without one, the first line."""
+    lines = message.strip().splitlines() or ["no message"]
+    raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
+    return raised[-1] if raised else lines[0]

@@ -1,0 +1,103 @@
+"""From the rows of a suite to its runs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import tomlkit
+
+from mtl_core import (
+    ExperimentError,
+    dump_experiment,
+    installed_plugins,
+    nearest,
+    parse_experiment,
+    parse_toml,
+    read_toml,
+    split_key,
+)
+from mtl_suite.documents import Document, merged, put
+from mtl_suite.jobs import Job
+from mtl_suite.schema import Entry
+from mtl_suite.sets import Kind, for_task
+
+if TYPE_CHECKING:
+    from mtl_suite.plan import Suite
+
+
+def expanded(
+    suite: Suite,
+    defaults: Document,
+    scenarios: Mapping[str, Document],
+    rows: Mapping[str, Document],
+    sets: Sequence[str],
+) -> Iterator[Job]:
+    """Every run, all rows of the first seed before those of the next.
+
+    :param sets: ``KEY=VALUE`` for every experiment that has the key's plugin
+    """
+    found = installed_plugins()
+    for seed, scenario, (name, entry) in itertools.product(
+        suite.settings.seeds, suite.scenarios, suite.entries.items()
+    ):
+        if entry.only and scenario not in entry.only:
+            continue
+        base = merged(defaults, from_file(suite, entry), scenarios.get(scenario, {}), rows[name])
+        for label, document in variations(entry, base):
+            document |= {"name": name, "seed": seed}
+            own = [override for override in sets if concerns(override, document)]
+            source = f"{suite.source}: experiments.{name}"
+            experiment = parse_experiment(tomlkit.dumps(document), source, own, found)
+            whole = dump_experiment(experiment)
+            for task in entry.each_task or entry.each_primary or ("",):
+                part = "/".join(filter(None, (label, task)))
+                folder = suite.folder / scenario / f"{name}-{seed}" / part
+                yield Job(name, scenario, seed, part, folder, text_for(whole, entry, task), experiment.epochs)
+
+
+def text_for(text: str, entry: Entry, task: str) -> str:
+    """The experiment of one task's part of a row."""
+    if not task:
+        return text
+    kind: Kind = "task" if entry.each_task else "primary"
+    return tomlkit.dumps(for_task(parse_toml(text, task), kind, task))
+
+
+def from_file(suite: Suite, entry: Entry) -> Document:
+    if entry.file is None:
+        return {}
+    path = suite.source.parent / entry.file
+    return parse_toml(read_toml(path), str(path))
+
+
+def variations(entry: Entry, base: Document) -> Iterator[tuple[str, Document]]:
+    """The experiments that ``vary`` makes of one row: (what tells them apart, the document)."""
+    for values in itertools.product(*entry.vary.values()):
+        chosen = dict(zip(entry.vary, values, strict=True))
+        document = deepcopy(base)
+        for key, value in chosen.items():
+            put(document, key, value)
+        yield ",".join(f"{key.split('.')[-1]}={folder_name(value)}" for key, value in chosen.items()), document
+
+
+def folder_name(value: object) -> str:
+    return "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def concerns(override: str, document: Mapping[str, Any]) -> bool:
+    """Whether an experiment has the plugin that an override names; what names none concerns all."""
+    steps = split_key(override.partition("=")[0])
+    return steps[0] != "plugins" or len(steps) < 2 or steps[1] in document.get("plugins", {})
+
+
+def check_overrides(suite: Suite, overrides: Sequence[str]) -> None:
+    documents = [parse_toml(job.text, job.row) for job in suite.jobs]
+    known = sorted({name for document in documents for name in document["plugins"]})
+    for override in overrides:
+        if not any(concerns(override, document) for document in documents):
+            name = split_key(override.partition("=")[0])[1]
+            found = nearest(name, known) or f" (they have: {', '.join(known)})"
+            raise ExperimentError(str(suite.source), [f'--set {override}: no experiment has a plugin "{name}"{found}'])

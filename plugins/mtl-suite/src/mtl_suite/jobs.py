@@ -1,0 +1,48 @@
+"""One run of a suite, and how far its folder has come. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import attrs
+
+from mtl_core import RunFolder
+
+
+@attrs.frozen
+class Job:
+    """One run of a suite.
+
+    :param row: its experiment in the suite
+    :param part: what tells the runs of one row and seed apart (a task, values of ``vary``), or ""
+    :param text: the experiment as TOML, complete
+    :param epochs: the experiment's
+    """
+
+    row: str
+    scenario: str
+    seed: int
+    part: str
+    folder: Path
+    text: str
+    epochs: int
+
+    @property
+    def title(self) -> str:
+        return " ".join(filter(None, (self.scenario, self.row, self.part, f"seed {self.seed}")))
+
+    @property
+    def done(self) -> bool:
+        """Whether the folder's results are those of all epochs."""
+        return judged(RunFolder(self.folder)) >= self.epochs
+
+
+def judged(run: RunFolder) -> int:
+    """Epochs of training behind ``results.json``; 0 where there is none that can be read."""
+    try:
+        record = json.loads(run.results.read_text(encoding="utf-8"))
+        # `mtl evaluate` may have judged best.ckpt since, whose epoch is another
+        return int(record["epoch"]) if record["checkpoint"] == "last" else len(run.history())
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
