@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from mtl_core.testing.distributions import install
+
+__all__ = ["data", "install"]
+
 ROOT = Path(__file__).parent.parent
 
 

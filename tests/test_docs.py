@@ -16,8 +16,8 @@ import pytest
 
 from mtl_core import MtlError, load_experiment
 from mtl_core.commands.explain import as_default, explain
-from mtl_suite.plan import load_suite
 from mtl_core.testing import DatasetContract, RegularizerContract, hook_arguments, main, make_tasks
+from mtl_suite.plan import load_suite
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(

@@ -11,7 +11,7 @@ from mtl_core.commands.explain import explain
 from mtl_core.testing import main
 
 METHODS = {"combine_losses", "compute_regularizer", "shape_encoder_gradient"}
-INSTALLED = sorted(f.name for f in discovery.installed())
+INSTALLED = sorted(f.name for f in discovery.installed_plugins())
 
 
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str, str]:

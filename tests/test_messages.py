@@ -21,10 +21,10 @@ from mtl_core import (
     parse_experiment,
     plugin,
 )
-from mtl_suite.engine import executor, reason
-from mtl_suite.schema import Engine, Entry, Settings
 from mtl_core.testing import read_options
 from mtl_jtr import JTR
+from mtl_suite.engine import executor, reason
+from mtl_suite.schema import Engine, Entry, Settings
 from mtl_torchjd import TorchJD
 
 GOOD = """

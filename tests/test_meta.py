@@ -6,7 +6,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mtl_backbones import SegNet
 from mtl_core import Batch, Experiment
-from mtl_core.testing import BufferGuard, BlankedDataset, Session, TrainingStep, collate, prepare, views
+from mtl_core.testing import BlankedDataset, BufferGuard, Session, TrainingStep, collate, prepare, views
 from mtl_ial import IAL
 from mtl_jtr import JTR
 from mtl_labels import OneLabel, Unlabelled

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from mtl_core import RunFolder
-from mtl_suite.plan import Suite, load_suite
-from mtl_suite.results import collect
-from mtl_suite.results import to_json
-from mtl_suite.tables import html, latex
 from mtl_core.testing import main
+from mtl_suite.plan import Suite, load_suite
+from mtl_suite.results import collect, to_json
+from mtl_suite.tables import html, latex
 
 SUITE = """
 name = "tiny"

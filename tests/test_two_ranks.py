@@ -14,11 +14,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mtl_auxiliary import GCS, OLAUX, AutoLambda
 from mtl_consistency import Consistency
-from mtl_core import Batch, Experiment, LookAhead
+from mtl_core import Batch, Experiment
 from mtl_core.testing import (
+    BlankedDataset,
     EpochMeans,
     Level,
-    BlankedDataset,
+    StepAhead,
     ToyData,
     ToyLabels,
     ToyNetwork,
@@ -128,7 +129,7 @@ def three_steps(method: str, rank: int, world: int) -> dict[str, torch.Tensor]:
     rows = slice(2 * rank, 2 * rank + 2) if world > 1 else slice(0, 4)
     for number, labels in enumerate(LABELS):
         own, second = (part(batch, which, rows, list(batch.targets)) for which in (labels, "one-rank"))
-        ahead = LookAhead(step, own, number, optimizer, lambda source, given=second: given)
+        ahead = StepAhead(step, own, number, optimizer, lambda source, given=second: given)
         step.hooks.before_step(ahead)
         total, logged = module(own, number)
         total.backward()

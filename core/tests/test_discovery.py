@@ -9,11 +9,13 @@ from collections.abc import Callable
 import pytest
 
 from mtl_core import discovery
+from mtl_core.commands.plugins import listing
 from mtl_core.discovery import InstalledPlugin, installed_plugins
 from mtl_core.errors import ContractError
 from mtl_core.hooks.isolation import check, check_all
 from mtl_core.hooks.load import load
 from mtl_core.hooks.markers import HOOK_VERSION
+from mtl_core.hooks.spec_table import hooks_of
 
 Install = Callable[..., None]
 RAISES = "raise RuntimeError('no licence\\nsecond line')"
@@ -22,8 +24,8 @@ LEAVES = "import sys; sys.exit(3)"
 KILLED = "import os; os._exit(7)"
 NOT_A_CLASS = "Toy = 3"
 UNDECORATED = "class Toy: ..."
-NOTHING_TO_CALL = "from mtl_core.plugin import plugin\n@plugin\nclass Toy: ..."
-NEWER = f"from mtl_core.plugin import plugin\n@plugin(hooks={HOOK_VERSION + 1})\nclass Toy: ..."
+NOTHING_TO_CALL = "from mtl_core import plugin\n@plugin\nclass Toy: ..."
+NEWER = f"from mtl_core import plugin\n@plugin(hooks={HOOK_VERSION + 1})\nclass Toy: ..."
 PRINTS = "print('hello'); import os; os.write(1, b'noise')\n"
 
 
@@ -40,7 +42,10 @@ def test_metadata_is_read_without_importing(install: Install) -> None:
 
 
 def test_discovery_and_settings_import_no_torch() -> None:
-    code = "import sys, mtl_core.discovery as d, mtl_core.settings; d.installed(); print('torch' in sys.modules)"
+    code = (
+        "import sys, mtl_core.discovery as d, mtl_core.settings.toml_file\n"
+        "d.installed_plugins(); print('torch' in sys.modules)"
+    )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "False"
 
@@ -87,7 +92,7 @@ def test_a_sound_plugin_is_loaded(install: Install) -> None:
     install("mtl-fake", {"fake": "fake_one:Toy"})
     cls = load(only("fake"))
     assert cls.__name__ == "Toy"
-    assert discovery.hooks_of(cls) == ("combine_losses",)
+    assert hooks_of(cls) == ("combine_losses",)
     assert discovery.name_of(cls, installed_plugins()) == "fake"
 
 
@@ -138,7 +143,7 @@ def test_plugins_are_checked_in_processes_of_their_own(install: Install, capfd: 
 
 def subprocess_safe_source() -> str:
     return (
-        "from mtl_core.plugin import hookimpl, plugin\n"
+        "from mtl_core import hookimpl, plugin\n"
         "@plugin\nclass Toy:\n    @hookimpl\n    def augment(self, images): ...\n"
     )
 
@@ -158,5 +163,5 @@ def test_a_class_of_no_distribution_goes_by_its_own_name(install: Install) -> No
 def test_the_listing_is_plain_rows(install: Install) -> None:
     install("mtl-fake", {"fake": "fake_one:Toy"}, subprocess_safe_source())
     row = {"name": "fake", "distribution": "mtl-fake", "version": "1.2", "status": "unchecked", "reason": None}
-    assert discovery.listing() == [row | {"hooks": None}]
-    assert discovery.listing(hooks=True) == [row | {"status": "ok", "hooks": ["augment"]}]
+    assert listing() == [row | {"hooks": None}]
+    assert listing(hooks=True) == [row | {"status": "ok", "hooks": ["augment"]}]

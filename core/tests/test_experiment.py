@@ -77,14 +77,13 @@ def test_python_and_file_say_the_same(install: Install) -> None:
 @pytest.mark.usefixtures("install")
 def test_python_is_checked_as_strictly() -> None:
     with pytest.raises(ExperimentError) as error:
-        Experiment(name="t", plugins=[Mean(size=(1, "x")), 3], seed="a", epochs=0, use={"augment": "mean"})  # type: ignore[arg-type]
-    assert str(error.value).startswith("Experiment(...): 5 problems")
+        Experiment(name="t", plugins=[Mean(size=(1, "x")), 3], seed="a", epochs=0)  # type: ignore[arg-type]
+    assert str(error.value).startswith("Experiment(...): 4 problems")
     assert error.value.problems == (
         'seed: expected a whole number, found "a" (text)',
         "epochs: must be >= 1, found 0",
         'plugins.mean.size[1]: expected a whole number, found "x" (text)',
         "plugins.int: expected an object of a class declared with @plugin, found 3",
-        "use.augment: no exclusive hook of this name",
     )
 
 

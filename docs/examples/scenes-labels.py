@@ -18,8 +18,8 @@ from rich.table import Table
 from torch import Tensor
 
 from mtl_core import Experiment, MultiTaskDataset, Segmentation, Task, Tasks, load_experiment, train
-from mtl_suite.compare import compare, table
 from mtl_labels import Full, OneLabel
+from mtl_suite.compare import compare, table
 
 HERE = Path(__file__).parent
 RUNS = Path("runs/scenes-labels")

@@ -24,10 +24,10 @@ from torch import Tensor
 
 from mtl_backbones import SegNet
 from mtl_core import Depth, Experiment, MultiTaskDataset, RunFolder, Sample, Tasks, hookimpl, make_fabric, plugin
-from mtl_report.curves import COLOURS, chart
 from mtl_core.testing import Trainer, prepare
 from mtl_jtr import JTR
 from mtl_mtpsl import MTPSL
+from mtl_report.curves import COLOURS, chart
 
 COUNTS = (2, 3, 5, 7, 10, 14)
 SIZE = (64, 96)

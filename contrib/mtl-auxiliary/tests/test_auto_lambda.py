@@ -18,6 +18,7 @@ from mtl_core.testing import (
     LossRuleContract,
     Network,
     Session,
+    StepAhead,
     ToyBackbone,
     ToyData,
     ToyLabels,
@@ -92,7 +93,7 @@ def look(session: Session, first: Batch | None = None, second: Batch | None = No
     optimizer = torch.optim.SGD(session.network.parameters(), lr=ETA)
     first = batch_of(session, range(6)) if first is None else first
     second = batch_of(session, range(6, 12)) if second is None else second
-    return LookAhead(step, first, 0, optimizer, lambda source: second)
+    return StepAhead(step, first, 0, optimizer, lambda source: second)
 
 
 def auto(session: Session) -> AutoLambda:
@@ -280,7 +281,7 @@ def test_the_second_batch_comes_from_where_it_was_asked(source: str) -> None:
     session = session_of(validation_batch=source)
     ahead, asked = look(session), []
     second = ahead.second
-    recording = LookAhead(ahead.step, ahead.batch, 0, ahead.optimizer, lambda s: asked.append(s) or second(s))
+    recording = StepAhead(ahead.step, ahead.batch, 0, ahead.optimizer, lambda s: asked.append(s) or second(s))
     session.hooks.before_step(recording)
     assert asked == [source]
 

@@ -49,7 +49,7 @@ def test_the_total_is_the_weighted_sum(options: dict[str, object], expected: tup
 
 
 def test_each_task_can_be_primary_in_turn_with_the_same_settings() -> None:
-    """As `--each-primary` does: a weight given to a task is meant for the runs in which it is auxiliary."""
+    """As `mtl train-each --primary` does: a weight given to a task is meant for the runs in which it is auxiliary."""
     given = {task: prepared(primary=task, weights={"depth": 0.3}).plugins["mine"] for task in ALL}
     chosen = {task: plugin.chosen.tolist() for task, plugin in given.items()}
     expected = {"segmentation": [1, 0.3, 0.1], "depth": [0.1, 1, 0.1], "normals": [0.1, 0.3, 1]}

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from mtl_core.tasks.classification import Classification
     from mtl_core.tasks.edges import BinaryEdges
     from mtl_core.tasks.normals import Normals
-    from mtl_core.tasks.pictures import Pixels
+    from mtl_core.tasks.pictures import Pixels, palette
     from mtl_core.tasks.regression import Depth, Regression
     from mtl_core.tasks.segmentation import Segmentation
     from mtl_core.tasks.task import Task, masked_mean
@@ -132,7 +132,7 @@ _HOMES = {
     "tasks.classification": ("Classification",),
     "tasks.edges": ("BinaryEdges",),
     "tasks.normals": ("Normals",),
-    "tasks.pictures": ("Pixels",),
+    "tasks.pictures": ("Pixels", "palette"),
     "tasks.regression": (
         "Depth",
         "Regression",
@@ -225,6 +225,7 @@ __all__ = [
     "not_installed",
     "open_hooks",
     "options_of",
+    "palette",
     "parse_experiment",
     "parse_toml",
     "plain_json",

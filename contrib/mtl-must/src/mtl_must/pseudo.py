@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from mtl_core import (
-    load_checkpoint,
     CheckpointError,
     Experiment,
     MultiTaskDataset,
     RunFolder,
     Sample,
     Task,
+    load_checkpoint,
     make_fabric,
     network_from,
     open_hooks,

@@ -57,7 +57,9 @@ def outcome(found: InstalledPlugin, answer: Path, ended: str) -> InstalledPlugin
 def run_child(answers: Mapping[InstalledPlugin, Path], timeout: float) -> str:
     """Run :func:`child`; how it ended."""
     wanted = [(attrs.asdict(found), str(answer)) for found, answer in answers.items()]
-    code = "import json, sys; t = json.load(sys.stdin); sys.path[:] = t['path']; from mtl_core import checking as c"
+    code = (
+        "import json, sys; t = json.load(sys.stdin); sys.path[:] = t['path']; from mtl_core.hooks import isolation as c"
+    )
     quiet = subprocess.DEVNULL
     try:
         ended = subprocess.run(

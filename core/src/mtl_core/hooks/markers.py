@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pluggy
 
-HOOK_VERSION = 1
+HOOK_VERSION = 2
 """Version of the hook specs; a plugin written for another one is listed with that reason and never called."""
 
 hookspec = pluggy.HookspecMarker("mtl")

@@ -13,6 +13,7 @@ from mtl_core.training.branching import LossScale, branch
 from mtl_core.training.buffers import BufferGuard
 from mtl_core.training.epoch import EpochMeans
 from mtl_core.training.gramian import gramian
+from mtl_core.training.look_ahead import StepAhead
 from mtl_core.training.network import Network
 from mtl_core.training.session import Session, prepare
 from mtl_core.training.step import Level, TrainingStep
@@ -27,6 +28,7 @@ __all__ = [
     "LossScale",
     "Network",
     "Session",
+    "StepAhead",
     "Trainer",
     "TrainingStep",
     "branch",

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core import seam
+from mtl_core import Features, seam
+from mtl_core.training.gramian import by_blocks, by_pairs
 
 K = 3
 
@@ -24,7 +25,7 @@ def explicit_branches(encoder: nn.Module, heads: nn.ModuleList, x: Tensor) -> li
     return [torch.autograd.grad((k + 1) * h(z).square().mean(), z, retain_graph=True)[0] for k, h in enumerate(heads)]
 
 
-def losses(heads: nn.ModuleList, branches: list[seam.Features]) -> Tensor:
+def losses(heads: nn.ModuleList, branches: list[Features]) -> Tensor:
     return torch.stack([(k + 1) * h(z).square().mean() for k, (h, z) in enumerate(zip(heads, branches, strict=True))])
 
 
@@ -111,10 +112,10 @@ def test_branches_may_lie_in_memory_in_different_orders() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_pairs_and_blocks_come_to_the_same(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pairs on a CPU, blocks on an accelerator."""
-    monkeypatch.setattr(seam, "BLOCK", 7)
+    monkeypatch.setattr("mtl_core.training.gramian.BLOCK", 7)
     rows, exact = list(torch.randn(3, 50).to(dtype)), torch.promote_types(dtype, torch.float32)
     wanted = torch.stack(rows).to(exact) / 2 @ (torch.stack(rows).to(exact) / 2).T
-    for products in (seam.by_pairs, seam.by_blocks):
+    for products in (by_pairs, by_blocks):
         found = products(rows, exact, torch.tensor(2.0))
         assert found.dtype == exact
         torch.testing.assert_close(found, wanted)

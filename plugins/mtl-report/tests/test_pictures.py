@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mtl_core.testing import make_batch, make_tasks
-from mtl_report.pictures import GAP, TITLE, colour, drawings, image_pixels, pasted, striped, value_range
+from mtl_report.pictures import GAP, TITLE, drawings, image_pixels, pasted, striped, value_range
 
 TASKS = make_tasks("segmentation", "depth", "normals", "scene")
 LABELLED = torch.tensor([[1, 1, 1, 1], [0, 1, 0, 1]], dtype=torch.bool)
@@ -28,8 +28,8 @@ def test_a_task_has_its_label_and_a_column_for_each_title() -> None:
         label = BATCH.targets["depth"][i]
         valid = label[0].numpy() > 0
         limits = value_range([label[0].numpy()[valid]])
-        guesses = [colour(depth, depth.decode(x)[i], limits) for x in (first, second)]
-        rows.append([image_pixels(image), striped(colour(depth, label, limits), valid), *guesses])
+        guesses = [depth.picture(depth.decode(x)[i], limits) for x in (first, second)]
+        rows.append([image_pixels(image), striped(depth.picture(label, limits), valid), *guesses])
     expected = pasted(rows, ["image", "depth label", "one", "two"], (6 * 16, 6 * 24))
     assert np.array_equal(np.asarray(found), np.asarray(expected))
 

@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 
 from mtl_core import CheckpointError, ExperimentError, RunFolder
-from mtl_suite.plan import Suite, load_suite
-from mtl_suite.results import collect
-from mtl_suite.engine import Process
-from mtl_suite.results import Table, to_json
-from mtl_suite.tables import html, latex, write_tables
 from mtl_core.testing import main
+from mtl_suite.engine import Process
+from mtl_suite.plan import Suite, load_suite
+from mtl_suite.results import Table, collect, to_json
+from mtl_suite.tables import html, latex, write_tables
 
 HEAD = """
 name = "tiny"

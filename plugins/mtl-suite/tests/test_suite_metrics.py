@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from mtl_core import CheckpointError, ExperimentError, RunFolder
-from mtl_suite.results import collect
-from mtl_suite.plan import load_suite
-from mtl_suite.known import check_metrics
 from mtl_core.testing import main
+from mtl_suite.known import check_metrics
+from mtl_suite.plan import load_suite
+from mtl_suite.results import collect
 
 SUITE = """
 name = "tiny"

@@ -62,7 +62,7 @@ SCRIPT = """
 import os, sys
 from pathlib import Path
 from mtl_core import Experiment, train
-from mtl_core.plugin import hookimpl, plugin
+from mtl_core import hookimpl, plugin
 from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
 
 @plugin

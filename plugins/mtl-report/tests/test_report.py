@@ -6,6 +6,8 @@ import base64
 import json
 import math
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,15 +18,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mtl_core.errors import MtlError
-from mtl_core.tasks.classification import Classification
-from mtl_core.tasks.edges import BinaryEdges
-from mtl_core.tasks.normals import Normals
-from mtl_core.tasks.regression import Depth, Regression
-from mtl_core.tasks.segmentation import Segmentation
-from mtl_core.tasks.tasks import Tasks
+from mtl_core import BinaryEdges, Classification, Depth, MtlError, Normals, Regression, Segmentation, Tasks, palette
 from mtl_report.curves import chart
-from mtl_report.pictures import colour, drawn_pair, palette, sheet
+from mtl_report.pictures import drawn_pair, sheet
 from mtl_report.report import write_report
 
 SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
@@ -219,7 +215,7 @@ def test_rare_edges_are_drawn_from_black_to_white() -> None:
 
 def test_colours_of_normals_and_classes() -> None:
     normals = torch.tensor([[[1.0, 0.0]], [[0.0, 0.0]], [[0.0, -1.0]]])
-    assert colour(TASKS["normals"], normals).tolist() == [[[255, 127, 127], [127, 127, 0]]]
+    assert TASKS["normals"].picture(normals, (0.0, 1.0)).tolist() == [[[255, 127, 127], [127, 127, 0]]]
     assert len(np.unique(palette(40), axis=0)) == 40
 
 
@@ -228,3 +224,9 @@ def test_a_network_that_diverged_is_drawn(task: Any) -> None:
     label = labels(8, 12)[task.name]
     found, _ = drawn_pair(task, torch.full_like(label, math.nan), label)
     assert found.shape == (8, 12, 3)
+
+
+@pytest.mark.parametrize("module", ["report", "curves"])
+def test_no_torch_is_imported(module: str) -> None:
+    code = f"import sys, mtl_report.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

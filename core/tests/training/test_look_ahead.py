@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mtl_core import LookAhead
 from mtl_core.data.datasets import BlankedDataset
 from mtl_core.data.sample import Batch, collate
 from mtl_core.errors import MtlError
@@ -20,7 +21,7 @@ from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.toys import ToyBackbone, ToyData, ToyLabels
 from mtl_core.training.checkpoint import load_checkpoint
 from mtl_core.training.fabric import make_fabric
-from mtl_core.training.look_ahead import LookAhead
+from mtl_core.training.look_ahead import StepAhead
 from mtl_core.training.second_batches import SecondOrder
 from mtl_core.training.session import Session, prepare
 from mtl_core.training.step import TrainingStep
@@ -116,7 +117,7 @@ def look(session: Session, optimizer: Callable[[list[nn.Parameter]], torch.optim
     step = TrainingStep(session.network, session.hooks)
     parameters = list(session.network.parameters())
     made = torch.optim.SGD(parameters, lr=0.1) if optimizer is None else optimizer(parameters)
-    return LookAhead(step, batch_of(session, range(4)), 7, made, lambda source: batch_of(session, range(4, 8)))
+    return StepAhead(step, batch_of(session, range(4)), 7, made, lambda source: batch_of(session, range(4, 8)))
 
 
 def test_a_look_leaves_no_trace_in_a_run(tmp_path: Path) -> None:
@@ -272,7 +273,7 @@ def test_a_skipped_step_takes_back_what_was_noted_before_it(tmp_path: Path) -> N
 
 
 def test_without_such_a_plugin_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mtl_core.loop.LookAhead", None)
+    monkeypatch.setattr("mtl_core.training.trainer.StepAhead", None)
     trainer = trained(session_of(device="cpu", epochs=1), tmp_path / "r")
     assert not trainer.second.running
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from mtl_core import CheckpointError, RunFolder
+from mtl_core.testing import main
 from mtl_suite.plan import Suite, load_suite
 from mtl_suite.results import collect
-from mtl_core.testing import main
 
 SUITE = """
 name = "tiny"
@@ -165,12 +165,12 @@ def test_a_finished_suite_is_trained_further(path: Path, out: Path, capsys: pyte
 
 
 def test_a_set_of_runs_is_compared_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """``mtl train --each-task --resume`` leaves alone what is finished, by the same rule."""
+    """``mtl train-each --resume`` leaves alone what is finished, by the same rule."""
     head = SUITE.partition("[experiments")[0].replace("defaults.", "").replace("[defaults]\n", "")
     (tmp_path / "one.toml").write_text(head.replace("epochs = 2", 'epochs = 1\ntasks = ["depth"]'))
 
     def train(*settings: str) -> object:
-        arguments = ["train", str(tmp_path / "one.toml"), "--each-task", "--resume", "--quiet"]
+        arguments = ["train-each", str(tmp_path / "one.toml"), "--resume", "--quiet"]
         with pytest.raises(SystemExit) as stop:
             main([*arguments, "--out", str(tmp_path / "set"), *settings])
         return stop.value.code
