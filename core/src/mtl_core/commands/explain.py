@@ -16,6 +16,7 @@ from mtl_core.errors import MtlError
 from mtl_core.experiment import Experiment
 from mtl_core.hooks.load import load
 from mtl_core.hooks.plugin import About
+from mtl_core.hooks.spec_table import hooks_of
 from mtl_core.options.fields import kind_of, options
 from mtl_core.options.type_names import expected
 from mtl_core.settings.plugins import not_installed
@@ -43,7 +44,7 @@ def record_of(name: str, distribution: str, cls: type) -> dict[str, Any]:
         "name": name,
         "distribution": distribution,
         "summary": "\n\n".join(map(paragraph, inspect.cleandoc(cls.__doc__ or "").split("\n\n"))),
-        "hooks": list(discovery.hooks_of(cls)),
+        "hooks": list(hooks_of(cls)),
         "about": attrs.asdict(about) if isinstance(about, About) else None,
         "options": [describe(cls, key, option) for key, option in options(cls).items()],
     }

@@ -70,7 +70,8 @@ class Depth(Regression):
         """Depth as 16-bit millimetres; a disparity as numbers."""
         if self.disparity:
             return super().export(label)
-        return (label.numpy()[0] * 1000).clip(0, 65535).astype(np.uint16)
+        millimetres: NDArray[Any] = (label.numpy()[0] * 1000).clip(0, 65535).astype(np.uint16)
+        return millimetres
 
     def zoom(self, target: Tensor, scale: float | Tensor) -> Tensor:
         return target * scale if self.disparity else target / scale

@@ -11,12 +11,13 @@ from mtl_core.hooks.spec_table import hook_arguments
 from mtl_core.options.read import read_options
 from mtl_core.training.branching import LossScale, branch
 from mtl_core.training.buffers import BufferGuard
+from mtl_core.training.encoder_gradient import Level
 from mtl_core.training.epoch import EpochMeans
 from mtl_core.training.gramian import gramian
 from mtl_core.training.look_ahead import StepAhead
 from mtl_core.training.network import Network
 from mtl_core.training.session import Session, prepare
-from mtl_core.training.step import Level, TrainingStep
+from mtl_core.training.step import TrainingStep
 from mtl_core.training.trainer import Trainer, views
 
 __all__ = [
