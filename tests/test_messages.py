@@ -223,6 +223,7 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys:
         raise SystemExit(cli.INTERRUPTED)
 
     monkeypatch.setattr(cli, "app", interrupted)
+    monkeypatch.setattr(cli, "join_commands", lambda: None)
     with pytest.raises(SystemExit) as ended:
         cli.main(["train", "x.toml"])
     assert ended.value.code == 130

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mtl_core import RunFolder, load_experiment, train
-from mtl_core.console import progress
+from mtl_core import RunFolder, load_experiment, progress, train
 from mtl_suite.compare import compare, table
 
 HERE = Path(__file__).parent

@@ -10,8 +10,18 @@ from torch import Tensor, nn
 
 from mtl_auxiliary import AutoLambda
 from mtl_auxiliary import auto_lambda as module
-from mtl_core import Batch, Experiment, LookAhead, MtlError, RunFolder, Tasks, hookimpl, make_fabric, plugin
-from mtl_core.checkpoint import load
+from mtl_core import (
+    Batch,
+    Experiment,
+    LookAhead,
+    MtlError,
+    RunFolder,
+    Tasks,
+    hookimpl,
+    load_checkpoint,
+    make_fabric,
+    plugin,
+)
 from mtl_core.testing import (
     BlankedDataset,
     GradientShaperContract,
@@ -330,7 +340,7 @@ def trained(folder: Path, epochs: int, resume: bool = False, **options: Any) -> 
     if resume:
         trainer.resume()
     trainer.fit()
-    return load(folder / "last.ckpt")
+    return load_checkpoint(folder / "last.ckpt")
 
 
 @pytest.mark.parametrize("options", [{}, {"primary": "depth", "validation_batch": "validation"}], ids=str)
