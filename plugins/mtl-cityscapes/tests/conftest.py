@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,39 @@ TRAIN = ("aachen_000000_000019", "aachen_000002_000019", "aachen_000010_000019",
 VAL = ("frankfurt_000000_000294", "lindau_000001_000019")
 BASELINE, FOCAL = 0.222126, 2268.36
 
-UIDS = (0, 3, 7, 11, 23, 24, 26, 24001, 26013, 7000, 2400101, 2401204, 2500002, 2600101, 2799905, 2800003, 2400100, 3200001)  # fmt: skip
+UIDS = (
+    0, 3, 7, 11, 23, 24, 26, 24001, 26013, 7000, 2400101, 2401204, 2500002, 2600101, 2799905, 2800003, 2400100, 3200001
+)  # fmt: skip
 """Of 1, 2, 4, 5 and 7 digits; the last but one has the void part, the last a part of a class without parts."""
-CLASS_19 = (-1,) * 7 + (0, 1, -1, -1, 2, 3, 4, -1, -1, -1, 5, -1, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, -1, -1, 16, 17, 18)
+CLASS_19 = (-1,) * 7 + (
+    0,
+    1,
+    -1,
+    -1,
+    2,
+    3,
+    4,
+    -1,
+    -1,
+    -1,
+    5,
+    -1,
+    6,
+    7,
+    8,
+    9,
+    10,
+    11,
+    12,
+    13,
+    14,
+    15,
+    -1,
+    -1,
+    16,
+    17,
+    18,
+)
 """Of ids 0 to 33, written out by hand."""
 CLASS_7 = (-1,) * 7 + (0,) * 4 + (1,) * 6 + (2,) * 4 + (3,) * 2 + (4,) + (5,) * 2 + (6,) * 8
 
@@ -142,30 +173,43 @@ def tables() -> dict[int, NDArray[Any]]:
     return {19: np.array(CLASS_19), 7: np.array(CLASS_7)}
 
 
-@pytest.fixture
-def official(tmp_path: Path) -> Path:
-    return write_official(tmp_path / "official")
+@pytest.fixture(scope="session")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One tree of every form, to be read alone: official, outer, mtan, dataset/cityscapes (Auto-λ's), adashare."""
+    folder = tmp_path_factory.mktemp("trees")
+    write_official(folder / "official")
+    write_official(folder / "outer", outer=True)
+    write_mtan(folder / "mtan")
+    write_repacked(folder / "dataset" / "cityscapes")
+    write_adashare(folder / "adashare")
+    return folder
 
 
 @pytest.fixture
-def outer(tmp_path: Path) -> Path:
+def official(trees: Path, tmp_path: Path) -> Path:
+    """A copy of its own, as the following ones."""
+    return Path(shutil.copytree(trees / "official", tmp_path / "official"))
+
+
+@pytest.fixture
+def outer(trees: Path, tmp_path: Path) -> Path:
     """The official tree with the archives' names as outer folders."""
-    return write_official(tmp_path / "outer", outer=True)
+    return Path(shutil.copytree(trees / "outer", tmp_path / "outer"))
 
 
 @pytest.fixture
-def mtan(tmp_path: Path) -> Path:
-    return write_mtan(tmp_path / "mtan")
+def mtan(trees: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trees / "mtan", tmp_path / "mtan"))
 
 
 @pytest.fixture
-def repacked(tmp_path: Path) -> Path:
-    return write_repacked(tmp_path / "dataset" / "cityscapes")
+def repacked(trees: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trees / "dataset" / "cityscapes", tmp_path / "dataset" / "cityscapes"))
 
 
 @pytest.fixture
-def adashare(tmp_path: Path) -> Path:
-    return write_adashare(tmp_path / "adashare")
+def adashare(trees: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trees / "adashare", tmp_path / "adashare"))
 
 
 @pytest.fixture(scope="session")

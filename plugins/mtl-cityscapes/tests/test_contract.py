@@ -15,14 +15,16 @@ THREE = ("segmentation", "parts", "depth")
 
 class TestOfficial(DatasetContract):
     @pytest.fixture(params=["disparity", "metres", "published"])
-    def plugin(self, request: pytest.FixtureRequest, official: Path) -> Cityscapes:
-        return Cityscapes(root=str(official), tasks=THREE, depth=request.param, max_depth=None)
+    def plugin(self, request: pytest.FixtureRequest, trees: Path) -> Cityscapes:
+        return Cityscapes(root=str(trees / "official"), tasks=THREE, depth=request.param, max_depth=None)
 
 
 class TestOfficialResized(DatasetContract):
     @pytest.fixture
-    def plugin(self, outer: Path) -> Cityscapes:
-        return Cityscapes(root=str(outer), tasks=("depth", "segmentation"), classes=7, size=(20, 30), cache=False)
+    def plugin(self, trees: Path) -> Cityscapes:
+        return Cityscapes(
+            root=str(trees / "outer"), tasks=("depth", "segmentation"), classes=7, size=(20, 30), cache=False
+        )
 
 
 class TestLabelsThatAreMissing(DatasetContract):
@@ -38,20 +40,20 @@ class TestLabelsThatAreMissing(DatasetContract):
 
 class TestMtan(DatasetContract):
     @pytest.fixture(params=[7, 19])
-    def plugin(self, request: pytest.FixtureRequest, mtan: Path) -> Cityscapes:
-        return Cityscapes(root=str(mtan), classes=request.param, depth="published", zoom="mtan")
+    def plugin(self, request: pytest.FixtureRequest, trees: Path) -> Cityscapes:
+        return Cityscapes(root=str(trees / "mtan"), classes=request.param, depth="published", zoom="mtan")
 
 
 class TestRepacked(DatasetContract):
     @pytest.fixture
-    def plugin(self, repacked: Path) -> Cityscapes:
-        return Cityscapes(root=str(repacked), tasks=THREE)
+    def plugin(self, trees: Path) -> Cityscapes:
+        return Cityscapes(root=str(trees / "dataset" / "cityscapes"), tasks=THREE)
 
 
 class TestAdaShare(DatasetContract):
     @pytest.fixture
-    def plugin(self, adashare: Path) -> Cityscapes:
-        return Cityscapes(root=str(adashare), classes=7, size=(16, 32))
+    def plugin(self, trees: Path) -> Cityscapes:
+        return Cityscapes(root=str(trees / "adashare"), classes=7, size=(16, 32))
 
 
 class TestOnlyATestSplit(DatasetContract):

@@ -37,10 +37,10 @@ def floats(image: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("classes", [19, 7])
 def test_values_are_what_the_files_say(
-    official: Path, raw: Raw, names: dict[str, Sequence[str]], tables: dict[int, NDArray[Any]], classes: int
+    trees: Path, raw: Raw, names: dict[str, Sequence[str]], tables: dict[int, NDArray[Any]], classes: int
 ) -> None:
     for split, expected in names.items():
-        dataset = opened(official, split, classes=classes)
+        dataset = opened(trees / "official", split, classes=classes)
         assert dataset.names == list(expected)
         for i, name in enumerate(expected):
             sample, files = dataset[i], raw(name)
@@ -51,8 +51,8 @@ def test_values_are_what_the_files_say(
             np.testing.assert_allclose(sample.targets["depth"][0], pixels, rtol=1e-6)
 
 
-def test_metres_use_each_images_camera(official: Path, raw: Raw, names: dict[str, Sequence[str]]) -> None:
-    dataset = opened(official, tasks=("depth",), depth="metres", max_depth=None)
+def test_metres_use_each_images_camera(trees: Path, raw: Raw, names: dict[str, Sequence[str]]) -> None:
+    dataset = opened(trees / "official", tasks=("depth",), depth="metres", max_depth=None)
     for i, baseline in ((0, 0.222126), (3, 0.21)):
         values = raw(names["train"][i])["raw"].astype(float)
         with np.errstate(divide="ignore"):
@@ -60,16 +60,16 @@ def test_metres_use_each_images_camera(official: Path, raw: Raw, names: dict[str
         np.testing.assert_allclose(dataset[i].targets["depth"][0], expected, rtol=1e-5)
 
 
-def test_metres_end_at_a_distance(official: Path) -> None:
-    far = opened(official, tasks=("depth",), depth="metres", max_depth=None)[0].targets["depth"]
-    near = opened(official, tasks=("depth",), depth="metres", max_depth=10.0)[0].targets["depth"]
+def test_metres_end_at_a_distance(trees: Path) -> None:
+    far = opened(trees / "official", tasks=("depth",), depth="metres", max_depth=None)[0].targets["depth"]
+    near = opened(trees / "official", tasks=("depth",), depth="metres", max_depth=10.0)[0].targets["depth"]
     assert torch.equal(near, torch.where(far <= 10, far, 0))
     assert 0 < near.count_nonzero() < far.count_nonzero()
 
 
-def test_an_archives_folder_may_stay(official: Path, outer: Path) -> None:
+def test_an_archives_folder_may_stay(trees: Path) -> None:
     for options in ({"tasks": THREE}, {"tasks": ("depth",), "depth": "metres"}):
-        assert_equal(opened(official, **options)[1], opened(outer, **options)[1])
+        assert_equal(opened(trees / "official", **options)[1], opened(trees / "outer", **options)[1])
 
 
 def test_folders_of_both_kinds_may_be_mixed(official: Path, outer: Path) -> None:
@@ -80,17 +80,17 @@ def test_folders_of_both_kinds_may_be_mixed(official: Path, outer: Path) -> None
 
 
 @pytest.mark.parametrize("depth", ["disparity", "published"])
-def test_all_trees_give_the_same_samples(request: pytest.FixtureRequest, depth: str) -> None:
-    trees = [request.getfixturevalue(name) for name in ("official", "mtan", "repacked", "adashare")]
+def test_all_trees_give_the_same_samples(trees: Path, depth: str) -> None:
+    forms = [trees / name for name in ("official", "mtan", "dataset/cityscapes", "adashare")]
     for classes in (19, 7):
-        first, *others = [opened(root, classes=classes, depth=depth) for root in trees]
+        first, *others = [opened(root, classes=classes, depth=depth) for root in forms]
         for other in others:
             for i in range(len(first)):
                 assert_equal(first[i], other[i])
 
 
-def test_parts_are_the_same_in_both_trees_that_have_them(official: Path, repacked: Path, raw: Raw) -> None:
-    one, two = opened(official, tasks=THREE), opened(repacked, tasks=THREE)
+def test_parts_are_the_same_in_both_trees_that_have_them(trees: Path, raw: Raw) -> None:
+    one, two = opened(trees / "official", tasks=THREE), opened(trees / "dataset" / "cityscapes", tasks=THREE)
     for i in range(4):
         assert_equal(one[i], two[i])
     parts = one[0].targets["parts"]
@@ -133,10 +133,10 @@ def test_numbered_files_are_in_the_order_of_their_numbers(mtan: Path) -> None:
     assert opened(mtan).names == ["0", "2", "3", "10"]
 
 
-def test_resized_labels_lie_where_the_image_does(official: Path, raw: Raw) -> None:
+def test_resized_labels_lie_where_the_image_does(trees: Path, raw: Raw) -> None:
     """Halved: a pixel of a label is one of its four; disparity is halved too."""
-    small = opened(official, size=(16, 32), tasks=THREE)[0]
-    large = opened(official, tasks=THREE)[0]
+    small = opened(trees / "official", size=(16, 32), tasks=THREE)[0]
+    large = opened(trees / "official", tasks=THREE)[0]
     for task in ("segmentation", "parts"):
         blocks = large.targets[task].view(16, 2, 32, 2).permute(0, 2, 1, 3).reshape(16, 32, 4)
         assert (blocks == small.targets[task][..., None]).any(-1).all()
@@ -149,11 +149,11 @@ def test_resized_labels_lie_where_the_image_does(official: Path, raw: Raw) -> No
     assert small.image.dtype == torch.uint8
 
 
-def test_the_other_encodings_do_not_change_with_the_size(official: Path) -> None:
+def test_the_other_encodings_do_not_change_with_the_size(trees: Path) -> None:
     for depth in ("published", "metres"):
         options = {"tasks": ("depth",), "depth": depth, "max_depth": None}
-        small = opened(official, size=(16, 32), **options)[0].targets["depth"]
-        large = opened(official, **options)[0].targets["depth"]
+        small = opened(trees / "official", size=(16, 32), **options)[0].targets["depth"]
+        large = opened(trees / "official", **options)[0].targets["depth"]
         assert torch.isin(small, large).all()
 
 
@@ -217,9 +217,9 @@ def test_a_task_left_out_needs_no_folder(official: Path) -> None:
 
 
 @pytest.mark.parametrize("index", [-1, 4])
-def test_there_is_no_other_sample(official: Path, index: int) -> None:
+def test_there_is_no_other_sample(trees: Path, index: int) -> None:
     with pytest.raises(IndexError, match="of 4"):
-        opened(official)[index]
+        opened(trees / "official")[index]
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,8 @@ def named(city: Path, kind: Kind) -> dict[str, Path]:
     for name, path in found.items():
         if name.partition("_")[0] != city.name:
             raise DataError(
-                f"{path}: not a file of {city.name}; expected {city.name}_…{kind.ending}; move or remove it"
+                f"{path}: not a file of {city.name}; expected {city.name}_…{kind.ending};"
+                " move it to its city, or remove it"
             )
     return found
 
