@@ -239,3 +239,34 @@ def test_there_is_no_other_sample(trees: Path, index: int) -> None:
 def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Cityscapes(**{"root": "data", **options})
+
+
+def test_the_zoom_is_the_options(trees: Path) -> None:
+    label = torch.ones(1, 1, 2, 2)
+    for zoom, factor in (("geometry", 2.0), ("mtan", 0.5)):
+        tasks = opened(trees / "mtan", zoom=zoom, depth="published").tasks
+        assert torch.equal(tasks["depth"].zoom(label, 2.0), label * factor)
+
+
+def test_the_cache_is_told_what_a_sample_depends_on(trees: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file, and whatever makes another sample of it."""
+    told: list[tuple[list[Path], dict[str, object], bool]] = []
+
+    def cached(dataset: MultiTaskDataset, files: Any, settings: Any, keep: bool) -> MultiTaskDataset:
+        told.append((list(files), dict(settings), keep))
+        return dataset
+
+    monkeypatch.setattr("mtl_data.cached", cached)
+    changes: list[dict[str, Any]] = [
+        {}, {"size": (16, 32)}, {"tasks": ("depth",)}, {"classes": 7}, {"classes": 7, "rare": "ignored"},
+        {"depth": "published"}, {"depth": "metres"}, {"depth": "metres", "max_depth": 9.0},
+    ]  # fmt: skip
+    for options in changes:
+        opened(trees / "official", **options)
+    settings = [found[1] for found in told]
+    assert all(settings.count(found) == 1 for found in settings)
+    assert all(path.is_file() for files, _, _ in told for path in files)
+    assert [len(files) for files, _, _ in told] == [12, 12, 8, 12, 12, 12, 16, 16]
+    opened(trees / "official", cache=False)
+    assert told[-1][2] is False
+    assert told[-1][1] == settings[0]
