@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import signal
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mtl_core.errors import MtlError
@@ -58,10 +62,12 @@ def evaluate(
     The last checkpoint on the test split is written to results.json, everything else to results-SPLIT-CHECKPOINT.json.
     """
     from mtl_core.commands.evaluate import evaluate_run
-    from mtl_core.console import print_metrics
+    from mtl_core.console import is_rank_zero, print_metrics
     from mtl_core.run_folder import RunFolder, to_json
 
     metrics = evaluate_run(RunFolder(run), split, checkpoint, tuple(overrides or ()))
+    if not is_rank_zero():
+        return
     if as_json:
         print(to_json({"metrics": metrics}))
     else:
@@ -103,7 +109,7 @@ def plugins(
     shown = Table(*columns, box=None)
     for row in rows:
         cells = {**row, "hooks": " ".join(row["hooks"] or []), "reason": row["reason"] or ""}
-        shown.add_row(*(str(cells[c]) for c in columns))
+        shown.add_row(*(escape(str(cells[c])) for c in columns))
     Console().print(shown)
 
 
@@ -125,6 +131,9 @@ def explain(
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+TERMINATED = 143
+"""Exit code after SIGTERM, as shells have it."""
+GO_ON = "mtl train goes on with --resume, mtl suite when it is started again"
 
 
 def join_commands() -> None:
@@ -152,19 +161,75 @@ def join_commands() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; a user's mistake is one message on standard error and exit code 2."""
-    run: Callable[..., object] = app
+    """Run the command; an error that the user can put right is one message on standard error, without a traceback."""
+    _end_like_an_interrupt_on_sigterm()
     join_commands()
+    run: Callable[..., object] = app
     try:
         run(arguments)
     except MtlError as error:
         notes = "".join(f"\n  ({note})" for note in getattr(error, "__notes__", ()))
-        print(f"mtl: {error}{notes}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(f"{error}{notes}", error.exit_code)
+    except OSError as error:
+        if not (message := os_error(error)):
+            raise
+        _fail(message, 1)
+    except RuntimeError as error:
+        if not (message := lost_process(error)):
+            raise
+        _fail(message, 1)
     except SystemExit as ended:
-        if ended.code == INTERRUPTED:
-            print("mtl: stopped; mtl train goes on with --resume, mtl suite when it is started again", file=sys.stderr)
+        if ended.code in (INTERRUPTED, TERMINATED):
+            print(f"mtl: stopped; {GO_ON}", file=sys.stderr)
         raise
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"mtl: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _end_like_an_interrupt_on_sigterm() -> None:
+    """SIGTERM unwinds the program as Ctrl-C does, so that loader processes and half-written files go away."""
+
+    def ended(number: int, frame: object) -> None:
+        sys.exit(TERMINATED)
+
+    with contextlib.suppress(ValueError):  # not the main thread: whoever embeds the command handles signals
+        signal.signal(signal.SIGTERM, ended)
+
+
+def os_error(error: OSError) -> str:
+    """One line for an error of the operating system, or an empty string for one that names no reason."""
+    if error.strerror is None:
+        return ""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    other = f" (with {error.filename2})" if error.filename2 is not None else ""
+    remedy = {
+        errno.ENOSPC: "; free some space, then go on: " + GO_ON,
+        errno.EDQUOT: "; free some space, then go on: " + GO_ON,
+        errno.EACCES: "; change its permissions, or choose another folder",
+        errno.EROFS: "; choose another folder",
+        errno.ENOTDIR: "; a file stands where a folder is expected: move it, or choose another folder",
+        errno.EISDIR: "; a folder stands where a file is expected: move it, or choose another folder",
+        errno.EEXIST: "; a file stands where a folder is expected: move it, or choose another folder",
+        errno.ENAMETOOLONG: "; choose a shorter name",
+        errno.ELOOP: "; a link leads to itself: remove it",
+    }.get(error.errno or 0, "")
+    return f"{where}{error.strerror}{other}{remedy}"
+
+
+LOST = ("DataLoader worker", "Connection closed by peer", "Connection reset by peer", "Connection was reset", "gloo")
+"""What torch says when another process of the run is gone; a test holds these to the installed version."""
+
+
+def lost_process(error: RuntimeError) -> str:
+    """One line where another process of the run was killed, or an empty string."""
+    text = str(error)
+    if not any(part in text for part in LOST):
+        return ""
+    what = "a process that loads data" if "DataLoader worker" in text else "another process of the run"
+    return f"{what} was killed (out of memory?); {GO_ON}"
 
 
 if __name__ == "__main__":

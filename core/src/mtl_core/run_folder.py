@@ -122,8 +122,26 @@ class RunFolder:
         """The epochs logged so far; a half-written last line is left out."""
         if not self.metrics.is_file():
             return []
-        lines = self.metrics.read_text(encoding="utf-8").split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+        try:
+            lines = self.metrics.read_text(encoding="utf-8").split("\n")[:-1]
+        except UnicodeDecodeError as error:
+            raise self._damaged_metrics(0, "it is no text") from error
+        return [self._record(number, line) for number, line in enumerate(lines, 1) if line.strip("\0 ")]
+
+    def _record(self, number: int, line: str) -> dict[str, Any]:
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise self._damaged_metrics(number, "it is not JSON") from error
+        if not isinstance(record, dict) or type(record.get("epoch")) is not int or "seconds" not in record:
+            raise self._damaged_metrics(number, "it is no record of an epoch")
+        return record
+
+    def _damaged_metrics(self, line: int, reason: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self.metrics}:{line}: {reason}; expected one line of JSON for each epoch, as `mtl train` writes them;"
+            " put the file back, or remove the line and go on with --resume"
+        )
 
     def cut(self, epochs: int) -> None:
         """Keep the first ``epochs`` epochs of ``metrics.jsonl``: a resume writes the others again."""

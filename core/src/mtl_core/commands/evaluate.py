@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import lightning_fabric
@@ -12,6 +13,7 @@ import torch
 
 from mtl_core.commands.finished_run import EndedRun, tell
 from mtl_core.data.datasets import BlankedDataset, Selected
+from mtl_core.errors import CheckpointError
 from mtl_core.experiment import Experiment
 from mtl_core.run_folder import RunFolder, to_json, write_text
 from mtl_core.settings.diff import unlike
@@ -80,10 +82,28 @@ def write_results(
     write_text(path, to_json(about, indent=2))
 
 
+def read_results(run: RunFolder) -> dict[str, Any]:
+    """The record in ``results.json``.
+
+    :raises CheckpointError: the file is damaged
+    """
+    try:
+        record = json.loads(run.results.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _damaged_results(run, "not JSON") from error
+    if not isinstance(record, dict) or not isinstance(record.get("metrics"), dict):
+        raise _damaged_results(run, "not a record with metrics")
+    return record
+
+
+def _damaged_results(run: RunFolder, reason: str) -> CheckpointError:
+    return CheckpointError(f"{run.results}: {reason}; `mtl evaluate {run.folder}` writes it again")
+
+
 def record_runtime(run: RunFolder) -> None:
     """Note the time of all epochs, those before a resume too."""
     if run.results.is_file():
-        record = json.loads(run.results.read_text(encoding="utf-8"))
+        record = read_results(run)
         seconds = sum(epoch["seconds"] for epoch in run.history())
         write_text(run.results, to_json(record | {"runtime_seconds": round(seconds, 1)}, indent=2))
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from mtl_core.commands.observers import open_observers
 from mtl_core.errors import DataError
 from mtl_core.hooks.relay import Hooks
-from mtl_core.run_folder import RunFolder
+from mtl_core.run_folder import RunFolder, write_atomically
 from mtl_core.tasks.task import Task
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.training.network import Network
@@ -53,10 +56,11 @@ def check_stems(images: Sequence[Path], out: Path) -> None:
 
 def check_inputs(images: Sequence[Path], out: Path, tasks: Tasks) -> None:
     """No image is overwritten by a prediction."""
-    given = {path.resolve(): path for path in images}
     for path in images:
         for target in targets(path, out, tasks):
-            if lost := given.get(target.resolve()):
+            if target.is_symlink():
+                raise DataError(f"{target}: is a link, and a prediction would be written to where it leads; remove it")
+            if lost := next((image for image in images if target.exists() and target.samefile(image)), None):
                 whose = "its own prediction" if lost is path else f"the prediction of {path}"
                 raise DataError(f"{lost}: would be overwritten by {whose}; choose another --out")
 
@@ -66,12 +70,26 @@ def targets(path: Path, out: Path, tasks: Tasks) -> list[Path]:
     return [*(out / f"{path.stem}_{task.name}{task.file_ending}" for task in tasks), out / f"{path.stem}_all.png"]
 
 
+LARGEST = 2**28
+"""Pixels of the largest image that is read: 16384 × 16384."""
+
+
 def read_image(path: Path) -> Image.Image:
+    """An image as a camera meant it: turned by its EXIF orientation, RGB."""
+    if not path.exists():
+        raise DataError(f"{path}: no such image")
+    if not path.is_file():
+        raise DataError(f"{path}: not a regular file; expected an image such as a JPEG or PNG file")
     try:
-        return Image.open(path).convert("RGB")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such image") from error
-    except (UnidentifiedImageError, OSError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked here
+            with Image.open(path) as picture:
+                if picture.width * picture.height > LARGEST:
+                    raise DataError(f"{path}: {picture.width} × {picture.height} pixels; expected at most {LARGEST}")
+                return ImageOps.exif_transpose(picture).convert("RGB")
+    except (DataError, PermissionError, MemoryError):
+        raise
+    except Exception as error:  # decoders of damaged files raise a dozen kinds of error
         raise DataError(f"{path}: cannot be read as an image; expected a JPEG or PNG file") from error
 
 
@@ -98,6 +116,11 @@ def write_label(task: Task, label: Tensor, path: Path) -> None:
     """One task's prediction as a file that other programs read."""
     array = task.export(label)
     if path.suffix == ".npy":
-        np.save(path, array)
+        write_atomically(path, lambda part: _save_array(part, array))
     else:
-        Image.fromarray(array).save(path)
+        write_atomically(path, lambda part: Image.fromarray(array).save(part, "PNG"))
+
+
+def _save_array(path: Path, array: NDArray[Any]) -> None:
+    with path.open("wb") as file:  # numpy would add .npy to the name of a path
+        np.save(file, array)

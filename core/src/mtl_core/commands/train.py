@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Collection
@@ -14,9 +13,9 @@ import lightning_fabric
 import torch
 from rich.console import Console
 
-from mtl_core.commands.evaluate import evaluate_split, record_runtime, write_results
+from mtl_core.commands.evaluate import evaluate_split, read_results, record_runtime, write_results
 from mtl_core.commands.finished_run import EndedRun, tell
-from mtl_core.console import Watcher, print_metrics, progress
+from mtl_core.console import Watcher, is_rank_zero, print_metrics, progress
 from mtl_core.discovery import installed_plugins
 from mtl_core.errors import CheckpointError, MtlError
 from mtl_core.experiment import Experiment
@@ -92,6 +91,8 @@ def train_in(
             write_results(run.results, session, evaluation, "last", trainer.epoch)
         record_runtime(run)
         tell(EndedRun(run.folder, session, fabric, None if evaluation is None else evaluation.data))
+    # A rank that ends while rank 0 still writes makes the launcher stop rank 0.
+    fabric.barrier()
 
 
 def open_run(experiment: Experiment, out: Path, resume: bool) -> RunFolder:
@@ -121,7 +122,7 @@ def differences(before: Experiment, after: Experiment, free: Collection[str] = M
 
 
 def prepare_everywhere(experiment: Experiment, run: RunFolder, fabric: lightning_fabric.Fabric) -> Session:
-    """Rank 0 draws and saves the label mask, the others read it; what it cannot build it alone tells."""
+    """Rank 0 draws and saves the label mask, the others read it; rank 0 reports what it cannot build."""
     session, mistake = None, None
     if fabric.is_global_zero:
         try:
@@ -142,12 +143,12 @@ def versions(experiment: Experiment) -> dict[str, str]:
 
 
 def train_and_print(experiment: Experiment, folder: Path, resume: bool, quiet: bool) -> None:
-    """Train an experiment with a progress bar, and print its metrics."""
+    """Train an experiment with a progress bar; rank 0 prints its metrics."""
     with progress(experiment, quiet) as watch:
         run = train(experiment, folder, resume=resume, watch=watch)
-    print_metrics(
-        json.loads(run.results.read_text(encoding="utf-8"))["metrics"], f"{experiment.name}: test, last epoch"
-    )
+    if not is_rank_zero():
+        return
+    print_metrics(read_results(run)["metrics"], f"{experiment.name}: test, last epoch")
     report = run.folder / "report.html"
     lines = [f"run folder  {run.folder}", *([f"report      {report}"] if report.is_file() else [])]
     Console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

@@ -264,6 +264,12 @@ def with_plugin_note(name: str, method: Any) -> Callable[..., Any]:
         except Exception as error:
             error.add_note(f'in plugin "{name}", hook {method.__name__}')
             raise
+        except SystemExit as error:
+            # the run would end as if it had succeeded
+            raise ContractError(
+                f'plugin "{name}": {method.__name__} ended the program (exit code {error.code}); a hook has to raise an'
+                " error instead"
+            ) from error
 
     return guarded_method
 

@@ -6,6 +6,7 @@ A new kind of task is a subclass of :class:`Task`, here or in a plugin.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
 
+NAME = r"\w[\w.+-]*"
+
+
 @attrs.frozen(kw_only=True)
 class Task:
     """One output of the network.
@@ -28,8 +32,8 @@ class Task:
     *blank*: invalid everywhere.
     """
 
-    name: str
-    channels: int
+    name: str = attrs.field()
+    channels: int = attrs.field()
 
     dense: ClassVar[bool] = True
     """A value per pixel (B, O, H, W); otherwise a value per image (B, O)."""
@@ -45,6 +49,16 @@ class Task:
     """The further metrics that are better when lower."""
     units: ClassVar[Mapping[str, str]] = {}
     """Metric → its unit, such as ``"%"`` or ``"°"``; a metric without one is left out."""
+
+    @name.validator
+    def _names_files(self, attribute: object, value: object) -> None:
+        if not isinstance(value, str) or not re.fullmatch(NAME, value):
+            raise ValueError(f"a task's name is part of file names: use letters, digits and . _ - +, found {value!r}")
+
+    @channels.validator
+    def _is_positive(self, attribute: object, value: object) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"channels: expected a whole number from 1, found {value!r}")
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Mean loss over each sample's valid pixels, 0 where it has none.

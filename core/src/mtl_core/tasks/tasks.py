@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
-
-import attrs
+from typing import overload
 
 from mtl_core.tasks.task import Task
 
@@ -51,20 +49,3 @@ class Tasks(Sequence[Task]):
 
     def select(self, names: Sequence[str]) -> Tasks:
         return Tasks([self[name] for name in names])
-
-
-def to_plain(tasks: Tasks) -> list[dict[str, Any]]:
-    """Tasks as plain types, for checkpoints."""
-    return [{"kind": f"{type(t).__module__}:{type(t).__name__}", **attrs.asdict(t)} for t in tasks]
-
-
-def from_plain(rows: Sequence[dict[str, Any]]) -> Tasks:
-    """Tasks from :func:`to_plain`; a kind that a plugin defines is imported from there."""
-    from importlib import import_module
-
-    made = []
-    for row in rows:
-        module, _, kind = row["kind"].partition(":")
-        options = {key: tuple(v) if isinstance(v, list) else v for key, v in row.items() if key != "kind"}
-        made.append(getattr(import_module(module), kind)(**options))
-    return Tasks(made)

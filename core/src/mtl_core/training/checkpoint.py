@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import torch
 from mtl_core.errors import CheckpointError
 from mtl_core.run_folder import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -27,6 +30,7 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str,
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; expected one that `mtl train` wrote (is the run finished?)")
+    check_intact(path)
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
@@ -41,12 +45,62 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str,
     return state
 
 
+def check_intact(path: Path) -> None:
+    """Compare the archive's contents with their checksums: torch loads weights with a flipped bit without a word.
+
+    :raises CheckpointError: a part of the file is damaged
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, zlib.error, struct.error) as error:
+        raise _unreadable(path, str(error) or type(error).__name__) from error
+    if damaged is not None:
+        raise _unreadable(path, f"the checksum of {damaged} is wrong")
+
+
+def _unreadable(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: cannot be read as a checkpoint ({reason[:120]}); expected a file that `mtl train` wrote;"
+        " use the run's other checkpoint or train again"
+    )
+
+
+def check_optimizer_state(path: Path, state: object, optimizer: torch.optim.Optimizer) -> None:
+    """Compare the shapes of a saved optimizer state with the parameters: fused kernels do not, and corrupt memory.
+
+    :raises CheckpointError: it is of another optimizer, or of parameters of other shapes
+    """
+    remedy = "resume with the settings that the run was started with (its experiment.toml)"
+    own = optimizer.state_dict()["param_groups"]
+    groups = state.get("param_groups") if isinstance(state, dict) else None
+    states = state.get("state") if isinstance(state, dict) else None
+    sizes = [len(group["params"]) for group in own]
+    if not isinstance(groups, list) or not isinstance(states, dict) or _sizes(groups) != sizes:
+        raise CheckpointError(f"{path}: its optimizer state does not fit the experiment's parameters; {remedy}")
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for position, kept in states.items():
+        if position not in range(len(parameters)) or not isinstance(kept, dict):
+            raise CheckpointError(f"{path}: optimizer state of a parameter {position!r} that is not there; {remedy}")
+        for name, value in kept.items():
+            expected = parameters[position].shape
+            if isinstance(value, torch.Tensor) and value.shape not in (expected, torch.Size([])):
+                found = f"{name} of parameter {position} has shape {tuple(value.shape)}, expected {tuple(expected)}"
+                raise CheckpointError(f"{path}: optimizer state: {found}; {remedy}")
+
+
+def _sizes(groups: list[object]) -> list[int]:
+    found = [group.get("params") if isinstance(group, dict) else None for group in groups]
+    return [len(params) if isinstance(params, list) else -1 for params in found]
+
+
 def restore(path: Path, module: torch.nn.Module, state: Mapping[str, Any]) -> None:
     """Load a state dict into a module.
 
     :raises CheckpointError: names or shapes differ; the message names the first ones
     """
     own = module.state_dict()
+    state = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
     problems = [f"missing {name}" for name in own if name not in state]
     problems += [f"unexpected {name}" for name in state if name not in own]
     problems += [

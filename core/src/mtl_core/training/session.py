@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -143,13 +145,31 @@ def save_labels(path: Path, labelled: Tensor, tasks: Tasks) -> None:
 
 
 def load_labels(path: Path, dataset: MultiTaskDataset) -> Tensor:
-    with np.load(path) as saved:
-        labelled, names = torch.from_numpy(saved["labelled"]), tuple(saved["tasks"].tolist())
+    """The label mask of a run, bool (N, K).
+
+    :raises CheckpointError: the file is damaged, or of other data
+    """
     expected = (len(dataset), dataset.tasks.names)
-    if (len(labelled), names) != expected:
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            mask, names = saved["labelled"], tuple(str(name) for name in saved["tasks"].tolist())
+    except (ValueError, KeyError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, PermissionError | IsADirectoryError):
+            raise
+        raise _damaged_labels(path, f"{type(error).__name__}: {error}") from error
+    if mask.dtype != np.bool_ or mask.ndim != 2 or mask.shape[1] != len(names):
+        raise _damaged_labels(path, f"{mask.dtype} of shape {mask.shape} for {len(names)} tasks")
+    if (len(mask), names) != expected:
         raise CheckpointError(
-            f"{path}: label mask of {len(labelled)} samples and tasks {', '.join(names)}; the data set has"
+            f"{path}: label mask of {len(mask)} samples and tasks {', '.join(names)}; the data set has"
             f" {expected[0]} samples and tasks {', '.join(expected[1])};"
             " use the data and tasks that the run was started with"
         )
-    return labelled
+    return torch.from_numpy(mask)
+
+
+def _damaged_labels(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: cannot be read as a label mask ({reason}); expected the file that `mtl train` wrote;"
+        " put it back, or start a new run"
+    )

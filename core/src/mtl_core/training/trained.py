@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mtl_core.errors import CheckpointError
 from mtl_core.experiment import Experiment
 from mtl_core.hooks.relay import Hooks
 from mtl_core.run_folder import RunFolder
 from mtl_core.settings.toml_file import load_experiment
-from mtl_core.tasks.tasks import from_plain
 from mtl_core.training.checkpoint import load_checkpoint, restore
 from mtl_core.training.network import Network
+from mtl_core.training.saved_tasks import tasks_from_plain
 from mtl_core.training.session import Model, build_network, open_hooks
 
 
@@ -38,8 +39,26 @@ def load_model(experiment: Experiment, state: dict[str, Any], path: Path) -> Mod
 
 
 def network_from(hooks: Hooks, state: dict[str, Any], path: Path) -> tuple[Network, tuple[int, int]]:
-    tasks, size = from_plain(state["tasks"]), (state["image_size"][0], state["image_size"][1])
+    tasks, size = tasks_from_plain(state.get("tasks"), str(path)), _image_size(state, path)
     network = build_network(0, hooks, tasks, size)
-    own = {n.removeprefix("network."): v for n, v in state["step"].items() if n.startswith("network.")}
+    weights = state.get("step")
+    if not isinstance(weights, dict):
+        raise CheckpointError(f"{path}: holds no weights; expected a checkpoint that `mtl train` wrote")
+    own = {n.removeprefix("network."): v for n, v in weights.items() if n.startswith("network.")}
     restore(path, network, own)
     return network.eval(), size
+
+
+LARGEST = 2**26
+"""Pixels of the largest image size that is taken from a checkpoint: 8192 × 8192."""
+
+
+def _image_size(state: dict[str, Any], path: Path) -> tuple[int, int]:
+    size = state.get("image_size")
+    numbers = isinstance(size, list | tuple) and len(size) == 2 and all(type(n) is int and n > 0 for n in size)
+    if not numbers or size[0] * size[1] > LARGEST:
+        raise CheckpointError(
+            f"{path}: image size {size!r}; expected (height, width) of at most {LARGEST} pixels together;"
+            " is this a checkpoint that `mtl train` wrote?"
+        )
+    return size[0], size[1]

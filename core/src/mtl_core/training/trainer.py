@@ -21,9 +21,8 @@ from mtl_core.hooks.relay import Hooks
 from mtl_core.run_folder import RunFolder
 from mtl_core.seeds import seed_torch
 from mtl_core.step.look_ahead import Source
-from mtl_core.tasks.tasks import to_plain
 from mtl_core.training.buffers import BufferGuard
-from mtl_core.training.checkpoint import load_checkpoint, restore, save_checkpoint
+from mtl_core.training.checkpoint import check_optimizer_state, load_checkpoint, restore, save_checkpoint
 from mtl_core.training.epoch import BestEpoch, EpochMeans
 from mtl_core.training.evaluation import evaluate
 from mtl_core.training.loader import (
@@ -36,6 +35,7 @@ from mtl_core.training.loader import (
 )
 from mtl_core.training.look_ahead import StepAhead
 from mtl_core.training.optimizer import make_optimizer, make_schedule, not_finite
+from mtl_core.training.saved_tasks import tasks_to_plain
 from mtl_core.training.second_batches import SecondBatches
 from mtl_core.training.session import Session
 from mtl_core.training.step import TrainingStep
@@ -223,7 +223,7 @@ class Trainer:
         from mtl_core.settings.toml_file import dump_experiment
 
         return {
-            "tasks": to_plain(self.session.tasks),
+            "tasks": tasks_to_plain(self.session.tasks),
             "image_size": list(self.session.image_size),
             "experiment": dump_experiment(self.experiment),
         }
@@ -250,6 +250,7 @@ class Trainer:
         restore(path, self.step, state["step"])
         for name, plugin in stateful(self.session.hooks).items():
             plugin.load_state_dict(state["plugins"][name])
+        check_optimizer_state(path, state.get("optimizer"), self.raw_optimizer)
         self.raw_optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
