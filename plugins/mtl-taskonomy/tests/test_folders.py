@@ -77,7 +77,7 @@ def test_a_root_that_is_not_there(tmp_path: Path) -> None:
 def test_an_empty_root(tmp_path: Path) -> None:
     found = refused(tmp_path)
     assert found.startswith(f"{tmp_path}: no folder rgb in it; expected BUILDING/rgb/point_0_view_0_domain_rgb.png")
-    assert "set plugins.taskonomy.root to the folder that holds the buildings" in found
+    assert "set plugins.taskonomy.root to the folder that holds these" in found
 
 
 def test_a_building_that_is_there_twice(tmp_path: Path, trees: SimpleNamespace) -> None:

@@ -224,12 +224,9 @@ def test_labels_of_any_size(tree: Path) -> None:
 
 def test_resizing_takes_the_mean_of_what_is_valid() -> None:
     values = torch.full((1, 8, 8), 3.0)
-    values[:, :, :3] = math.nan
+    values[:, :, :4] = math.nan
     small = resize_map(values, (4, 4))
-    assert (
-        small[0, 0].isfinite().tolist() == [False, False, True, True]
-        or small[0, 0].isfinite().tolist()[2:] == [True] * 2
-    )
+    assert small.isfinite().all(1).tolist() == [[False, False, True, True]]
     assert small[small.isfinite()].allclose(torch.tensor(3.0))
 
 
@@ -273,8 +270,8 @@ WRONG: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "8-bit edges": ("edge_texture", GREY, ("mode L", "expected a 16-bit image")),
     "grey normals": ("normal", GREY, ("mode L", "expected an RGB image of normals, n = (v − 127.5) / 127.5")),
     "16-bit reshading": ("reshading", GREY.astype(np.uint16), ("mode I;16", "three equal channels")),
-    "another data set's classes": ("segment_semantic", GREY + 20, ("576 pixels of no class, the first 29", "0 (uncertain) to 17 (vase)")),
-    "wrong size": ("keypoints2d", GREY[:12].astype(np.uint16), ("12 × 24 pixels", "rgb.png is 24 × 24 pixels", "of one size")),
+    "other classes": ("segment_semantic", GREY + 20, ("576 pixels of no class, the first 29", "0 (uncertain) to 17")),
+    "wrong size": ("keypoints2d", GREY[:12].astype(np.uint16), ("12 × 24 pixels", "is 24 × 24 pixels", "of one size")),
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ Shape letters: N views, K tasks, H and W image size.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar, overload
@@ -126,29 +127,29 @@ class TaskonomyDataset:
         if not 0 <= index < len(self):
             raise IndexError(f"taskonomy: there is no view {index} of {len(self)}")
         image = read_rgb(self.path(index, "rgb"))
-        own = dimensions(image)
-        self.check_size(index, own)
-        labels = {task: self.label(index, task, own) for task in self.tasks.names}
+        self.check_size(index, dimensions(image))
+        # depth may be a label and the mask of others: each file is read once
+        read = functools.cache(functools.partial(self.read, index, dimensions(image)))
+        labels = {task: self.label(index, task, read) for task in self.tasks.names}
         return Sample(resize_image(image, self.size), labels)
 
-    def label(self, index: int, task: str, own: Size) -> Tensor:
-        """:param own: (H, W) of the view's image file"""
+    def read(self, index: int, own: Size, domain: str) -> Tensor:
+        """What the file of a domain holds, (…, H, W).
+
+        :param own: (H, W) of the view's image file
+        """
+        path = self.path(index, domain)
+        values = self.form.read(domain, path)
+        self.check_same_size(path, dimensions(values), index, own)
+        return values
+
+    def label(self, index: int, task: str, read: Callable[[str], Tensor]) -> Tensor:
+        """:param read: from a domain that the view has"""
         if not self.has(index, FOLDER_OF[task]):
             return self.blank(task)
-        path = self.path(index, FOLDER_OF[task])
-        values = self.form.read(task, path)
-        self.check_same_size(path, dimensions(values), index, own)
-        return self.form.finish(task, values, self.valid(index, task, own), self.size)
-
-    def valid(self, index: int, task: str, own: Size) -> Tensor | None:
-        """Which pixels of a task's label count, bool (1, H, W), where another file says so."""
-        domain = self.form.mask_folder(task)
-        if domain is None or not self.has(index, domain):
-            return None
-        path = self.path(index, domain)
-        mask = self.form.read_mask(path)
-        self.check_same_size(path, dimensions(mask), index, own)
-        return mask
+        mask = self.form.mask_folder(task)
+        valid = read(mask) > 0 if mask and self.has(index, mask) else None
+        return self.form.finish(task, read(FOLDER_OF[task]), valid, self.size)
 
     def blank(self, name: str) -> Tensor:
         task = self.tasks[name]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import attrs
@@ -60,8 +61,8 @@ def find_folders(root: Path) -> Tree:
     check_pairs(root, folders)
     if not any(folder.domain == "rgb" for folder in folders):
         raise DataError(
-            f"{root}: no folder rgb in it; expected BUILDING/rgb/point_0_view_0_domain_rgb.png,"
-            f" rgb/taskonomy/BUILDING/… or rgb/point_…; set plugins.taskonomy.root to the folder that holds the buildings"
+            f"{root}: no folder rgb in it; expected BUILDING/rgb/point_0_view_0_domain_rgb.png, rgb/taskonomy/BUILDING"
+            " or rgb/point_0_view_0_domain_rgb.png; set plugins.taskonomy.root to the folder that holds these"
         )
     return Tree(folders, above)
 
@@ -115,9 +116,9 @@ def below(root: Path, folder: Path) -> str:
 
 
 def check_pairs(root: Path, folders: list[Folder]) -> None:
-    for one, two in zip(folders, folders[1:], strict=False):
+    for one, two in pairwise(folders):
         if (one.building, one.domain) == (two.building, two.domain):
             raise DataError(
-                f"{root}: building {one.building} has two folders of the domain {one.domain}, {one.path} and {two.path};"
-                " expected one; remove one of them"
+                f"{root}: building {one.building} has two folders of the domain {one.domain}, {one.path} and"
+                f" {two.path}; expected one; remove one of them"
             )

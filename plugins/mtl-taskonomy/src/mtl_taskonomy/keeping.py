@@ -116,7 +116,10 @@ def make(root: Path, known: Index | None) -> Index:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console(), transient=True) as bar:
+    err = console()
+    if not err.is_terminal:
+        err.print(f"taskonomy: listing the folders of {root}")
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(str(root), total=None)
         watch: Watch = lambda done, of, name: bar.update(task, completed=done, total=of, description=name)  # noqa: E731
         return build(root, known, watch)

@@ -24,18 +24,17 @@ FROM_GEOMETRY = ("normals", "occlusion_edges", "reshading", "keypoints3d", "prin
 """Tasks whose labels are rendered from the mesh: where it has holes they mean nothing."""
 
 READ: dict[str, Callable[[Path], Tensor]] = {
-    "segmentation": files.read_classes,
-    "depth": files.read_depth,
-    "depth_euclidean": files.read_depth,
-    "normals": files.read_normals,
-    "occlusion_edges": files.read_strength,
-    "texture_edges": files.read_strength,
-    "keypoints": files.read_strength,
+    "segment_semantic": files.read_classes,
+    "normal": files.read_normals,
+    "edge_occlusion": files.read_strength,
+    "edge_texture": files.read_strength,
+    "keypoints2d": files.read_strength,
     "keypoints3d": files.read_strength,
     "reshading": files.read_shading,
     "principal_curvature": files.read_curvature,
+    "mask_valid": files.read_mask,
 }
-"""Task → what its files hold, as a tensor (…, H, W)."""
+"""Domain → what its files hold, as a tensor (…, H, W); depths have an option beside."""
 
 
 @attrs.frozen(kw_only=True)
@@ -53,13 +52,9 @@ class Form:
         """The folder of the file that says which pixels of a task's label are valid."""
         return MASK_FOLDER.get(self.mask) if task in FROM_GEOMETRY else None
 
-    def read_mask(self, path: Path) -> Tensor:
-        """Bool (1, H, W)."""
-        return files.read_mask(path) if self.mask == "mask_valid" else files.read_depth(path, self.max_depth) > 0
-
-    def read(self, task: str, path: Path) -> Tensor:
-        """What a file holds, (…, H, W)."""
-        return files.read_depth(path, self.max_depth) if task.startswith("depth") else READ[task](path)
+    def read(self, domain: str, path: Path) -> Tensor:
+        """What a file holds, (…, H, W); of a mask, above 0 where a pixel is valid."""
+        return READ[domain](path) if domain in READ else files.read_depth(path, self.max_depth)
 
     def finish(self, task: str, values: Tensor, valid: Tensor | None, size: tuple[int, int]) -> Tensor:
         """A label as its task defines it.

@@ -80,6 +80,6 @@ def chosen_views(index: Index, buildings: Sequence[int], views: int | None) -> N
 def tell_unmasked(dataset: TaskonomyDataset, split: str) -> None:
     if missing := dataset.without_mask():
         console().print(
-            f"taskonomy: {missing} of {len(dataset)} views ({split}) have no file for mask = {dataset.form.mask!r}; their"
-            " labels that are made from the mesh count in every pixel"
+            f"taskonomy: {missing} of {len(dataset)} views ({split}) have no file for mask = {dataset.form.mask!r};"
+            " their labels that are made from the mesh count in every pixel"
         )

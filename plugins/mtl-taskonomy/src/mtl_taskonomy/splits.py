@@ -39,7 +39,7 @@ def buildings_of(subset: str, file: Path | None) -> Buildings:
     if subset != "tiny":
         raise DataError(
             f"taskonomy: the buildings of the subset {subset} are in the publishers' splits_{subset}.csv; get"
-            " data/assets/splits_taskonomy.zip from github.com/StanfordVL/taskonomy and set plugins.taskonomy.split_file"
+            " splits_taskonomy.zip (github.com/StanfordVL/taskonomy, data/assets) and set plugins.taskonomy.split_file"
         )
     return TINY
 
@@ -55,8 +55,8 @@ def text_of(file: Path, name: str) -> tuple[str, str]:
     except (OSError, UnicodeDecodeError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(
-            f"{file}: cannot be read ({reason}); expected a split file (id,train,val,test), or a folder or .zip file with"
-            f" {name}"
+            f"{file}: cannot be read ({reason}); expected a split file (id,train,val,test), or a folder or .zip file"
+            f" with {name}"
         ) from error
 
 

@@ -18,8 +18,8 @@ from mtl_core import Depth, Normals, Regression, Segmentation, Task, Tasks
 DepthForm = Literal["metres", "log", "standley"]
 
 CLASSES = (
-    "background", "bottle", "chair", "couch", "potted plant", "bed", "dining table", "toilet", "tv", "microwave", "oven",
-    "toaster", "sink", "refrigerator", "book", "clock", "vase",
+    "background", "bottle", "chair", "couch", "potted plant", "bed", "dining table", "toilet", "tv", "microwave",
+    "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase",
 )  # fmt: skip
 """Values 1 to 17 of ``segment_semantic``, a subset of MS COCO's classes; 0 is uncertain."""
 
