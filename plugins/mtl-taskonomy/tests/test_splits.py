@@ -146,7 +146,7 @@ def test_a_split_of_another_name(tree: Path) -> None:
 def test_some_views_of_each_building(tree: Path, trees: SimpleNamespace) -> None:
     """Evenly spaced, so that no part of a building is missing."""
     trees.write(tree, "buildings", [("hanson", point, 0) for point in range(20, 25)], ("rgb",))
-    data = Taskonomy(root=str(tree), incomplete=True, views=3, mask="none").build_dataset("train")
+    data = Taskonomy(root=str(tree), incomplete=True, views_per_building=3, mask="none").build_dataset("train")
     assert list(data.names or ()) == [
         "hanson/point_0_view_0", "hanson/point_10_view_3", "hanson/point_22_view_0",
         "merom/point_0_view_0", "merom/point_7_view_2",

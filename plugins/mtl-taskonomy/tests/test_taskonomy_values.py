@@ -325,7 +325,7 @@ def test_images_of_several_sizes(tree: Path, trees: SimpleNamespace) -> None:
         ({"size": (0, 10)}, r"expected \[height, width\] in pixels, found \[0, 10\]"),
         ({"ranges": {"keypoint": 0.1}}, "no range is used for 'keypoint'; did you mean \"keypoints\""),
         ({"ranges": {"keypoints": 0.0}}, "keypoints: expected a number above 0 and up to 1, found 0"),
-        ({"views": 0}, "views"),
+        ({"views_per_building": 0}, "views_per_building"),
         ({"blur": -1.0}, "blur"),
         ({"max_depth": 0.0}, "max_depth"),
     ],

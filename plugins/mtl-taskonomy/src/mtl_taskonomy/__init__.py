@@ -67,8 +67,8 @@ class Taskonomy:
     test: Literal["test", "val"] = field(default="test", metadata=help("the buildings that a run is tested on"))
     leave_out: tuple[str, ...] = field(default=(), metadata=help("buildings that are not used"))
     incomplete: bool = field(default=False, metadata=help("do without buildings of the subset that are not there"))
-    views: int | None = field(
-        default=None, validator=optional(ge(1)), metadata=help("views of each building, evenly spaced; none: all")
+    views_per_building: int | None = field(
+        default=None, validator=optional(ge(1)), metadata=help("at most, evenly spaced; none: all")
     )
     size: tuple[int, int] | None = field(
         default=None,

@@ -33,7 +33,7 @@ def open_split(options: Taskonomy, root: Path, split: str) -> MultiTaskDataset:
     file = Path(options.split_file).expanduser() if options.split_file else None
     wanted = without(buildings_of(options.subset, file), options.leave_out, split)
     numbers = found_buildings(wanted, index.buildings, split, root, options.incomplete)
-    rows = chosen_views(index, numbers, options.views)
+    rows = chosen_views(index, numbers, options.views_per_building)
     if len(rows) == 0:
         raise DataError(f"{root}: no image in the buildings of the {split} split ({', '.join(wanted)}); get them again")
     dataset = TaskonomyDataset(root, index, rows, options.tasks, options.size, form_of(options))
