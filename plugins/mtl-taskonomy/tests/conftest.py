@@ -91,7 +91,7 @@ def age(root: Path) -> None:
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test touches the user's cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 

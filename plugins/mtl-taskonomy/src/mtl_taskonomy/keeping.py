@@ -26,8 +26,8 @@ _rebuilt: set[Path] = set()
 def open_index(root: Path, kept: Path | None = None, rebuild: bool = False) -> Index:
     """The index of a root, as it is now.
 
-    It is kept in ``ROOT/.mtl/``, or in the user's cache folder where that cannot be written. One process at a time
-    makes it; the others wait and read it.
+    It is kept in ``ROOT/.mtl/``, or where that cannot be written in ``MTL_CACHE`` or ``~/.cache/mtl``. One process at a
+    time makes it; the others wait and read it.
 
     :param kept: another file to keep it in
     :param rebuild: list every folder, whatever is kept; once per process and root
@@ -53,8 +53,8 @@ def open_index(root: Path, kept: Path | None = None, rebuild: bool = False) -> I
 
 def in_cache(root: Path) -> Path:
     """A file in the user's cache folder for this root."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "mtl" / f"taskonomy-index-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]}.npz"
+    cache = Path(os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "mtl").expanduser()
+    return cache / f"taskonomy-index-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]}.npz"
 
 
 def current(root: Path, places: list[Path], since: int = 0) -> Index | None:
