@@ -57,6 +57,14 @@ def test_other_data_sets_of_omnidata_are_left_out(tmp_path: Path, trees: SimpleN
     assert {f.building for f in find_folders(tmp_path).folders} == {"hanson", "merom", "ihlen", "darden"}
 
 
+def test_other_files_beside_buildings_do_no_harm(tmp_path: Path, trees: SimpleNamespace) -> None:
+    trees.write(tmp_path, "omnidata")
+    before = find_folders(tmp_path).folders
+    for folder in trees.folders:
+        (tmp_path / folder / "LICENSE").write_text("terms")
+    assert find_folders(tmp_path).folders == before
+
+
 def test_other_folders_and_hidden_files_do_no_harm(tree: Path) -> None:
     before = find_folders(tree).folders
     (tree / "hanson" / "point_info").mkdir()

@@ -21,6 +21,12 @@ from mtl_taskonomy.index import Index, build, load, save
 from mtl_taskonomy.keeping import BESIDE, in_cache, open_index
 
 
+@pytest.fixture(autouse=True)
+def half_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts as changed a moment ago: no test depends on how fast it runs."""
+    monkeypatch.setattr(indexing, "SETTLED", 1_800_000_000_000)
+
+
 @pytest.fixture
 def settled(tree: Path, trees: SimpleNamespace) -> Path:
     """A tree that has not changed for an hour, and its index."""

@@ -9,19 +9,13 @@ from attrs import field
 from attrs.validators import ge, gt, min_len, optional
 
 from mtl_core import DataError, help, hookimpl, nearest, plugin
+from mtl_taskonomy.choices import RANGES, SPLITS, Convention, DepthForm, Mask, Subset
 from mtl_taskonomy.domains import SEVEN, TASKS
 
 if TYPE_CHECKING:
     from mtl_core import MultiTaskDataset
 
 __all__ = ["Taskonomy"]
-
-Subset = Literal["tiny", "medium", "full", "fullplus"]
-Convention = Literal["taskonomy", "standley", "plain"]
-DepthForm = Literal["metres", "log", "standley"]
-Mask = Literal["depth", "mask_valid", "none"]
-RANGES = ("occlusion_edges", "texture_edges", "keypoints")
-SPLITS = ("train", "val", "test")
 
 
 def known_tasks(instance: object, attribute: Any, value: tuple[str, ...]) -> None:

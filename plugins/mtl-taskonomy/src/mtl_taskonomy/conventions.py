@@ -13,18 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mtl_taskonomy.choices import Convention
 from mtl_taskonomy.files import WHOLE
 
-Convention = Literal["taskonomy", "standley", "plain"]
-
-RANGES = {"occlusion_edges": 0.00625, "texture_edges": 0.08, "keypoints": 0.005}
-"""Strength, as a share of 65535, that ``taskonomy`` stretches to 1."""
 BLUR = 4.0
 """Deviation of the blur of occlusion edges in pixels at a width of 256."""
 BLUR_WIDTH = 256

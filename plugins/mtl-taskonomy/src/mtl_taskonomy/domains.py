@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import attrs
 
 
@@ -42,6 +44,9 @@ OTHERS = frozenset(
     }
 )  # fmt: skip
 """Folders of domains that are not read: nothing is looked for in them."""
+
+FILE = re.compile(r"^point_(0|[1-9]\d{0,8})_view_(0|[1-9]\d{0,8})_domain_(\w+)\.png$", re.MULTILINE)
+"""A file's name: point, view, and what it calls its domain. It is searched for in many names, a line each."""
 
 FOLDER_OF = {
     "segmentation": "segment_semantic",

@@ -20,7 +20,7 @@ from pathlib import Path
 import attrs
 
 from mtl_core import DataError
-from mtl_taskonomy.domains import BIT, OTHERS
+from mtl_taskonomy.domains import BIT, FILE, OTHERS
 
 DEEPEST = 3
 """How many folders may lie between the root and a domain's folder."""
@@ -99,9 +99,14 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def holds_folders(folder: Path) -> bool:
-    """By its first entry: a folder of files may have a million of them."""
+    """By the first entry that tells: a folder of files may have a million of them."""
     with os.scandir(folder) as entries:
-        return next((entry.is_dir() for entry in entries if not entry.name.startswith(".")), False)
+        for entry in entries:
+            if FILE.match(entry.name):
+                return False
+            if entry.is_dir() and not entry.name.startswith("."):
+                return True
+    return False
 
 
 def building_of(folder: Path) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_core import DataError, write_atomically
-from mtl_taskonomy.domains import BIT, DOMAINS
+from mtl_taskonomy.domains import BIT, DOMAINS, FILE
 from mtl_taskonomy.folders import Folder, find_folders
 
 VERSION = 1
@@ -29,7 +28,6 @@ VIEW = np.dtype([("building", "<u2"), ("point", "<i4"), ("view", "<i4"), ("domai
 SETTLED = 2_000_000_000
 """Nanoseconds. A folder that changed less than this before it was listed may change again with the same time."""
 UNSETTLED = -1
-FILE = re.compile(r"^point_(0|[1-9]\d{0,8})_view_(0|[1-9]\d{0,8})_domain_(\w+)\.png$", re.MULTILINE)
 
 Keys = NDArray[np.int64]
 """Point and view of some files in one number each, sorted."""

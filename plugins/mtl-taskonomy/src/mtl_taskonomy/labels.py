@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
 
 import attrs
 import torch
@@ -15,10 +14,10 @@ from torch import Tensor
 
 from mtl_data import resize_nearest, resize_normals
 from mtl_taskonomy import files
-from mtl_taskonomy.conventions import Convention, resize_map, trained_on
-from mtl_taskonomy.tasks import DepthForm, EncodedDepth
+from mtl_taskonomy.choices import Convention, DepthForm, Mask
+from mtl_taskonomy.conventions import resize_map, trained_on
+from mtl_taskonomy.tasks import EncodedDepth
 
-Mask = Literal["depth", "mask_valid", "none"]
 MASK_FOLDER = {"depth": "depth_zbuffer", "mask_valid": "mask_valid"}
 FROM_GEOMETRY = ("normals", "occlusion_edges", "reshading", "keypoints3d", "principal_curvature")
 """Tasks whose labels are rendered from the mesh: where it has holes they mean nothing."""

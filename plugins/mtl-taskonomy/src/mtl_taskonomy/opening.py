@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mtl_core import DataError, MultiTaskDataset, nearest
 from mtl_data import cached
-from mtl_taskonomy.conventions import RANGES
+from mtl_taskonomy.choices import RANGES
 from mtl_taskonomy.dataset import TaskonomyDataset
 from mtl_taskonomy.index import Index
 from mtl_taskonomy.keeping import console, open_index

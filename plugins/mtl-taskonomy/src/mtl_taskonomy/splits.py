@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_core import DataError, nearest
+from mtl_taskonomy.choices import SPLITS
 
 Buildings = dict[str, tuple[str, ...]]
 """Split → names of its buildings."""
 
-SPLITS = ("train", "val", "test")
 HEADER = ["id", *SPLITS]
 
 TINY: Buildings = {

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import attrs
 import torch
 from torch import Tensor
 
 from mtl_core import Depth, Normals, Regression, Segmentation, Task, Tasks
-
-DepthForm = Literal["metres", "log", "standley"]
+from mtl_taskonomy.choices import DepthForm
 
 CLASSES = (
     "background", "bottle", "chair", "couch", "potted plant", "bed", "dining table", "toilet", "tv", "microwave",
