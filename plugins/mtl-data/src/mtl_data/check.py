@@ -83,7 +83,7 @@ class Reader(Dataset[Part]):
         try:
             sample = self.dataset[index]
         except Exception as error:  # a reader's own mistake is a finding too
-            part.broken += [(index, reason) for reason in self.every_reason(index, told(error))]
+            part.broken += [(index, reason) for reason in self.every_reason(index, _told(error))]
             return
         image = sample.image
         size = (int(image.shape[-2]), int(image.shape[-1]))
@@ -116,7 +116,7 @@ class Reader(Dataset[Part]):
             try:
                 alone[index]
             except Exception as error:
-                reasons[told(error)] = None
+                reasons[_told(error)] = None
         return list(reasons)
 
     def with_one_task(self, name: str) -> MultiTaskDataset | None:
@@ -131,7 +131,7 @@ class Reader(Dataset[Part]):
         return self.alone[name]
 
 
-def told(error: Exception) -> str:
+def _told(error: Exception) -> str:
     return str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
 
 
@@ -182,11 +182,13 @@ def check_split(
     :param fresh: read everything, whatever an earlier check has found
     """
     dataset = source.build(split)
-    found = Found(split, dataset.tasks, Names(dataset.names or range(len(dataset))), state_file(source, split, dataset))
+    found = Found(
+        split, dataset.tasks, Names(dataset.names or range(len(dataset))), _state_file(source, split, dataset)
+    )
     if fresh:
         found.state.unlink(missing_ok=True)
     done: set[int] = set()
-    for part in earlier(found.state):
+    for part in _earlier(found.state):
         found.add(part)
         done.add(part.first // CHUNK)
     found.earlier = found.samples
@@ -195,7 +197,7 @@ def check_split(
     watch(found.samples, len(dataset), len(found.broken))
     found.state.parent.mkdir(parents=True, exist_ok=True)
     with found.state.open("a", encoding="utf-8") as file:
-        for part in DataLoader(reader, batch_size=None, sampler=todo, num_workers=workers, collate_fn=as_it_is):
+        for part in DataLoader(reader, batch_size=None, sampler=todo, num_workers=workers, collate_fn=_as_it_is):
             found.add(part)
             file.write(part.to_json() + "\n")
             file.flush()
@@ -203,7 +205,7 @@ def check_split(
     return found
 
 
-def as_it_is(part: Any) -> Any:
+def _as_it_is(part: Any) -> Any:
     return part
 
 
@@ -220,7 +222,7 @@ class Names(Sequence[str]):
         return str(self._names[place])
 
 
-def earlier(state: Path) -> list[Part]:
+def _earlier(state: Path) -> list[Part]:
     """What an earlier check found. Its last line may be half-written; samples that were broken may be whole now."""
     if not state.is_file():
         return []
@@ -231,7 +233,7 @@ def earlier(state: Path) -> list[Part]:
     return whole
 
 
-def state_file(source: Source, split: str, dataset: MultiTaskDataset) -> Path:
+def _state_file(source: Source, split: str, dataset: MultiTaskDataset) -> Path:
     """Where a check of this split, with these options, keeps what it has found."""
     ends = [str(dataset.names[i]) for i in (0, len(dataset) - 1)] if dataset.names and len(dataset) else []
     key = json.dumps([source.name, source.options, split, len(dataset), dataset.tasks.names, ends, CHUNK], default=str)
@@ -241,25 +243,25 @@ def state_file(source: Source, split: str, dataset: MultiTaskDataset) -> Path:
 
 def shared_images(found: Sequence[Found]) -> list[dict[str, Any]]:
     """Equal images in two splits, and within one."""
-    rows = [shared(one, two) for one, two in combinations(found, 2)] + [repeated(one) for one in found]
+    rows = [_shared(one, two) for one, two in combinations(found, 2)] + [_repeated(one) for one in found]
     return [row for row in rows if row["images"]]
 
 
-def shared(one: Found, two: Found) -> dict[str, Any]:
+def _shared(one: Found, two: Found) -> dict[str, Any]:
     a, b = (np.array(part.hashes, np.uint64) for part in (one, two))
     _, first, second = np.intersect1d(a, b, return_indices=True)
-    return row(one, two, first, second, int(np.isin(b, a).sum()))
+    return _row(one, two, first, second, int(np.isin(b, a).sum()))
 
 
-def repeated(one: Found) -> dict[str, Any]:
+def _repeated(one: Found) -> dict[str, Any]:
     """Images that come a second time in their split."""
     hashes = np.array(one.hashes, np.uint64)
     _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     again = np.flatnonzero(first[inverse] != np.arange(len(hashes))) if len(hashes) else np.arange(0)
-    return row(one, one, first[inverse][again] if len(again) else again, again, len(again))
+    return _row(one, one, first[inverse][again] if len(again) else again, again, len(again))
 
 
-def row(one: Found, two: Found, first: NDArray[Any], second: NDArray[Any], count: int) -> dict[str, Any]:
+def _row(one: Found, two: Found, first: NDArray[Any], second: NDArray[Any], count: int) -> dict[str, Any]:
     pairs = zip(first[:EXAMPLES].tolist(), second[:EXAMPLES].tolist(), strict=True)
     names = [[one.names[one.positions[a]], two.names[two.positions[b]]] for a, b in pairs]
     return {"splits": [one.split, two.split], "images": count, "examples": names}

@@ -59,9 +59,9 @@ def show(
     save(sheet(shown, f"{name}, {split}: {shown.size} samples; {made.plugin}"), path)
     report = {"name": name, **shown.report(), "file": str(path)}
     if as_json:
-        print_json(report)
+        _print_json(report)
     else:
-        print_labels(f"{name}, {split}: {shown.size} samples, {len(shown.names)} shown", report["labels"])
+        _print_labels(f"{name}, {split}: {shown.size} samples, {len(shown.names)} shown", report["labels"])
         Console(soft_wrap=True, highlight=False, markup=False).print(f"picture  {path}")
 
 
@@ -91,7 +91,7 @@ def check(
     made = source(name, overrides or []).changed(cache=False)
     found = []
     for split in dict.fromkeys(splits or ("train", "test")):
-        with progress(f"{name}, {split}") as watch, told_when_stopped(name):
+        with _progress(f"{name}, {split}") as watch, _told_when_stopped(name):
             one = check_split(made, split, processes() if workers is None else workers, fresh, watch)
         found.append(one)
         if one.earlier:
@@ -100,9 +100,9 @@ def check(
     if out is not None:
         write_text(out, json.dumps(report, ensure_ascii=False, indent=1) + "\n")
     if as_json:
-        print_json(report)
+        _print_json(report)
     else:
-        print_check(report)
+        _print_check(report)
     if any(one.broken for one in found):
         raise typer.Exit(BROKEN)
     for one in found:
@@ -110,7 +110,7 @@ def check(
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Watch]:
+def _progress(title: str) -> Iterator[Watch]:
     """A bar on standard error, where that is a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -124,7 +124,7 @@ def progress(title: str) -> Iterator[Watch]:
 
 
 @contextmanager
-def told_when_stopped(name: str) -> Iterator[None]:
+def _told_when_stopped(name: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
@@ -132,19 +132,19 @@ def told_when_stopped(name: str) -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def print_json(report: Mapping[str, Any]) -> None:
+def _print_json(report: Mapping[str, Any]) -> None:
     print(json.dumps(report, ensure_ascii=False))
 
 
-def print_check(report: Mapping[str, Any]) -> None:
+def _print_check(report: Mapping[str, Any]) -> None:
     for split, found in report["splits"].items():
         sizes = ", ".join(f"{size} ({count})" for size, count in found["sizes"].items())
-        print_labels(
+        _print_labels(
             f"{report['name']}, {split}: {found['samples']} samples; images of {sizes or 'no size'}", found["labels"]
         )
     out = Console(soft_wrap=True, highlight=False, markup=False)
     for row in report["shared"]:
-        out.print(shared_line(row))
+        out.print(_shared_line(row))
     broken = [(split, one) for split, found in report["splits"].items() for one in found["broken"]]
     for split, one in broken[:LISTED]:
         out.print(f"broken: {split} {one['name']}: {one['reason']}")
@@ -153,33 +153,33 @@ def print_check(report: Mapping[str, Any]) -> None:
     out.print(f"{len(broken)} broken" if broken else "nothing is broken")
 
 
-def shared_line(row: Mapping[str, Any]) -> str:
+def _shared_line(row: Mapping[str, Any]) -> str:
     one, two = row["splits"]
     first = " and ".join(row["examples"][0])
     where = f"{one} and {two} share" if one != two else f"{one} repeats"
     return f"{where} {row['images']} image{'s' * (row['images'] != 1)} (the first: {first})"
 
 
-def print_labels(title: str, labels: Mapping[str, Mapping[str, Any]]) -> None:
+def _print_labels(title: str, labels: Mapping[str, Mapping[str, Any]]) -> None:
     table = Table("task", "kind", "labels", "empty", "valid", "values", title=title, title_justify="left")
     for name, label in labels.items():
         table.add_row(
-            name, label["kind"], count(label), str(label["empty"]), f"{100 * label['valid']:.1f} %", values(label)
+            name, label["kind"], _count(label), str(label["empty"]), f"{100 * label['valid']:.1f} %", _values(label)
         )
     out = Console()
     out.print(table)
     for name, label in labels.items():
         if "classes" in label:
-            out.print(class_table(name, label["classes"]))
+            out.print(_class_table(name, label["classes"]))
 
 
-def count(label: Mapping[str, Any]) -> str:
+def _count(label: Mapping[str, Any]) -> str:
     """Of the labels that were looked at, and of the split's where these are more."""
     of = label.get("labels_in_split", label["labels"])
     return str(of) if of == label["labels"] else f"{of}, {label['labels']} shown"
 
 
-def values(label: Mapping[str, Any]) -> str:
+def _values(label: Mapping[str, Any]) -> str:
     """Each channel's range and mean."""
     if "classes" in label:
         return f"{len(label['classes'])} classes"
@@ -188,7 +188,7 @@ def values(label: Mapping[str, Any]) -> str:
     return "\n".join(f"{low:.3g} to {high:.3g}{unit}, mean {mean:.3g}" for low, high, mean in rows) or "none"
 
 
-def class_table(name: str, classes: Mapping[str, Mapping[str, int]]) -> Table:
+def _class_table(name: str, classes: Mapping[str, Mapping[str, int]]) -> Table:
     table = Table(f"class of {name}", "pixels", "labels", box=None)
     total = max(sum(one["pixels"] for one in classes.values()), 1)
     for title, one in classes.items():

@@ -48,23 +48,23 @@ def colours(task: Task, label: Tensor, limits: Range) -> Pixels:
     if has_classes(task):
         drawn = palette(task.channels)[np.clip(values, 0, task.channels - 1)]
     elif isinstance(task, Normals):
-        drawn = normals_as_colours(values)
+        drawn = _normals_as_colours(values)
     else:
-        drawn = graded(values.mean(0), limits, scale_of(task))
-    return striped(drawn, task.valid(label[None])[0, 0].numpy())
+        drawn = _graded(values.mean(0), limits, _scale_of(task))
+    return _striped(drawn, task.valid(label[None])[0, 0].numpy())
 
 
-def scale_of(task: Task) -> NDArray[Any]:
+def _scale_of(task: Task) -> NDArray[Any]:
     return NEAR_TO_FAR if isinstance(task, Depth) else BLACK_TO_WHITE
 
 
-def normals_as_colours(vectors: NDArray[Any]) -> Pixels:
+def _normals_as_colours(vectors: NDArray[Any]) -> Pixels:
     """Red to the right, green down, blue away from the camera: (3, H, W) → (H, W, 3)."""
     coded: Pixels = ((np.nan_to_num(vectors).transpose(1, 2, 0) + 1) * 127.5).clip(0, 255).astype(np.uint8)
     return coded
 
 
-def graded(values: NDArray[Any], limits: Range, stops: NDArray[Any]) -> Pixels:
+def _graded(values: NDArray[Any], limits: Range, stops: NDArray[Any]) -> Pixels:
     """Values (H, W) on a scale of colours."""
     low, high = limits
     share = np.clip((np.nan_to_num(values, posinf=high, neginf=low) - low) / max(high - low, 1e-9), 0, 1)
@@ -73,7 +73,7 @@ def graded(values: NDArray[Any], limits: Range, stops: NDArray[Any]) -> Pixels:
     return np.stack(channels, -1).astype(np.uint8)
 
 
-def striped(pixels: Pixels, valid: NDArray[Any]) -> Pixels:
+def _striped(pixels: Pixels, valid: NDArray[Any]) -> Pixels:
     """Grey stripes where a label does not count."""
     y, x = np.indices(valid.shape)
     stripes = np.where((x + y) // 3 % 2 == 0, 70, 100).astype(np.uint8)
@@ -93,10 +93,10 @@ def limits_of(task: Task, labels: Sequence[Tensor]) -> Range:
 def legend(task: Task, statistics: LabelStatistics, limits: Range, width: int) -> Image.Image:
     """What the colours of a task's column mean."""
     if has_classes(task):
-        return classes_legend(task, statistics, width)
+        return _classes_legend(task, statistics, width)
     if isinstance(task, Normals):
-        return normals_legend(width)
-    bar = graded(np.linspace(*limits, width - 2 * MARGIN)[None].repeat(LINE, 0), limits, scale_of(task))
+        return _normals_legend(width)
+    bar = _graded(np.linspace(*limits, width - 2 * MARGIN)[None].repeat(LINE, 0), limits, _scale_of(task))
     low, high = (f"{value:.3g} {unit(task)}".strip() for value in limits)
     canvas = Canvas.of(width, 3 * LINE)
     canvas.paste(bar, MARGIN, 0)
@@ -105,7 +105,7 @@ def legend(task: Task, statistics: LabelStatistics, limits: Range, width: int) -
     return canvas.image
 
 
-def classes_legend(task: Task, statistics: LabelStatistics, width: int) -> Image.Image:
+def _classes_legend(task: Task, statistics: LabelStatistics, width: int) -> Image.Image:
     """A line for each class: its share of the valid pixels, and in how many labels; of many, the most frequent ones."""
     pixels = statistics.class_pixels or [0] * task.channels
     labels = statistics.class_labels or [0] * task.channels
@@ -122,13 +122,13 @@ def classes_legend(task: Task, statistics: LabelStatistics, width: int) -> Image
     return canvas.image
 
 
-def normals_legend(width: int) -> Image.Image:
+def _normals_legend(width: int) -> Image.Image:
     """The half of a sphere that faces the camera."""
     size = min(width - 2 * MARGIN, 6 * LINE)
     y, x = np.meshgrid(*[np.linspace(-1.05, 1.05, size)] * 2, indexing="ij")
     inside = x * x + y * y <= 1
     z = -np.sqrt(np.clip(1 - x * x - y * y, 0, 1))
-    drawn = np.where(inside[..., None], normals_as_colours(np.stack((x, y, z))), 255).astype(np.uint8)
+    drawn = np.where(inside[..., None], _normals_as_colours(np.stack((x, y, z))), 255).astype(np.uint8)
     canvas = Canvas.of(width, size + 2 * LINE)
     canvas.paste(drawn, (width - size) // 2, 0)
     canvas.write(MARGIN, size, "x right, y down, z forward")

@@ -81,13 +81,13 @@ def look_at(source: Source, split: str, samples: int) -> Shown:
     names = [str(dataset.names[i]) if dataset.names is not None else str(i) for i in chosen]
     columns = []
     for k, task in enumerate(dataset.tasks):
-        own = [label_of(dataset, i, k, sample) for i, sample in zip(chosen, read, strict=True)]
+        own = [_label_of(dataset, i, k, sample) for i, sample in zip(chosen, read, strict=True)]
         of_all = size if dataset.labelled is None else int(dataset.labelled[:, k].sum())
         columns.append(Column.of(task, own, of_all))
     return Shown(split, size, names, [sample.image for sample in read], columns)
 
 
-def label_of(dataset: MultiTaskDataset, index: int, column: int, sample: Sample) -> Tensor | None:
+def _label_of(dataset: MultiTaskDataset, index: int, column: int, sample: Sample) -> Tensor | None:
     if dataset.labelled is not None and not dataset.labelled[index, column]:
         return None
     return sample.targets.get(dataset.tasks[column].name)
@@ -101,12 +101,12 @@ def sheet(shown: Shown, title: str) -> Image.Image:
     height = bottom + max((drawn.height for drawn in legends), default=0)
     canvas = Canvas.of((len(legends) + 1) * (WIDTH + MARGIN) + MARGIN, height)
     canvas.write(MARGIN, MARGIN, f"{title}; grey stripes: not valid; shares are of what is shown")
-    draw_column(
-        canvas, 0, ["image", f"{len(shown.names)} of {shown.size}"], [image_pixels(i) for i in shown.images], heights
+    _draw_column(
+        canvas, 0, ["image", f"{len(shown.names)} of {shown.size}"], [_image_pixels(i) for i in shown.images], heights
     )
     for place, column in enumerate(shown.columns, 1):
-        draw_column(canvas, place, heading(column, shown.size), cells(column), heights)
-        canvas.image.paste(legends[place - 1], (left(place), bottom))
+        _draw_column(canvas, place, _heading(column, shown.size), _cells(column), heights)
+        canvas.image.paste(legends[place - 1], (_left(place), bottom))
     y = 2 * LINE + HEADER
     for name, row_height in zip(shown.names, heights, strict=True):
         canvas.write(MARGIN, y + row_height, name)
@@ -114,11 +114,11 @@ def sheet(shown: Shown, title: str) -> Image.Image:
     return canvas.image
 
 
-def left(place: int) -> int:
+def _left(place: int) -> int:
     return MARGIN + place * (WIDTH + MARGIN)
 
 
-def heading(column: Column, size: int) -> list[str]:
+def _heading(column: Column, size: int) -> list[str]:
     return [
         f"{column.task.name} ({type(column.task).__name__})",
         f"{column.of_all} of {size} labelled",
@@ -126,11 +126,11 @@ def heading(column: Column, size: int) -> list[str]:
     ]
 
 
-def draw_column(
+def _draw_column(
     canvas: Canvas, place: int, heading: Sequence[str], cells: Sequence[Any], heights: Sequence[int]
 ) -> None:
     """:param cells: pixels, text for a label per image, or None where there is no label"""
-    x, y = left(place), 2 * LINE
+    x, y = _left(place), 2 * LINE
     for line, text in enumerate(heading):
         canvas.write(x, y + line * LINE, text)
     y += HEADER
@@ -144,11 +144,11 @@ def draw_column(
         y += height + LINE + MARGIN
 
 
-def cells(column: Column) -> list[Pixels | str | None]:
-    return [None if label is None else cell(column, label) for label in column.labels]
+def _cells(column: Column) -> list[Pixels | str | None]:
+    return [None if label is None else _cell(column, label) for label in column.labels]
 
 
-def cell(column: Column, label: Tensor) -> Pixels | str:
+def _cell(column: Column, label: Tensor) -> Pixels | str:
     task = column.task
     if task.dense:
         return colours(task, label, column.limits)
@@ -159,7 +159,7 @@ def cell(column: Column, label: Tensor) -> Pixels | str:
     return names[value] if 0 <= value < len(names) else str(value)
 
 
-def image_pixels(image: Tensor) -> Pixels:
+def _image_pixels(image: Tensor) -> Pixels:
     values = (image.clamp(0, 1) * 255).round() if image.is_floating_point() else image
     return values.numpy().astype(np.uint8).transpose(1, 2, 0)
 

@@ -67,11 +67,11 @@ class LabelStatistics:
         self.empty += other.empty
         self.pixels += other.pixels
         self.valid += other.valid
-        self.low = pairwise(min, self.low, other.low)
-        self.high = pairwise(max, self.high, other.high)
-        self.total = pairwise(plus, self.total, other.total)
-        self.class_pixels = pairwise(plus, self.class_pixels, other.class_pixels)
-        self.class_labels = pairwise(plus, self.class_labels, other.class_labels)
+        self.low = _pairwise(min, self.low, other.low)
+        self.high = _pairwise(max, self.high, other.high)
+        self.total = _pairwise(_plus, self.total, other.total)
+        self.class_pixels = _pairwise(_plus, self.class_pixels, other.class_pixels)
+        self.class_labels = _pairwise(_plus, self.class_labels, other.class_labels)
 
     @property
     def share(self) -> float:
@@ -92,11 +92,11 @@ class LabelStatistics:
         return told
 
 
-def plus(one: Any, two: Any) -> Any:
+def _plus(one: Any, two: Any) -> Any:
     return one + two
 
 
-def pairwise(join: Any, one: list[Any], two: list[Any]) -> list[Any]:
+def _pairwise(join: Any, one: list[Any], two: list[Any]) -> list[Any]:
     """Entry by entry; an empty list is one of nothing yet."""
     if not one or not two:
         return list(one or two)
@@ -108,7 +108,7 @@ def what_is_wrong(task: Task, label: Tensor, size: tuple[int, int]) -> str | Non
 
     :param size: (H, W) of the image
     """
-    expected = expected_form(task, size)
+    expected = _expected_form(task, size)
     if expected and (tuple(label.shape), label.dtype) != expected:
         shape, dtype = expected
         return f"{label.dtype} of shape {tuple(label.shape)}, expected {dtype} of shape {shape}"
@@ -126,7 +126,7 @@ def what_is_wrong(task: Task, label: Tensor, size: tuple[int, int]) -> str | Non
     return None
 
 
-def expected_form(task: Task, size: tuple[int, int]) -> tuple[tuple[int, ...], torch.dtype] | None:
+def _expected_form(task: Task, size: tuple[int, int]) -> tuple[tuple[int, ...], torch.dtype] | None:
     """Shape and type of a label; None for a task per image that core does not know."""
     if isinstance(task, Classification):
         return (), torch.long

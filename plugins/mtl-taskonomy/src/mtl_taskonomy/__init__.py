@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Taskonomy"]
 
 
-def known_tasks(instance: object, attribute: Any, value: tuple[str, ...]) -> None:
+def _known_tasks(instance: object, attribute: Any, value: tuple[str, ...]) -> None:
     unknown = [task for task in value if task not in TASKS]
     if unknown:
         raise ValueError(
@@ -28,12 +28,12 @@ def known_tasks(instance: object, attribute: Any, value: tuple[str, ...]) -> Non
         raise ValueError(f"expected at least one task and none twice, found {list(value)}")
 
 
-def positive_size(instance: object, attribute: Any, value: tuple[int, int] | None) -> None:
+def _positive_size(instance: object, attribute: Any, value: tuple[int, int] | None) -> None:
     if value is not None and min(value) < 1:
         raise ValueError(f"expected [height, width] in pixels, found {list(value)}")
 
 
-def known_ranges(instance: object, attribute: Any, value: dict[str, float]) -> None:
+def _known_ranges(instance: object, attribute: Any, value: dict[str, float]) -> None:
     unknown = [task for task in value if task not in RANGES]
     if unknown:
         raise ValueError(
@@ -66,17 +66,17 @@ class Taskonomy:
     )
     size: tuple[int, int] | None = field(
         default=None,
-        validator=positive_size,
+        validator=_positive_size,
         metadata=help("(height, width) in pixels; none: the files' own, 512 × 512"),
     )
-    tasks: tuple[str, ...] = field(default=SEVEN, validator=known_tasks, metadata=help("tasks, in order"))
+    tasks: tuple[str, ...] = field(default=SEVEN, validator=_known_tasks, metadata=help("tasks, in order"))
     convention: Convention = field(
         default="taskonomy",
         metadata=help("whose targets of edges, keypoints, reshading and curvature; plain: the files'"),
     )
     ranges: dict[str, float] = field(
         factory=dict,
-        validator=known_ranges,
+        validator=_known_ranges,
         metadata=help("task → share of 65535 that becomes 1, in place of 0.00625, 0.08 and 0.005 of taskonomy"),
     )
     blur: float = field(

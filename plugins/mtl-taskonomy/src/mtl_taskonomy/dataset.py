@@ -70,7 +70,7 @@ class TaskonomyDataset:
         self.folders = {(folder.building, folder.domain): (folder.path, folder.written) for folder in index.folders}
         self.labelled = self.own_mask()
         self.names: Sequence[str] | None = OnDemand(len(self), self.name)
-        self.size = size or dimensions(read_rgb(self.path(0, "rgb")))
+        self.size = size or _dimensions(read_rgb(self.path(0, "rgb")))
 
     def own_mask(self) -> Tensor | None:
         """Which view has which label, bool (N, K); None where every view has every label."""
@@ -127,9 +127,9 @@ class TaskonomyDataset:
         if not 0 <= index < len(self):
             raise IndexError(f"taskonomy: there is no view {index} of {len(self)}")
         image = read_rgb(self.path(index, "rgb"))
-        self.check_size(index, dimensions(image))
+        self.check_size(index, _dimensions(image))
         # depth may be a label and the mask of others: each file is read once
-        read = functools.cache(functools.partial(self.read, index, dimensions(image)))
+        read = functools.cache(functools.partial(self.read, index, _dimensions(image)))
         labels = {task: self.label(index, task, read) for task in self.tasks.names}
         return Sample(resize_image(image, self.size), labels)
 
@@ -140,7 +140,7 @@ class TaskonomyDataset:
         """
         path = self.path(index, domain)
         values = self.form.read(domain, path)
-        self.check_same_size(path, dimensions(values), index, own)
+        self.check_same_size(path, _dimensions(values), index, own)
         return values
 
     def label(self, index: int, task: str, read: Callable[[str], Tensor]) -> Tensor:
@@ -160,21 +160,21 @@ class TaskonomyDataset:
     def check_size(self, index: int, found: Size) -> None:
         if not self.resizes and found != self.size:
             raise DataError(
-                f"{self.path(index, 'rgb')}: {pixels(found)}, but the first image is {pixels(self.size)};"
+                f"{self.path(index, 'rgb')}: {_pixels(found)}, but the first image is {_pixels(self.size)};"
                 " with images of several sizes set plugins.taskonomy.size to [height, width]"
             )
 
     def check_same_size(self, path: Path, found: Size, index: int, expected: Size) -> None:
         if found != expected:
             raise DataError(
-                f"{path}: {pixels(found)}, but its image {self.path(index, 'rgb').name} is {pixels(expected)};"
+                f"{path}: {_pixels(found)}, but its image {self.path(index, 'rgb').name} is {_pixels(expected)};"
                 " an image and its labels must be of one size; get the file again"
             )
 
 
-def dimensions(values: Tensor) -> Size:
+def _dimensions(values: Tensor) -> Size:
     return int(values.shape[-2]), int(values.shape[-1])
 
 
-def pixels(size: Size) -> str:
+def _pixels(size: Size) -> str:
     return f"{size[0]} × {size[1]} pixels"

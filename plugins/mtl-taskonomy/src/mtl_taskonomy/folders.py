@@ -57,8 +57,8 @@ def find_folders(root: Path) -> Tree:
         found = "not a folder" if root.exists() else "no such folder"
         raise DataError(f"{root}: {found}; set plugins.taskonomy.root to the folder that holds Taskonomy")
     above: list[str] = []
-    folders = sorted(search(root, root, above), key=lambda folder: (folder.building, BIT[folder.domain], folder.path))
-    check_pairs(root, folders)
+    folders = sorted(_search(root, root, above), key=lambda folder: (folder.building, BIT[folder.domain], folder.path))
+    _check_pairs(root, folders)
     if not any(folder.domain == "rgb" for folder in folders):
         raise DataError(
             f"{root}: no folder rgb in it; expected BUILDING/rgb/point_0_view_0_domain_rgb.png, rgb/taskonomy/BUILDING"
@@ -67,38 +67,38 @@ def find_folders(root: Path) -> Tree:
     return Tree(folders, above)
 
 
-def search(root: Path, folder: Path, above: list[str], depth: int = 0) -> Iterator[Folder]:
+def _search(root: Path, folder: Path, above: list[str], depth: int = 0) -> Iterator[Folder]:
     """The domains' folders in a folder and below it."""
-    above.append(below(root, folder))
-    for path in folders_in(folder):
+    above.append(_below(root, folder))
+    for path in _folders_in(folder):
         if path.name in BIT:
-            yield from contents(root, path, above)
+            yield from _contents(root, path, above)
         elif path.name not in OTHERS and depth < DEEPEST:
-            yield from search(root, path, above, depth + 1)
+            yield from _search(root, path, above, depth + 1)
 
 
-def contents(root: Path, folder: Path, above: list[str]) -> Iterator[Folder]:
+def _contents(root: Path, folder: Path, above: list[str]) -> Iterator[Folder]:
     """A domain's folder: one building's files, or a folder for each building."""
     domain = folder.name
-    if not holds_folders(folder):
-        yield Folder(building_of(folder.parent), domain, below(root, folder))
+    if not _holds_folders(folder):
+        yield Folder(_building_of(folder.parent), domain, _below(root, folder))
         return
-    above.append(below(root, folder))
+    above.append(_below(root, folder))
     inner = folder / "taskonomy"
     if inner.is_dir():
-        above.append(below(root, inner))
+        above.append(_below(root, inner))
         folder = inner
-    for path in folders_in(folder):
-        yield Folder(path.name, domain, below(root, path))
+    for path in _folders_in(folder):
+        yield Folder(path.name, domain, _below(root, path))
 
 
-def folders_in(folder: Path) -> list[Path]:
+def _folders_in(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     return [folder / name for name in sorted(names)]
 
 
-def holds_folders(folder: Path) -> bool:
+def _holds_folders(folder: Path) -> bool:
     """By the first entry that tells: a folder of files may have a million of them."""
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -109,18 +109,18 @@ def holds_folders(folder: Path) -> bool:
     return False
 
 
-def building_of(folder: Path) -> str:
+def _building_of(folder: Path) -> str:
     """A building's folder has its name, or that of one of its archives."""
     name = Path(os.path.abspath(folder)).name
     archive = ARCHIVE.fullmatch(name)
     return archive[1] if archive else name
 
 
-def below(root: Path, folder: Path) -> str:
+def _below(root: Path, folder: Path) -> str:
     return folder.relative_to(root).as_posix()
 
 
-def check_pairs(root: Path, folders: list[Folder]) -> None:
+def _check_pairs(root: Path, folders: list[Folder]) -> None:
     for one, two in pairwise(folders):
         if (one.building, one.domain) == (two.building, two.domain):
             raise DataError(

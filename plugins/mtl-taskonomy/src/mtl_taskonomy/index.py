@@ -87,12 +87,12 @@ class Index:
 
     def is_current(self, root: Path) -> bool:
         """Whether no folder has changed since; only times of change are looked at."""
-        now = times(root, [*self.above, *(folder.path for folder in self.folders)])
+        now = _times(root, [*self.above, *(folder.path for folder in self.folders)])
         then = self.above | {folder.path: folder.changed for folder in self.folders}
         return now == then
 
 
-def times(root: Path, paths: Sequence[str]) -> dict[str, int]:
+def _times(root: Path, paths: Sequence[str]) -> dict[str, int]:
     """Time of change of each folder in nanoseconds; 0 where there is none."""
     found = {}
     for path in paths:
@@ -111,7 +111,7 @@ def build(root: Path, known: Index | None = None, watch: Watch = lambda done, of
     """
     began = time.time_ns()
     tree = find_folders(root)
-    above = {path: settled(changed, began) for path, changed in times(root, tree.above).items()}
+    above = {path: _settled(changed, began) for path, changed in _times(root, tree.above).items()}
     number = {name: i for i, name in enumerate(sorted({folder.building for folder in tree.folders}))}
     listed: list[Listed] = []
     parts: list[NDArray[np.void]] = []
@@ -119,9 +119,9 @@ def build(root: Path, known: Index | None = None, watch: Watch = lambda done, of
         keys: dict[str, Keys] = {}
         for folder in own:
             watch(len(listed), len(tree.folders), building)
-            one, keys[folder.domain] = known_keys(root, folder, known) or list_folder(root, folder)
+            one, keys[folder.domain] = _known_keys(root, folder, known) or list_folder(root, folder)
             listed.append(one)
-        parts.append(merged(number[building], keys))
+        parts.append(_merged(number[building], keys))
     watch(len(listed), len(listed), "")
     made = Index(np.concatenate(parts), listed, above)
     if not made.having("rgb").any():
@@ -133,14 +133,14 @@ def build(root: Path, known: Index | None = None, watch: Watch = lambda done, of
     return made
 
 
-def settled(changed: int, now: int) -> int:
+def _settled(changed: int, now: int) -> int:
     return changed if now - changed > SETTLED else UNSETTLED
 
 
-def known_keys(root: Path, folder: Folder, known: Index | None) -> tuple[Listed, Keys] | None:
+def _known_keys(root: Path, folder: Folder, known: Index | None) -> tuple[Listed, Keys] | None:
     """What an earlier index knows of a folder that has not changed."""
     found = known.by_path.get(folder.path) if known else None
-    if known is None or found is None or times(root, [folder.path])[folder.path] != found.changed:
+    if known is None or found is None or _times(root, [folder.path])[folder.path] != found.changed:
         return None
     if (found.building, found.domain) != (folder.building, folder.domain):
         return None
@@ -153,18 +153,18 @@ def list_folder(root: Path, folder: Folder) -> tuple[Listed, Keys]:
     """:raises DataError: the folder cannot be read, or holds another domain's files"""
     path = root / folder.path
     now = time.time_ns()
-    changed = settled(path.stat().st_mtime_ns, now)
+    changed = _settled(path.stat().st_mtime_ns, now)
     try:
         found = FILE.findall("\n".join(os.listdir(path)))
     except OSError as error:
         raise DataError(f"{path}: cannot be listed ({error.strerror}); let it be read") from error
-    written = domain_name(path, folder, {name for _, _, name in found})
+    written = _domain_name(path, folder, {name for _, _, name in found})
     keys = [int(point) << 32 | int(view) for point, view, name in found if name == written]
     made = Listed(folder.building, folder.domain, folder.path, written, changed)
     return made, np.sort(np.array(keys, np.int64))
 
 
-def domain_name(path: Path, folder: Folder, names: set[str]) -> str:
+def _domain_name(path: Path, folder: Folder, names: set[str]) -> str:
     """How the files of a folder call its domain; the published way where there are two."""
     expected = DOMAINS[BIT[folder.domain]].written
     for name in expected:
@@ -178,7 +178,7 @@ def domain_name(path: Path, folder: Folder, names: set[str]) -> str:
     return ""
 
 
-def merged(building: int, keys: dict[str, Keys]) -> NDArray[np.void]:
+def _merged(building: int, keys: dict[str, Keys]) -> NDArray[np.void]:
     """The views of a building from the files of its domains."""
     every = np.unique(np.concatenate(list(keys.values())))
     views = np.zeros(len(every), VIEW)

@@ -35,17 +35,17 @@ def open_index(root: Path, kept: Path | None = None, rebuild: bool = False) -> I
     """
     anew, asked = rebuild and root not in _rebuilt, time.time_ns()
     places = [kept] if kept else [root / BESIDE, in_cache(root)]
-    if not anew and (index := current(root, places)):
+    if not anew and (index := _current(root, places)):
         return index
-    place = writable(places)
-    with locked(place):
+    place = _writable(places)
+    with _locked(place):
         # another process may have made it while this one waited
-        if index := current(root, places, asked if anew else 0):
+        if index := _current(root, places, asked if anew else 0):
             return index
-        index = make(root, None if anew else newest(places))
+        index = _make(root, None if anew else _newest(places))
         if place:
             save(index, place)
-    tell(root, index, place)
+    _tell(root, index, place)
     if anew:
         _rebuilt.add(root)
     return index
@@ -57,30 +57,30 @@ def in_cache(root: Path) -> Path:
     return cache / f"taskonomy-index-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]}.npz"
 
 
-def current(root: Path, places: list[Path], since: int = 0) -> Index | None:
+def _current(root: Path, places: list[Path], since: int = 0) -> Index | None:
     """The first kept index that is still true.
 
     :param since: nanoseconds; one that was written before does not count
     """
     for place in places:
-        index = load(place) if not since or written_at(place) > since else None
+        index = load(place) if not since or _written_at(place) > since else None
         if index is not None and index.is_current(root):
             return index
     return None
 
 
-def newest(places: list[Path]) -> Index | None:
+def _newest(places: list[Path]) -> Index | None:
     """The index that was kept last, true or not."""
-    place = max(places, key=written_at)
+    place = max(places, key=_written_at)
     return load(place)
 
 
-def written_at(place: Path) -> int:
+def _written_at(place: Path) -> int:
     """Nanoseconds; 0 where there is no such file."""
     return place.stat().st_mtime_ns if place.is_file() else 0
 
 
-def writable(places: list[Path]) -> Path | None:
+def _writable(places: list[Path]) -> Path | None:
     """The first place where a file can be written; its folder is made."""
     for place in places:
         try:
@@ -93,7 +93,7 @@ def writable(places: list[Path]) -> Path | None:
 
 
 @contextmanager
-def locked(place: Path | None) -> Iterator[None]:
+def _locked(place: Path | None) -> Iterator[None]:
     if place is None:
         yield
         return
@@ -109,7 +109,7 @@ def locked(place: Path | None) -> Iterator[None]:
         lock.release()
 
 
-def make(root: Path, known: Index | None) -> Index:
+def _make(root: Path, known: Index | None) -> Index:
     columns = (
         TextColumn("taskonomy: listing {task.description}"),
         BarColumn(),
@@ -125,7 +125,7 @@ def make(root: Path, known: Index | None) -> Index:
         return build(root, known, watch)
 
 
-def tell(root: Path, index: Index, place: Path | None) -> None:
+def _tell(root: Path, index: Index, place: Path | None) -> None:
     images = int(index.having("rgb").sum())
     alone = len(index.views) - images
     without = f" ({alone} more have labels and no image)" if alone else ""

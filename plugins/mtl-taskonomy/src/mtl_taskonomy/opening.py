@@ -31,18 +31,18 @@ def open_split(options: Taskonomy, root: Path, split: str) -> MultiTaskDataset:
     kept = Path(options.index).expanduser() if options.index else None
     index = open_index(root, kept, options.rebuild)
     file = Path(options.split_file).expanduser() if options.split_file else None
-    wanted = without(buildings_of(options.subset, file), options.leave_out, split)
+    wanted = _without(buildings_of(options.subset, file), options.leave_out, split)
     numbers = found_buildings(wanted, index.buildings, split, root, options.incomplete)
-    rows = chosen_views(index, numbers, options.views_per_building)
+    rows = _chosen_views(index, numbers, options.views_per_building)
     if len(rows) == 0:
         raise DataError(f"{root}: no image in the buildings of the {split} split ({', '.join(wanted)}); get them again")
-    dataset = TaskonomyDataset(root, index, rows, options.tasks, options.size, form_of(options))
-    tell_unmasked(dataset, split)
+    dataset = TaskonomyDataset(root, index, rows, options.tasks, options.size, _form_of(options))
+    _tell_unmasked(dataset, split)
     settings = {"tasks": options.tasks, "size": dataset.size, **attrs.asdict(dataset.form)}
     return cached(dataset, dataset.files(), settings, options.cache)
 
 
-def form_of(options: Taskonomy) -> Form:
+def _form_of(options: Taskonomy) -> Form:
     return Form(
         convention=options.convention,
         depth=options.depth,
@@ -53,7 +53,7 @@ def form_of(options: Taskonomy) -> Form:
     )
 
 
-def without(buildings: Buildings, leave_out: Sequence[str], split: str) -> list[str]:
+def _without(buildings: Buildings, leave_out: Sequence[str], split: str) -> list[str]:
     """A split's buildings, less those that are not to be used."""
     known = {name.casefold() for names in buildings.values() for name in names}
     for name in leave_out:
@@ -63,7 +63,7 @@ def without(buildings: Buildings, leave_out: Sequence[str], split: str) -> list[
     return [name for name in buildings[split] if name.casefold() not in out]
 
 
-def chosen_views(index: Index, buildings: Sequence[int], views: int | None) -> NDArray[np.int64]:
+def _chosen_views(index: Index, buildings: Sequence[int], views: int | None) -> NDArray[np.int64]:
     """Positions of the views with an image of some buildings (N,), in the index's order.
 
     :param views: at most this many of each building, evenly spaced
@@ -77,7 +77,7 @@ def chosen_views(index: Index, buildings: Sequence[int], views: int | None) -> N
     return np.concatenate(rows)
 
 
-def tell_unmasked(dataset: TaskonomyDataset, split: str) -> None:
+def _tell_unmasked(dataset: TaskonomyDataset, split: str) -> None:
     if missing := dataset.without_mask():
         console().print(
             f"taskonomy: {missing} of {len(dataset)} views ({split}) have no file for mask = {dataset.form.mask!r};"

@@ -35,7 +35,7 @@ def buildings_of(subset: str, file: Path | None) -> Buildings:
     :raises DataError: there is no such file, or it is not of the published form
     """
     if file is not None:
-        return parse(*text_of(file, f"splits_{subset}.csv"))
+        return parse(*_text_of(file, f"splits_{subset}.csv"))
     if subset != "tiny":
         raise DataError(
             f"taskonomy: the buildings of the subset {subset} are in the publishers' splits_{subset}.csv; get"
@@ -44,13 +44,13 @@ def buildings_of(subset: str, file: Path | None) -> Buildings:
     return TINY
 
 
-def text_of(file: Path, name: str) -> tuple[str, str]:
+def _text_of(file: Path, name: str) -> tuple[str, str]:
     """Where a split was found, and its text."""
     try:
         if file.is_dir():
             return str(file / name), (file / name).read_text("utf-8-sig")
         if zipfile.is_zipfile(file):
-            return f"{file}/{name}", in_archive(file, name)
+            return f"{file}/{name}", _in_archive(file, name)
         return str(file), file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or error
@@ -60,7 +60,7 @@ def text_of(file: Path, name: str) -> tuple[str, str]:
         ) from error
 
 
-def in_archive(file: Path, name: str) -> str:
+def _in_archive(file: Path, name: str) -> str:
     with zipfile.ZipFile(file) as archive:
         found = [n for n in archive.namelist() if Path(n).name == name and "__MACOSX" not in n]
         if not found:

@@ -51,10 +51,10 @@ class EncodedDepth(Regression):
 
 def tasks_of(names: Sequence[str], depth: DepthForm = "metres") -> Tasks:
     """:param depth: the form of both depths' labels"""
-    return Tasks([task_of(name, depth) for name in names])
+    return Tasks([_task_of(name, depth) for name in names])
 
 
-def task_of(name: str, depth: DepthForm) -> Task:
+def _task_of(name: str, depth: DepthForm) -> Task:
     if name == "segmentation":
         return Segmentation(name=name, channels=len(CLASSES), classes=CLASSES)
     if name in ("depth", "depth_euclidean"):
