@@ -372,6 +372,7 @@ def test_a_class_per_image_is_counted() -> None:
     for label in (1, 1, 2, -1):
         both.add(LabelStatistics.of(task, torch.tensor(label)))
     assert (both.class_pixels, both.empty, both.share) == ([0, 2, 1], 1, 0.75)
+    assert LabelStatistics().report(task)["classes"]["cow"] == {"pixels": 0, "labels": 0}
     assert what_is_wrong(task, torch.tensor(1), (4, 4)) is None
     assert what_is_wrong(task, torch.tensor(3), (4, 4)) == "class 3, expected −1 to 2"
 

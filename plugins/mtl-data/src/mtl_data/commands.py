@@ -56,7 +56,7 @@ def show(
     made = source(name, overrides or [])
     path = out or Path(f"{name}-{split}.png")
     shown = look_at(made, split, samples)
-    save(sheet(shown, f"{name}, {split}: {shown.size} samples; {made.plugin}"), path)
+    save(sheet(shown, f"{name}, {split}: {shown.size} samples; {', '.join(overrides or ['no options'])}"), path)
     report = {"name": name, **shown.report(), "file": str(path)}
     if as_json:
         _print_json(report)

@@ -85,7 +85,8 @@ class LabelStatistics:
             "valid": self.share,
         }  # fmt: skip
         if has_classes(task):
-            rows = zip(class_names(task), self.class_pixels, self.class_labels, strict=False)
+            none = [0] * task.channels
+            rows = zip(class_names(task), self.class_pixels or none, self.class_labels or none, strict=True)
             told["classes"] = {name: {"pixels": pixels, "labels": labels} for name, pixels, labels in rows}
         else:
             told |= {"low": self.low, "high": self.high, "mean": [x / max(self.valid, 1) for x in self.total]}
