@@ -1,14 +1,28 @@
 """What data sets share: files, resizing, values and a cache.
 
 ``pictures`` and ``arrays`` read files, ``resizing`` changes sizes, ``values`` holds the rules for a label's values,
-``cached`` keeps decoded samples.
+``cached`` keeps decoded samples. ``commands`` are ``mtl data show`` and ``mtl data check``.
+Names are loaded when they are used: the ``mtl`` command loads ``commands`` and must not import torch.
 """
 
-from mtl_data.arrays import read_array
-from mtl_data.caching import cached
-from mtl_data.pictures import read_picture, read_rgb
-from mtl_data.resizing import resize_image, resize_nearest, resize_normals
-from mtl_data.values import channels_first, metres, unit
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mtl_data.arrays import read_array
+    from mtl_data.caching import cached
+    from mtl_data.pictures import read_picture, read_rgb
+    from mtl_data.resizing import resize_image, resize_nearest, resize_normals
+    from mtl_data.values import channels_first, metres, unit
+
+_HOMES = {
+    "arrays": ("read_array",),
+    "caching": ("cached",),
+    "pictures": ("read_picture", "read_rgb"),
+    "resizing": ("resize_image", "resize_nearest", "resize_normals"),
+    "values": ("channels_first", "metres", "unit"),
+}
+"""Module → the names that it defines. A test holds this table and the imports above together."""
 
 __all__ = [
     "cached",
@@ -22,3 +36,13 @@ __all__ = [
     "resize_normals",
     "unit",
 ]
+
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'mtl_data' has no attribute {name!r}")
+    value = getattr(import_module(f"mtl_data.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value

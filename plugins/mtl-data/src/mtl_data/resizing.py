@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtl_data.values import unit
+from mtl_data.values import length, unit
 
 Size = tuple[int, int]
 
@@ -34,7 +34,7 @@ def resize_normals(vectors: Tensor, size: Size) -> Tensor:
     """Unit vectors (3, H, W), bilinear and renormalised; a pixel of which more than half is invalid is invalid."""
     if vectors.shape[-2:] == size:
         return vectors
-    valid = (vectors.norm(dim=0, keepdim=True) > 0.5).float()
+    valid = (length(vectors) > 0.5).float()
     both = F.interpolate(torch.cat((vectors, valid))[None], size, mode="bilinear", antialias=True)[0]
     mean, share = both[:3], both[3:]
     return torch.where(share > 0.5, unit(mean / share.clamp(min=1e-6)), torch.zeros_like(mean))

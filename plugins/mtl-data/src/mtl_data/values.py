@@ -21,8 +21,13 @@ def metres(values: NDArray[Any]) -> Tensor:
 
 def unit(vectors: Tensor) -> Tensor:
     """Unit vectors (3, H, W); those shorter than 1/2 or not finite are invalid: zero."""
-    norm = vectors.norm(dim=0, keepdim=True)
+    norm = length(vectors)
     return torch.where(norm.isfinite() & (norm > 0.5), vectors / norm, torch.zeros_like(vectors))
+
+
+def length(vectors: Tensor) -> Tensor:
+    """Of vectors (3, H, W): (1, H, W). ``Tensor.norm`` over the first dimension takes ten times as long."""
+    return vectors.square().sum(0, keepdim=True).sqrt()
 
 
 def channels_first(values: NDArray[Any]) -> Tensor:
