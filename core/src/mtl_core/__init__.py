@@ -14,7 +14,7 @@ from mtl_core.options.fields import help
 if TYPE_CHECKING:
     from mtl_core.commands.evaluate import evaluate_run
     from mtl_core.commands.train import differences, train, train_and_print
-    from mtl_core.console import progress
+    from mtl_core.console import is_rank_zero, progress
     from mtl_core.data.sample import Batch, ExtraData, MultiTaskDataset, Sample
     from mtl_core.discovery import InstalledPlugin, installed_plugins
     from mtl_core.errors import CheckpointError, ContractError, DataError, ExperimentError, MtlError, nearest
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "commands.train": ("differences", "train", "train_and_print"),
     "commands.evaluate": ("evaluate_run",),
-    "console": ("progress",),
+    "console": ("is_rank_zero", "progress"),
     "data.sample": (
         "Batch",
         "ExtraData",
@@ -79,6 +79,7 @@ _HOMES = {
     "experiment": (
         "Experiment",
         "is_name",
+        "is_rank_zero",
     ),
     "options.read": ("read_options",),
     "options.type_names": ("describe_value",),
@@ -212,6 +213,7 @@ __all__ = [
     "hookimpl",
     "installed_plugins",
     "is_name",
+    "is_rank_zero",
     "label_mask",
     "load_checkpoint",
     "load_experiment",

@@ -184,3 +184,24 @@ def test_a_set_of_runs_is_compared_too(tmp_path: Path, capsys: pytest.CaptureFix
     assert len(run.history()) == json.loads(run.results.read_text())["epoch"] == 2
     assert train("--set", "epochs=2", "--set", "learning_rate=0.5") == 2
     assert "depth: learning_rate was 0.0001, now 0.5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scenario", ["../outside", "a/../../../outside"])
+def test_a_scenarios_name_does_not_lead_out_of_the_suites_folder(tmp_path: Path, scenario: str) -> None:
+    from mtl_core import ExperimentError
+    from mtl_suite import load_suite
+
+    file = tmp_path / "suite.toml"
+    text = f'''
+name = "s"
+seeds = [0]
+reference = "base"
+[experiments.base]
+[scenarios."{scenario}"]
+[scenarios."{scenario}".plugins.full]
+[defaults.plugins.scenes]
+[defaults.plugins.segnet]
+'''
+    file.write_text(text, "utf-8")
+    with pytest.raises(ExperimentError, match="lies outside"):
+        load_suite(file, [], tmp_path / "runs")

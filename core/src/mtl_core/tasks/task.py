@@ -33,7 +33,7 @@ class Task:
     """
 
     name: str = attrs.field()
-    channels: int = attrs.field()
+    channels: int
 
     dense: ClassVar[bool] = True
     """A value per pixel (B, O, H, W); otherwise a value per image (B, O)."""
@@ -54,11 +54,6 @@ class Task:
     def _names_files(self, attribute: object, value: object) -> None:
         if not isinstance(value, str) or not re.fullmatch(NAME, value):
             raise ValueError(f"a task's name is part of file names: use letters, digits and . _ - +, found {value!r}")
-
-    @channels.validator
-    def _is_positive(self, attribute: object, value: object) -> None:
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"channels: expected a whole number from 1, found {value!r}")
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Mean loss over each sample's valid pixels, 0 where it has none.

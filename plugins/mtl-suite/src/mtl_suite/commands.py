@@ -115,7 +115,7 @@ def train_each(
 
     Example: mtl train-each rooms.toml --out runs/stl
     """
-    from mtl_core import dump_experiment, load_experiment, train_and_print
+    from mtl_core import dump_experiment, is_rank_zero, load_experiment, train_and_print
     from mtl_suite.begun import check_runs
     from mtl_suite.jobs import Job
     from mtl_suite.sets import each
@@ -129,4 +129,5 @@ def train_each(
     for job, one in zip(jobs, runs.values(), strict=True):
         if not (resume and job.done):
             train_and_print(one, job.folder, resume, quiet)
-    Console().print(f"set of runs {folder}", highlight=False, soft_wrap=True)
+    if is_rank_zero():
+        Console().print(f"set of runs {folder}", highlight=False, markup=False, soft_wrap=True)

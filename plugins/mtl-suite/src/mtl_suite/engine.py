@@ -20,6 +20,8 @@ from mtl_suite.plan import Suite
 from mtl_suite.schema import Engine
 
 POLL = 0.5
+STOPPING = 20.0
+"""Seconds that processes have to end in when their suite is stopped."""
 
 Report = Callable[[Job, str], None]
 """Called with a job and what became of it: "started", "done", or what went wrong."""
@@ -68,7 +70,13 @@ def run_suite(suite: Suite, report: Report = lambda job, what: None) -> dict[str
     for job in held:
         report(job, "left alone: another process is training it")
     ready = [job for job in left if job not in held]
-    return wait(Window(suite, ready), report)
+    window = Window(suite, ready)
+    try:
+        failed = wait(window, report)
+    except BaseException:
+        window.stop()
+        raise
+    return failed | {job.title: "left alone: another process is training it" for job in held}
 
 
 class Window:
@@ -88,6 +96,20 @@ class Window:
             processes = [Process(job, self.engine.cpus) for job in alike]
             self.running += zip(alike, submitted(executor(self.engine, self.logs, kind), processes), strict=True)
         return started
+
+    def stop(self) -> None:
+        """End the local processes with their suite; what a cluster runs goes on, as its queue expects."""
+        if self.engine.cluster != "local":
+            return
+        for _, handle in self.running:
+            handle.cancel(check=False)
+        # the processes write their last checkpoint state away and go; a second signal ends those that hang
+        end = time.monotonic() + STOPPING
+        while time.monotonic() < end and not all(handle.done() for _, handle in self.running):
+            time.sleep(POLL)
+        for _, handle in self.running:
+            if not handle.done():
+                handle._process.kill()
 
     def ended(self) -> list[tuple[Job, Any]]:
         found = [(job, handle) for job, handle in self.running if handle.done()]

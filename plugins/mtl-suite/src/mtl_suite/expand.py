@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomlkit
@@ -55,7 +56,20 @@ def expanded(
             for task in entry.each_task or entry.each_primary or ("",):
                 part = "/".join(filter(None, (label, task)))
                 folder = suite.folder / scenario / f"{name}-{seed}" / part
+                check_inside(folder, suite)
                 yield Job(name, scenario, seed, part, folder, text_for(whole, entry, task), experiment.epochs)
+
+
+def check_inside(folder: Path, suite: Suite) -> None:
+    """Refuse names that lead out of the suite's folder.
+
+    :raises ExperimentError: they do
+    """
+    if not folder.resolve().is_relative_to(suite.folder.resolve()):
+        raise ExperimentError(
+            str(suite.source),
+            [f"{folder}: lies outside {suite.folder}; names of scenarios and values of `vary` name folders below it"],
+        )
 
 
 def text_for(text: str, entry: Entry, task: str) -> str:

@@ -1,0 +1,109 @@
+"""The command's last line of defence: errors of the system, lost processes, commands of other distributions."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from mtl_core import cli
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EACCES, "permissions"),
+        (errno.EROFS, "choose another folder"),
+        (errno.ENOTDIR, "a file stands where a folder is expected"),
+        (errno.EISDIR, "a folder stands where a file is expected"),
+        (errno.ENAMETOOLONG, "choose a shorter name"),
+        (errno.ELOOP, "leads to itself"),
+    ],
+)
+def test_an_error_of_the_system_names_path_reason_and_remedy(
+    number: int, remedy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(arguments: object) -> None:
+        raise OSError(number, os.strerror(number), "some/file")
+
+    monkeypatch.setattr(cli, "app", fails)
+    monkeypatch.setattr(cli, "join_commands", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    assert ended.value.code == 1
+    shown = capsys.readouterr().err
+    assert f"mtl: some/file: {os.strerror(number)}" in shown
+    assert remedy in shown
+    assert len(shown.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DataLoader worker (pid(s) 123) exited unexpectedly",
+        "[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1234",
+    ],
+)
+def test_a_lost_process_is_one_line(text: str) -> None:
+    assert "was killed (out of memory?); mtl train goes on with --resume" in cli.lost_process(RuntimeError(text))
+    assert cli.lost_process(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ""
+
+
+def test_torch_words_a_lost_worker_as_we_expect() -> None:
+    from torch.utils.data import DataLoader
+
+    class Ends:
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> int:
+            os._exit(1)
+
+    with pytest.raises(RuntimeError) as error:
+        list(DataLoader(Ends(), num_workers=1))  # type: ignore[arg-type]
+    assert cli.lost_process(error.value)
+
+
+def test_a_broken_command_of_another_distribution_harms_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = EntryPoint("broken", "no_such_module_anywhere:command", "mtl.commands")
+    monkeypatch.setattr(cli, "entry_points", lambda group: [broken])
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+    shown = capsys.readouterr()
+    assert ended.value.code == 0
+    assert "command broken" in shown.err
+    assert "train" in shown.out
+
+
+TRAINING = """
+import os, sys, time
+from mtl_core import cli
+cli.join_commands = lambda: None
+def slow(arguments):
+    open(sys.argv[1], "w").close()
+    time.sleep(60)
+cli.app = slow
+cli.main([])
+"""
+
+
+def test_sigterm_ends_like_an_interrupt(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    process = subprocess.Popen([sys.executable, "-c", TRAINING, str(begun)], stderr=subprocess.PIPE, text=True)
+    while not begun.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert shown == "mtl: stopped; mtl train goes on with --resume, mtl suite when it is started again\n"
