@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -103,3 +104,27 @@ def test_names_of_instances_are_kept_by_evolve() -> None:
 
 def test_every_setting_says_what_it_is() -> None:
     assert all(option.metadata.get("help") for option in options(Experiment).values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"epochs": 10**30}, "epochs: must be <= 1000000"),
+        ({"workers": 10**6}, "workers: must be <= 1024"),
+        ({"tasks": ("a", "b", "a")}, "tasks: expected each task once, found a more than once"),
+        ({"freeze": ("a", "a")}, "freeze: expected each task once"),
+        ({"drop_unlabelled": True, "unlabelled_per_batch": 1}, "unlabelled_per_batch: drop_unlabelled leaves out"),
+    ],
+)
+def test_settings_that_cannot_be_meant(settings: dict[str, object], problem: str) -> None:
+    with pytest.raises(ExperimentError) as error:
+        Experiment(name="t", plugins=[], **settings)  # type: ignore[arg-type]
+    assert problem in str(error.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    from mtl_core import parse_toml, read_toml
+
+    file = tmp_path / "x.toml"
+    file.write_bytes(b"\xef\xbb\xbfname = 'x'\n")
+    assert parse_toml(read_toml(file), str(file)) == {"name": "x"}

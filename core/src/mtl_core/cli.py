@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -184,7 +185,12 @@ def main(arguments: list[str] | None = None) -> None:
         raise
 
 
+TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
+"""Colours that torch puts into its messages."""
+
+
 def _fail(message: str, code: int) -> None:
+    message = TERMINAL_CODES.sub("", message)
     print(f"mtl: {message}", file=sys.stderr)
     sys.exit(code)
 

@@ -60,6 +60,17 @@ def check_plugins(plugins: Mapping[str, object]) -> list[str]:
     return problems
 
 
+def names_once(experiment: object, attribute: object, names: tuple[str, ...]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"expected each task once, found {', '.join(twice)} more than once")
+
+
+def mixes_unlabelled(experiment: Any, attribute: object, count: int | None) -> None:
+    if count is not None and experiment.drop_unlabelled:
+        raise ValueError("drop_unlabelled leaves out the samples that this setting adds; use one of the two")
+
+
 def mistakes(given: Mapping[str, Any]) -> list[str]:
     """What is wrong with what :class:`Experiment` is called with."""
     plugins = given.get("plugins", ())
@@ -117,8 +128,8 @@ class Experiment(Traced):
     )
     use: dict[str, str] = field(factory=dict, metadata=help("exclusive hook → the plugin that fills it"))
     seed: int = field(default=0, validator=[ge(0), lt(2**63)], metadata=help("seed of everything random"))
-    epochs: int = field(default=20, validator=ge(1), metadata=help("passes over the training data"))
-    batch_size: int = field(default=8, validator=ge(1), metadata=help("samples per step and device"))
+    epochs: int = field(default=20, validator=[ge(1), le(10**6)], metadata=help("passes over the training data"))
+    batch_size: int = field(default=8, validator=[ge(1), le(10**6)], metadata=help("samples per step and device"))
     optimizer: Literal["adam", "adamw", "sgd"] = field(default="adam", metadata=help("optimizer, torch's own"))
     learning_rate: float = field(
         default=1e-4, validator=POSITIVE, metadata=help("learning rate of the main parameter group")
@@ -154,16 +165,18 @@ class Experiment(Traced):
     device: Literal["auto", "cuda", "mps", "cpu"] = field(
         default="auto", metadata=help("where to train; auto takes CUDA, else MPS, else the CPU")
     )
-    devices: int = field(default=1, validator=ge(1), metadata=help("devices per machine"))
-    nodes: int = field(default=1, validator=ge(1), metadata=help("machines"))
+    devices: int = field(default=1, validator=[ge(1), le(1024)], metadata=help("devices per machine"))
+    nodes: int = field(default=1, validator=[ge(1), le(10**4)], metadata=help("machines"))
     strategy: str = field(default="auto", metadata=help("how devices work together, as lightning-fabric names it"))
-    accumulate: int = field(default=1, validator=ge(1), metadata=help("batches per optimizer step"))
+    accumulate: int = field(default=1, validator=[ge(1), le(10**6)], metadata=help("batches per optimizer step"))
     clip: float | None = field(
         default=None,
         validator=optional(POSITIVE),
         metadata=help("largest norm of the gradient; none: any"),
     )
-    workers: int = field(default=0, validator=ge(0), metadata=help("processes that load data; 0: the training process"))
+    workers: int = field(
+        default=0, validator=[ge(0), le(1024)], metadata=help("processes that load data; 0: the training process")
+    )
     channels_last: bool = field(default=False, metadata=help("memory format NHWC"))
     compile: bool = field(default=False, metadata=help("torch.compile the training step"))
     checkpoint_steps: int | None = field(
@@ -171,18 +184,22 @@ class Experiment(Traced):
         validator=optional(ge(1)),
         metadata=help("steps between checkpoints; none: after every epoch only"),
     )
-    freeze: tuple[str, ...] = field(default=(), metadata=help("tasks whose heads are not trained"))
+    freeze: tuple[str, ...] = field(
+        default=(), validator=names_once, metadata=help("tasks whose heads are not trained")
+    )
     level: Literal["features", "parameters"] = field(
         default="features",
         metadata=help("what a gradient shaper compares: gradients at the features, or of the encoder's parameters"),
     )
-    tasks: tuple[str, ...] = field(default=(), metadata=help("tasks to learn; empty: all of the data set's"))
+    tasks: tuple[str, ...] = field(
+        default=(), validator=names_once, metadata=help("tasks to learn; empty: all of the data set's")
+    )
     drop_unlabelled: bool = field(
         default=False, metadata=help("leave out training samples without a label of any task that is learned")
     )
     unlabelled_per_batch: int | None = field(
         default=None,
-        validator=optional(ge(1)),
+        validator=[optional(ge(1)), mixes_unlabelled],
         metadata=help("training samples without any label in every batch, beside batch_size others; none: mixed"),
     )
     counts_for: tuple[str, ...] = field(

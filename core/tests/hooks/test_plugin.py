@@ -203,3 +203,16 @@ def test_hooks_are_listed_with_their_arguments() -> None:
     listed = hook_arguments()
     assert listed["augment"] == ("images", "generator")
     assert next(iter(listed)) == "before_run"
+
+
+@pytest.mark.parametrize("option", ["tryfirst", "trylast"])
+def test_an_order_that_would_be_ignored_is_refused(option: str) -> None:
+    from mtl_core import ContractError, hookimpl, plugin
+
+    with pytest.raises(ContractError, match="tryfirst and trylast have no effect"):
+
+        @plugin
+        class Early:
+            @hookimpl(**{option: True})
+            def augment(self, images: object) -> object:
+                return images

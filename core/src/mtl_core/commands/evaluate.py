@@ -13,7 +13,8 @@ import torch
 
 from mtl_core.commands.finished_run import EndedRun, tell
 from mtl_core.data.datasets import BlankedDataset, Selected
-from mtl_core.errors import CheckpointError
+from mtl_core.data.sample import MultiTaskDataset
+from mtl_core.errors import CheckpointError, nearest
 from mtl_core.experiment import Experiment
 from mtl_core.run_folder import RunFolder, to_json, write_text
 from mtl_core.settings.diff import unlike
@@ -38,9 +39,14 @@ class Evaluation:
     metrics: dict[str, float]
 
 
-def evaluate_split(model: Model, fabric: lightning_fabric.Fabric, split: str) -> Evaluation:
-    """Evaluate a network as it is on every label of one split, on all ranks together."""
-    dataset = model.hooks.build_dataset(split)
+def evaluate_split(
+    model: Model, fabric: lightning_fabric.Fabric, split: str, dataset: MultiTaskDataset | None = None
+) -> Evaluation:
+    """Evaluate a network as it is on every label of one split, on all ranks together.
+
+    :param dataset: of the split, where it was made already
+    """
+    dataset = model.hooks.build_dataset(split) if dataset is None else dataset
     if dataset.tasks.names != model.tasks.names:
         dataset = Selected(dataset, model.tasks.names)
     every = torch.ones(len(dataset), len(dataset.tasks), dtype=torch.bool)
@@ -119,6 +125,8 @@ def evaluate_run(
     :param name: ``"last"`` or ``"best"`` (on validation data)
     :param overrides: settings that differ on this machine, such as ``plugins.name.root=…``, or other data
     """
+    if name not in CHECKPOINTS:
+        raise CheckpointError(f"--checkpoint {name}: expected last or best{nearest(name, CHECKPOINTS)}")
     experiment = load_experiment(run.require().experiment, overrides)
     fabric = make_fabric(experiment)
     fabric.launch()
@@ -135,6 +143,8 @@ def evaluate_run(
         tell(EndedRun(run.folder, model, fabric, found.data, suffix))
     return found.metrics
 
+
+CHECKPOINTS = ("last", "best")
 
 NO_MATTER = ("batch_size", "devices", "nodes", "plugins.*.weights")
 """Settings that do not change what a trained network is worth, beside those of a machine."""

@@ -17,11 +17,11 @@ from mtl_core.commands.evaluate import evaluate_split, read_results, record_runt
 from mtl_core.commands.finished_run import EndedRun, tell
 from mtl_core.console import Watcher, is_rank_zero, print_metrics, progress
 from mtl_core.discovery import installed_plugins
-from mtl_core.errors import CheckpointError, MtlError
+from mtl_core.errors import CheckpointError, ExperimentError, MtlError
 from mtl_core.experiment import Experiment
 from mtl_core.run_folder import RunFolder, skipped_steps, to_json, write_text
 from mtl_core.settings.diff import MAY_CHANGE, differing
-from mtl_core.settings.toml_file import dump_experiment, load_experiment, parse_toml
+from mtl_core.settings.toml_file import dump_experiment, load_experiment, parse_toml, read_toml
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.session import Session, open_hooks, prepare
 from mtl_core.training.trainer import Trainer
@@ -46,10 +46,15 @@ def train(
     :raises MtlError: the folder holds a run already, or nothing to resume; or the experiment cannot be built
     """
     run = open_run(experiment, Path(out), resume)
-    fabric = make_fabric(experiment)
-    with run.locked() if fabric.is_global_zero else nullcontext():
-        launch(experiment, run, fabric)
-        train_in(run, experiment, fabric, watch, evaluate_on)
+    try:
+        fabric = make_fabric(experiment)
+        with run.locked() if fabric.is_global_zero else nullcontext():
+            launch(experiment, run, fabric)
+            train_in(run, experiment, fabric, watch, evaluate_on)
+    except MtlError as error:
+        if experiment.source and experiment.source not in str(error):
+            error.add_note(f"experiment {experiment.source}")
+        raise
     return run
 
 
@@ -76,6 +81,8 @@ def train_in(
         run.clear_remains()
     fabric.barrier()
     session = prepare_everywhere(experiment, run, fabric)
+    # a split that is missing is found here, and not when the training is done
+    dataset = None if evaluate_on is None else session.hooks.build_dataset(evaluate_on)
     trainer = Trainer(session, fabric, run)
     if run.checkpoint().is_file():
         trainer.resume()
@@ -85,7 +92,7 @@ def train_in(
     trainer.fit(watch)
     if fabric.is_global_zero and (skipped := skipped_steps(run)):
         log.warning(skipped)
-    evaluation = None if evaluate_on is None else evaluate_split(session, fabric, evaluate_on)
+    evaluation = None if evaluate_on is None else evaluate_split(session, fabric, evaluate_on, dataset)
     if fabric.is_global_zero:
         if evaluation is not None:
             write_results(run.results, session, evaluation, "last", trainer.epoch)
@@ -102,14 +109,23 @@ def open_run(experiment: Experiment, out: Path, resume: bool) -> RunFolder:
         return run
     if not resume:
         raise MtlError(f"{out}: holds a run already; add --resume to go on with it, or choose another --out")
-    before = load_experiment(run.experiment)
-    changed = differences(before, experiment)
+    changed = _changed(run, experiment)
     if changed:
         raise CheckpointError(
             f"{out}: this run was started with other settings ({'; '.join(changed)}); resume it with its own"
             f" {run.experiment.name}, or choose another --out"
         )
     return run
+
+
+def _changed(run: RunFolder, experiment: Experiment) -> list[str]:
+    """Settings of the folder's run that differ from the experiment's and may not."""
+    try:
+        return differences(load_experiment(run.experiment), experiment)
+    except ExperimentError:
+        # A plugin that was defined in Python cannot be made from a file: compare what both have written down.
+        old, new = parse_toml(read_toml(run.experiment), str(run.experiment)), dump_experiment(experiment)
+        return differing(old, parse_toml(new, experiment.name))
 
 
 def differences(before: Experiment, after: Experiment, free: Collection[str] = MAY_CHANGE) -> list[str]:

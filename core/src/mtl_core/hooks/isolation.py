@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,9 @@ from mtl_core.discovery import InstalledPlugin
 from mtl_core.errors import ContractError
 from mtl_core.hooks.load import load
 from mtl_core.hooks.spec_table import hooks_of
+
+SILENT = "its import"
+"""How the reason of a plugin begins that ended its process, or took too long."""
 
 
 def check(found: InstalledPlugin, timeout: float = 120.0) -> InstalledPlugin:
@@ -30,11 +31,23 @@ def check(found: InstalledPlugin, timeout: float = 120.0) -> InstalledPlugin:
 
 
 def check_all(found: Sequence[InstalledPlugin], timeout: float = 120.0) -> list[InstalledPlugin]:
-    """:func:`check` for every plugin: all in one process, and those that did not get through in one of their own."""
-    first = check_together(found, timeout)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        alone = pool.map(lambda f, seen: seen if seen.status == "ok" else check(f, timeout), found, first)
-        return list(alone)
+    """:func:`check` for every plugin, as many as possible in one process.
+
+    A plugin that ends the process is the first without an answer: it is broken, those behind it go on in a new one.
+    """
+    outcomes: dict[InstalledPlugin, InstalledPlugin] = {}
+    left = list(found)
+    while left:
+        seen = check_together(left, timeout)
+        silent = [place for place, outcome in enumerate(seen) if _is_silent(outcome)]
+        done = silent[0] + 1 if silent else len(left)
+        outcomes.update(zip(left[:done], seen[:done], strict=True))
+        left = left[done:]
+    return [outcomes[plugin] for plugin in found]
+
+
+def _is_silent(outcome: InstalledPlugin) -> bool:
+    return outcome.status == "broken" and f"{SILENT} " in outcome.reason
 
 
 def check_together(found: Sequence[InstalledPlugin], timeout: float) -> list[InstalledPlugin]:
@@ -47,7 +60,7 @@ def check_together(found: Sequence[InstalledPlugin], timeout: float) -> list[Ins
 
 def outcome(found: InstalledPlugin, answer: Path, ended: str) -> InstalledPlugin:
     """A plugin with what its process wrote; ``ended`` says how that ended where it wrote nothing."""
-    silent = {"reason": f"{found.distribution} {found.version}: its import {ended}"}
+    silent = {"reason": f"{found.distribution} {found.version}: {SILENT} {ended}"}
     given = json.loads(answer.read_text("utf-8")) if answer.exists() else silent
     if given["reason"]:
         return attrs.evolve(found, status="broken", reason=given["reason"])

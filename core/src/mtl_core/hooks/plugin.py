@@ -145,6 +145,10 @@ def check_hooks(cls: type) -> None:
 def check_signature(where: str, method: Any, marked: dict[str, Any], known: tuple[str, ...]) -> None:
     if marked["wrapper"] or marked["hookwrapper"]:
         raise ContractError(f"{where}: hook wrappers are not called; use a plain @hookimpl")
+    if marked["tryfirst"] or marked["trylast"]:
+        raise ContractError(
+            f"{where}: tryfirst and trylast have no effect: plugins are called in the experiment's order"
+        )
     for name, argument in inspect.signature(method).parameters.items():
         if name == "self":
             continue

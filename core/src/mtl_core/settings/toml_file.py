@@ -60,7 +60,7 @@ def parse_experiment(
 
 def read_toml(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")  # a byte order mark, which some editors write, is no part of the text
     except FileNotFoundError:
         others = [file.name for file in path.parent.glob("*.toml")] if path.parent.is_dir() else []
         raise ExperimentError(str(path), [f"there is no such file{nearest(path.name, others)}"]) from None

@@ -151,7 +151,7 @@ def load_labels(path: Path, dataset: MultiTaskDataset) -> Tensor:
     """
     expected = (len(dataset), dataset.tasks.names)
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             mask, names = saved["labelled"], tuple(str(name) for name in saved["tasks"].tolist())
     except (ValueError, KeyError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, PermissionError | IsADirectoryError):

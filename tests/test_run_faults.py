@@ -1,0 +1,175 @@
+"""Faults of a run by the command itself: nothing is lost, one message, no traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mtl_core.testing import main
+
+EXPERIMENT = """
+name = "fault"
+epochs = 1
+batch_size = 2
+validation = 0.0
+[plugins.scenes]
+size = [32, 48]
+train = 4
+test = 2
+[plugins.full]
+[plugins.segnet]
+width = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("faults")
+    file = folder / "fault.toml"
+    file.write_text(EXPERIMENT, "utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main(["train", str(file), "--out", str(folder / "run[/b]"), "--quiet"])
+    assert ended.value.code in (0, None)  # rich markup in a folder's name is text
+    return folder / "run[/b]"
+
+
+def message(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code not in (0, None)
+    return capsys.readouterr().err
+
+
+def test_evaluate_of_a_folder_with_markup_in_its_name(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", str(finished)])
+    assert ended.value.code in (0, None)
+    assert "[/b]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "lats", "../last"])
+def test_only_a_runs_own_checkpoints(finished: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "expected last or best" in message(["evaluate", str(finished), "--checkpoint", name], capsys)
+
+
+def test_a_damaged_checkpoint(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = finished / "last.ckpt"
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(damaged) // 2] ^= 1
+    try:
+        path.write_bytes(damaged)
+        assert "last.ckpt: cannot be read as a checkpoint" in message(["evaluate", str(finished)], capsys)
+    finally:
+        path.write_bytes(whole)
+
+
+def labels(path: Path, **arrays: object) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["empty", "random", "no key", "pickled", "rank", "type", "complex", "columns"])
+def test_a_damaged_label_mask(finished: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = finished / "labels.npz"
+    whole, names = path.read_bytes(), np.array(["segmentation", "depth", "normals"])
+    arrays = {
+        "no key": {"other": np.ones(3)},
+        "pickled": {"labelled": np.array([{}], object), "tasks": names},
+        "rank": {"labelled": np.ones(4, bool), "tasks": names},
+        "type": {"labelled": np.ones((4, 3)), "tasks": names},
+        "complex": {"labelled": np.ones((4, 3), complex), "tasks": names},
+        "columns": {"labelled": np.ones((4, 2), bool), "tasks": names},
+    }
+    try:
+        if kind in arrays:
+            labels(path, **arrays[kind])
+        else:
+            path.write_bytes(b"" if kind == "empty" else b"PK\x03\x04 nothing")
+        shown = message(
+            ["train", str(finished / "experiment.toml"), "--out", str(finished), "--resume", "--set", "epochs=2"],
+            capsys,
+        )
+        assert "labels.npz: cannot be read as a label mask" in shown
+    finally:
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"metrics": 3}'])
+def test_damaged_results_are_named(finished: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = finished / "results.json"
+    whole = path.read_text("utf-8")
+    try:
+        path.write_text(text, "utf-8")
+        shown = message(["compare", str(finished), str(finished)], capsys)
+        assert "results.json" in shown
+    finally:
+        path.write_text(whole, "utf-8")
+
+
+def test_a_test_split_that_is_missing_is_found_before_training(tmp_path: Path, install: object) -> None:
+    from mtl_core import DataError, Experiment, MultiTaskDataset, hookimpl, plugin, train
+    from mtl_core.testing import Shapes, ToyLabels, ToyNetwork
+
+    @plugin
+    class TrainOnly:
+        @hookimpl
+        def build_dataset(self, split: str) -> MultiTaskDataset:
+            if split != "train":
+                raise DataError(f"no images of the {split} split")
+            return Shapes(4, (32, 32), split)
+
+    experiment = Experiment(name="x", plugins=[TrainOnly(), ToyLabels(), ToyNetwork()], epochs=1, batch_size=2)
+    with pytest.raises(DataError, match="no images of the test split"):
+        train(experiment, tmp_path / "run")
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+
+
+def test_predict_turns_images_and_writes_through_no_link(finished: Path, tmp_path: Path) -> None:
+    photo, out = tmp_path / "photo.jpg", tmp_path / "out"
+    picture = Image.new("RGB", (40, 60))
+    exif = picture.getexif()
+    exif[0x0112] = 6  # turned by a quarter
+    picture.save(photo, exif=exif)
+    main_ok(["predict", str(finished), str(photo), "--out", str(out), "--json"])
+    target = out / "photo_depth.png"
+    target.unlink()
+    target.symlink_to(tmp_path / "elsewhere.png")
+    with pytest.raises(SystemExit):
+        main(["predict", str(finished), str(photo), "--out", str(out)])
+    assert not (tmp_path / "elsewhere.png").exists()
+
+
+def test_predict_overwrites_no_input_under_another_name(finished: Path, tmp_path: Path) -> None:
+    photo, out = tmp_path / "photo.png", tmp_path / "out"
+    Image.new("RGB", (40, 40), "red").save(photo)
+    out.mkdir()
+    (out / "photo_depth.png").hardlink_to(photo)
+    before = photo.read_bytes()
+    with pytest.raises(SystemExit):
+        main(["predict", str(finished), str(photo), "--out", str(out)])
+    assert photo.read_bytes() == before
+
+
+def test_predict_reads_regular_files_only(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "pipe.png")
+    assert "not a regular file" in message(["predict", str(finished), str(tmp_path / "pipe.png")], capsys)
+
+
+def main_ok(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code in (0, None)
+
+
+def test_results_record_directions_and_units(finished: Path) -> None:
+    record = json.loads((finished / "results.json").read_text("utf-8"))
+    assert record["directions"]["depth/abs_err"] is False
+    assert record["directions"]["segmentation/miou"] is True
+    assert record["units"]["depth/abs_err"] == "m"
