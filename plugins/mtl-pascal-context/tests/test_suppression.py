@@ -47,9 +47,8 @@ def test_a_ridge_along_the_rows_is_left_to_thinning() -> None:
 
 
 def test_strengths_are_turned_down_at_the_border() -> None:
-    assert ramp(14).tolist() == [0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0]
-    assert ramp(4).tolist() == [0, 0.5, 0.5, 0]
-    assert ramp(1).tolist() == [0]
+    assert ramp(14, 5).tolist() == [0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0]
+    assert ramp(4, 2).tolist() == [0, 0.5, 0.5, 0]
     found = suppress(ridge(0.0))
     column = found[:, 20]
     assert column[: BORDER + 1].tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
@@ -79,7 +78,7 @@ def test_it_is_what_its_formula_says_pixel_by_pixel() -> None:
             at_y, at_x = y + side * math.sin(angle[y, x]), x + side * math.cos(angle[y, x])
             sides.append(float(interpolated(strength, np.array([at_y]), np.array([at_x]))[0]))
         if strength[y, x] * FACTOR >= max(sides):
-            expected[y, x] = strength[y, x] * ramp(15)[y] * ramp(19)[x]
+            expected[y, x] = strength[y, x] * ramp(15, BORDER)[y] * ramp(19, BORDER)[x]
     assert np.allclose(suppress(strength), expected)
 
 

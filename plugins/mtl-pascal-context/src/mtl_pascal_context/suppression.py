@@ -36,14 +36,15 @@ def suppress(strength: Map) -> Map:
         kept &= own >= interpolated(strength, y + side * across_y, x + side * across_x)
     ridges = np.zeros_like(strength)
     ridges[y[kept], x[kept]] = strength[y[kept], x[kept]]
-    return ridges * ramp(strength.shape[0])[:, None] * ramp(strength.shape[1])[None]
+    border = min(BORDER, *(side // 2 for side in strength.shape))
+    return ridges * ramp(strength.shape[0], border)[:, None] * ramp(strength.shape[1], border)[None]
 
 
 def orientation(strength: Map) -> Map:
     """Angle across the edge (H, W), 0 to π, from the second derivatives of the smoothed strengths.
 
-    The toolbox's formula: its tangent is the square of the true one, which is exact for multiples of 45° and off by 13° at
-    most, and 0 where an edge runs exactly along the rows.
+    The toolbox's formula: its tangent is the square of the true one's, which is exact for multiples of 45° and 13° off
+    at most, and the angle is 0 where an edge runs exactly along the rows.
     """
     d_y, d_x = np.gradient(smoothed(strength))
     d_xx = np.gradient(d_x, axis=1)
@@ -75,8 +76,7 @@ def interpolated(values: Map, y: Map, x: Map) -> Map:
     return found
 
 
-def ramp(length: int) -> Map:
-    """Factors along one axis: 0 at both ends, 1 from :data:`BORDER` pixels on."""
-    border = max(min(BORDER, length // 2), 1)
+def ramp(length: int, border: int) -> Map:
+    """Factors along one axis: 0 at both ends, 1 from ``border`` pixels on."""
     steps = np.arange(length)
     return np.minimum(np.minimum(steps, steps[::-1]) / border, 1.0)
