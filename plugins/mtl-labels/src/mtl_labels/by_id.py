@@ -32,13 +32,13 @@ def from_lists(path: Path, found: Any, names: Sequence[str] | None) -> Split:
     :raises DataError: the file has another form, or names that the data set does not have
     """
     if not is_lists(found):
-        raise DataError(f"{path}: holds {described(found)}; expected {LISTS}")
-    rows = places(path, names)
+        raise DataError(f"{path}: holds {_described(found)}; expected {LISTS}")
+    rows = _places(path, names)
     table = torch.zeros(len(rows), len(found), dtype=torch.float64)
     for column, labelled in enumerate(found.values()):
         for name in labelled:
-            table[row_of(path, name, rows), column] = 1
-    return Split(table, ours(found))
+            table[_row_of(path, name, rows), column] = 1
+    return Split(table, _ours(found))
 
 
 def from_rows(path: Path, found: Mapping[str, Sequence[float]], names: Sequence[str] | None) -> Split:
@@ -46,14 +46,14 @@ def from_rows(path: Path, found: Mapping[str, Sequence[float]], names: Sequence[
 
     :raises DataError: a row is missing or of another length, or its name is none of the data set's
     """
-    rows = places(path, names)
+    rows = _places(path, names)
     table = torch.full((len(rows), len(PUBLISHED)), torch.nan, dtype=torch.float64)
     for name, values in found.items():
         if len(values) != len(PUBLISHED):
             raise DataError(f"{path}: {len(values)} values for {name!r}; expected {ROWS}")
-        table[row_of(path, name, rows)] = torch.tensor(list(values), dtype=torch.float64)
-    check_complete(path, table, rows)
-    return Split(table, ours(PUBLISHED))
+        table[_row_of(path, name, rows)] = torch.tensor(list(values), dtype=torch.float64)
+    _check_complete(path, table, rows)
+    return Split(table, _ours(PUBLISHED))
 
 
 def is_lists(found: Any) -> bool:
@@ -70,17 +70,17 @@ def is_rows(found: Any) -> bool:
     return all(isinstance(v, list | tuple) and all(isinstance(x, int | float) for x in v) for v in found.values())
 
 
-def ours(tasks: Sequence[str] | Mapping[str, Any]) -> tuple[str, ...]:
+def _ours(tasks: Sequence[str] | Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(OURS.get(task, task) for task in tasks)
 
 
-def places(path: Path, names: Sequence[str] | None) -> dict[str, int]:
+def _places(path: Path, names: Sequence[str] | None) -> dict[str, int]:
     if names is None:
         raise DataError(f"{path}: goes by names, but the data set gives its samples none; use a split by index")
     return {name: row for row, name in enumerate(names)}
 
 
-def row_of(path: Path, name: str, rows: Mapping[str, int]) -> int:
+def _row_of(path: Path, name: str, rows: Mapping[str, int]) -> int:
     if name not in rows:
         example = next(iter(rows), "none")
         raise DataError(
@@ -90,7 +90,7 @@ def row_of(path: Path, name: str, rows: Mapping[str, int]) -> int:
     return rows[name]
 
 
-def check_complete(path: Path, table: Tensor, rows: Mapping[str, int]) -> None:
+def _check_complete(path: Path, table: Tensor, rows: Mapping[str, int]) -> None:
     missing = [name for name, row in rows.items() if bool(table[row].isnan().any())]
     if missing:
         raise DataError(
@@ -99,7 +99,7 @@ def check_complete(path: Path, table: Tensor, rows: Mapping[str, int]) -> None:
         )
 
 
-def described(found: Any) -> str:
+def _described(found: Any) -> str:
     if not isinstance(found, dict):
         return f"a {type(found).__name__}"
     return f"a dict with {', '.join(repr(key)[:40] for key in list(found)[:5])}" if found else "an empty dict"

@@ -65,15 +65,15 @@ class Substitute:
         raise Refused("it changes a function")
 
 
-def new_type(code: str, *_: Any) -> Type:
+def _new_type(code: str, *_: Any) -> Type:
     return Type(str(code))
 
 
-def new_array(*_: Any) -> Array:
+def _new_array(*_: Any) -> Array:
     return Array()
 
 
-def scalar(kind: Type, data: bytes) -> str | int | float:
+def _scalar(kind: Type, data: bytes) -> str | int | float:
     """A numpy scalar as text or number of Python's own."""
     big = kind.order == ">"
     if kind.code.startswith("U"):
@@ -85,25 +85,25 @@ def scalar(kind: Type, data: bytes) -> str | int | float:
     raise Refused(f"it holds a scalar of numpy's type {kind.code!r}")
 
 
-def encoded(text: str, encoding: str) -> bytes:
+def _encoded(text: str, encoding: str) -> bytes:
     """Bytes as the older protocols write them."""
     if encoding != "latin1":
         raise Refused(f"it holds bytes in the encoding {encoding!r}")
     return text.encode("latin-1")
 
 
-def not_called(*_: Any) -> Any:
+def _not_called(*_: Any) -> Any:
     raise Refused("it makes an array by calling numpy.ndarray")
 
 
 SUBSTITUTES = {
-    ("numpy", "dtype"): Substitute(new_type),
-    ("numpy", "ndarray"): Substitute(not_called),
-    ("numpy.core.multiarray", "_reconstruct"): Substitute(new_array),
-    ("numpy.core.multiarray", "scalar"): Substitute(scalar),
-    ("numpy._core.multiarray", "_reconstruct"): Substitute(new_array),
-    ("numpy._core.multiarray", "scalar"): Substitute(scalar),
-    ("_codecs", "encode"): Substitute(encoded),
+    ("numpy", "dtype"): Substitute(_new_type),
+    ("numpy", "ndarray"): Substitute(_not_called),
+    ("numpy.core.multiarray", "_reconstruct"): Substitute(_new_array),
+    ("numpy.core.multiarray", "scalar"): Substitute(_scalar),
+    ("numpy._core.multiarray", "_reconstruct"): Substitute(_new_array),
+    ("numpy._core.multiarray", "scalar"): Substitute(_scalar),
+    ("_codecs", "encode"): Substitute(_encoded),
 }
 """``numpy._core`` is numpy 2's name of ``numpy.core``."""
 
@@ -130,9 +130,9 @@ def read_object(path: Path) -> Any:
 
     :raises Refused: it is something else than plain values, or there are several
     """
-    check_size(path.stat().st_size)
+    _check_size(path.stat().st_size)
     with path.open("rb") as file:
-        header(file)
+        _header(file)
         found = unpickled(file)
     if not isinstance(found, Array) or found.shape != () or len(found.items) != 1:
         raise Refused("it holds an array of objects, not one object")
@@ -142,10 +142,10 @@ def read_object(path: Path) -> Any:
 def holds_objects(path: Path) -> bool:
     """Whether a ``.npy`` file has a pickle in place of numbers."""
     with path.open("rb") as file:
-        return bool(header(file)[2].hasobject)
+        return bool(_header(file)[2].hasobject)
 
 
-def header(file: BinaryIO) -> Any:
+def _header(file: BinaryIO) -> Any:
     """Shape, order and type of a ``.npy`` file; what follows is its data."""
     read = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
     return read(file)
@@ -158,10 +158,10 @@ def read_archive(path: Path) -> Any:
     """
     with zipfile.ZipFile(path) as archive:
         (name,) = (name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
-        check_size(archive.getinfo(name).file_size)
+        _check_size(archive.getinfo(name).file_size)
         return unpickled(io.BytesIO(archive.read(name)))
 
 
-def check_size(size: int) -> None:
+def _check_size(size: int) -> None:
     if size > LARGEST:
         raise Refused(f"it has {size} bytes, more than a split needs")

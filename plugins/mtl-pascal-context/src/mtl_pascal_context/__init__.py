@@ -27,7 +27,7 @@ Criterion = Literal["l1", "cosine"]
 EdgeMetric = Literal["fast", "exact", "exact-unsuppressed"]
 
 
-def known_tasks(instance: object, attribute: Any, value: tuple[str, ...]) -> None:
+def _known_tasks(instance: object, attribute: Any, value: tuple[str, ...]) -> None:
     unknown = [task for task in value if task not in TASKS]
     if unknown:
         raise ValueError(
@@ -37,12 +37,12 @@ def known_tasks(instance: object, attribute: Any, value: tuple[str, ...]) -> Non
         raise ValueError(f"expected at least one task and none twice, found {list(value)}")
 
 
-def positive_size(instance: object, attribute: Any, value: tuple[int, int]) -> None:
+def _positive_size(instance: object, attribute: Any, value: tuple[int, int]) -> None:
     if min(value) < 1:
         raise ValueError(f"expected [height, width] in pixels, found {list(value)}")
 
 
-def three_axes(instance: object, attribute: Any, value: tuple[str, str, str]) -> None:
+def _three_axes(instance: object, attribute: Any, value: tuple[str, str, str]) -> None:
     if any(axis not in AXES for axis in value) or len({axis[-1] for axis in value}) < len(value):
         raise ValueError(f'expected x, y and z in some order, each with or without "-", found {list(value)}')
 
@@ -56,14 +56,14 @@ class PascalContext:
 
     root: str = field(validator=min_len(1), metadata=help("folder that the archive was unpacked to"))
     size: tuple[int, int] = field(
-        default=(512, 512), validator=positive_size, metadata=help("(height, width) of every image, in pixels")
+        default=(512, 512), validator=_positive_size, metadata=help("(height, width) of every image, in pixels")
     )
     resize: Resize = field(
         default="squeeze",
         validator=in_(("squeeze", "pad")),
         metadata=help('"squeeze" to the size, as MTI-Net, or "pad" to it, as ATRC and InvPT do in tests'),
     )
-    tasks: tuple[str, ...] = field(default=TASKS, validator=known_tasks, metadata=help("tasks, in order"))
+    tasks: tuple[str, ...] = field(default=TASKS, validator=_known_tasks, metadata=help("tasks, in order"))
     loss_weights: Weights = field(
         default="published",
         validator=in_(("published", "none")),
@@ -74,7 +74,7 @@ class PascalContext:
     )
     normals_axes: tuple[str, str, str] = field(
         default=("x", "y", "-z"),
-        validator=three_axes,
+        validator=_three_axes,
         metadata=help("for x right, y down, z forward the published component; x, y, z keeps the published encoding"),
     )
     edge_metric: EdgeMetric = field(
@@ -94,7 +94,7 @@ class PascalContext:
 
         form = Form(size=self.size, resize=self.resize, axes=self.normals_axes, benchmark=split == "test")
         dataset = PascalContextDataset(Path(self.root).expanduser(), split, self.chosen_tasks(), form)
-        return cached(dataset, dataset.paths, self.decides(split), keep=self.cache)
+        return cached(dataset, dataset.paths, self._decides(split), keep=self.cache)
 
     def chosen_tasks(self) -> Tasks:
         """The tasks in their order, with the losses and metrics that the options ask for."""
@@ -114,7 +114,7 @@ class PascalContext:
         ]
         return Tasks(every).select(self.tasks)
 
-    def decides(self, split: str) -> dict[str, object]:
+    def _decides(self, split: str) -> dict[str, object]:
         """What decides what a sample is, beside its files."""
         return {
             "split": split,

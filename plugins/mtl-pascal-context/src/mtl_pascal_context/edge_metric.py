@@ -54,7 +54,7 @@ class BoundaryMetrics(Metric):
         for strength, label in zip(strengths, target[:, 0].cpu().numpy(), strict=True):
             inside = valid_part(label)
             if inside is not None:
-                self.add(counts(strength[inside], label[inside], self.tolerance, self.form))
+                self.add(_counts(strength[inside], label[inside], self.tolerance, self.form))
 
     def add(self, found: Counts) -> None:
         self.predicted += torch.from_numpy(found.predicted).to(self.predicted)
@@ -68,7 +68,7 @@ class BoundaryMetrics(Metric):
         return {"ods_f": torch.where(self.images > 0, 100 * f.max(), torch.nan)}
 
 
-def counts(strength: NDArray[Any], label: NDArray[Any], tolerance: float, form: Form) -> Counts:
+def _counts(strength: NDArray[Any], label: NDArray[Any], tolerance: float, form: Form) -> Counts:
     """One image's counts, its padding taken off."""
     open_pixels = np.isnan(label)
     true: Mask = (label > 0.5) & ~open_pixels

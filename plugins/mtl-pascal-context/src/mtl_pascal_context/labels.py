@@ -48,7 +48,7 @@ def classes_of(label_map: Array) -> Tensor:
 def read_label_map(path: Path) -> Array:
     """Numbers of the 459 classes, int64 (H, W)."""
     expected = f"a LabelMap (H, W) of whole numbers up to {LAST_LABEL}"
-    values = np.asarray(read_mat(path, "LabelMap", expected))
+    values = np.asarray(_read_mat(path, "LabelMap", expected))
     if values.ndim != 2 or not values.size or values.dtype.kind not in "iuf":
         raise DataError(f"{path}: LabelMap is {values.dtype} of shape {values.shape}, expected {expected}")
     labels: Array = values.astype(np.int64)
@@ -63,7 +63,7 @@ def read_parts(path: Path) -> Tensor | None:
     Masks are painted in the order of the file: a later one covers an earlier one.
     """
     painted: Array | None = None
-    for mask, parts in persons(path):
+    for mask, parts in _persons(path):
         painted = np.zeros(mask.shape, np.int64) if painted is None else painted
         for name, part in parts:
             if name not in PART_OF:
@@ -77,19 +77,19 @@ def read_parts(path: Path) -> Tensor | None:
     return torch.from_numpy(painted) if painted is not None and painted.any() else None
 
 
-def persons(path: Path) -> list[tuple[Array, list[tuple[str, Array]]]]:
+def _persons(path: Path) -> list[tuple[Array, list[tuple[str, Array]]]]:
     """Each person that has parts: mask, and names and masks of the parts."""
-    annotation = read_mat(path, "anno", OBJECTS)
+    annotation = _read_mat(path, "anno", OBJECTS)
     try:
         objects = annotation[0][0][1]
-        return [found for row in (objects[0] if objects.size else ()) if (found := person(row)) is not None]
+        return [found for row in (objects[0] if objects.size else ()) if (found := _person(row)) is not None]
     except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{path}: anno is not {OBJECTS} ({type(error).__name__}: {error}); is it another folder's?"
         ) from error
 
 
-def person(row: Any) -> tuple[Array, list[tuple[str, Array]]] | None:
+def _person(row: Any) -> tuple[Array, list[tuple[str, Array]]] | None:
     """One object of a file, in the nested form that scipy gives; None where it is no person with parts."""
     kind, mask, parts = int(row[1][0][0]), np.asarray(row[2]), np.asarray(row[3])
     if kind != PERSON or not parts.size:
@@ -109,12 +109,12 @@ def read_normals(path: Path, label_map: Array, axes: Sequence[str]) -> Tensor:
             f" {label_map.shape[0]} × {label_map.shape[1]}; expected one size; unpack the archive again"
         )
     published = values.astype(np.float32) * (2 / 255) - 1
-    turned = np.stack([component(published, axis) for axis in axes], -1)
+    turned = np.stack([_component(published, axis) for axis in axes], -1)
     known = np.isin(label_map, WITH_NORMALS)[..., None]
     return unit(channels_first(np.where(known, turned, np.float32(0))))
 
 
-def component(vectors: Array, axis: str) -> Array:
+def _component(vectors: Array, axis: str) -> Array:
     """A component (H, W) by its name: ``"x"``, or ``"-x"`` for its opposite."""
     values: Array = vectors[..., "xyz".index(axis[-1])]
     return -values if axis.startswith("-") else values
@@ -126,7 +126,7 @@ def read_saliency(path: Path) -> Tensor:
     return torch.from_numpy((values > VOID / 2).astype(np.int64))
 
 
-def read_mat(path: Path, key: str, expected: str) -> Any:
+def _read_mat(path: Path, key: str, expected: str) -> Any:
     """A variable of a MATLAB file.
 
     :raises DataError: the file is missing or damaged, or lacks the variable

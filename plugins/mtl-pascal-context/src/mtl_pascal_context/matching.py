@@ -87,7 +87,7 @@ def largest_matching(predicted: Mask, true: Mask, radius: float) -> int:
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import maximum_flow
 
-    rows, columns = pairs(predicted, true, radius)
+    rows, columns = _pairs(predicted, true, radius)
     if not len(rows):
         return 0
     source, first, end = 0, 1 + np.count_nonzero(predicted), 1 + np.count_nonzero(predicted) + np.count_nonzero(true)
@@ -97,7 +97,7 @@ def largest_matching(predicted: Mask, true: Mask, radius: float) -> int:
     return int(maximum_flow(graph, source, end, method="dinic").flow_value)
 
 
-def pairs(predicted: Mask, true: Mask, radius: float) -> tuple[Positions, Positions]:
+def _pairs(predicted: Mask, true: Mask, radius: float) -> tuple[Positions, Positions]:
     """Every pair within the radius, as positions among the P and among the T pixels in the order of rows."""
     reach = math.floor(radius)
     number = np.pad(np.where(true, np.cumsum(true).reshape(true.shape) - 1, -1), reach, constant_values=-1)

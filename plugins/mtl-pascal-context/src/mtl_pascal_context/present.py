@@ -53,20 +53,20 @@ def present_labels(files: Sequence[Files], tasks: Tasks) -> Tensor | None:
         return None
     mask = torch.ones(len(files), len(tasks), dtype=torch.bool)
     for name in asked:
-        mask[:, tasks.position(name)] = torch.tensor(kept(name, files))
+        mask[:, tasks.position(name)] = torch.tensor(_kept(name, files))
     return mask
 
 
-def kept(task: str, files: Sequence[Files]) -> list[bool]:
+def _kept(task: str, files: Sequence[Files]) -> list[bool]:
     """Whether each image has a task's label: read from the cache folder, or found and kept there."""
-    place = cache_folder() / f"{fingerprint(task, files)}.json"
+    place = _cache_folder() / f"{_fingerprint(task, files)}.json"
     try:
         found = json.loads(place.read_text("utf-8"))
     except (OSError, ValueError):
         found = None
     if isinstance(found, list) and len(found) == len(files):
         return [bool(value) for value in found]
-    made = [RULES[task](one) for one in progress(files, f"looking for {task}")]
+    made = [RULES[task](one) for one in _progress(files, f"looking for {task}")]
     try:
         write_text(place, json.dumps(made))
     except OSError as error:
@@ -74,12 +74,12 @@ def kept(task: str, files: Sequence[Files]) -> list[bool]:
     return made
 
 
-def cache_folder() -> Path:
+def _cache_folder() -> Path:
     """``$XDG_CACHE_HOME/mtl/pascal-context``, by default in ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mtl" / "pascal-context"
 
 
-def fingerprint(task: str, files: Sequence[Files]) -> str:
+def _fingerprint(task: str, files: Sequence[Files]) -> str:
     """Changes with every file's place, size and time of change."""
     digest = hashlib.sha256(f"{VERSION} {task}".encode())
     for one in files:
@@ -90,7 +90,7 @@ def fingerprint(task: str, files: Sequence[Files]) -> str:
     return digest.hexdigest()[:32]
 
 
-def progress(files: Sequence[Files], title: str) -> Iterable[Files]:
+def _progress(files: Sequence[Files], title: str) -> Iterable[Files]:
     """A bar on a terminal, nothing elsewhere."""
     console = Console(stderr=True)
     return track(files, title, console=console, transient=True, disable=not sys.stderr.isatty())

@@ -48,7 +48,7 @@ class SaliencyMetrics(Metric):
         judged = valid.flatten(1).any(1)
         for k, threshold in enumerate(OVERLAP_THRESHOLDS):
             # the two evaluations differ in this too: > here, ≥ below
-            shares = overlaps((probability > threshold) & valid, salient)
+            shares = _overlaps((probability > threshold) & valid, salient)
             self.overlap[k] += torch.where(judged, shares, torch.zeros_like(shares)).sum()
         for k, threshold in enumerate(F_THRESHOLDS):
             chosen = (probability >= threshold) & valid
@@ -68,7 +68,7 @@ class SaliencyMetrics(Metric):
         }
 
 
-def overlaps(chosen: Tensor, salient: Tensor) -> Tensor:
+def _overlaps(chosen: Tensor, salient: Tensor) -> Tensor:
     """Intersection over union of each image's two regions (B,); 1 where both are empty."""
     both = (chosen & salient).flatten(1).sum(1).double()
     either = (chosen | salient).flatten(1).sum(1).double()

@@ -54,22 +54,22 @@ def find_files(root: Path, split: str, tasks: Collection[str]) -> list[Files]:
     :raises DataError: a folder, list or file is missing
     """
     tree = find_tree(root)
-    names = names_of(tree, split)
-    found: dict[str, Sequence[Path]] = {"image": files_in(tree / "JPEGImages", ".jpg", names)}
+    names = _names_of(tree, split)
+    found: dict[str, Sequence[Path]] = {"image": _files_in(tree / "JPEGImages", ".jpg", names)}
     without_pictures = not (tree / "semseg").is_dir()
     if "segmentation" in tasks and not without_pictures:
-        found["classes"] = class_files(tree / "semseg", names)
+        found["classes"] = _class_files(tree / "semseg", names)
     if "parts" in tasks:
-        found["parts"] = files_in(tree / "human_parts", ".mat", names, "parts")
+        found["parts"] = _files_in(tree / "human_parts", ".mat", names, "parts")
     if "normals" in tasks:
-        found["normals"] = files_in(tree / "normals_distill", ".png", names, "normals")
+        found["normals"] = _files_in(tree / "normals_distill", ".png", names, "normals")
     if "saliency" in tasks:
-        found["saliency"] = files_in(tree / "sal_distill", ".png", names, "saliency")
+        found["saliency"] = _files_in(tree / "sal_distill", ".png", names, "saliency")
     mapped = [
         t for t in ("edges", "normals", "segmentation") if t in tasks and (t != "segmentation" or without_pictures)
     ]
     if mapped:
-        found["label_map"] = files_in(tree / "pascal-context" / "trainval", ".mat", names, *mapped)
+        found["label_map"] = _files_in(tree / "pascal-context" / "trainval", ".mat", names, *mapped)
     return [Files(name=name, **{kind: paths[k] for kind, paths in found.items()}) for k, name in enumerate(names)]
 
 
@@ -85,7 +85,7 @@ def find_tree(root: Path) -> Path:
     )
 
 
-def names_of(tree: Path, split: str) -> list[str]:
+def _names_of(tree: Path, split: str) -> list[str]:
     """The names of a split's images, in the order of its list."""
     if split not in SPLITS:
         raise DataError(f"pascal-context: there is no split {split!r} (there are: {', '.join(SPLITS)})")
@@ -106,45 +106,45 @@ def names_of(tree: Path, split: str) -> list[str]:
     return names
 
 
-def files_in(folder: Path, ending: str, names: Sequence[str], *tasks: str) -> list[Path]:
+def _files_in(folder: Path, ending: str, names: Sequence[str], *tasks: str) -> list[Path]:
     """The file of each name.
 
     :param tasks: what these labels are for; none for the images themselves
     :raises DataError: the folder, or a name's file, is missing
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; {expected_files(ending)}{remedy(tasks)}")
-    known = listed(folder)
-    check_complete(folder, [name for name in names if name + ending not in known], ending, len(names), tasks)
+        raise DataError(f"{folder}: no such folder; {_expected_files(ending)}{_remedy(tasks)}")
+    known = _listed(folder)
+    _check_complete(folder, [name for name in names if name + ending not in known], ending, len(names), tasks)
     return [folder / (name + ending) for name in names]
 
 
-def class_files(folder: Path, names: Sequence[str]) -> list[Path]:
+def _class_files(folder: Path, names: Sequence[str]) -> list[Path]:
     """Each name's picture of classes: VOC12's where there is one, else PASCAL-Context's."""
-    voc, context = listed(folder / "VOC12"), listed(folder / "pascal-context")
+    voc, context = _listed(folder / "VOC12"), _listed(folder / "pascal-context")
     missing = [name for name in names if f"{name}.png" not in voc and f"{name}.png" not in context]
-    check_complete(folder, missing, ".png", len(names), ("segmentation",))
+    _check_complete(folder, missing, ".png", len(names), ("segmentation",))
     return [folder / ("VOC12" if f"{name}.png" in voc else "pascal-context") / f"{name}.png" for name in names]
 
 
-def listed(folder: Path) -> set[str]:
+def _listed(folder: Path) -> set[str]:
     """Names of what is in a folder; nothing where there is no such folder."""
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
-def check_complete(folder: Path, missing: Sequence[str], ending: str, of: int, tasks: Sequence[str]) -> None:
+def _check_complete(folder: Path, missing: Sequence[str], ending: str, of: int, tasks: Sequence[str]) -> None:
     if missing:
         raise DataError(
             f"{folder}: {len(missing)} of {of} images have no file, the first is {missing[0]}{ending};"
-            f" {expected_files(ending)}{remedy(tasks)}"
+            f" {_expected_files(ending)}{_remedy(tasks)}"
         )
 
 
-def expected_files(ending: str) -> str:
+def _expected_files(ending: str) -> str:
     return f"expected NAME{ending} for every name in ImageSets/Context"
 
 
-def remedy(tasks: Sequence[str]) -> str:
+def _remedy(tasks: Sequence[str]) -> str:
     again = "; unpack the archive again"
     left_out = " and ".join(f'"{task}"' for task in tasks)
     return again + (f", or leave {left_out} out of plugins.pascal-context.tasks" if tasks else "")
