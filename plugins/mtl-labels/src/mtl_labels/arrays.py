@@ -1,46 +1,39 @@
-"""Splits that are arrays: ``.pth``, ``.npy``, and the ``labels.npz`` of a run.
-
-Shape letters: N samples, M columns.
-"""
+"""Splits that numpy or torch saved: ``.pth``, ``.npy``, and the ``labels.npz`` of a run."""
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 import torch
 from torch import Tensor
 
 from mtl_core import DataError
+from mtl_labels.by_id import LISTS, ROWS, from_lists, from_rows, is_rows
+from mtl_labels.pickles import Refused, holds_objects, read_archive, read_object
+from mtl_labels.split import Split
 
+SAVED = f'a dict with "labels_weights" (N, K), as torch.save writes it, or {ROWS}'
 FORMS = {
-    ".pth": 'a dict with "labels_weights" (N, K), as torch.save writes it',
-    ".pt": 'a dict with "labels_weights" (N, K), as torch.save writes it',
-    ".npy": "an array of numbers (N, K)",
+    ".pth": SAVED,
+    ".pt": SAVED,
+    ".npy": f"an array of numbers (N, K), or {LISTS}",
     ".npz": 'arrays "labelled" (N, K) and "tasks" (K), as in a run\'s labels.npz',
 }
 
 
-@attrs.frozen(eq=False)
-class Split:
-    """A split as its file holds it.
-
-    :param table: float64 (N, M) or whatever shape the file has
-    :param columns: M tasks, or () where the file does not name them
+def read_array(path: Path, names: Sequence[str] | None = None) -> Split:
     """
-
-    table: Tensor
-    columns: tuple[str, ...] = ()
-
-
-def read_array(path: Path) -> Split:
-    """:raises DataError: the file is none of these, or cannot be read"""
+    :param names: the samples' names, for files that go by them
+    :raises DataError: the file is none of these, or cannot be read
+    """
     if path.suffix not in FORMS:
         raise DataError(f"{path}: a split file ends in .pth, .npy, .npz or .csv, found {path.suffix or 'no ending'!r}")
     try:
-        return load(path)
+        return load(path, names)
     except DataError:
         raise
     except Exception as error:  # damaged files make numpy, zipfile and torch raise a dozen kinds of error
@@ -50,22 +43,37 @@ def read_array(path: Path) -> Split:
         ) from error
 
 
-def load(path: Path) -> Split:
+def load(path: Path, names: Sequence[str] | None) -> Split:
     if path.suffix == ".npy":
+        if holds_objects(path):
+            return from_lists(path, read_object(path), names)
         with path.open("rb") as file:
             return Split(numbers(np.load(file, allow_pickle=False)))
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as saved:
             return Split(numbers(saved["labelled"]), tuple(map(str, saved["tasks"].tolist())))
-    return Split(numbers(saved_by_torch(path)["labels_weights"]))
-
-
-def saved_by_torch(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         start = file.read(2)
     if start != b"PK" and start[:1] != b"\x80":  # an archive, or a pickle as torch wrote before 1.6
         raise DataError(f"{path}: not a file that torch.save writes; expected {FORMS[path.suffix]}")
-    saved = torch.load(path, map_location="cpu", weights_only=True)
+    rows = plain_rows(path) if start == b"PK" else None
+    return Split(numbers(saved_by_torch(path)["labels_weights"])) if rows is None else from_rows(path, rows, names)
+
+
+def plain_rows(path: Path) -> dict[str, list[float]] | None:
+    """What an archive has where it is a dict of rows; None where it is something else, such as a tensor."""
+    try:
+        found = read_archive(path)
+    except Exception:  # what it is instead, or what is wrong with it, torch says
+        return None
+    return found if is_rows(found) else None
+
+
+def saved_by_torch(path: Path) -> dict[str, Any]:
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise Refused("it is damaged, or asks for code, and no code is run from a split file") from error
     if not isinstance(saved, dict) or "labels_weights" not in saved:
         found = f"a dict with {', '.join(map(repr, saved))}" if isinstance(saved, dict) else f"a {type(saved).__name__}"
         raise DataError(f"{path}: holds {found}; expected {FORMS[path.suffix]}")

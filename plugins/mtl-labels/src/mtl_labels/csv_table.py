@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 import torch
 
 from mtl_core import DataError, nearest
-from mtl_labels.arrays import Split
+from mtl_labels.split import Split
 
 VALUES = {"1": 1.0, "1.0": 1.0, "true": 1.0, "yes": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0, "no": 0.0, "": 0.0}
 

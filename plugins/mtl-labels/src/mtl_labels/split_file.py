@@ -27,6 +27,9 @@ def distinct(instance: object, attribute: Any, value: tuple[str, ...]) -> None:
 class SplitFile:
     """The label mask of a file: ``.pth`` with ``labels_weights`` (the published splits), ``.npy``, ``.npz``, ``.csv``.
 
+    The splits of PASCAL-Context that MTPSL (``.npy``) and DiffusionMTL (``.pth``) publish go by the images' names; they
+    are pickles, and are read without running anything in them.
+
     A ``.csv`` has a header: ``index`` or ``name`` first, then the tasks; one row per sample, 1 where it has the label.
     A ``.npz`` is the ``labels.npz`` of another run.
     """
@@ -55,7 +58,7 @@ def read_split(source: str, columns: Sequence[str], size: int, tasks: Tasks, nam
         raise DataError(f"{path}: a folder; set the path of the split to one of its files (.pth, .npy, .npz or .csv)")
     if not path.is_file():
         raise DataError(f"{path}: no such file; set the path of the split to a .pth, .npy, .npz or .csv file")
-    read = read_csv(path, size, names) if path.suffix == ".csv" else read_array(path)
+    read = read_csv(path, size, names) if path.suffix == ".csv" else read_array(path, names)
     found = read.columns or tuple(columns) or tasks.names
     if read.columns and columns and tuple(columns) != read.columns:
         raise DataError(

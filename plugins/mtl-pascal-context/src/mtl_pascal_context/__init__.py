@@ -1,0 +1,125 @@
+"""PASCAL-Context with the five tasks of the multi-task line of work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import field
+from attrs.validators import gt, in_, lt, min_len
+
+from mtl_core import help, hookimpl, nearest, plugin
+
+if TYPE_CHECKING:
+    from mtl_core import MultiTaskDataset, Tasks
+
+__all__ = ["PascalContext"]
+
+TASKS = ("segmentation", "parts", "normals", "saliency", "edges")
+AXES = ("x", "y", "z", "-x", "-y", "-z")
+
+PUBLISHED_WEIGHTS = {"segmentation": 1.0, "parts": 2.0, "saliency": 5.0, "edges": 50.0, "normals": 10.0}
+"""Factors of the losses (Maninis et al., CVPR 2019; MTI-Net, ATRC and their successors)."""
+
+Resize = Literal["squeeze", "pad"]
+Weights = Literal["published", "none"]
+Criterion = Literal["l1", "cosine"]
+EdgeMetric = Literal["fast", "exact", "exact-unsuppressed"]
+
+
+def _known_tasks(instance: object, attribute: Any, value: tuple[str, ...]) -> None:
+    unknown = [task for task in value if task not in TASKS]
+    if unknown:
+        raise ValueError(
+            f"PASCAL-Context has no task {unknown[0]!r}{nearest(unknown[0], TASKS)} (it has: {', '.join(TASKS)})"
+        )
+    if not value or len(set(value)) < len(value):
+        raise ValueError(f"expected at least one task and none twice, found {list(value)}")
+
+
+def _positive_size(instance: object, attribute: Any, value: tuple[int, int]) -> None:
+    if min(value) < 1:
+        raise ValueError(f"expected [height, width] in pixels, found {list(value)}")
+
+
+def _three_axes(instance: object, attribute: Any, value: tuple[str, str, str]) -> None:
+    if any(axis not in AXES for axis in value) or len({axis[-1] for axis in value}) < len(value):
+        raise ValueError(f'expected x, y and z in some order, each with or without "-", found {list(value)}')
+
+
+@plugin
+class PascalContext:
+    """PASCAL-Context (Mottaghi et al., CVPR 2014) with five tasks: 21 classes, 7 human parts, normals, saliency, edges.
+
+    Reads the archives of ASTMT and MTI-Net (PASCAL_MT) and of ATRC and InvPT (PASCALContext), as they are unpacked.
+    """
+
+    root: str = field(validator=min_len(1), metadata=help("folder that the archive was unpacked to"))
+    size: tuple[int, int] = field(
+        default=(512, 512), validator=_positive_size, metadata=help("(height, width) of every image, in pixels")
+    )
+    resize: Resize = field(
+        default="squeeze",
+        validator=in_(("squeeze", "pad")),
+        metadata=help('"squeeze" to the size, as MTI-Net, or "pad" to it, as ATRC and InvPT do in tests'),
+    )
+    tasks: tuple[str, ...] = field(default=TASKS, validator=_known_tasks, metadata=help("tasks, in order"))
+    loss_weights: Weights = field(
+        default="published",
+        validator=in_(("published", "none")),
+        metadata=help("factors of the losses: segmentation 1, parts 2, saliency 5, edges 50, normals 10; or none"),
+    )
+    normals_loss: Criterion = field(
+        default="l1", validator=in_(("l1", "cosine")), metadata=help("L1 on unit vectors, or 1 − cos")
+    )
+    normals_axes: tuple[str, str, str] = field(
+        default=("x", "y", "-z"),
+        validator=_three_axes,
+        metadata=help("for x right, y down, z forward the published component; x, y, z keeps the published encoding"),
+    )
+    edge_metric: EdgeMetric = field(
+        default="fast",
+        validator=in_(("fast", "exact", "exact-unsuppressed")),
+        metadata=help("odsF: bounded, or matched one to one (slow), with or without suppression of non-maxima"),
+    )
+    edge_tolerance: float = field(
+        default=0.0075, validator=[gt(0.0), lt(1.0)], metadata=help("largest distance of a pair, share of the diagonal")
+    )
+    cache: bool = field(default=True, metadata=help("keep decoded samples"))
+
+    @hookimpl
+    def build_dataset(self, split: str) -> MultiTaskDataset:
+        from mtl_data import cached
+        from mtl_pascal_context.dataset import Form, PascalContextDataset
+
+        form = Form(size=self.size, resize=self.resize, axes=self.normals_axes, benchmark=split == "test")
+        dataset = PascalContextDataset(Path(self.root).expanduser(), split, self.chosen_tasks(), form)
+        return cached(dataset, dataset.paths, self._decides(split), keep=self.cache)
+
+    def chosen_tasks(self) -> Tasks:
+        """The tasks in their order, with the losses and metrics that the options ask for."""
+        from mtl_core import Tasks
+        from mtl_pascal_context.classes import CLASSES, PARTS
+        from mtl_pascal_context.tasks import Boundaries, Saliency, WeightedNormals, WeightedSegmentation
+
+        weight = PUBLISHED_WEIGHTS if self.loss_weights == "published" else dict.fromkeys(TASKS, 1.0)
+        every = [
+            WeightedSegmentation(
+                name="segmentation", channels=len(CLASSES), classes=CLASSES, weight=weight["segmentation"]
+            ),
+            WeightedSegmentation(name="parts", channels=len(PARTS), classes=PARTS, weight=weight["parts"]),
+            WeightedNormals(name="normals", criterion=self.normals_loss, weight=weight["normals"]),
+            Saliency(name="saliency", weight=weight["saliency"]),
+            Boundaries(name="edges", weight=weight["edges"], tolerance=self.edge_tolerance, form=self.edge_metric),
+        ]
+        return Tasks(every).select(self.tasks)
+
+    def _decides(self, split: str) -> dict[str, object]:
+        """What decides what a sample is, beside its files."""
+        return {
+            "split": split,
+            "size": list(self.size),
+            "resize": self.resize,
+            "tasks": list(self.tasks),
+            "normals_axes": list(self.normals_axes),
+        }
