@@ -85,7 +85,7 @@ def test_parameters_are_a_segnet_per_task_and_the_units():
         backbone = plugin.build_backbone(image_size=(64, 64), in_channels=3)
         heads = plugin.build_heads(backbone=backbone, tasks=tasks)
     trunk = sum(p.numel() for p in Plain(3, 64).parameters())
-    channels = (64, 128, 256, 512, 512) + (512, 256, 128, 64)
+    channels = (64, 128, 256, 512, 512, 512, 256, 128, 64)
     assert trunk == 24_943_296
     assert sum(p.numel() for p in backbone.parameters()) == 3 * trunk + 9 * sum(channels)
     assert sum(p.numel() for p in heads.parameters()) == sum(9 * 64 * 64 + 64 + 65 * out for out in (13, 1, 3))

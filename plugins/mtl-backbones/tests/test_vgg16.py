@@ -1,5 +1,6 @@
 """VGG-16: torchvision's layers, linear heads, and decoders of dense tasks."""
 
+import itertools
 import subprocess
 import sys
 
@@ -96,7 +97,7 @@ def test_a_state_dict_of_torchvision_is_read(tmp_path, caplog):
 @pytest.mark.parametrize(("norm", "expected"), [("none", 14_714_688), ("batch", 14_723_136), ("group", 14_723_136)])
 def test_parameters_are_those_of_its_layers(norm, expected):
     sizes = [3, 64, 64, 128, 128, *[256] * 3, *[512] * 6]
-    count = sum(9 * a * b + b for a, b in zip(sizes, sizes[1:], strict=False))
+    count = sum(9 * a * b + b for a, b in itertools.pairwise(sizes))
     count += 0 if norm == "none" else 2 * sum(sizes[1:])
     backbone, heads = build(norm=norm)
     assert sum(p.numel() for p in backbone.parameters()) == count == expected
