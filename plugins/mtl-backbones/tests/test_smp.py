@@ -126,7 +126,7 @@ def test_heads_refuse_a_single_tensor():
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("dropout", 1.0), ("head_channels", 0), ("output_stride", 4), ("head", "fpn"), ("atrous_rates", (6, 0, 18))],
+    [("dropout", 1.0), ("head_channels", 0), ("output_stride", 4), ("head", "pan"), ("atrous_rates", (6, 0, 18))],
 )
 def test_options_out_of_range(option, value):
     with pytest.raises(ValueError, match=r"must (all )?be"):

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mtl_backbones import SMP
-from mtl_backbones.smp import IMAGENET
+from mtl_backbones.standardise import IMAGENET
 from mtl_core import DataError
 
 
@@ -24,9 +24,11 @@ def state(encoder) -> dict[str, torch.Tensor]:
     return copy.deepcopy(dict(encoder.state_dict()))
 
 
-def build(path, encoder="resnet18"):
+def build(path, encoder="resnet18", partial=False):
     torch.manual_seed(2)
-    return SMP(encoder=encoder, weights=str(path)).build_backbone(image_size=(32, 32), in_channels=3)
+    return SMP(encoder=encoder, weights=str(path), partial_weights=partial).build_backbone(
+        image_size=(32, 32), in_channels=3
+    )
 
 
 def saved(value: object, path: Path) -> Path:
@@ -84,6 +86,30 @@ def test_a_checkpoint_brings_the_normalisation_back(tmp_path, state):
     torch.testing.assert_close(fresh.mean.flatten(), torch.tensor(IMAGENET[0]))
 
 
+class TestReport:
+    def test_everything(self, tmp_path, state, caplog):
+        path = saved(state | {"fc.weight": torch.zeros(1000, 512)}, tmp_path / "a.pth")
+        build(path)
+        assert caplog.messages == [f'{path} → encoder "resnet18": 100 of 100 tensors; left out fc.weight']
+
+    def test_a_part_names_the_first_of_each_kind(self, tmp_path, state, caplog):
+        missing = [f"layer4.1.bn{n}.{kind}" for n in (1, 2) for kind in ("weight", "bias")]
+        kept = {key: value for key, value in state.items() if key not in missing}
+        kept |= {"conv1.weight": torch.zeros(64, 1, 7, 7), "layer1.7.bias": torch.zeros(1)}
+        backbone = build(saved(kept, tmp_path / "a.pth"), partial=True)
+        (line,) = caplog.messages
+        assert '"resnet18": 95 of 100 tensors; missing keys layer4.1.bn1.weight, layer4.1.bn1.bias, ' in line
+        assert "and 1 more; unexpected keys layer1.7.bias; wrong shapes conv1.weight (64, 1, 7, 7), expected" in line
+        found = backbone.encoder.state_dict()
+        assert torch.equal(found["layer2.0.conv1.weight"], kept["layer2.0.conv1.weight"])
+        assert found["conv1.weight"].shape == (64, 3, 7, 7)
+
+    def test_counters_of_batch_norm_do_not_count(self, tmp_path, state, caplog):
+        old = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+        build(saved(old, tmp_path / "a.pth"))
+        assert "100 of 100 tensors" in caplog.messages[0]
+
+
 class TestErrors:
     def test_missing_file(self, tmp_path):
         with pytest.raises(DataError, match=r'gone\.pth: no such file.*"resnet18".*nothing is downloaded'):
@@ -127,9 +153,13 @@ class TestErrors:
         with pytest.raises(DataError, match=r"conv1\.weight \(64, 1, 7, 7\), expected \(64, 3, 7, 7\)"):
             build(saved(state, tmp_path / "a.pth"))
 
-    def test_another_network(self, tmp_path, state):
-        with pytest.raises(DataError, match=r'does not fit the encoder "mobilenet_v2": missing keys'):
-            build(saved(state, tmp_path / "a.pth"), "mobilenet_v2")
+    @pytest.mark.parametrize("partial", [False, True])
+    def test_another_network(self, tmp_path, state, partial):
+        with pytest.raises(
+            DataError,
+            match=r'does not fit the encoder "mobilenet_v2": missing keys.*no tensor matches.* conv1\.weight,',
+        ):
+            build(saved(state, tmp_path / "a.pth"), "mobilenet_v2", partial)
 
 
 class Dangerous:

@@ -20,6 +20,23 @@ class TestGeometryWithRotation(TransformContract):
         return Geometry(rotation=20.0)
 
 
+class TestGeometryWithPadding(TransformContract):
+    task_names = ("segmentation", "depth", "normals", "edges", "shading", "scene")
+
+    @pytest.fixture
+    def plugin(self) -> Geometry:
+        return Geometry(scales=(1.0,), padding=6)
+
+
+class TestPerImageTasksAlone(TransformContract):
+    task_names = ("scene",)
+    image_size = (32, 32)
+
+    @pytest.fixture
+    def plugin(self) -> Geometry:
+        return Geometry(scales=(1.0,), padding=4)
+
+
 class TestRandAugment(AugmentContract):
     @pytest.fixture
     def plugin(self) -> RandAugment:

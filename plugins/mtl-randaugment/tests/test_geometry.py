@@ -256,3 +256,54 @@ def test_nothing_to_do_changes_nothing() -> None:
     found = geometry(scales=(1.0,), flip=0.0).transform_sample(sample, torch.Generator())
     assert torch.equal(found.image, sample.image)
     assert all(same(found.targets[name], sample.targets[name]) for name in TASKS.names)
+
+
+class TestPadding:
+    """A window of the image's own size out of the padded image."""
+
+    @pytest.mark.parametrize("offset", [(0, 0), (3, 0), (0, -2), (-4, 4), (31, -19), (40, 3), (-31, 20)])
+    def test_is_a_crop_of_the_padded_image(self, offset: tuple[int, int]) -> None:
+        sample, (x, y), room = make_sample(TASKS, (20, 31)), offset, 40
+        motion = attrs.evolve(STILL, offset=offset)
+        window = (..., slice(room - y, room - y + 20), slice(room - x, room - x + 31))
+        padded = F.pad(sample.image, (room,) * 4)
+        assert torch.equal(moved_image(sample.image, motion), padded[window])
+        for task in TASKS:
+            padded = F.pad(sample.targets[task.name], (room,) * 4, value=task.ignored)
+            assert same(moved_label(task, sample.targets[task.name], motion), padded[window]), task.name
+
+    def test_bytes_stay_bytes(self) -> None:
+        image = torch.randint(256, (3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+        found = moved_image(image, attrs.evolve(STILL, offset=(2, 1)))
+        assert found.dtype == torch.uint8
+        assert torch.equal(found[:, 1:, 2:], image[:, :-1, :-2])
+        assert not found[:, 0].any()
+
+    def test_every_offset_is_as_likely_as_the_others(self) -> None:
+        made, generator = geometry(scales=(1.0,), padding=2), torch.Generator().manual_seed(0)
+        found = [made.draw(generator).offset for _ in range(2500)]
+        counts = [found.count((x, y)) for x in range(-2, 3) for y in range(-2, 3)]
+        assert sum(counts) == 2500
+        assert min(counts) > 60
+        assert max(counts) < 150
+
+    def test_nothing_else_is_drawn_otherwise(self) -> None:
+        """Runs without padding go on as they began."""
+        plain, padded = (geometry(padding=n).draw(torch.Generator().manual_seed(5)) for n in (0, 3))
+        assert attrs.evolve(padded, offset=(0, 0)) == plain
+        generator = torch.Generator().manual_seed(5)
+        geometry().draw(generator)
+        after = torch.Generator().manual_seed(5)
+        torch.rand(5, generator=after)
+        assert torch.equal(generator.get_state(), after.get_state())
+
+    def test_a_label_per_image_stays(self) -> None:
+        tasks = Tasks([Classification(name="people", channels=5)])
+        sample = Sample(torch.rand(3, 32, 32), {"people": torch.tensor(-1)})
+        made = geometry(tasks, scales=(1.0,), padding=4)
+        for seed in range(5):
+            assert made.transform_sample(sample, torch.Generator().manual_seed(seed)).targets["people"] == -1
+
+    def test_negative_padding_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="'padding' must be >= 0"):
+            Geometry(padding=-1)

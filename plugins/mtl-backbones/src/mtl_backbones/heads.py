@@ -20,7 +20,11 @@ class PooledHead(nn.Module):
         self.linear = nn.Linear(channels, out)
 
     def forward(self, z: Tensor | tuple[Tensor, ...]) -> Tensor:
-        """(B, C, h, w), or a pyramid whose last level is used → (B, O)."""
-        last = z if isinstance(z, Tensor) else z[-1]
-        values: Tensor = self.linear(last.mean((-2, -1)))
+        """(B, C, h, w), or levels of which the last is used → (B, O)."""
+        values: Tensor = self.linear(pooled(z if isinstance(z, Tensor) else z[-1]))
         return values
+
+
+def pooled(features: Tensor) -> Tensor:
+    """The mean over the image, (B, C, h, w) → (B, C); what is one pixel already costs nothing."""
+    return features.flatten(1) if features.shape[-2:] == (1, 1) else features.mean((-2, -1))

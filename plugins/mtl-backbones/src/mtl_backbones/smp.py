@@ -1,87 +1,115 @@
-"""Any encoder of segmentation-models-pytorch, with DeepLabV3+ heads."""
+"""Any encoder of segmentation-models-pytorch or timm, with a decoder of that library for each dense task."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import logging
+import warnings
 from typing import Any, Literal
 
 import segmentation_models_pytorch
 import timm
 import torch
 from attrs import Attribute, field
-from attrs.validators import and_, ge, in_, lt
+from attrs.validators import in_
 from torch import nn
 
-from mtl_backbones.deeplab import DeepLabHead, Pyramid
-from mtl_backbones.heads import PooledHead
-from mtl_backbones.weights import load_weights
-from mtl_core import MtlError, Task, Tasks, help, hookimpl, nearest, plugin
+from mtl_backbones.options import EncoderOptions
+from mtl_backbones.pyramid import Pyramid
+from mtl_backbones.standardise import IMAGENET, Statistics
+from mtl_core import MtlError, Tasks, help, hookimpl, nearest, plugin
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and deviation of RGB in 0..1."""
+log = logging.getLogger("mtl")
+
+TIMM = "tu-"
+"""The library's mark of a model of timm."""
+
+
+def own_names() -> list[str]:
+    names: list[str] = segmentation_models_pytorch.encoders.get_encoder_names()
+    return names
+
+
+def full_name(name: str) -> str:
+    """The library's name of an encoder: a name that only timm has gets the mark of timm's models."""
+    if name in own_names() or name.startswith(TIMM) or not is_of_timm(name):
+        return name
+    return f"{TIMM}{name}"
+
+
+def is_of_timm(name: str) -> bool:
+    known: bool = timm.is_model(name.split(".")[0])
+    return known
 
 
 def known_encoder(plugin: object, option: Attribute[Any], value: str) -> None:
-    names: list[str] = segmentation_models_pytorch.encoders.get_encoder_names()
-    name = value
-    if value.startswith("tu-"):
-        names, name = [f"tu-{model}" for model in timm.list_models()], value.split(".")[0]
-    if name not in names:
-        raise ValueError(
-            f'segmentation-models-pytorch has no encoder "{value}"{nearest(name, names)}'
-            ' (examples: "resnet18", "resnet50", "efficientnet-b0"; timm\'s models as "tu-NAME")'
+    bare = value.removeprefix(TIMM)
+    if value in own_names() or is_of_timm(bare):
+        return
+    marked = [f"{TIMM}{model}" for model in timm.list_models()] if value.startswith(TIMM) else []
+    hint = nearest(value, marked or own_names()) or nearest(bare, timm.list_models())
+    raise ValueError(
+        f'segmentation-models-pytorch and timm have no encoder "{value}"{hint}'
+        ' (examples: "resnet18", "resnet50", "efficientnet-b0"; timm\'s models by their names)'
+    )
+
+
+def trained_with(name: str) -> Statistics:
+    """By what the images were standardised that timm's weights of an encoder were trained on; ImageNet's elsewhere."""
+    bare = name.removeprefix(TIMM).removeprefix("timm-")
+    known = timm.get_pretrained_cfg(bare, allow_unregistered=True) if name != bare else None
+    return IMAGENET if known is None else (tuple(known.mean), tuple(known.std))
+
+
+def warn_of_copies(name: str, weights: str | None) -> None:
+    """The library's copies of timm's networks take timm's weights, but compute something else with them."""
+    bare = name.removeprefix("timm-")
+    if weights is not None and bare != name and is_of_timm(bare):
+        log.warning(
+            "smp: \"%s\" is a copy of timm's network with other padding and another ε in its batch norm: timm's weights"
+            ' fit it, but its features are not those that they were trained for; use encoder = "%s"',
+            name,
+            bare,
         )
 
 
-def positive(plugin: object, option: Attribute[Any], value: tuple[int, ...]) -> None:
-    if min(value) < 1:
-        raise ValueError(f"must all be >= 1, found {list(value)}")
-
-
 @plugin
-class SMP:
-    """A shared encoder of segmentation-models-pytorch and a DeepLabV3+ head for each task.
+class SMP(EncoderOptions):
+    """A shared encoder of segmentation-models-pytorch or timm and a decoder for each dense task.
 
-    z is the encoder's pyramid. The networks of the ResNet experiments of JTR (Tab. 15) and IAL; the papers do not say
-    which rates, stride and dropout they used, the defaults here are segmentation-models-pytorch's.
+    z is the encoder's pyramid. The networks of the ResNet experiments of JTR (Tab. 15, DeepLabV3+) and IAL (a dilated
+    ResNet with DeepLab heads, ResNet-50 with FPN); the papers do not say which rates, stride and dropout they used, the
+    defaults here are segmentation-models-pytorch's.
     """
 
     encoder: str = field(default="resnet50", validator=known_encoder, metadata=help("the encoder's name"))
-    head: Literal["deeplabv3+"] = field(
-        default="deeplabv3+", validator=in_(("deeplabv3+",)), metadata=help("each dense task's decoder")
-    )
-    weights: str | None = field(
-        default=None, metadata=help("local file with a state dict of the encoder; never fetched")
-    )
     output_stride: Literal[8, 16, 32] = field(
         default=16,
         validator=in_((8, 16, 32)),
         metadata=help("image size / size of the last level; 8 and 16 dilate the last stages"),
     )
-    head_channels: int = field(default=256, validator=ge(1), metadata=help("channels inside a head"))
-    atrous_rates: tuple[int, int, int] = field(
-        default=(12, 24, 36),
-        validator=positive,
-        metadata=help("dilations of a head's pooling, in pixels of the last level"),
-    )
-    dropout: float = field(default=0.5, validator=and_(ge(0), lt(1)), metadata=help("dropout inside a head"))
 
     @hookimpl
     def build_backbone(self, image_size: tuple[int, int], in_channels: int) -> nn.Module:
         encoder = self.make_encoder(in_channels)
-        mean, deviation = (0.0,) * in_channels, (1.0,) * in_channels
-        if self.weights:
-            load_weights(encoder, Path(self.weights).expanduser(), self.encoder)
-            mean, deviation = IMAGENET if in_channels == 3 else (mean, deviation)
-        pyramid = Pyramid(encoder, mean, deviation, self.make_encoder)
+        self.load(encoder, self.encoder)
+        warn_of_copies(self.encoder, self.weights)
+        statistics = self.statistics(in_channels, trained_with(full_name(self.encoder)))
+        pyramid = Pyramid(encoder, statistics, self.make_encoder)
         try_out(pyramid, self.encoder, in_channels, image_size)
         return pyramid
 
     def make_encoder(self, in_channels: int) -> nn.Module:
         try:
-            encoder: nn.Module = segmentation_models_pytorch.encoders.get_encoder(
-                self.encoder, in_channels=in_channels, depth=5, weights=None, output_stride=self.output_stride
-            )
+            with warnings.catch_warnings():
+                # the library deprecates its names "timm-…", which published state dicts go by
+                warnings.filterwarnings("ignore", "`timm-` encoders are deprecated", DeprecationWarning)
+                encoder: nn.Module = segmentation_models_pytorch.encoders.get_encoder(
+                    full_name(self.encoder),
+                    in_channels=in_channels,
+                    depth=5,
+                    weights=None,
+                    output_stride=self.output_stride,
+                )
         except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
             raise MtlError(
                 f'smp: the encoder "{self.encoder}" cannot be made with output_stride {self.output_stride}:'
@@ -97,12 +125,7 @@ class SMP:
                 f"smp: its heads need a pyramid, the backbone {type(backbone).__name__} has channels {channels};"
                 " choose the heads that belong to the backbone under [use]: build_heads"
             )
-        return nn.ModuleDict({task.name: self.make_head(channels, task, image_size) for task in tasks})
-
-    def make_head(self, channels: tuple[int, ...], task: Task, image_size: tuple[int, int]) -> nn.Module:
-        if not task.dense:
-            return PooledHead(channels[-1], task.channels)
-        return DeepLabHead(channels, task.channels, image_size, self.head_channels, self.atrous_rates, self.dropout)
+        return self.make_heads(channels, tasks, image_size)
 
 
 def try_out(pyramid: Pyramid, name: str, in_channels: int, image_size: tuple[int, int]) -> None:

@@ -1,11 +1,13 @@
-"""Weights of an encoder from a local file."""
+"""Weights of an encoder from a local file, and a report of what was used of it."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 
+import attrs
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -18,31 +20,81 @@ State = Mapping[str, Tensor]
 WRAPPERS = ("module.", "encoder.", "backbone.", "model.")
 """What other programs put before an encoder's names."""
 SHOWN = 3
-"""How many names of a kind an error lists."""
+"""How many names of a kind a message lists."""
+COUNTER = "num_batches_tracked"
+"""A number that batch norm keeps and nothing here reads; old files lack it."""
+
+log = logging.getLogger("mtl")
 
 
-def load_weights(encoder: nn.Module, path: Path, name: str) -> None:
-    """Fill an encoder; the layers of a classifier in the file are left out.
+@attrs.frozen
+class Match:
+    """How a file's tensors and an encoder's fit.
+
+    :param used: names that both have, with one shape
+    :param missing: names of the encoder that the file lacks
+    :param unexpected: names of the file in parts that the encoder has
+    :param shapes: names with both shapes, where they differ
+    :param left_out: names of the file in parts that the encoder does not have, such as a classifier
+    """
+
+    used: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    shapes: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        """How many tensors the encoder has."""
+        return len(self.used) + len(self.missing) + len(self.shapes)
+
+    @property
+    def differences(self) -> str:
+        """Whatever does not fit, in words; empty if everything does."""
+        kinds = {"missing keys": self.missing, "unexpected keys": self.unexpected, "wrong shapes": self.shapes}
+        return "; ".join(f"{kind} {listed(keys)}" for kind, keys in kinds.items() if keys)
+
+    @property
+    def report(self) -> str:
+        parts = [f"{len(self.used)} of {self.total} tensors", self.differences]
+        parts.append(f"left out {listed(self.left_out)}" if self.left_out else "")
+        return "; ".join(part for part in parts if part)
+
+
+def load_weights(encoder: nn.Module, path: Path, name: str, partial: bool = False) -> Match:
+    """Fill an encoder and log what was used; the layers of a classifier in the file are left out.
 
     :param path: a state dict, as ``torch.save`` or safetensors write it
     :param name: the encoder's name, for messages
+    :param partial: accept a file that fits a part of the encoder
     :raises DataError: the file is missing, is no state dict, or is another network's; it names the keys
     """
     own = encoder.state_dict()
     state = renamed(read(path, name), own)
-    wrong = differences(state, own)
-    if wrong:
+    match = compare(state, own)
+    if not match.used:
         raise DataError(
-            f'{path}: does not fit the encoder "{name}": {"; ".join(wrong)}; give the state dict of this very encoder'
+            f'{path}: does not fit the encoder "{name}": {match.differences}; no tensor matches, the file has'
+            f" {listed(list(state))}; give the state dict of this very encoder"
+        )
+    if match.differences and not partial:
+        raise DataError(
+            f'{path}: does not fit the encoder "{name}": {match.report}; give the state dict of this very encoder,'
+            " or set partial_weights = true to use what fits"
         )
     # not encoder.load_state_dict: some encoders override it and drop keys without a word
-    nn.Module.load_state_dict(encoder, {key: state[key] for key in own if key in state}, strict=False)
+    fitting = {key: state[key] for key in own if key in state and state[key].shape == own[key].shape}
+    nn.Module.load_state_dict(encoder, fitting, strict=False)
+    # a warning, because the command shows nothing below it
+    log.warning('%s → encoder "%s": %s', path, name, match.report)
+    return match
 
 
 def read(path: Path, name: str) -> State:
     if not path.is_file():
         raise DataError(
-            f'{path}: no such file; `weights` of the plugin smp is the path of a local state dict of "{name}"'
+            f'{path}: no such file; `weights` is the path of a local state dict of "{name}"'
             " (nothing is downloaded); leave it out to start from random weights"
         )
     try:
@@ -75,18 +127,24 @@ def renamed(state: State, own: State) -> State:
     return max(forms, key=lambda form: len(form.keys() & own.keys()))
 
 
-def differences(state: State, own: State) -> list[str]:
-    """Missing, unexpected and misshapen entries, a text for each kind that there is."""
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+def compare(state: State, own: State) -> Match:
+    """What of a file's tensors an encoder can use."""
+    wanted = [key for key in own if not key.endswith(COUNTER)]
+    offered = [key for key in state if not key.endswith(COUNTER)]
+    both = [key for key in wanted if key in state]
     parts = {part(key) for key in own}
-    unexpected = [key for key in state if key not in own and part(key) in parts]
-    shapes = [
-        f"{key} {tuple(state[key].shape)}, expected {tuple(value.shape)}"
-        for key, value in own.items()
-        if key in state and state[key].shape != value.shape
-    ]
-    kinds = {"missing keys": missing, "unexpected keys": unexpected, "wrong shapes": shapes}
-    return [f"{kind} {listed(keys)}" for kind, keys in kinds.items() if keys]
+    extra = [key for key in offered if key not in own]
+    return Match(
+        used=tuple(key for key in both if state[key].shape == own[key].shape),
+        missing=tuple(key for key in wanted if key not in state),
+        unexpected=tuple(key for key in extra if part(key) in parts),
+        shapes=tuple(
+            f"{key} {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
+            for key in both
+            if state[key].shape != own[key].shape
+        ),
+        left_out=tuple(key.removeprefix("model.") for key in extra if part(key) not in parts),
+    )
 
 
 def part(key: str) -> str:

@@ -14,6 +14,8 @@ from mtl_nn.segnet import (
     Unpool,
     initialise,
     level,
+    normalisation,
+    unpool,
 )
 
 __all__ = [
@@ -31,4 +33,6 @@ __all__ = [
     "Unpool",
     "initialise",
     "level",
+    "normalisation",
+    "unpool",
 ]

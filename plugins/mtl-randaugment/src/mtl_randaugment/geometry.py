@@ -34,12 +34,14 @@ class Motion:
     :param angle: clockwise as displayed, radians
     :param shift: (x, y), −1 to 1, as a share of the room that the scale leaves
     :param mirrored: left and right change places, after all else
+    :param offset: (x, y), whole pixels by which the image is moved right and down, after scale and rotation
     """
 
     scale: float
     angle: float
     shift: tuple[float, float]
     mirrored: bool
+    offset: tuple[int, int] = (0, 0)
 
     def matrix(self, height: int, width: int) -> Array:
         """Affine map (3, 3) from old to new pixel coordinates, without the mirroring."""
@@ -59,7 +61,8 @@ class Geometry:
     """Random scale-crop, mirroring and rotation of images with their labels; labels follow the physics.
 
     Mirroring flips n_x, a rotation turns (n_x, n_y), enlarging by s divides metric depth by s and multiplies disparity.
-    What comes from outside the image is invalid. The scales are those of MTAN (Liu et al., CVPR 2019) and MTPSL.
+    What comes from outside the image is invalid. The scales are those of MTAN (Liu et al., CVPR 2019) and MTPSL;
+    ``scales = [1.0]`` with ``padding = 4`` is CIFAR's random crop.
     """
 
     scales: tuple[float, ...] = field(
@@ -70,6 +73,11 @@ class Geometry:
     flip: float = field(default=0.5, validator=[ge(0.0), le(1.0)], metadata=help("probability of mirroring"))
     rotation: float = field(
         default=0.0, validator=[ge(0.0), le(180.0)], metadata=help("largest rotation to either side, degrees")
+    )
+    padding: int = field(
+        default=0,
+        validator=ge(0),
+        metadata=help("pixels put around the image before a window of its size is cut out anywhere; 4 for CIFAR"),
     )
 
     @hookimpl
@@ -90,13 +98,20 @@ class Geometry:
         size, turn, x, y, mirror = torch.rand(5, generator=generator).tolist()
         scale = self.scales[min(int(size * len(self.scales)), len(self.scales) - 1)]
         angle = math.radians(self.rotation) * (2 * turn - 1)
-        return Motion(scale, angle, (2 * x - 1, 2 * y - 1), mirror < self.flip)
+        return Motion(scale, angle, (2 * x - 1, 2 * y - 1), mirror < self.flip, self.draw_offset(generator))
+
+    def draw_offset(self, generator: torch.Generator) -> tuple[int, int]:
+        if self.padding == 0:  # nothing is drawn, so that runs without padding see the numbers that they always saw
+            return 0, 0
+        x, y = torch.randint(-self.padding, self.padding + 1, (2,), generator=generator).tolist()
+        return x, y
 
 
 def moved_image(image: Tensor, motion: Motion) -> Tensor:
     """An image (3, H, W), float or uint8; black outside."""
     if motion.warps:
         image = warped(image, motion, cv2.INTER_LINEAR, 0.0)
+    image = moved(image, motion.offset, 0.0)
     return image.flip(-1) if motion.mirrored else image
 
 
@@ -105,7 +120,24 @@ def moved_label(task: Task, target: Tensor, motion: Motion) -> Tensor:
     if motion.warps:
         resample = smooth if task.interpolation == "bilinear" else nearest
         target = task.zoom(task.rotate(resample(task, target, motion), motion.angle), motion.scale)
+    target = moved(target, motion.offset, task.ignored)
     return task.flip(target.flip(-1)) if motion.mirrored else target
+
+
+def moved(values: Tensor, offset: tuple[int, int], fill: float) -> Tensor:
+    """(…, H, W) moved right and down by whole pixels; ``fill`` where nothing came from."""
+    if offset == (0, 0):
+        return values
+    (x, y), (height, width) = offset, values.shape[-2:]
+    made = torch.full_like(values, fill)
+    to, source = overlap(y, height), overlap(-y, height)
+    made[..., to, overlap(x, width)] = values[..., source, overlap(-x, width)]
+    return made
+
+
+def overlap(offset: int, size: int) -> slice:
+    """Where what was moved by an offset still lies within the image."""
+    return slice(min(max(offset, 0), size), max(min(size + offset, size), 0))
 
 
 def nearest(task: Task, target: Tensor, motion: Motion) -> Tensor:
