@@ -35,7 +35,8 @@ def kinds(project: Path) -> set[str]:
     return found
 
 
-PROJECTS = [
+FILES = [*ROOT.glob("plugins/*/pyproject.toml"), *ROOT.glob("contrib/*/pyproject.toml")]
+PROJECTS = [path.parent for path in sorted(FILES)]
     path.parent for path in sorted([*ROOT.glob("plugins/*/pyproject.toml"), *ROOT.glob("contrib/*/pyproject.toml")])
 ]
 
