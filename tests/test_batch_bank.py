@@ -65,6 +65,10 @@ METHODS: dict[str, object] = {
     "auto-lambda": AutoLambda(), "auto-lambda encoder": AutoLambda(primary="depth", place="encoder"),
     **{f"aggregator {name}": torchjd("aggregator", name) for name in catalogue.aggregators() if name != "Krum"},
     **{f"scalarizer {name}": torchjd("scalarizer", name) for name in catalogue.scalarizers()},
+    "aggregator MGDA by steps": TorchJD(aggregator="MGDA", solver="frank-wolfe"),
+    "aggregator FairGrad with heads": TorchJD(aggregator="FairGrad", settings={"alpha": 1.0}, heads=True),
+    "aggregator GradDrop by batch": TorchJD(aggregator="GradDrop", graddrop="batch"),
+    "scalarizer STCH by nadir": TorchJD(scalarizer="STCH", settings={"mu": 1.0}, warmup_epochs=0),
 }  # fmt: skip
 SHAPERS = ("ial uncertainty", "imtl", "nash", "gradnorm encoder", "gcs", "ol-aux", "aggregator UPGrad")
 CASES = [*((name, "features") for name in METHODS), *((name, "parameters") for name in SHAPERS)]

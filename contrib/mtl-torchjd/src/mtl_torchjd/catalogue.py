@@ -31,6 +31,12 @@ OF_THE_LED = ("tau",)
 """Their settings that torchjd wants for every task but the primary one."""
 REMEMBERED = ("GradVac", "PCD", "CRMOGM", "UW", "IMTLL", "DWA", "FAMO")
 """Classes with a state that this distribution saves and restores."""
+DEFAULTS: Mapping[str, Mapping[str, Setting]] = {"CAGrad": {"norm_eps": 1e-8}}
+"""Settings that differ from torchjd's where an experiment gives none.
+
+CAGrad answers with weights of 0 where the smallest gradient in the convex hull is below ``norm_eps``. torchjd's 1e-4
+stops the encoder as soon as one branch is 10⁴ times smaller than the others; its solver is still right at 1e-7.
+"""
 
 
 def public(module: Any, base: type) -> dict[str, type]:
@@ -104,8 +110,10 @@ class Recipe:
         :raises MtlError: torchjd refuses the settings, or a package is missing; the message is torchjd's
         """
         given: dict[str, Any] = {key: len(rows) for key in GIVEN if key in parameters(self.cls)}
+        given |= DEFAULTS.get(self.name, {})
         try:
-            return self.cls(**given, **{key: self.value(key, rows, like) for key in self.settings})
+            given |= {key: self.value(key, rows, like) for key in self.settings}
+            return self.cls(**given)
         except (ImportError, ValueError, TypeError) as error:
             raise MtlError(f"{self.name} of torchjd: {error}") from error
 
