@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core import Batch, Experiment, LookAhead, Run, hookimpl, make_fabric, plugin
+from mtl_core import Batch, Experiment, LookAhead, MtlError, Run, hookimpl, make_fabric, plugin
 from mtl_core.testing import (
     Loadable,
     LossRuleContract,
@@ -158,3 +158,19 @@ def test_what_is_not_finite_skips_the_step() -> None:
     session.hooks.plugins["rule"].method.gramian.fill_(torch.nan)
     total = session.hooks.combine_losses(step.task_losses, step.task_means, step.active, step)
     assert total.isnan()
+
+
+@plugin
+class Other:
+    """Another rule."""
+
+    @hookimpl
+    def combine_losses(self, losses: Tensor) -> Tensor:
+        return losses.sum()
+
+
+def test_needs_the_place_of_the_loss_rule() -> None:
+    parts = [ToyData(), ToyLabels(), ToyNetwork(), TorchJD(aggregator="MGDA", heads=True), Other()]
+    experiment = Experiment(name="t", plugins=parts, use={"combine_losses": "other"})
+    with pytest.raises(MtlError, match=r'torchjd: heads = true needs the hook combine_losses.*"other".*\[use\]'):
+        prepare(experiment)

@@ -173,7 +173,12 @@ class TorchJD(nn.Module):
         return "setup", "combine_losses", "parameter_groups", *_MORE_HOOKS.get(self.scalarizer, ())
 
     @hookimpl
-    def setup(self, name: str, tasks: Tasks) -> None:
+    def setup(self, name: str, tasks: Tasks, places: Mapping[str, str]) -> None:
+        if self.heads and places.get("combine_losses", name) != name:
+            raise MtlError(
+                f'{name}: heads = true needs the hook combine_losses, which plugin "{places["combine_losses"]}" fills;'
+                f' give it the place ([use] combine_losses = "{name}"), or set heads = false'
+            )
         chosen = self.aggregator or self.scalarizer
         assert chosen is not None
         classes = scalarizers() if self.aggregator is None else aggregators()
