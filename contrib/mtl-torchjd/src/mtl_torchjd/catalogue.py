@@ -134,6 +134,24 @@ class Recipe:
         return numbers if like is None else numbers.to(like)
 
 
+def check_enough(name: str, recipe: Recipe) -> None:
+    """Find before the first step that an aggregator needs more tasks: torchjd says so when it is given the gradients.
+
+    :param name: of the plugin, for the message
+    :raises MtlError: it refuses as many orthogonal gradients as there are tasks
+    """
+    every = torch.arange(recipe.tasks)
+    gradients = torch.eye(recipe.tasks, dtype=torch.float64)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            recipe.make(every, gradients)(gradients)
+    except (ValueError, RuntimeError) as error:
+        raise MtlError(
+            f"{name}: {recipe.name} of torchjd, with {recipe.tasks} task(s): {error}"
+            " Use another aggregator, or add tasks"
+        ) from error
+
+
 def parameters(cls: Any) -> list[str]:
     return [name for name in inspect.signature(cls).parameters if name != "self"]
 

@@ -16,6 +16,7 @@ from mtl_torchjd.catalogue import (
     REMEMBERED,
     Recipe,
     aggregators,
+    check_enough,
     choices,
     elementwise,
     scalarizers,
@@ -188,6 +189,8 @@ class TorchJD(nn.Module):
         recipe = Recipe(chosen, classes[chosen], self.settings, len(tasks), first if chosen in LEADS else None)
         recipe.make(torch.arange(len(tasks)))  # what is wrong with it is said before the first step
         self.method: Any = self._scalarized(recipe) if self.aggregator is None else self._aggregated(recipe)
+        if self.aggregator is not None and self.graddrop == "entry":
+            check_enough(name, recipe)
 
     def _scalarized(self, recipe: Recipe) -> Scalarized:
         if self.warmup_epochs is not None:
