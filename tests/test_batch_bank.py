@@ -59,12 +59,17 @@ METHODS: dict[str, object] = {
     "uniform": Uniform(), "fixed-weights": FixedWeights(primary="depth"), "uw": UW(), "dwa": DWA(), "rlw": RLW(),
     "uw-so": UWSO(), "atw": ATW(), "miraliev": Miraliev(objectives=("dice", "gradient")), "puw": PUW(),
     "imtl": IMTL(), "nash": NashMTL(), "nash kept": NashMTL(update_every=3),
+    "nash heads": NashMTL(heads=True), "nash heads kept": NashMTL(heads=True, update_every=3, max_norm=0),
     "gradnorm": GradNorm(), "gradnorm encoder": GradNorm(place="encoder"),
     "gcs": GCS(primary="depth"), "gcs weighted": GCS(primary="depth", variant="weighted"),
     "ol-aux": OLAUX(primary="depth", steps=2), "ol-aux product": OLAUX(primary="depth", steps=2, measure="product"),
     "auto-lambda": AutoLambda(), "auto-lambda encoder": AutoLambda(primary="depth", place="encoder"),
     **{f"aggregator {name}": torchjd("aggregator", name) for name in catalogue.aggregators() if name != "Krum"},
     **{f"scalarizer {name}": torchjd("scalarizer", name) for name in catalogue.scalarizers()},
+    "aggregator MGDA by steps": TorchJD(aggregator="MGDA", solver="frank-wolfe"),
+    "aggregator FairGrad with heads": TorchJD(aggregator="FairGrad", settings={"alpha": 1.0}, heads=True),
+    "aggregator GradDrop by batch": TorchJD(aggregator="GradDrop", graddrop="batch"),
+    "scalarizer STCH by nadir": TorchJD(scalarizer="STCH", settings={"mu": 1.0}, warmup_epochs=0),
 }  # fmt: skip
 SHAPERS = ("ial uncertainty", "imtl", "nash", "gradnorm encoder", "gcs", "ol-aux", "aggregator UPGrad")
 CASES = [*((name, "features") for name in METHODS), *((name, "parameters") for name in SHAPERS)]
@@ -137,6 +142,10 @@ def with_a_gradient(present: tuple[str, ...], factor: float, more: float) -> set
     return {n for n in TASKS if (n == "depth" and more) or (n in present and (n != "depth" or factor > 1e-9))}
 
 
+BY_SIZE = ("nash heads", "nash heads kept")
+"""Methods whose weights make up for the size of a task's gradient in the head, too."""
+
+
 @every
 def test_what_is_finite_stays_finite_and_what_has_no_gradient_stays_as_it_is(
     method: str, level: str, tmp_path: Path
@@ -150,7 +159,8 @@ def test_what_is_finite_stays_finite_and_what_has_no_gradient_stays_as_it_is(
         after = state(t)
         assert spoilt(before, after) == set(), case
         moved = {name for name in TASKS if any(f"heads.{name}." in n for n in changed(before, after))}
-        assert moved == with_a_gradient(present, factor, more), case
+        told = 1.0 if method in BY_SIZE and factor else factor
+        assert moved == with_a_gradient(present, told, more), case
         assert moved or not changed(before, after), case
         if factor > 1:  # a step of that size leaves no network to go on with
             t.step.load_state_dict(before)

@@ -37,8 +37,6 @@ def kinds(project: Path) -> set[str]:
 
 FILES = [*ROOT.glob("plugins/*/pyproject.toml"), *ROOT.glob("contrib/*/pyproject.toml")]
 PROJECTS = [path.parent for path in sorted(FILES)]
-    path.parent for path in sorted([*ROOT.glob("plugins/*/pyproject.toml"), *ROOT.glob("contrib/*/pyproject.toml")])
-]
 
 
 @pytest.mark.parametrize("project", [p for p in PROJECTS if kinds(p)], ids=lambda path: path.name)

@@ -84,6 +84,9 @@ METHODS: dict[str, list[object]] = {
     **{f"{name}-parameters": [shaper] for name, shaper in SHAPERS.items()},
     **{f"aggregator {name}": torchjd("aggregator", name) for name in GRAMIAN},
     **{f"scalarizer {name}": torchjd("scalarizer", name) for name in catalogue.scalarizers()},
+    "nash-heads": [NashMTL(heads=True)],
+    "aggregator FairGrad with heads": [TorchJD(aggregator="FairGrad", settings={"alpha": 1.0}, heads=True)],
+    "scalarizer STCH by nadir": [TorchJD(scalarizer="STCH", settings={"mu": 1.0}, warmup_epochs=0)],
     **{f"refusing {name}": torchjd("aggregator", name) for name in ELEMENTWISE},
 }  # fmt: skip
 # a difference of float32 sums, of losses that vary by a hundredth here

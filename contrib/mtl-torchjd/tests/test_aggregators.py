@@ -100,8 +100,9 @@ def enters(hooks: Hooks, rows: Tensor) -> Tensor:
 def published(name: str, rows: Tensor, keep: Tensor) -> Tensor:
     """torchjd's own aggregator on the Jacobian, with the draws of the step."""
     class_ = getattr(torchjd.aggregation, name, None)
-    settings = {k: torch.tensor(v, dtype=rows.dtype)[keep] if isinstance(v, tuple) else v
-                for k, v in SETTINGS.get(name, {}).items()}  # fmt: skip
+    settings: dict[str, object] = dict(catalogue.DEFAULTS.get(name, {}))
+    for key, value in SETTINGS.get(name, {}).items():
+        settings[key] = torch.tensor(value, dtype=rows.dtype)[keep] if isinstance(value, tuple) else value
     if name == "CRMOGM":  # without a past it is what it smooths
         class_, settings = torchjd.aggregation.UPGrad, {}
     assert class_ is not None
@@ -122,7 +123,8 @@ def test_is_what_torchjd_computes_on_the_reached_rows(name: str, case: str) -> N
     leaderless = name == "PCD" and not rows[0].any()
     if few or leaderless:
         return
-    found, expected = enters(prepared(make(name, rescale=False)), rows), published(name, rows, keep)
+    options = {"solver": "frank-wolfe"} if name == "MGDA" else {}
+    found, expected = enters(prepared(make(name, rescale=False, **options)), rows), published(name, rows, keep)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
 
 
@@ -231,6 +233,21 @@ def test_small_gradients_are_weighed_like_large_ones() -> None:
     torch.testing.assert_close(plain, rows.mean(0))
 
 
+@pytest.mark.parametrize("size", [1e-3, 1e-4, 1e-6])
+def test_a_small_branch_does_not_stop_cagrad(size: float) -> None:
+    """torchjd's own norm_eps of 1e-4 gives weights of 0 for a branch at 1e-4 of the others: the encoder stood still."""
+    rows = random_rows(3)
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    rows[2] *= size
+    direction = enters(prepared(make("CAGrad")), rows)
+    mean = rows.mean(0)
+    # CAGrad's constraint: no further from the mean than c times its length, and on its boundary here
+    torch.testing.assert_close((direction - mean).norm(), 0.4 * mean.norm(), rtol=1e-3, atol=0)
+    torch.testing.assert_close(direction - mean, 0.4 * mean.norm() * rows[2] / size, rtol=2e-2, atol=2e-2 * mean.norm())
+    stopped = TorchJD(aggregator="CAGrad", settings={"c": 0.4, "norm_eps": 1e-4})
+    assert bool(enters(prepared(stopped), rows).any()) == (size > 1e-4)
+
+
 def test_a_pyramid_with_a_level_that_nobody_uses() -> None:
     rows = random_rows(3)
     gradients = encoder_gradients(rows, step=make_step(make_tasks()))
@@ -253,6 +270,19 @@ def test_a_pyramid_with_a_level_that_nobody_uses() -> None:
         ({"aggregator": "MGDA", "scalarizer": "UW"}, "either an aggregator or a scalarizer"),
         ({"aggregator": "CAGrad", "settings": {"d": 1.0}}, r'no setting "d".*it has: c, norm_eps'),
         ({"aggregator": "MGDA", "primary": "depth"}, "only PCD has a primary task"),
+        ({"aggregator": "UPGrad", "solver": "frank-wolfe"}, "only MGDA has a choice of solvers"),
+        ({"aggregator": "MGDA", "settings": {"max_iters": 250}}, 'max_iters.*add solver = "frank-wolfe"'),
+        ({"aggregator": "MGDA", "solver": "newton"}, "'solver' must be in"),
+        ({"aggregator": "MGDA", "graddrop": "batch"}, "only GradDrop"),
+        ({"scalarizer": "UW", "warmup_epochs": 4}, "only STCH has a warm-up"),
+        ({"scalarizer": "STCH", "settings": {"mu": 1.0}, "warmup_epochs": -1}, "'warmup_epochs' must be >= 0"),
+        (
+            {"scalarizer": "STCH", "settings": {"mu": 1.0, "reference": (0.0, 0.0, 0.0)}, "warmup_epochs": 4},
+            "leave out the setting reference",
+        ),
+        ({"scalarizer": "UW", "heads": True}, "only aggregators on the Gramian"),
+        ({"aggregator": "GradDrop", "heads": True}, "only aggregators on the Gramian"),
+        ({"aggregator": "GradVac", "heads": True}, "GradVac keeps a state"),
     ],
 )
 def test_mistakes_are_named(options: dict[str, object], message: str) -> None:

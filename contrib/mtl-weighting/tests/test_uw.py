@@ -38,6 +38,22 @@ def test_with_every_label_it_is_the_published_sum_and_its_gradients() -> None:
     torch.testing.assert_close(by_sigma, torch.tensor(slope, dtype=D))
 
 
+@pytest.mark.parametrize(("kind", "share"), [(torch.optim.Adam, 1 / 2), (torch.optim.SGD, 1 / 4)])
+def test_goes_libmtls_way_with_its_start_and_a_part_of_its_learning_rate(kind: type, share: float) -> None:
+    """LibMTL: s = log σ² from −0.5, the loss L / (2 eˢ) + s / 2; docs/methods/uw.md gives the settings."""
+    rate, s = 0.02, torch.full((3,), -0.5, dtype=D, requires_grad=True)
+    log_sigma = torch.full((3,), 0.7788, dtype=D).log().requires_grad_()
+    theirs, ours = kind([s], lr=rate), kind([log_sigma], lr=share * rate)
+    for step in range(5):
+        losses = torch.tensor([0.3, 2.0, 5.0], dtype=D) / (1 + step)
+        (losses / (2 * s.exp()) + s / 2).sum().backward()
+        total(losses, losses, log_sigma).backward()
+        for optimizer in (theirs, ours):
+            optimizer.step()
+            optimizer.zero_grad()
+        torch.testing.assert_close(log_sigma, s / 2, rtol=0, atol=2e-5)
+
+
 def test_is_torchjds() -> None:
     scalarization = pytest.importorskip("torchjd.scalarization")
     theirs = scalarization.UW(3).double()

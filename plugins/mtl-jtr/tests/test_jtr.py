@@ -251,6 +251,15 @@ def test_a_collapsed_latent_space_is_reported_once(caplog: pytest.LogCaptureFixt
     assert "collapsed" in caplog.text
 
 
+def test_the_warning_recommends_no_option_that_makes_it_worse(caplog: pytest.LogCaptureFixture) -> None:
+    """Kept alive the term was far worse than collapsed: docs/methods/jtr.md, Watch for collapse."""
+    with caplog.at_level(logging.WARNING, "mtl"):
+        jtr().after_epoch(0, {"jtr/latent_distance": 1e-5})
+    for option in ("train_encoder_on", "unpool", "centred"):
+        assert option not in caplog.text
+    assert "docs/methods/jtr.md" in caplog.text
+
+
 def test_distance_reconstruction_and_spread_are_logged() -> None:
     step = step_of()
     jtr().compute_regularizer(step)

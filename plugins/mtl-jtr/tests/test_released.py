@@ -360,7 +360,7 @@ def test_consistency_of_views_goes_with_the_other_switches() -> None:
     step = step_of(none, views=2)
     made = jtr(depth_as="cdf", normals_as="positive", unlabelled="consistency", c_recon=0.0)
     plain = Plain(made, step, depth_as="cdf", normals_as="positive")
-    a, b = (made.encode(plain.guessed(view)).features.flatten(1) for view in (0, 1))
+    a, b = (made.space.encode(plain.guessed(view)).features.flatten(1) for view in (0, 1))
     expected = 4 * (1 - F.cosine_similarity(a, b)).mean()
     torch.testing.assert_close(made.compute_regularizer(step)["distance"], expected)
 

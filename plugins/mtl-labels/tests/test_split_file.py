@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,42 @@ def write_npz_without_tasks(path: Path) -> None:
     np.savez(path, labelled=TABLE)
 
 
+def tensor(make: Callable[[Tensor], Any]) -> Callable[[Path], None]:
+    """A .pth whose labels_weights is made of the right table."""
+
+    def write(path: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.save({"labels_weights": make(torch.tensor(TABLE))}, path)
+
+    return write
+
+
+def archive(**arrays: Any) -> Callable[[Path], None]:
+    return lambda path: np.savez(path, **arrays)
+
+
+def write_other_form(path: Path) -> None:
+    """What another ending promises."""
+    with path.open("wb") as file:
+        if path.suffix == ".npz":
+            np.save(file, TABLE)
+        else:
+            np.savez(file, labelled=TABLE, tasks=TASKS)
+
+
+def write_changed_byte(path: Path) -> None:
+    """One label is another one: the 1 of the third row."""
+    save_pth(path)
+    data = bytearray(path.read_bytes())
+    data[data.index(torch.tensor(TABLE).numpy().tobytes()) + 8 * 8 + 7] ^= 0xFF
+    path.write_bytes(bytes(data))
+
+
+def quantized(table: Tensor) -> Tensor:
+    return torch.quantize_per_tensor(table.float(), 1.0, 0, torch.quint8)
+
+
 NO_PTH = 'expected a dict with "labels_weights" (N, K), as torch.save writes it'
 WRONG_FILES: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "ending": ("a.txt", write_text, "a split file ends in .pth, .npy, .npz or .csv, found '.txt'"),
@@ -178,6 +215,30 @@ WRONG_FILES: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "values": ("a.npy", writer(TABLE * 0.5), "values from 0 to 0.5, expected only 0 and 1"),
     "not finite": ("a.npy", writer(TABLE * np.nan), "values from nan to nan, expected only 0 and 1"),
     "no tasks": ("a.npz", write_npz_without_tasks, "expected arrays \"labelled\" (N, K) and \"tasks\" (K)"),
+    "sparse": ("a.pth", tensor(Tensor.to_sparse), "is a sparse tensor (torch.sparse_coo); save it as a dense tensor"),
+    "compressed rows": ("a.pth", tensor(Tensor.to_sparse_csr), "is a sparse tensor (torch.sparse_csr)"),
+    "nested": ("a.pth", tensor(lambda t: torch.nested.nested_tensor([t[0], t[1][:2]])), "is a nested tensor"),
+    "without values": ("a.pth", tensor(lambda t: t.to("meta")), "a tensor without values"),
+    "complex": ("a.pth", tensor(lambda t: t.to(torch.complex64)), "a tensor of type torch.complex64"),
+    "quantized": ("a.pth", tensor(quantized), "a tensor of type torch.quint8"),
+    "text in a .pth": ("a.pth", tensor(lambda t: "labels"), NO_PTH),
+    "nothing in a .pth": ("a.pth", tensor(lambda t: None), NO_PTH),
+    "ragged": ("a.pth", tensor(lambda t: [[1, 0], [1]]), NO_PTH),
+    "enormous and cheap": ("a.pth", tensor(lambda t: t[:1, :1].expand(10**6, 10**6)), "shape (1000000, 1000000)"),
+    "no key": ("a.pth", lambda path: torch.save({}, path), "holds an empty dict"),
+    "many keys": ("a.pth", lambda path: torch.save(dict.fromkeys(range(99)), path), "a dict with 0, 1, 2, 3, 4, …;"),
+    "a changed byte": ("a.pth", write_changed_byte, "damaged (the checksum of its part"),
+    "imaginary": ("a.npy", writer(TABLE.astype(complex)), "holds values of type complex128, which are no numbers"),
+    "days": ("a.npy", writer(np.zeros((4, 3), "datetime64[D]")), "holds values of type datetime64[D]"),
+    "a .npz as .npy": ("a.npy", write_other_form, "holds several arrays by name, as a .npz file does"),
+    "a .npy as .npz": ("a.npz", write_other_form, "holds one array without a name"),
+    "no table": ("a.npz", archive(tasks=TASKS), "has no array 'labelled' (it has: tasks)"),
+    "one name": ("a.npz", archive(labelled=TABLE, tasks="depth"), "is an array () of type <U5, not a list of names"),
+    "numbers as names": ("a.npz", archive(labelled=TABLE, tasks=[0, 1, 2]), "not a list of names"),
+    "a name twice": ("a.npz", archive(labelled=TABLE, tasks=["t0", "t1", "t1"]), "names a task twice (t0, t1, t1)"),
+    "words in a .npz": ("a.npz", archive(labelled=[["a"]], tasks=TASKS), "holds values of type <U1"),
+    "a file without end": ("a.npy", lambda path: os.truncate(writer(TABLE)(path) or path, 3 << 30), "has 3.0 GiB"),
+    "no file": ("a.npy", lambda path: os.mkfifo(path), "no file, but something else"),
     "not UTF-8": ("a.csv", writer(TABLE), "cannot be read as text"),
 }  # fmt: skip
 
@@ -190,6 +251,41 @@ def test_a_wrong_file_says_what_was_expected(tmp_path: Path, case: str) -> None:
         split(tmp_path / file)
     assert str(caught.value).startswith(f"{tmp_path / file}: ")
     assert message in str(caught.value)
+
+
+def test_an_archive_that_would_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zeros compress a thousandfold: what counts is what a file unpacks to."""
+    np.savez_compressed(tmp_path / "a.npz", labelled=np.zeros((1000, 30), dtype=bool), tasks=TASKS)
+    monkeypatch.setattr("mtl_labels.arrays.LARGEST", 10_000)
+    with pytest.raises(DataError, match=r"a\.npz: unpacks to 3 GiB, which no split does; expected arrays"):
+        split(tmp_path / "a.npz")
+
+
+def test_a_path_that_is_none() -> None:
+    for path, message in {
+        "/" + "a" * 5000: "File name too long",
+        "~nobody-of-this-name/a.npy": "home directory",
+    }.items():
+        with pytest.raises(DataError, match=message):
+            split(Path(path))
+
+
+def test_a_data_set_that_gives_a_name_twice_needs_an_index(tmp_path: Path) -> None:
+    save_by_name(tmp_path / "a.csv")
+    with pytest.raises(DataError, match="two samples of the name 'img1'; use a column index"):
+        split(tmp_path / "a.csv", names=["img0", "img1", "img1", "img3"])
+
+
+def test_another_byte_order_and_other_numbers_are_read(tmp_path: Path) -> None:
+    for kind in (">f4", ">i2", np.uint16, np.longdouble):
+        np.save(tmp_path / "a.npy", TABLE.astype(kind))
+        assert torch.equal(split(tmp_path / "a.npy"), MASK)
+    for dtype in (torch.bfloat16, torch.uint16, torch.bool):
+        torch.save(
+            {"labels_weights": torch.tensor(TABLE).to(dtype).requires_grad_(dtype.is_floating_point)},
+            tmp_path / "A.PTH",
+        )
+        assert torch.equal(split(tmp_path / "A.PTH"), MASK)
 
 
 def test_a_missing_file_or_a_folder(tmp_path: Path) -> None:

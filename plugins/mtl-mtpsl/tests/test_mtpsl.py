@@ -15,7 +15,7 @@ from mtl_core import Batch, MtlError, Step, draw_windows, generator_for
 from mtl_core.testing import StubBackbone, judged, make_batch, make_step, make_tasks
 from mtl_mtpsl import MTPSL
 from mtl_mtpsl.maps import hard_sample
-from mtl_mtpsl.pairs import most_pairs, ordered_pairs, placed
+from mtl_mtpsl.pairs import most_labels, most_pairs, ordered_pairs, placed
 from mtl_nn import SegNet
 
 TASKS = make_tasks("segmentation", "depth", "normals")
@@ -23,6 +23,8 @@ NAMES = TASKS.names
 SIZE = (32, 64)
 ONE_LABEL = torch.eye(3, dtype=torch.bool)[torch.tensor([0, 1, 2])]
 SOME = torch.tensor([[1, 1, 0], [0, 0, 0], [1, 1, 1], [0, 1, 0]], dtype=torch.bool)
+TWO_LABELS = torch.tensor([[0, 1, 1], [0, 1, 1], [1, 0, 1], [0, 0, 1]], dtype=torch.bool)
+"""Segmentation is missing beside two labels, and beside one."""
 PAIRS = [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
 """(s, t), in the order of FiLM's rows."""
 FORMS: dict[str, Any] = {
@@ -95,10 +97,11 @@ def plain_label(step: Step, name: str, b: int, view: int = 0) -> tuple[Tensor, T
     return target, target[:1] > 0 if name == "depth" else target.norm(dim=0, keepdim=True) > 0.5
 
 
-def plain_sample(step: Step, b: int, view: int) -> Tensor:
+def plain_sample(step: Step, b: int, view: int, draw: int = 0) -> Tensor:
     """Classes drawn with Gumbel noise, one-hot, with the gradient of the softmax; noise is drawn for a whole batch."""
     logits = step.predictions["segmentation"][view]
-    seed = int(torch.randint(2**62, (), generator=generator_for(0, "step", 0, 0)))
+    numbers = generator_for(0, "step", 0, 0)
+    seed = [int(torch.randint(2**62, (), generator=numbers)) for _ in range(draw + 1)][-1]
     uniform = torch.rand(logits.shape, generator=torch.Generator().manual_seed(seed))
     soft = (logits[b] - torch.log(-torch.log(uniform[b]))).softmax(0)
     return F.one_hot(soft.argmax(0), 5).permute(2, 0, 1) + soft - soft.detach()
@@ -120,10 +123,14 @@ def plain_map(
     depth_as: str = "metres",
     normals_as: str = "unit",
     mask_invalid: bool = True,
+    draw: int = 0,
 ) -> Tensor:
-    """ŷ, or y with detached ŷ, or with zeros in label space, at invalid pixels."""
+    """ŷ, or y with detached ŷ, or with zeros in label space, at invalid pixels.
+
+    :param draw: which of the samples of ŷ
+    """
     sampled = name == "segmentation" and segmentation_as == "samples"
-    guess = plain_sample(step, b, view) if sampled else plain_prediction(step, name, b, view)
+    guess = plain_sample(step, b, view, draw) if sampled else plain_prediction(step, name, b, view)
     guess = plain_form(name, guess, depth_as, normals_as)
     if not known:
         return guess
@@ -161,9 +168,13 @@ def plain_loss(
     per_location: bool = False,
     shared: bool = True,
     view: int = 0,
+    per_pair: bool = False,
     **forms: Any,
 ) -> Tensor:
-    """Eq. 3 and the feature regularizer, a loop over samples and pairs, two passes of m for each."""
+    """Eq. 3 and the feature regularizer, a loop over samples and pairs, two passes of m for each.
+
+    :param per_pair: every pair of a prediction has a sample of its own: the n-th label's is the n-th
+    """
     labelled = step.labelled
     result = torch.zeros((), dtype=torch.float64)
     for b in range(len(labelled)):
@@ -172,7 +183,8 @@ def plain_loss(
         for pair, (s, t) in enumerate(PAIRS):
             if labelled[b, s] or not labelled[b, t]:
                 continue
-            one = plain_embedding(made, plain_map(step, NAMES[s], b, False, view, **forms), s, pair, film)
+            draw = int(labelled[b, :t].sum()) if per_pair else 0
+            one = plain_embedding(made, plain_map(step, NAMES[s], b, False, view, draw=draw, **forms), s, pair, film)
             two = plain_embedding(made, plain_map(step, NAMES[t], b, True, view, **forms), t, pair, film)
             loss = plain_cosine(one, two, per_location)
             loss = (
@@ -217,6 +229,16 @@ def test_one_label_takes_four_half_network_passes_per_image_in_one_call() -> Non
 def test_places_suffice_for_the_richest_sample(tasks: int, counts: list[int] | None, expected: int) -> None:
     mask = None if counts is None else torch.arange(tasks) < torch.tensor(counts)[:, None]
     assert most_pairs(tasks, mask) == expected
+
+
+@pytest.mark.parametrize(
+    ("tasks", "counts", "expected"), [(3, None, 2), (7, [1, 1], 1), (7, [3, 4], 4), (7, [2, 7], 2), (3, [3, 0], 1)]
+)
+def test_samples_suffice_for_the_richest_sample_that_lacks_a_label(
+    tasks: int, counts: list[int] | None, expected: int
+) -> None:
+    mask = None if counts is None else torch.arange(tasks) < torch.tensor(counts)[:, None]
+    assert most_labels(tasks, mask) == expected
 
 
 @pytest.mark.parametrize("tasks", [2, 3, 4])
@@ -296,7 +318,7 @@ def test_segnets_own_features_have_the_embeddings_shape() -> None:
     assert z.shape == (2, 2, *SIZE)
     assert deepest.shape[1:] == (16, 1, 2)
     made, step = mtpsl(), step_of()
-    passed = made.embeddings(step, placed(ONE_LABEL, made.source, made.target, 6))
+    passed = made._embeddings(step, ONE_LABEL, placed(ONE_LABEL, made.source, made.target, 6))
     assert passed[0].shape[1:] == deepest.shape[1:]
 
 
@@ -425,6 +447,7 @@ class TestSwitches:
         switches = {
             "second_view": True,
             "segmentation_as": "samples",
+            "sample_for": "pair",
             "depth_as": "share",
             "normals_as": "positive",
             "mask_invalid": False,
@@ -444,6 +467,29 @@ class TestSwitches:
         step, made = step_of(SOME, views=2, windows=windows), mtpsl("batch", variant="released")
         released = {"film": "norm", "per_location": True, "shared": False, "view": 1, **FORMS}
         assert_equal(made, step, plain_loss(made, step, **released))
+
+    @pytest.mark.parametrize("known", [False, True], ids=["mask unknown", "mask known"])
+    def test_every_pair_of_a_prediction_has_a_sample_of_its_own(self, known: bool) -> None:
+        """Images with two labels, of which the released code draws the classes once for each."""
+        step = step_of(TWO_LABELS)
+        made = mtpsl(segmentation_as="samples", sample_for="pair", labelled=TWO_LABELS if known else None)
+        assert_equal(made, step, plain_loss(made, step, segmentation_as="samples", per_pair=True))
+        once, again = mtpsl(segmentation_as="samples", labelled=TWO_LABELS), step_of(TWO_LABELS)
+        assert_equal(once, again, plain_loss(once, again, segmentation_as="samples"))
+        assert (total(made, step_of(TWO_LABELS)) - total(once, step_of(TWO_LABELS))).abs() > 1e-6
+
+    def test_the_variant_equals_the_loop_with_several_labels_too(self) -> None:
+        step, made = step_of(TWO_LABELS, views=2), mtpsl("batch", variant="released", labelled=TWO_LABELS)
+        released = {"film": "norm", "per_location": True, "shared": False, "view": 1, "per_pair": True, **FORMS}
+        assert_equal(made, step, plain_loss(made, step, **released))
+
+    def test_one_label_per_image_needs_one_sample(self) -> None:
+        """The second one would cost an input layer's pass for nothing."""
+        assert mtpsl(variant="released", labelled=ONE_LABEL).counts == [1, 1, 1]
+        assert mtpsl(variant="released", labelled=TWO_LABELS).counts == [2, 1, 1]
+        assert mtpsl(variant="released").counts == [2, 1, 1]
+        assert mtpsl(labelled=TWO_LABELS).counts == [1, 1, 1]
+        assert mtpsl(variant="released", sample_for="task").counts == [1, 1, 1]
 
     def test_film_that_the_norm_would_take_away_is_refused(self) -> None:
         with pytest.raises(ValueError, match='use film = "norm"'):

@@ -78,6 +78,11 @@ class AutoLambda(nn.Module):
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks, places: Mapping[str, str]) -> None:
+        if len(tasks) < 2:
+            raise MtlError(
+                f"{name}: weighs tasks by what they do for one another, and there is one ({tasks[0].name});"
+                " remove the plugin, or add a task"
+            )
         hook = HOOKS[self.place]
         if places.get(hook, name) != name:
             raise MtlError(

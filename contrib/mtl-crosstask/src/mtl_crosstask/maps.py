@@ -85,5 +85,7 @@ def chosen(name: str, tasks: Tasks, names: tuple[str, ...]) -> Tasks:
             f" leave it out: tasks = {[t.name for t in selected if t.dense]}"
         )
     if len(selected) < 2:
-        raise MtlError(f"{name}: maps need two tasks, found {', '.join(selected.names)}; remove the plugin")
+        raise MtlError(
+            f"{name}: maps need two tasks, found {', '.join(selected.names)}; remove the plugin, or add a task"
+        )
     return selected

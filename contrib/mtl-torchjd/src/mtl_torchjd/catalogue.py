@@ -31,6 +31,12 @@ OF_THE_LED = ("tau",)
 """Their settings that torchjd wants for every task but the primary one."""
 REMEMBERED = ("GradVac", "PCD", "CRMOGM", "UW", "IMTLL", "DWA", "FAMO")
 """Classes with a state that this distribution saves and restores."""
+DEFAULTS: Mapping[str, Mapping[str, Setting]] = {"CAGrad": {"norm_eps": 1e-8}}
+"""Settings that differ from torchjd's where an experiment gives none.
+
+CAGrad answers with weights of 0 where the smallest gradient in the convex hull is below ``norm_eps``. torchjd's 1e-4
+stops the encoder as soon as one branch is 10⁴ times smaller than the others; its solver is still right at 1e-7.
+"""
 
 
 def public(module: Any, base: type) -> dict[str, type]:
@@ -104,8 +110,10 @@ class Recipe:
         :raises MtlError: torchjd refuses the settings, or a package is missing; the message is torchjd's
         """
         given: dict[str, Any] = {key: len(rows) for key in GIVEN if key in parameters(self.cls)}
+        given |= DEFAULTS.get(self.name, {})
         try:
-            return self.cls(**given, **{key: self.value(key, rows, like) for key in self.settings})
+            given |= {key: self.value(key, rows, like) for key in self.settings}
+            return self.cls(**given)
         except (ImportError, ValueError, TypeError) as error:
             raise MtlError(f"{self.name} of torchjd: {error}") from error
 
@@ -124,6 +132,24 @@ class Recipe:
             rows = rows[rows != self.leader]
         numbers = torch.tensor(value, dtype=torch.float64)[rows]
         return numbers if like is None else numbers.to(like)
+
+
+def check_enough(name: str, recipe: Recipe) -> None:
+    """Find before the first step that an aggregator needs more tasks: torchjd says so when it is given the gradients.
+
+    :param name: of the plugin, for the message
+    :raises MtlError: it refuses as many orthogonal gradients as there are tasks
+    """
+    every = torch.arange(recipe.tasks)
+    gradients = torch.eye(recipe.tasks, dtype=torch.float64)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            recipe.make(every, gradients)(gradients)
+    except (ValueError, RuntimeError) as error:
+        raise MtlError(
+            f"{name}: {recipe.name} of torchjd, with {recipe.tasks} task(s): {error}"
+            " Use another aggregator, or add tasks"
+        ) from error
 
 
 def parameters(cls: Any) -> list[str]:

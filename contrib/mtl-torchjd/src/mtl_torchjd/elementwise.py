@@ -36,11 +36,23 @@ class Elementwise(nn.Module):
         if not len(reached):
             return Shaped(torch.zeros_like(gradients.losses))
         branches = [gradients.branches[row] for row in reached.tolist()]
-        like = [next(x for b in branches if (x := b[level]) is not None) for level in used(branches)]
-        matrix = torch.stack([flat(b, like, used(branches)) for b in branches])
-        return Shaped(self.features(self.combined(matrix, reached, gradients), like, branches))
+        return Shaped(self.entering(branches, reached, gradients))
 
-    def combined(self, matrix: Tensor, reached: Tensor, gradients: EncoderGradients) -> Tensor:
+    def entering(self, branches: Sequence[Branch], reached: Tensor, gradients: EncoderGradients) -> Features:
+        """The gradient that enters the encoder, like z.
+
+        :param branches: of the reached tasks
+        :param reached: their places among the K tasks, (m,)
+        """
+        levels = used(branches)
+        like = [_first(branches, level) for level in levels]
+        matrix = torch.stack([_flat(b, like, levels) for b in branches])
+        vector = self._combined(matrix, reached, gradients)
+        parts = torch.split(vector, [level.numel() for level in like])
+        shaped = [entries.view_as(level) for entries, level in zip(parts, like, strict=True)]
+        return like_z(shaped, branches)
+
+    def _combined(self, matrix: Tensor, reached: Tensor, gradients: EncoderGradients) -> Tensor:
         if not gradients.gramian.isfinite().all():
             return torch.full_like(matrix[0], torch.nan)
         aggregator = self.recipe.make(reached, matrix).to(matrix.device, matrix.dtype)
@@ -51,20 +63,38 @@ class Elementwise(nn.Module):
             raise MtlError(f"{self.recipe.name} of torchjd, with {len(matrix)} task(s) in a batch: {error}") from error
         return found
 
-    def features(self, vector: Tensor, like: Sequence[Tensor], branches: Sequence[Branch]) -> Features:
-        """(D,) → tensors like z; None for a level that no head uses."""
-        parts = torch.split(vector, [level.numel() for level in like])
-        found = {n: p.view_as(x).to(x.dtype) for n, p, x in zip(used(branches), parts, like, strict=True)}
-        levels = tuple(found.get(level) for level in range(len(branches[0])))
-        return levels if len(levels) > 1 else levels[0]  # type: ignore[return-value]
-
 
 def used(branches: Sequence[Branch]) -> list[int]:
     """Levels of z that any branch reached."""
     return [level for level in range(len(branches[0])) if any(b[level] is not None for b in branches)]
 
 
-def flat(b: Branch, like: Sequence[Tensor], levels: Sequence[int]) -> Tensor:
+def rows_of(branches: Sequence[Branch], level: int) -> Tensor:
+    """One level's gradients, (m, N, …), float32 or better; zeros where a branch did not reach it."""
+    like = _first(branches, level)
+    rows = [torch.zeros_like(like) if b[level] is None else b[level] for b in branches]
+    stacked = torch.stack([row for row in rows if row is not None])
+    return stacked.to(torch.promote_types(stacked.dtype, torch.float32))
+
+
+def like_z(shaped: Sequence[Tensor], branches: Sequence[Branch]) -> Features:
+    """Gradients of the levels that are used → tensors like z, None for a level that no head uses."""
+    found: dict[int, Tensor] = {}
+    for level, gradient in zip(used(branches), shaped, strict=True):
+        found[level] = gradient.to(_first(branches, level).dtype)
+    levels = tuple(found.get(level) for level in range(len(branches[0])))
+    return levels if len(levels) > 1 else levels[0]  # type: ignore[return-value]
+
+
+def _first(branches: Sequence[Branch], level: int) -> Tensor:
+    return next(x for b in branches if (x := b[level]) is not None)
+
+
+def _flat(b: Branch, like: Sequence[Tensor], levels: Sequence[int]) -> Tensor:
     """One row, float32 or better; zeros where the branch did not reach a level."""
-    parts = [torch.zeros_like(x) if b[n] is None else b[n] for n, x in zip(levels, like, strict=True)]
-    return torch.cat([p.flatten().to(torch.promote_types(p.dtype, torch.float32)) for p in parts if p is not None])
+    parts = []
+    for level, shape in zip(levels, like, strict=True):
+        own = b[level]
+        values = torch.zeros_like(shape) if own is None else own
+        parts.append(values.flatten().to(torch.promote_types(values.dtype, torch.float32)))
+    return torch.cat(parts)

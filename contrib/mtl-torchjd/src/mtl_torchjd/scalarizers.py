@@ -30,11 +30,11 @@ class Scalarized(nn.Module):
         rows = active.cpu().nonzero().flatten()
         total, weights = losses.sum(), torch.zeros(0)
         if len(rows):
-            total, weights = self.weighed(at_means(losses, means), rows, step)
-        log_weights(step, weights, rows)
+            total, weights = self._weighed(_at_means(losses, means), rows, step)
+        _log_weights(step, weights, rows)
         return total + sum(0 * p.sum() for p in self.parameters())  # on every rank every parameter has a gradient
 
-    def weighed(self, losses: Tensor, rows: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+    def _weighed(self, losses: Tensor, rows: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """The total of some tasks, where the losses (K,) are, and ∂total/∂L_t (m,), on the host."""
         values = losses.cpu()[rows]
         with seeded(step):
@@ -55,16 +55,38 @@ class Scalarized(nn.Module):
     def after_epoch(self) -> None: ...
 
 
-class RollingAverages(Scalarized):
-    """DWA: averages of an epoch over the steps in which a task had a label; without two of them its rate is 1."""
+class EpochAverages(Scalarized):
+    """What needs a task's mean loss of an epoch, over the steps in which it had a label."""
 
     sums: Tensor
     counts: Tensor
-    history: Tensor
 
     def remember(self, scalarizer: nn.Module) -> None:
         self.register_buffer("sums", torch.zeros(self.recipe.tasks, dtype=torch.float64))
         self.register_buffer("counts", torch.zeros(self.recipe.tasks))
+
+    def note(self, values: Tensor, rows: Tensor) -> None:
+        """Count one step with the losses ``values`` (m,) of the tasks ``rows`` (m,)."""
+        finite = values.isfinite()
+        rows, values = rows[finite], values[finite]
+        self.sums[rows.to(self.sums.device)] += values.to(self.sums)
+        self.counts[rows.to(self.counts.device)] += 1
+
+    def take_averages(self) -> Tensor:
+        """The epoch's means (K,), NaN where a task had no label; the next epoch begins at 0."""
+        average = self.sums / self.counts
+        self.sums.zero_()
+        self.counts.zero_()
+        return average
+
+
+class RollingAverages(EpochAverages):
+    """DWA: averages of the last two epochs; without two of them a task's rate is 1."""
+
+    history: Tensor
+
+    def remember(self, scalarizer: nn.Module) -> None:
+        super().remember(scalarizer)
         self.register_buffer("history", torch.full((2, self.recipe.tasks), torch.nan, dtype=torch.float64))
 
     def scalarize(self, values: Tensor, rows: Tensor) -> Tensor:
@@ -76,25 +98,18 @@ class RollingAverages(Scalarized):
         found: Tensor = scalarizer(values)
         return found
 
-    def note(self, values: Tensor, rows: Tensor) -> None:
-        finite = values.isfinite()
-        rows, values = rows[finite], values[finite]
-        self.sums[rows.to(self.sums.device)] += values.to(self.sums)
-        self.counts[rows.to(self.counts.device)] += 1
-
     def after_epoch(self) -> None:
-        average = torch.where(self.counts > 0, self.sums / self.counts, self.history[1])
-        self.history.copy_(torch.stack((self.history[1], average)))
-        self.sums.zero_()
-        self.counts.zero_()
+        average = self.take_averages()
+        latest = torch.where(average.isnan(), self.history[1], average)
+        self.history.copy_(torch.stack((self.history[1], latest)))
 
 
-def at_means(losses: Tensor, means: Tensor) -> Tensor:
+def _at_means(losses: Tensor, means: Tensor) -> Tensor:
     """L̄_t with the gradients of L_t: methods that adapt to a loss's size see its mean over the labels, (K,)."""
     return losses - losses.detach() + means.detach()
 
 
-def log_weights(step: Step, weights: Tensor, rows: Tensor) -> None:
+def _log_weights(step: Step, weights: Tensor, rows: Tensor) -> None:
     """Log ``weight/<task>`` of the tasks ``rows``, NaN for the others, which an epoch's mean leaves out."""
     shown = placed(weights.new_full((len(step.tasks),), torch.nan), rows, weights)
     shown = shown.to(step.task_losses.device, non_blocking=True)  # the host need not wait for it

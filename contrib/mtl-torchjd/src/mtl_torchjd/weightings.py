@@ -12,7 +12,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from mtl_core import EncoderGradients, MtlError, Shaped
+from mtl_core import EncoderGradients, MtlError, Shaped, Step
 from mtl_torchjd.catalogue import Recipe
 from mtl_torchjd.subset import part, placed, seeded
 
@@ -20,21 +20,21 @@ D = torch.float64
 
 
 @attrs.frozen
-class Memory:
+class _Memory:
     """What a stateful weighting remembers: torchjd's attribute → value at the start, and the key that guards it."""
 
     start: Callable[[int], dict[str, Tensor]]
     key: Callable[[int], object] = lambda tasks: None
 
 
-MEMORIES = {
-    "GradVac": Memory(lambda k: {"_phi_t": torch.zeros(k, k, dtype=D)}, lambda m: (m, D)),
-    "PCD": Memory(
+_MEMORIES = {
+    "GradVac": _Memory(lambda k: {"_phi_t": torch.zeros(k, k, dtype=D)}, lambda m: (m, D)),
+    "PCD": _Memory(
         lambda k: {"_sq_norm_ema": torch.zeros(k, dtype=D), "_n_steps": torch.zeros(k, dtype=torch.long)}, lambda m: m
     ),
-    "CRMOGM": Memory(lambda k: {"_lambda": torch.full((k,), torch.nan, dtype=D)}),
+    "CRMOGM": _Memory(lambda k: {"_lambda": torch.full((k,), torch.nan, dtype=D)}),
 }
-NOTHING = Memory(lambda k: {})
+_NOTHING = _Memory(lambda k: {})
 
 
 class GramianWeights(nn.Module):
@@ -49,26 +49,35 @@ class GramianWeights(nn.Module):
     def __init__(self, recipe: Recipe, rescale: bool) -> None:
         super().__init__()
         self.recipe, self.rescale = recipe, rescale
-        self.memory = MEMORIES.get(recipe.name, NOTHING)
-        for name, value in self.memory.start(recipe.tasks).items():
+        self._memory = _MEMORIES.get(recipe.name, _NOTHING)
+        for name, value in self._memory.start(recipe.tasks).items():
             self.register_buffer(name, value)
 
     def shape(self, gradients: EncoderGradients) -> Shaped:
-        g = gradients.gramian.detach().to("cpu", D)
+        weights, state = self.solve(gradients.gramian, gradients.step)
+        return Shaped(weights, state)
+
+    def solve(self, gramian: Tensor, step: Step | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weights (K,) for a Gramian (K, K), 0 for a row of zeros, and the state after a step with them.
+
+        :param step: what random methods draw by
+        """
+        g = gramian.detach().to("cpu", D)
         if not g.isfinite().all():
-            return Shaped(torch.full_like(gradients.losses, torch.nan))
-        rows = self.order((g.diagonal() != 0).nonzero().flatten())
+            return torch.full_like(gramian[0], torch.nan), {}
+        rows = self._order((g.diagonal() != 0).nonzero().flatten())
         if not len(rows):
-            return Shaped(torch.zeros_like(gradients.losses))
+            return torch.zeros_like(gramian[0]), {}
         reduced = part(g, rows)
-        reduced = reduced / (reduced.diagonal().mean() if self.rescale else 1.0)
+        if self.rescale:
+            reduced = reduced / reduced.diagonal().mean()
         weighting = self.recall(rows, reduced)
-        with seeded(gradients.step):
+        with seeded(step):
             found = self.ask(weighting, reduced)
         weights = placed(torch.zeros(len(g), dtype=D), rows, found)
-        return Shaped(weights.to(gradients.gramian), self.remembered(weighting, rows))
+        return weights.to(gramian), self.remembered(weighting, rows)
 
-    def order(self, rows: Tensor) -> Tensor:
+    def _order(self, rows: Tensor) -> Tensor:
         """The rows as the method wants them; none where its primary task was not reached."""
         if self.recipe.leader is None:
             return rows
@@ -76,6 +85,7 @@ class GramianWeights(nn.Module):
         return torch.cat((rows[first], rows[~first])) if first.any() else rows[:0]
 
     def ask(self, weighting: Any, gramian: Tensor) -> Tensor:
+        """What the method answers for a Gramian (m, m) without rows of zeros: (m,)."""
         try:
             found: Tensor = weighting(gramian)
         except (ValueError, RuntimeError) as error:
@@ -86,21 +96,25 @@ class GramianWeights(nn.Module):
         """torchjd's object with what it remembers of these tasks."""
         weighting = self.recipe.make(rows, gramian)
         for name, buffer in self.named_buffers():
-            setattr(weighting, name, known(part(buffer.cpu(), rows)))
+            setattr(weighting, name, _known(part(buffer.cpu(), rows)))
+        # torchjd forgets its state when this key is not that of the next Gramian's size and type
         if hasattr(weighting, "_state_key"):
-            weighting._state_key = self.memory.key(len(rows))
+            weighting._state_key = self._memory.key(len(rows))
         return weighting
 
     def remembered(self, weighting: Any, rows: Tensor) -> dict[str, Tensor]:
         """Its state after a step, of all tasks."""
-        return {
-            f"method.{name}": placed(buffer.cpu(), rows, getattr(weighting, name)).to(buffer.device)
-            for name, buffer in self.named_buffers()
-        }
+        state = {}
+        for name, buffer in self.named_buffers():
+            values = placed(buffer.cpu(), rows, getattr(weighting, name))
+            state[f"method.{name}"] = values.to(buffer.device)
+        return state
 
 
-def known(values: Tensor) -> Tensor | None:
+def _known(values: Tensor) -> Tensor | None:
     """NaN marks a task that was never seen: it begins with the mean of the others, or all begin anew."""
     if not values.is_floating_point() or not values.isnan().any():
         return values
-    return None if values.isnan().all() else torch.where(values.isnan(), values.nanmean(), values)
+    if values.isnan().all():
+        return None
+    return torch.where(values.isnan(), values.nanmean(), values)

@@ -5,12 +5,16 @@ Shape letters: K tasks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from attrs import field, validators
 from torch import Tensor, nn
 
-from mtl_core import About, EncoderGradients, Shaped, Tasks, help, hookimpl, plugin
+from mtl_core import About, EncoderGradients, LookAhead, MtlError, Shaped, Step, Tasks, help, hookimpl, plugin
 from mtl_weighting.gramians import cosines, per_branch, precise, with_ridge
+from mtl_weighting.rules import log_per_task, weighted_sum
+from mtl_weighting.shared import shared_gramian
 
 
 @plugin
@@ -25,10 +29,13 @@ class NashMTL(nn.Module):
     about = About(
         formula="b = Σ α_t b_t with G α = 1/α, G the Gramian of the branches",
         source="Navon et al., ICML 2022, Eq. 2 and Claim 3.2",
-        cost="inner products at the features and a fixed number of Newton steps on K × K",
+        cost=(
+            "inner products at the features and a fixed number of Newton steps on K × K; heads = true: a forward pass "
+            "and K backward passes"
+        ),
         departs=(
-            "the published code solves a sequence of convex programs; here one convex problem; a ridge where "
-            "gradients cancel out"
+            "α weighs what enters the encoder, published: the losses (heads = true); one convex problem, published: a "
+            "sequence of convex programs; a ridge where gradients cancel out"
         ),
     )
 
@@ -44,21 +51,64 @@ class NashMTL(nn.Module):
     )
     iterations: int = field(default=20, validator=validators.ge(1), metadata=help("Newton iterations in a step"))
 
+    heads: bool = field(
+        default=False,
+        metadata=help(
+            "published: α, found from the encoder's parameters, multiplies the losses and trains the heads too"
+        ),
+    )
+
+    @property
+    def fills(self) -> tuple[str, ...]:
+        """The hooks that this instance answers."""
+        if not self.heads:
+            return "setup", "shape_encoder_gradient"
+        limits = ("shape_encoder_gradient",) if self.max_norm else ()
+        return "setup", "before_step", "combine_losses", *limits
+
     @hookimpl
-    def setup(self, tasks: Tasks) -> None:
+    def setup(self, name: str, tasks: Tasks, places: Mapping[str, str]) -> None:
+        if self.heads and places.get("combine_losses", name) != name:
+            raise MtlError(
+                f'{name}: heads = true needs the hook combine_losses, which plugin "{places["combine_losses"]}" fills;'
+                f' give it the place ([use] combine_losses = "{name}"), or set heads = false'
+            )
         self.weights = nn.Buffer(torch.zeros(len(tasks)))
         self.age = nn.Buffer(torch.zeros(()))
 
     @hookimpl
+    def before_step(self, look_ahead: LookAhead) -> None:
+        active = look_ahead.active(look_ahead.train_batch)
+        if not active.any():  # these questions wait for the device: a pass for each task costs more
+            return
+        if self.age % self.update_every == 0 or ((self.weights != 0) != active).any():
+            g = shared_gramian(look_ahead)
+            # the published code divides G by its norm, which keeps α near 1; only its ratios matter to the encoder
+            alpha = bargain(g, g.diagonal() != 0, self.iterations) * g.norm().sqrt()
+            self.weights.copy_(alpha)
+            self.age.zero_()
+        self.age.add_(1)
+
+    @hookimpl
+    def combine_losses(self, losses: Tensor, active: Tensor, step: Step) -> Tensor:
+        # nothing reaches an encoder that is frozen: then the heads are trained alone
+        weights = torch.where(self.weights.any(), self.weights, torch.ones_like(self.weights))
+        log_per_task(step, "weight", weights, active)
+        return weighted_sum(losses, weights, active)
+
+    @hookimpl
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:
         g, reached = gradients.gramian, gradients.reached
+        if self.heads:  # the branches have their weights: only the limit is left
+            entering = limited(reached.to(precise(g).dtype), g, self.max_norm)
+            return Shaped(entering.to(g.dtype))
         fresh = bargain(g, reached, self.iterations)
         due = (self.age % self.update_every == 0) | ((self.weights != 0) != reached).any()
         weights = torch.where(due, fresh, precise(self.weights))
         entering = limited(weights, g, self.max_norm) if self.max_norm else weights
-        return Shaped(entering.to(g.dtype), self.remembered(weights, due, reached.any()))
+        return Shaped(entering.to(g.dtype), self._remembered(weights, due, reached.any()))
 
-    def remembered(self, weights: Tensor, due: Tensor, bargained: Tensor) -> dict[str, Tensor]:
+    def _remembered(self, weights: Tensor, due: Tensor, bargained: Tensor) -> dict[str, Tensor]:
         """Weights (K,) and for how many steps they have been in use; a batch that reached nothing leaves both."""
         age = torch.where(due, torch.zeros_like(self.age), self.age) + 1
         now = {"weights": weights.to(self.weights.dtype), "age": age}
@@ -85,11 +135,11 @@ def bargain(gramian: Tensor, reached: Tensor, iterations: int = 20) -> Tensor:
     # of all equal β the best
     beta = torch.ones_like(c[0]) * (len(c) / c.sum().clamp(min=1e-10)).sqrt()
     for _ in range(iterations):
-        beta = newton(c, beta)
+        beta = _newton(c, beta)
     return per_branch(beta, gramian, reached)
 
 
-def newton(c: Tensor, beta: Tensor) -> Tensor:
+def _newton(c: Tensor, beta: Tensor) -> Tensor:
     """One step from β (K,) towards the minimum of ½ βᵀCβ − Σ log β_t.
 
     Far from it (Newton decrement λ above 1/4) a step of length 1/(1 + λ) leads there: the function is self-concordant;

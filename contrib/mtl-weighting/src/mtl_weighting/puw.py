@@ -51,6 +51,11 @@ class PUW(nn.Module):
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks) -> None:
+        if len(tasks) < 2:
+            raise MtlError(
+                f"{name}: weights that add up to the number of tasks leave one task ({tasks[0].name}) as it is;"
+                " remove the plugin, or add a task"
+            )
         self.name, self.tasks = name, tasks
         # drawn from the run's seed and saved: every later draw is a function of it and of the epoch
         self.key = nn.Buffer(torch.randint(2**62, ()))

@@ -59,37 +59,37 @@ RELEASED = Switches(
 )
 
 
-def switches(options: Any) -> Switches:
+def _switches(options: Any) -> Switches:
     """Every switch as it was set, or as the variant says."""
     base = RELEASED if options.variant == "released" else PAPER
     given = {a.name: getattr(options, a.name) for a in attrs.fields(Switches)}
     return attrs.evolve(base, **{name: value for name, value in given.items() if value is not None})
 
 
-def trained_by_something(instance: Any, attribute: Any, value: str) -> None:
+def _trained_by_something(instance: Any, attribute: Any, value: str) -> None:
     if value == "reconstruction" and not instance.reconstruct:
         raise ValueError('"reconstruction" with reconstruct = false leaves nothing that trains g; use "both"')
 
 
-def one_use_of_views(instance: Any, attribute: Any, value: str) -> None:
-    if value == "consistency" and switches(instance).separate:
+def _one_use_of_views(instance: Any, attribute: Any, value: str) -> None:
+    if value == "consistency" and _switches(instance).separate:
         raise ValueError('"consistency" compares two views of one geometry; it needs separate = false')
 
 
-def views_to_crop(instance: Any, attribute: Any, value: tuple[float, ...] | None) -> None:
+def _views_to_crop(instance: Any, attribute: Any, value: tuple[float, ...] | None) -> None:
     if value and min(value) < 1:
         raise ValueError(f"must all be >= 1, found {list(value)}")
-    if value and not switches(instance).separate:
+    if value and not _switches(instance).separate:
         raise ValueError("crops are what views 1 and 2 show, which separate = true asks for")
 
 
-def one_of(*values: str) -> Callable[[Any, Any, Any], Any]:
+def _one_of(*values: str) -> Callable[[Any, Any, Any], Any]:
     return optional(in_(values))
 
 
 @attrs.define(slots=False, eq=False, kw_only=True, repr=False, on_setattr=attrs.setters.NO_OP)
 class Options:
-    """The options of :class:`mtl_jtr.JTR`."""
+    """The options of :class:`mtl_jtr.JTR`, and what follows from them alone."""
 
     c_dist: float = field(default=4.0, validator=ge(0.0), metadata=help("coefficient of the distance"))
     c_recon: float = field(default=2.0, validator=ge(0.0), metadata=help("coefficient of the reconstruction"))
@@ -98,7 +98,7 @@ class Options:
     reconstruct: bool = field(default=True, metadata=help("train g to reconstruct the stacks (off: Tab. 8)"))
     train_encoder_on: Literal["both", "reconstruction"] = field(
         default="both",
-        validator=[in_(("both", "reconstruction")), trained_by_something],
+        validator=[in_(("both", "reconstruction")), _trained_by_something],
         metadata=help("which terms train g's encoder; the paper: both"),
     )
     network: Literal["segnet", "backbone"] = field(
@@ -120,7 +120,7 @@ class Options:
     tasks: tuple[str, ...] = field(default=(), metadata=help("tasks in the stacks; empty: all"))
     unlabelled: Literal["ignore", "consistency"] = field(
         default="ignore",
-        validator=[in_(("ignore", "consistency")), one_use_of_views],
+        validator=[in_(("ignore", "consistency")), _one_use_of_views],
         metadata=help("samples without any label: no distance, or the distance of two views (Sec. 4.4)"),
     )
     variant: Literal["paper", "released"] = field(
@@ -133,34 +133,45 @@ class Options:
     )
     crops: tuple[float, ...] | None = field(
         default=None,
-        validator=views_to_crop,
+        validator=_views_to_crop,
         metadata=help("enlargements of views 1 and 2, windows of view 0; empty: whole images"),
     )
     detach_labelled: bool | None = field(
         default=None, metadata=help("the distance reaches the heads of tasks without a label only")
     )
     segmentation_as: SegmentationAs | None = field(
-        default=None, validator=one_of("probabilities", "samples"), metadata=help("in the stacks: or Gumbel samples")
+        default=None, validator=_one_of("probabilities", "samples"), metadata=help("in the stacks: or Gumbel samples")
     )
     depth_as: DepthAs | None = field(
-        default=None, validator=one_of("metres", "cdf"), metadata=help("in the stacks: or through a normal CDF")
+        default=None, validator=_one_of("metres", "cdf"), metadata=help("in the stacks: or through a normal CDF")
     )
     normals_as: NormalsAs | None = field(
-        default=None, validator=one_of("unit", "positive"), metadata=help("in the stacks: or (n + 1) / 2")
+        default=None, validator=_one_of("unit", "positive"), metadata=help("in the stacks: or (n + 1) / 2")
     )
     validity: Validity | None = field(
         default=None,
-        validator=one_of("own", "shared"),
+        validator=_one_of("own", "shared"),
         metadata=help("invalid pixels take the prediction, or are empty where any label of the sample is invalid"),
     )
     reconstruction_as: ReconstructionAs | None = field(
         default=None,
-        validator=one_of("losses", "counts"),
+        validator=_one_of("losses", "counts"),
         metadata=help("the tasks' own losses, or sums over the number of non-zero target elements"),
     )
     per_location: bool | None = field(
         default=None, metadata=help("distance per location of the latent, not over all of it")
     )
     statistics: Statistics | None = field(
-        default=None, validator=one_of("batch", "sample"), metadata=help("what g's batch norm sees at a time (SegNet)")
+        default=None, validator=_one_of("batch", "sample"), metadata=help("what g's batch norm sees at a time (SegNet)")
     )
+
+    @property
+    def switches(self) -> Switches:
+        return _switches(self)
+
+    @property
+    def views(self) -> int:
+        """How many views of a batch are looked at."""
+        if self.switches.separate:
+            return 3
+        return 2 if self.unlabelled == "consistency" else 1

@@ -14,9 +14,9 @@ import torch
 from mtl_core import DataError, nearest
 from mtl_labels.split import Split
 
-VALUES = {"1": 1.0, "1.0": 1.0, "true": 1.0, "yes": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0, "no": 0.0, "": 0.0}
+_VALUES = {"1": 1.0, "1.0": 1.0, "true": 1.0, "yes": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0, "no": 0.0, "": 0.0}
 
-Line = tuple[int, list[str]]
+_Line = tuple[int, list[str]]
 
 
 def read_csv(path: Path, size: int, names: Sequence[str] | None) -> Split:
@@ -25,46 +25,56 @@ def read_csv(path: Path, size: int, names: Sequence[str] | None) -> Split:
     :param names: the samples' names, for a file with rows by name; a row may give a name with a file's ending
     :raises DataError: it says the line
     """
-    (_, (key, *columns)), *lines = read_lines(path)
-    check_header(path, key, columns)
-    places = {str(i): i for i in range(size)} if key == "index" else by_name(path, names)
+    (_, (key, *columns)), *lines = _read_lines(path)
+    _check_header(path, key, columns)
+    places = {str(i): i for i in range(size)} if key == "index" else _by_name(path, names)
     rows: dict[int, list[float]] = {}
     for number, (name, *cells) in lines:
-        sample = place(path, number, name, places)
+        sample = _place(path, number, name, places)
         if sample in rows:
             raise DataError(f"{path}: line {number}: a second row for {name!r}; expected one row per sample")
-        rows[sample] = values(path, number, cells, len(columns))
-    check_complete(path, rows, places)
+        rows[sample] = _values(path, number, cells, len(columns))
+    _check_complete(path, rows, places)
     return Split(torch.tensor([rows[i] for i in range(size)], dtype=torch.float64).view(size, -1), tuple(columns))
 
 
-def read_lines(path: Path) -> list[Line]:
+def _read_lines(path: Path) -> list[_Line]:
     """Cells without blanks around them, with the numbers of their lines; empty lines are left out."""
+    lines: list[_Line] = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
-            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
+            for row in reader:
+                if any(row):
+                    lines.append((reader.line_num, [cell.strip() for cell in row]))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as text ({error}); expected a .csv file in UTF-8") from error
     return lines or [(1, [""])]
 
 
-def check_header(path: Path, key: str, columns: list[str]) -> None:
+def _check_header(path: Path, key: str, columns: list[str]) -> None:
     if key not in ("index", "name"):
         raise DataError(f"{path}: line 1: expected a header: index or name, then the tasks; found {key!r} first")
     if not columns or len(set(columns)) < len(columns):
         raise DataError(f"{path}: line 1: expected a column for each task and none twice, found {', '.join(columns)}")
 
 
-def by_name(path: Path, names: Sequence[str] | None) -> dict[str, int]:
+def _by_name(path: Path, names: Sequence[str] | None) -> dict[str, int]:
     if names is None:
         raise DataError(
             f"{path}: its rows are by name, but the data set gives its samples no names; use a column index (0, 1, …)"
         )
-    return {name: i for i, name in enumerate(names)}
+    places = {name: i for i, name in enumerate(names)}
+    if len(places) < len(names):
+        twice = next(name for i, name in enumerate(names) if places[name] != i)
+        raise DataError(
+            f"{path}: its rows are by name, but the data set has two samples of the name {twice!r};"
+            " use a column index (0, 1, …)"
+        )
+    return places
 
 
-def place(path: Path, line: int, name: str, places: Mapping[str, int]) -> int:
+def _place(path: Path, line: int, name: str, places: Mapping[str, int]) -> int:
     for written in (name, PurePath(name).stem):
         if written in places:
             return places[written]
@@ -75,15 +85,15 @@ def place(path: Path, line: int, name: str, places: Mapping[str, int]) -> int:
     )
 
 
-def values(path: Path, line: int, cells: list[str], columns: int) -> list[float]:
-    wrong = [cell for cell in cells if cell.lower() not in VALUES]
+def _values(path: Path, line: int, cells: list[str], columns: int) -> list[float]:
+    wrong = [cell for cell in cells if cell.lower() not in _VALUES]
     if wrong or len(cells) != columns:
         found = f"{wrong[0]!r}" if wrong else f"{len(cells)} of them"
         raise DataError(f"{path}: line {line}: expected {columns} cells of 0 or 1, found {found}")
-    return [VALUES[cell.lower()] for cell in cells]
+    return [_VALUES[cell.lower()] for cell in cells]
 
 
-def check_complete(path: Path, rows: Mapping[int, list[float]], places: Mapping[str, int]) -> None:
+def _check_complete(path: Path, rows: Mapping[int, list[float]], places: Mapping[str, int]) -> None:
     missing = [name for name, i in places.items() if i not in rows]
     if missing:
         raise DataError(

@@ -36,7 +36,17 @@ def most_pairs(tasks: int, labelled: Tensor | None) -> int:
     :param labelled: bool (N, K) of the training samples; None where it is not known
     """
     counts = torch.arange(tasks + 1) if labelled is None else labelled.sum(1)
-    return max(1, int((counts * (tasks - counts)).max()))
+    pairs = counts * (tasks - counts)
+    return max(1, int(pairs.max()))
+
+
+def most_labels(tasks: int, labelled: Tensor | None) -> int:
+    """The largest number of labels |T| of a sample that lacks one, at least 1.
+
+    :param labelled: bool (N, K) of the training samples; None where it is not known
+    """
+    counts = torch.arange(tasks) if labelled is None else labelled.sum(1)
+    return max(1, int(torch.where(counts < tasks, counts, torch.zeros_like(counts)).max()))
 
 
 def placed(labelled: Tensor, source: Tensor, target: Tensor, places: int) -> Places:

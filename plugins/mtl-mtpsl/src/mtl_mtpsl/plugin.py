@@ -1,6 +1,7 @@
 """MTPSL as a plugin.
 
-Shape letters: B samples, K tasks, S places for pairs, C channels of the embeddings, h and w their size.
+Shape letters: B samples, K tasks, R = K·(K − 1) ordered pairs, S places for pairs, C channels of the embeddings, h and
+w their size.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from attrs import field
 from attrs.validators import deep_iterable, ge, gt, in_, optional
 from torch import Tensor, nn
 
-from mtl_core import About, MtlError, Step, Tasks, draw_windows, help, hookimpl, nearest, plugin
+from mtl_core import About, MtlError, Segmentation, Step, Task, Tasks, draw_windows, help, hookimpl, nearest, plugin
 from mtl_mtpsl.distances import anchor, cosine, spread
 from mtl_mtpsl.maps import Forms, full, known_or_predicted
-from mtl_mtpsl.pairs import Places, most_pairs, ordered_pairs, placed
+from mtl_mtpsl.pairs import Places, most_labels, most_pairs, ordered_pairs, placed
 from mtl_mtpsl.spaces import PairSpaces, Place
 from mtl_nn import Networks, Norm
 
-SWITCHES: dict[str, tuple[Any, Any]] = {
+_SWITCHES: dict[str, tuple[Any, Any]] = {
     "second_view": (False, True),
     "segmentation_as": ("probabilities", "samples"),
+    "sample_for": ("task", "pair"),
     "depth_as": ("metres", "share"),
     "normals_as": ("unit", "positive"),
     "mask_invalid": (True, False),
@@ -34,13 +36,13 @@ SWITCHES: dict[str, tuple[Any, Any]] = {
 """What ``variant`` decides: option → (paper, released)."""
 
 
-def switch(text: str, *values: str, check: Sequence[Any] = ()) -> Any:
+def _switch(text: str, *values: str, check: Sequence[Any] = ()) -> Any:
     """An option that follows the variant unless it is set."""
     known = optional(in_(values or (True, False)))
     return field(default=None, validator=[known, *check], metadata=help(f"{text}; none: as the variant"))
 
 
-def film_survives(instance: Any, attribute: Any, value: object) -> None:
+def _film_survives(instance: Any, attribute: Any, value: object) -> None:
     if instance.says("statistics") == "sample" and instance.says("film") == "convolution":
         raise ValueError('"sample" takes away what FiLM does before the norm; use film = "norm"')
 
@@ -69,31 +71,34 @@ class MTPSL(nn.Module):
         default=None, validator=optional(gt(0)), metadata=help("channels of m's first level; none: the backbone's")
     )
     tasks: tuple[str, ...] = field(default=(), metadata=help("tasks that are paired; empty: all"))
-    second_view: bool | None = switch("pairs of a second view of the images, not of the one that labels train")
+    second_view: bool | None = _switch("pairs of a second view of the images, not of the one that labels train")
     crops: tuple[float, ...] = field(
         default=(1.0, 1.2, 1.5),
         validator=deep_iterable(ge(1.0)),
         metadata=help("the second view's windows: enlargements to choose from; empty: the whole image"),
     )
-    segmentation_as: Literal["probabilities", "samples"] | None = switch(
+    segmentation_as: Literal["probabilities", "samples"] | None = _switch(
         "predicted classes as probabilities, or as one-hot samples", "probabilities", "samples"
     )
-    depth_as: Literal["metres", "share"] | None = switch(
+    sample_for: Literal["task", "pair"] | None = _switch(
+        "classes are sampled once per task, or anew for every pair of a prediction", "task", "pair"
+    )
+    depth_as: Literal["metres", "share"] | None = _switch(
         "depth as it is, or as a share of its largest value in the image", "metres", "share"
     )
-    normals_as: Literal["unit", "positive"] | None = switch("normals as they are, or (n + 1) / 2", "unit", "positive")
-    mask_invalid: bool | None = switch("invalid pixels of a label take the prediction, not zeros")
-    per_unlabelled: bool | None = switch("divide a sample's pairs by its number of tasks without a label")
-    film: Place | None = switch("FiLM behind each convolution or behind the norm that follows", "convolution", "norm")
-    statistics: Literal["batch", "sample"] | None = switch(
-        "m's norm: the backbone's kind, or each map by itself", "batch", "sample", check=[film_survives]
+    normals_as: Literal["unit", "positive"] | None = _switch("normals as they are, or (n + 1) / 2", "unit", "positive")
+    mask_invalid: bool | None = _switch("invalid pixels of a label take the prediction, not zeros")
+    per_unlabelled: bool | None = _switch("divide a sample's pairs by its number of tasks without a label")
+    film: Place | None = _switch("FiLM behind each convolution or behind the norm that follows", "convolution", "norm")
+    statistics: Literal["batch", "sample"] | None = _switch(
+        "m's norm: the backbone's kind, or each map by itself", "batch", "sample", check=[_film_survives]
     )
-    per_location: bool | None = switch("the mean of distances per location, not one over the whole embedding")
+    per_location: bool | None = _switch("the mean of distances per location, not one over the whole embedding")
 
     def says(self, name: str) -> Any:
         """A switch's value: its own, or the variant's."""
         own = getattr(self, name)
-        return SWITCHES[name][self.variant == "released"] if own is None else own
+        return _SWITCHES[name][self.variant == "released"] if own is None else own
 
     about = About(
         formula=(
@@ -119,7 +124,7 @@ class MTPSL(nn.Module):
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks, backbone: nn.Module, labelled: Tensor | None) -> None:
-        self.paired, networks = chosen(name, tasks, self.tasks), Networks.of(backbone)
+        self.paired, networks = _chosen(name, tasks, self.tasks), Networks.of(backbone)
         columns = None if labelled is None else labelled[:, [tasks.position(t) for t in self.paired.names]]
         self.per_sample = most_pairs(len(self.paired), columns)
         self.source: Tensor
@@ -127,10 +132,27 @@ class MTPSL(nn.Module):
         for end, positions in zip(("source", "target"), ordered_pairs(len(self.paired)), strict=True):
             self.register_buffer(end, positions, persistent=False)
         self.forms = Forms(**{f: self.says(f) for f in Forms.__annotations__})
+        self._count_draws(most_labels(len(self.paired), columns))
         norm: Norm = "instance" if self.says("statistics") == "sample" else networks.norm
         channels = [task.channels for task in self.paired]
         self.m = PairSpaces(channels, networks, norm, self.says("film"), self.width, self.bottleneck)
         self.m.to(memory_format=torch.channels_last)
+
+    def _count_draws(self, most: int) -> None:
+        """How many maps of each task enter m, and how many are before its first.
+
+        :param most: labels of a sample, each of which makes a pair with a prediction of that sample
+        """
+        self.draws: Tensor
+        self.before: Tensor
+        draws = torch.tensor([self._draws_of(task, most) for task in self.paired])
+        self.register_buffer("draws", draws, persistent=False)
+        self.register_buffer("before", draws.cumsum(0) - draws, persistent=False)
+        self.counts = draws.tolist()
+
+    def _draws_of(self, task: Task, most: int) -> int:
+        sampled = isinstance(task, Segmentation) and self.says("segmentation_as") == "samples"
+        return most if sampled and self.says("sample_for") == "pair" else 1
 
     @hookimpl
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -143,13 +165,13 @@ class MTPSL(nn.Module):
 
     @hookimpl
     def compute_regularizer(self, step: Step) -> dict[str, Tensor]:
-        labelled = self.labelled(step)
+        labelled = self._labelled(step)
         places = placed(labelled, self.source, self.target, self.per_sample * len(labelled))
-        source, target = self.embeddings(step, places)
+        source, target = self._embeddings(step, labelled, places)
         features = anchor(step, self.views - 1, source).index_select(0, places.sample)
-        apart = self.distance(source, target)
-        from_features = self.distance(source, features) + self.distance(target, features)
-        shares = self.shares(labelled, places, apart.dtype)
+        apart = self._distance(source, target)
+        from_features = self._distance(source, features) + self._distance(target, features)
+        shares = self._shares(labelled, places, apart.dtype)
         step.log("latent_distance", (apart * places.used).sum() / places.used.sum().clamp(min=1))
         step.log("latent_cosine", spread(target.detach(), places, len(labelled)))
         step.log("pairs", places.used.sum() / len(labelled))
@@ -158,34 +180,48 @@ class MTPSL(nn.Module):
             "features": self.weight * self.feature_weight * (shares * from_features).sum(),
         }
 
-    def labelled(self, step: Step) -> Tensor:
+    def _labelled(self, step: Step) -> Tensor:
         """Which samples carry the labels of which paired tasks, bool (B, K)."""
         return torch.stack([step.labelled[:, step.tasks.position(t)] for t in self.paired.names], 1)
 
-    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+    def _distance(self, a: Tensor, b: Tensor) -> Tensor:
         return cosine(a, b, self.says("per_location"))
 
-    def embeddings(self, step: Step, places: Places) -> tuple[Tensor, Tensor]:
+    def _embeddings(self, step: Step, labelled: Tensor, places: Places) -> tuple[Tensor, Tensor]:
         """m(ŷ^s) and m(y^t), each (S, C, h, w), of one pass."""
-        view = self.views - 1
-        targets = step.targets_of(view)
-        maps = [known_or_predicted(step, task, view, targets[task.name], self.forms) for task in self.paired]
-        # a sample without any label is in no pair, but batch norm in m's input layers sees it
-        has_pair = self.labelled(step).any(1)[:, None, None, None]
-        maps = [torch.where(has_pair, x, x.detach()).contiguous(memory_format=torch.channels_last) for x in maps]
-        samples = len(step.labelled)
-        wanted = [tasks[places.pair] * samples + places.sample for tasks in (self.source, self.target)]
-        source, target = full(self.m(maps, torch.cat(wanted), places.pair.repeat(2))).chunk(2)
+        maps = self._maps(step, labelled)
+        s, t = self.source[places.pair], self.target[places.pair]
+        # a sample's pairs of one s have different t: the n-th of its labels takes the n-th draw of ŷ^s
+        number = (labelled.long().cumsum(1)[places.sample, t] - 1).clamp(min=0)
+        draw = torch.minimum(number, self.draws[s] - 1)
+        samples = len(labelled)
+        sources = (self.before[s] + draw) * samples + places.sample
+        targets = self.before[t] * samples + places.sample
+        both = self.m(maps, torch.cat((sources, targets)), places.pair.repeat(2))
+        source, target = full(both).chunk(2)
         return source, target
 
-    def shares(self, labelled: Tensor, places: Places, dtype: torch.dtype) -> Tensor:
+    def _maps(self, step: Step, labelled: Tensor) -> list[Tensor]:
+        """What enters m of each task: its draws one after another, (draws·B, O_k, H, W)."""
+        view = self.views - 1
+        targets = step.targets_of(view)
+        # a sample without any label is in no pair, but batch norm in m's input layers sees it
+        has_pair = labelled.any(1)[:, None, None, None]
+        maps = []
+        for task, draws in zip(self.paired, self.counts, strict=True):
+            drawn = [known_or_predicted(step, task, view, targets[task.name], self.forms) for _ in range(draws)]
+            entering = torch.cat([torch.where(has_pair, x, x.detach()) for x in drawn])
+            maps.append(entering.contiguous(memory_format=torch.channels_last))
+        return maps
+
+    def _shares(self, labelled: Tensor, places: Places, dtype: torch.dtype) -> Tensor:
         """1 / (B · |U_x|), or 1 / B, of the places that count, 0 of the others; (S,)."""
         unlabelled = (~labelled).sum(1)[places.sample].clamp(min=1)
         divisor = unlabelled if self.says("per_unlabelled") else torch.ones_like(unlabelled)
         return places.used.to(dtype) / (divisor * len(labelled))
 
 
-def chosen(name: str, tasks: Tasks, names: tuple[str, ...]) -> Tasks:
+def _chosen(name: str, tasks: Tasks, names: tuple[str, ...]) -> Tasks:
     """The tasks that are paired: two or more, all dense."""
     unknown = [n for n in names if n not in tasks.names]
     if unknown:
@@ -201,5 +237,7 @@ def chosen(name: str, tasks: Tasks, names: tuple[str, ...]) -> Tasks:
             f" leave it out: tasks = {[t.name for t in selected if t.dense]}"
         )
     if len(selected) < 2:
-        raise MtlError(f"{name}: pairs need two tasks, found {', '.join(selected.names)}; remove the plugin")
+        raise MtlError(
+            f"{name}: pairs need two tasks, found {', '.join(selected.names)}; remove the plugin, or add a task"
+        )
     return selected
