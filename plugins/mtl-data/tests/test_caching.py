@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mtl_core import DataError, Depth, Sample, Segmentation, Tasks
+from mtl_core import BinaryEdges, DataError, Depth, Sample, Segmentation, Task, Tasks
 from mtl_core.testing import Shapes
 from mtl_data import cached, caching, folder, store
 
@@ -162,6 +162,20 @@ def test_other_settings_are_another_cache_beside_it(root: Path, cache: Path) -> 
     later = opened(root)
     assert_right(later, root)
     assert later.dataset.reads == {}
+
+
+def test_how_a_task_is_judged_does_not_matter(root: Path) -> None:
+    """Runs with other losses or metrics share a cache; those with another number of classes do not."""
+
+    def key(*tasks: Task) -> Any:
+        dataset = Files(root)
+        dataset.tasks = Tasks(tasks)
+        return cached(dataset, dataset.paths, {}).key  # type: ignore[attr-defined]
+
+    plain = BinaryEdges(name="e")
+    assert key(plain) == key(BinaryEdges(name="e", positive_weight=0.5))
+    segmentation = [Segmentation(name="s", channels=count) for count in (13, 40)]
+    assert len({key(plain).identity, *(key(task).identity for task in segmentation)}) == 3
 
 
 def test_other_code_of_the_package_is_another_state(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

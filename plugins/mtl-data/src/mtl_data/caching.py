@@ -56,8 +56,8 @@ class Key:
     """What a cache is of.
 
     :param name: the data set's class
-    :param identity: of class, settings and names of the files
-    :param content: also of the files' sizes and times of change, of the tasks, N, and the code that reads
+    :param identity: of class, settings, tasks and names of the files
+    :param content: also of the files' sizes and times of change, of N, and the code that reads
     """
 
     name: str
@@ -76,13 +76,15 @@ class Key:
 
 def key_of(dataset: MultiTaskDataset, files: Iterable[Path], settings: Mapping[str, object]) -> Key:
     kind = type(dataset)
-    told = json.dumps([FORMAT, kind.__module__, kind.__qualname__, settings], sort_keys=True, default=str)
+    tasks = [(task.name, task.channels) for task in dataset.tasks]
+    about = [FORMAT, kind.__module__, kind.__qualname__, settings, tasks]
+    told = json.dumps(about, sort_keys=True, default=str)
     identity, content = hashlib.sha256(told.encode()), hashlib.sha256(told.encode())
     for path in files:
         name = f"{real_folder(path.parent)}/{path.name}\n".encode()
         identity.update(name)
         content.update(name + state(path))
-    content.update(f"{list(dataset.tasks)} {len(dataset)} {code(kind.__module__)} {code(__name__)}".encode())
+    content.update(f"{len(dataset)} {code(kind.__module__)} {code(__name__)}".encode())
     return Key(kind.__name__.lower(), identity.hexdigest()[:16], content.hexdigest()[:16])
 
 
