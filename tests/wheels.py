@@ -49,7 +49,8 @@ def projects() -> dict[str, Path]:
 
 def run(command: Iterable[str | Path], what: str, **options: object) -> str:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PIP_"))}
-    environment = clean | {"MTL_DATA": os.environ.get("MTL_DATA", str(ROOT.parent / "shared" / "data"))}
+    data = os.environ.get("MTL_DATA", str(ROOT.parent / "shared" / "data"))
+    environment = clean | {"MTL_DATA": data, "MTL_CACHE": str(BUILD / "cache")}
     ended = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, check=False, env=environment, **options
     )

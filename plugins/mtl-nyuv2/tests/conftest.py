@@ -54,6 +54,13 @@ def write(root: Path, split: str, names: list[str], arrays: bool) -> None:
                 Image.fromarray(values).save(root / split / kind / f"{name}.png")
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Decoded samples are kept in a folder of the test's own."""
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 @pytest.fixture(scope="session")
 def raw() -> Callable[[int], Raw]:
     """Sample i of the training split, as picture files hold it."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mtl_data.arrays import read_array
     from mtl_data.caching import cached
+    from mtl_data.folder import cache_folder
     from mtl_data.pictures import read_picture, read_rgb
     from mtl_data.resizing import resize_image, resize_nearest, resize_normals
     from mtl_data.values import channels_first, metres, unit
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "arrays": ("read_array",),
     "caching": ("cached",),
+    "folder": ("cache_folder",),
     "pictures": ("read_picture", "read_rgb"),
     "resizing": ("resize_image", "resize_nearest", "resize_normals"),
     "values": ("channels_first", "metres", "unit"),
@@ -25,6 +27,7 @@ _HOMES = {
 """Module → the names that it defines. A test holds this table and the imports above together."""
 
 __all__ = [
+    "cache_folder",
     "cached",
     "channels_first",
     "metres",

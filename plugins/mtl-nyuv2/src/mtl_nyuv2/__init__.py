@@ -1,12 +1,12 @@
-"""NYU-v2: 795 training and 654 test images of rooms with 13 classes, depth and surface normals."""
+"""NYU-v2: 795 training and 654 test images of rooms with 13 or 40 classes, depth and surface normals."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field
-from attrs.validators import min_len
+from attrs.validators import in_, min_len
 
 from mtl_core import help, hookimpl, nearest, plugin
 
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["NYUv2"]
 
 TASKS = ("segmentation", "depth", "normals")
+ALL_TASKS = (*TASKS, "edges")
 
 
 def known_tasks(instance: object, attribute: Any, value: tuple[str, ...]) -> None:
-    unknown = [task for task in value if task not in TASKS]
+    unknown = [task for task in value if task not in ALL_TASKS]
     if unknown:
-        raise ValueError(f"NYU-v2 has no task {unknown[0]!r}{nearest(unknown[0], TASKS)} (it has: {', '.join(TASKS)})")
+        raise ValueError(
+            f"NYU-v2 has no task {unknown[0]!r}{nearest(unknown[0], ALL_TASKS)} (it has: {', '.join(ALL_TASKS)})"
+        )
     if not value or len(set(value)) < len(value):
         raise ValueError(f"expected at least one task and none twice, found {list(value)}")
 
@@ -33,20 +36,31 @@ def positive_size(instance: object, attribute: Any, value: tuple[int, int] | Non
 
 @plugin
 class NYUv2:
-    """NYU-v2 (Silberman et al., ECCV 2012): semantic segmentation (13 classes), depth, surface normals.
+    """NYU-v2 (Silberman et al., ECCV 2012): semantic segmentation (13 or 40 classes), depth, surface normals.
 
-    Reads folders of images and the arrays that MTAN and MTPSL publish; which of the two is found out from the files.
+    Reads the official .mat file, folders of images, the arrays that MTAN and MTPSL publish, and NYUD_MT; which of them
+    is found out from the files.
     """
 
-    root: str = field(validator=min_len(1), metadata=help("folder that holds train and test (or val)"))
+    root: str = field(validator=min_len(1), metadata=help("folder of the data, or the official .mat file"))
     size: tuple[int, int] | None = field(
         default=None, validator=positive_size, metadata=help("(height, width) in pixels; none: the files' own")
     )
-    tasks: tuple[str, ...] = field(default=TASKS, validator=known_tasks, metadata=help("tasks, in order"))
-    cache: bool = field(default=True, metadata=help("keep in memory what was read, up to 2 GiB (795 at 96 × 128: 0.2)"))
+    tasks: tuple[str, ...] = field(
+        default=TASKS, validator=known_tasks, metadata=help("tasks, in order; also edges, which NYUD_MT has")
+    )
+    classes: Literal[13, 40] = field(default=13, validator=in_((13, 40)), metadata=help("classes of segmentation"))
+    normals: str | None = field(
+        default=None,
+        metadata=help("folder with a file of normals for each image; none: the data's own, else derived from depth"),
+    )
+    cache: bool = field(default=True, metadata=help("keep decoded samples in the cache folder (MTL_CACHE)"))
 
     @hookimpl
     def build_dataset(self, split: str) -> MultiTaskDataset:
-        from mtl_nyuv2.dataset import NYUv2Dataset
+        from mtl_nyuv2.dataset import open_dataset
+        from mtl_nyuv2.layouts import Wanted
 
-        return NYUv2Dataset(Path(self.root).expanduser(), split, self.size, self.tasks, self.cache)
+        normals = None if self.normals is None else Path(self.normals).expanduser()
+        wanted = Wanted(self.tasks, self.classes, normals, "nyuv2")
+        return open_dataset(Path(self.root).expanduser(), split, self.size, wanted, self.cache)

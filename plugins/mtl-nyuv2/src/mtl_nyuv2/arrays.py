@@ -1,4 +1,4 @@
-"""The files of the array layout, a function per folder; each returns (C, H, W) or (H, W).
+"""The files of the array layouts, a function per folder; each returns (C, H, W) or (H, W).
 
 Shape letters: C channels, H and W image size.
 """
@@ -11,29 +11,15 @@ import numpy as np
 from torch import Tensor
 
 from mtl_core import DataError
-from mtl_nyuv2.values import Array, channels_first, classes, metres, unit
+from mtl_data import channels_first, metres, read_array, unit
+from mtl_nyuv2.values import classes
 
 ROUNDING = 1e-3
 
 
-def loaded(path: Path, expected: str, *channels: int) -> Array:
-    """The numbers of a ``.npy`` file of shape (H, W, *channels)."""
-    try:
-        with path.open("rb") as file:
-            values = np.load(file, allow_pickle=False)
-        shape, kind = values.shape, values.dtype.kind
-    except Exception as error:  # damaged files make numpy raise a dozen kinds of error
-        raise DataError(
-            f"{path}: cannot be read as an array ({type(error).__name__}: {error}); expected {expected}; copy it again"
-        ) from error
-    if len(shape) != 2 + len(channels) or shape[2:] != channels or 0 in shape or kind not in "fiu":
-        raise DataError(f"{path}: {values.dtype} of shape {shape}, expected {expected}; is it another folder's?")
-    return np.asarray(values)
-
-
 def image(path: Path) -> Tensor:
     """float32 (3, H, W) in 0..1."""
-    values = loaded(path, "an image (H, W, 3) of numbers from 0 to 1", 3)
+    values = read_array(path, "an image (H, W, 3) of numbers from 0 to 1", 3)
     if not (values.min() >= -ROUNDING and values.max() <= 1 + ROUNDING):
         raise DataError(
             f"{path}: image values from {values.min():g} to {values.max():g}, expected 0 to 1;"
@@ -42,13 +28,13 @@ def image(path: Path) -> Tensor:
     return channels_first(values.astype(np.float32)).clamp(0, 1)
 
 
-def label(path: Path) -> Tensor:
-    return classes(path, loaded(path, "classes (H, W), −1 to 12"))
+def label(path: Path, count: int = 13) -> Tensor:
+    return classes(path, read_array(path, f"classes (H, W), −1 to {count - 1}"), count)
 
 
 def depth(path: Path) -> Tensor:
-    return metres(loaded(path, "depth (H, W, 1) in metres", 1)[..., 0])
+    return metres(read_array(path, "depth (H, W, 1) in metres", 1)[..., 0])
 
 
 def normal(path: Path) -> Tensor:
-    return unit(channels_first(loaded(path, "normals (H, W, 3)", 3).astype(np.float32)))
+    return unit(channels_first(read_array(path, "normals (H, W, 3)", 3).astype(np.float32)))

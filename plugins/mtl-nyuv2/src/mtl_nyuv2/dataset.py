@@ -1,4 +1,4 @@
-"""One split of NYU-v2 from a folder.
+"""One split of NYU-v2.
 
 Shape letters: N images, H and W image size.
 """
@@ -8,105 +8,105 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from mtl_core import DataError, Depth, Normals, Sample, Segmentation, Tasks
-from mtl_nyuv2 import resizing
-from mtl_nyuv2.cache import Cache, Field
-from mtl_nyuv2.layouts import FOLDERS, by_name, find_layout, labels_of
-from mtl_nyuv2.values import CLASSES
+from mtl_core import BinaryEdges, DataError, Depth, MultiTaskDataset, Normals, Sample, Segmentation, Tasks
+from mtl_data import cached, resize_image, resize_nearest, resize_normals
+from mtl_nyuv2.layouts import Wanted, open_source
+from mtl_nyuv2.official import names_of
+from mtl_nyuv2.sources import Source
 
-TASKS = Tasks(
-    [
-        Segmentation(name="segmentation", channels=len(CLASSES), classes=CLASSES),
-        Depth(name="depth"),
-        Normals(name="normals"),
-    ]
-)
+Size = tuple[int, int]
+
+RESIZE = {"segmentation": resize_nearest, "depth": resize_nearest, "normals": resize_normals, "edges": resize_nearest}
+
+
+def open_dataset(root: Path, split: str, size: Size | None, wanted: Wanted, cache: bool = True) -> MultiTaskDataset:
+    """One split, in whatever form it lies on the disk.
+
+    :param root: folder of the data, or the official file
+    :param split: ``"train"`` or ``"test"``
+    :param size: (H, W), or None for the files' own
+    :param wanted: tasks, and how they are read
+    :param cache: keep decoded samples in the cache folder
+    :raises DataError: a folder is missing, or holds other files than its neighbours
+    """
+    source = open_source(root, split, wanted)
+    dataset = NYUv2Dataset(source, size, wanted)
+    settings = {
+        "split": split, "size": size, "tasks": wanted.tasks, "classes": wanted.classes,
+        "normals": None if wanted.normals is None else str(wanted.normals.absolute()),
+    }  # fmt: skip
+    return cached(dataset, source.files, settings, cache)
+
+
+def tasks_for(wanted: Wanted) -> Tasks:
+    """The tasks that are asked for, in order."""
+    names = names_of(wanted.classes)
+    every = Tasks(
+        [
+            Segmentation(name="segmentation", channels=len(names), classes=names),
+            Depth(name="depth"),
+            Normals(name="normals"),
+            BinaryEdges(name="edges"),
+        ]
+    )
+    return every.select(wanted.tasks)
 
 
 class NYUv2Dataset:
-    """One split of N images.
+    """One split of N images, resized.
 
-    :param root: folder with ``train`` and ``test`` (or ``val``)
-    :param split: ``"train"`` or ``"test"``
+    :param source: the files
     :param size: (H, W), or None for the files' own
-    :param tasks: names of the tasks, in order
-    :param cache: keep what has been read and resized in memory, up to 2 GiB
-    :raises DataError: a folder is missing, or holds other files than its neighbours
+    :param wanted: tasks, and how they are read
     """
 
     labelled: Tensor | None = None
 
-    def __init__(
-        self, root: Path, split: str, size: tuple[int, int] | None, tasks: Sequence[str], cache: bool = True
-    ) -> None:
-        self.tasks, self.resizes = TASKS.select(tasks), size is not None
-        self.layout, folder = find_layout(root, split)
-        images = by_name(folder / "image", self.layout.endings)
-        self.names: Sequence[str] | None = list(images)
-        self.images = list(images.values())
-        self.labels = {task: labels_of(images, folder / FOLDERS[task], self.layout.endings) for task in tasks}
-        first = self.layout.image(self.images[0])
-        self.size = size or dimensions(first)
-        kind = "u1" if first.dtype == torch.uint8 else "f4"
-        self.cache = Cache(len(self) if cache else 0, (kind, (3, *self.size)), kept_as(self.size, tasks))
+    def __init__(self, source: Source, size: Size | None, wanted: Wanted) -> None:
+        self.source, self.tasks, self.plugin = source, tasks_for(wanted), wanted.plugin
+        self.names: Sequence[str] | None = list(source.names)
+        self.resizes, self.size = size is not None, size or dimensions(source.image(0))
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.source.names)
 
     def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < len(self):
-            raise IndexError(f"nyuv2: there is no image {index} of {len(self)}")
-        sample = self.cache.get(index)
-        if sample is None:
-            sample = self.read(index)
-            self.cache.put(index, sample)
-        return sample
-
-    def read(self, index: int) -> Sample:
         """A sample from its files.
 
         :raises DataError: a file that cannot be read, or is not of the expected form
         """
-        image = self.layout.image(self.images[index])
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.plugin}: there is no image {index} of {len(self)}")
+        image = self.source.image(index)
         self.check_size(index, dimensions(image))
-        targets = {task: self.layout.labels[task](files[index]) for task, files in self.labels.items()}
+        targets = {task: self.source.label(task, index) for task in self.tasks.names}
         for task, target in targets.items():
-            check_same_size(self.labels[task][index], dimensions(target), self.images[index], dimensions(image))
-        resized = {task: resizing.RESIZE[task](target, self.size) for task, target in targets.items()}
-        return Sample(resizing.image(image, self.size), resized)
+            self.check_same_size(index, task, dimensions(target), dimensions(image))
+        resized = {task: RESIZE[task](target, self.size) for task, target in targets.items()}
+        return Sample(resize_image(image, self.size), resized)
 
-    def check_size(self, index: int, found: tuple[int, int]) -> None:
+    def check_size(self, index: int, found: Size) -> None:
         if not self.resizes and found != self.size:
+            first = Path(self.source.where(0)).name
             raise DataError(
-                f"{self.images[index]}: {pixels(found)}, but {self.images[0].name} is {pixels(self.size)};"
-                " with images of several sizes set plugins.nyuv2.size to [height, width]"
+                f"{self.source.where(index)}: {pixels(found)}, but {first} is {pixels(self.size)};"
+                f" with images of several sizes set plugins.{self.plugin}.size to [height, width]"
+            )
+
+    def check_same_size(self, index: int, task: str, found: Size, expected: Size) -> None:
+        if found != expected:
+            image = Path(self.source.where(index)).name
+            raise DataError(
+                f"{self.source.where(index, task)}: {pixels(found)}, but its image {image} is {pixels(expected)};"
+                " an image and its labels must be of one size; copy the folders from one version of the data"
             )
 
 
-def check_same_size(path: Path, found: tuple[int, int], image: Path, expected: tuple[int, int]) -> None:
-    if found != expected:
-        raise DataError(
-            f"{path}: {pixels(found)}, but its image {image.name} is {pixels(expected)};"
-            " an image and its labels must be of one size; copy the folders from one version of the data"
-        )
-
-
-def dimensions(values: Tensor) -> tuple[int, int]:
+def dimensions(values: Tensor) -> Size:
     return int(values.shape[-2]), int(values.shape[-1])
 
 
-def pixels(size: tuple[int, int]) -> str:
+def pixels(size: Size) -> str:
     return f"{size[0]} × {size[1]} pixels"
-
-
-def kept_as(size: tuple[int, int], tasks: Sequence[str]) -> dict[str, Field]:
-    """How labels are kept: a byte for a class, the rest as it is."""
-    kinds: dict[str, Field] = {
-        "segmentation": ("i1", size),
-        "depth": ("f4", (1, *size)),
-        "normals": ("f4", (3, *size)),
-    }
-    return {task: kinds[task] for task in tasks}

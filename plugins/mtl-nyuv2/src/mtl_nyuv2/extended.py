@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from attrs import field
-from attrs.validators import ge, min_len
+from attrs.validators import ge, in_, min_len
 
 from mtl_core import ExtraData, help, hookimpl, plugin
 from mtl_nyuv2 import known_tasks, positive_size
@@ -17,7 +18,8 @@ class DepthExtended:
     """Depth-extended NYU-v2: a fixed number of images with depth alone in every batch.
 
     Nishi et al., CVPR 2024, Sec. 4.3. The paper adds the 47,584 frames of the raw data, 4 to each batch of 4. Any
-    folder in one of the forms that ``nyuv2`` reads will do; folders of labels that are not asked for need not exist.
+    folder in one of the forms that ``nyuv2`` reads will do, FastDepth's .h5 files among them; folders of labels that
+    are not asked for need not exist.
     """
 
     root: str = field(validator=min_len(1), metadata=help("folder that holds train"))
@@ -28,11 +30,14 @@ class DepthExtended:
         metadata=help("(height, width) in pixels, that of nyuv2; none: the files' own"),
     )
     tasks: tuple[str, ...] = field(default=("depth",), validator=known_tasks, metadata=help("labels that are used"))
-    cache: bool = field(default=True, metadata=help("keep in memory what was read, up to 2 GiB"))
+    classes: Literal[13, 40] = field(default=13, validator=in_((13, 40)), metadata=help("classes of segmentation"))
+    cache: bool = field(default=True, metadata=help("keep decoded samples in the cache folder (MTL_CACHE)"))
 
     @hookimpl
     def build_extra_datasets(self) -> Sequence[ExtraData]:
-        from mtl_nyuv2.dataset import NYUv2Dataset
+        from mtl_nyuv2.dataset import open_dataset
+        from mtl_nyuv2.layouts import Wanted
 
-        root = Path(self.root).expanduser()
-        return [ExtraData(NYUv2Dataset(root, "train", self.size, self.tasks, self.cache), self.per_batch)]
+        wanted = Wanted(self.tasks, self.classes, None, "depth-extended")
+        dataset = open_dataset(Path(self.root).expanduser(), "train", self.size, wanted, self.cache)
+        return [ExtraData(dataset, self.per_batch)]

@@ -1,4 +1,4 @@
-"""The two forms in which NYU-v2 lies on a disk.
+"""The forms in which NYU-v2 lies on a disk.
 
 Shape letters: H and W image size.
 
@@ -7,114 +7,153 @@ Shape letters: H and W image size.
 ==========  =================================================  ==================================================
 folders     ``{train,test}/{image,label,depth,normal}``        ``{train,val}/{image,label,depth,normal}``
 image       JPEG or PNG                                        ``N.npy`` (H, W, 3) in 0..1
-label       PNG, 0 unlabelled, 1..13                           ``N.npy`` (H, W), −1 unlabelled, 0..12
+label       PNG, 0 unlabelled, 1..13 (or 40)                   ``N.npy`` (H, W), −1 unlabelled, 0..12 (or 39)
 depth       16-bit PNG, millimetres, 0 missing                 ``N.npy`` (H, W, 1), metres, 0 missing
 normal      PNG, n = (v − 128) / 127, (0, 0, 0) invalid        ``N.npy`` (H, W, 3), zero vector invalid
 ==========  =================================================  ==================================================
+
+The others: :mod:`mtl_nyuv2.labelled` (the official file), :mod:`mtl_nyuv2.nyud` (NYUD_MT), :mod:`mtl_nyuv2.frames`
+(FastDepth).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import attrs
 from torch import Tensor
 
 from mtl_core import DataError
 from mtl_nyuv2 import arrays, pictures
+from mtl_nyuv2.frames import FastDepth
+from mtl_nyuv2.labelled import FILE, MatFile
+from mtl_nyuv2.normals import with_normals
+from mtl_nyuv2.nyud import NYUDMT
+from mtl_nyuv2.sources import Folders, Reader, Source, Wanted, by_name, listed
+
+__all__ = ["Wanted", "open_source"]
 
 FOLDERS = {"segmentation": "label", "depth": "depth", "normals": "normal"}
-Reader = Callable[[Path], Tensor]
+SPLITS = ("train", "test")
+
+
+class Layout(Protocol):
+    def has(self, root: Path, split: str) -> bool:
+        """Whether a split lies below a root in this form."""
+
+    def open(self, root: Path, split: str, wanted: Wanted) -> Source:
+        """The split.
+
+        :raises DataError: a file is missing or of another form, or the form has no such label
+        """
 
 
 @attrs.frozen
-class Layout:
-    """How one form stores a split.
+class SplitFolders:
+    """A folder per split and kind, with files of one name for each image.
 
     :param splits: our name of a split → its folder
     :param endings: of its files, lower case
     :param image: reads an image
-    :param labels: task → what reads its label
+    :param segmentation: reads classes, given how many there are
+    :param readers: other task → what reads its label
     """
 
-    splits: dict[str, str]
+    splits: Mapping[str, str]
     endings: tuple[str, ...]
     image: Reader
-    labels: dict[str, Reader]
+    segmentation: Callable[[Path, int], Tensor]
+    readers: Mapping[str, Reader]
+
+    def has(self, root: Path, split: str) -> bool:
+        folder = root / self.splits[split] / "image"
+        return folder.is_dir() and bool(listed(folder, self.endings))
+
+    def open(self, root: Path, split: str, wanted: Wanted) -> Source:
+        folder = root / self.splits[split]
+        wanted.check(folder, tuple(FOLDERS))
+        images = by_name(folder / "image", self.endings, wanted.plugin)
+        own = [task for task in wanted.tasks if task != "normals" or wanted.normals is None]
+        labels = {task: self.labels_of(images, folder / FOLDERS[task], wanted.plugin) for task in own}
+        classes: Reader = functools.partial(read_classes, self.segmentation, wanted.classes)
+        readers = {"segmentation": classes, **self.readers}
+        source: Source = Folders(list(images), list(images.values()), labels, self.image, readers)
+        if "normals" in wanted.tasks and wanted.normals is not None:
+            return with_normals(source, wanted.normals, wanted.plugin)
+        return source
+
+    def labels_of(self, images: Mapping[str, Path], folder: Path, plugin: str) -> list[Path]:
+        """The file of each image, in the images' order.
+
+        :raises DataError: an image without a label, or a label without an image
+        """
+        files = by_name(folder, self.endings, plugin)
+        lost = [f"image {name!r} has none" for name in images if name not in files]
+        alone = [f"{name!r} has no image" for name in files if name not in images]
+        if lost or alone:
+            beside = folder.parent / "image"
+            raise DataError(
+                f"{folder}: {len(files)} files, but {beside} has {len(images)}; {(lost + alone)[0]}; expected a file of"
+                " the same name for each image; copy the folder again"
+            )
+        return [files[name] for name in images]
 
 
-PICTURES = Layout(
+def read_classes(read: Callable[[Path, int], Tensor], count: int, path: Path) -> Tensor:
+    return read(path, count)
+
+
+PICTURES = SplitFolders(
     splits={"train": "train", "test": "test"},
     endings=(".jpg", ".jpeg", ".png"),
     image=pictures.image,
-    labels={"segmentation": pictures.label, "depth": pictures.depth, "normals": pictures.normal},
+    segmentation=pictures.label,
+    readers={"depth": pictures.depth, "normals": pictures.normal},
 )
-ARRAYS = Layout(
+ARRAYS = SplitFolders(
     splits={"train": "train", "test": "val"},
     endings=(".npy",),
     image=arrays.image,
-    labels={"segmentation": arrays.label, "depth": arrays.depth, "normals": arrays.normal},
+    segmentation=arrays.label,
+    readers={"depth": arrays.depth, "normals": arrays.normal},
 )
+LAYOUTS: tuple[Layout, ...] = (PICTURES, ARRAYS, NYUDMT(), FastDepth(), MatFile())
+"""The first that fits is taken."""
 
 
-def find_layout(root: Path, split: str) -> tuple[Layout, Path]:
-    """The form that a root's split has, and its folder; pictures where both are there.
+def open_source(root: Path, split: str, wanted: Wanted) -> Source:
+    """One split in whatever form it lies below a root, or below the outer folder of an archive in it.
 
-    :raises DataError: there is no such root, or no image of the split in it
+    :raises DataError: there is no such root or split, or something is missing in it
     """
+    if split not in SPLITS:
+        raise DataError(f"{wanted.plugin}: there is no split {split!r} (there are: {', '.join(SPLITS)})")
+    for place in (root, *outer_folders(root)):
+        for layout in LAYOUTS:
+            if layout.has(place, split):
+                return layout.open(place, split, wanted)
+    raise nothing_found(root, split, wanted.plugin)
+
+
+def outer_folders(root: Path) -> Sequence[Path]:
+    """Folders that an archive may have been unpacked to."""
+    if not root.is_dir():
+        return ()
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def nothing_found(root: Path, split: str, plugin: str) -> DataError:
+    setting = f"set plugins.{plugin}.root to"
     if not root.is_dir():
         found = "not a folder" if root.exists() else "no such folder"
-        raise DataError(f"{root}: {found}; set plugins.nyuv2.root to the folder that holds train and test (or val)")
-    if split not in PICTURES.splits:
-        raise DataError(f"nyuv2: there is no split {split!r} (there are: {', '.join(PICTURES.splits)})")
-    for layout in (PICTURES, ARRAYS):
-        folder = root / layout.splits[split]
-        if (folder / "image").is_dir() and listed(folder / "image", layout.endings):
-            return layout, folder
-    hint = f"; set plugins.nyuv2.root to {root.parent}, the folder above" if (root / "image").is_dir() else ""
-    raise DataError(
+        return DataError(f"{root}: {found}; {setting} the folder that holds train and test (or val)")
+    hint = f"; {setting} {root.parent}, the folder above" if (root / "image").is_dir() else ""
+    test = ARRAYS.splits[split]
+    return DataError(
         f"{root}: no images of the {split} split; expected .jpg or .png files in {root / split / 'image'}"
-        f" or .npy files in {root / ARRAYS.splits[split] / 'image'}{hint}"
+        f" or .npy files in {root / test / 'image'}, or {FILE}, or gt_sets and images (NYUD_MT), or .h5 files in"
+        f" {root / test}/SCENE (FastDepth){hint}"
     )
-
-
-def listed(folder: Path, endings: Sequence[str]) -> list[Path]:
-    """The folder's files in the order of the numbers in their names; hidden files are left out."""
-    found = [p for p in folder.iterdir() if p.suffix.lower() in endings and not p.name.startswith(".")]
-    return sorted(found, key=lambda path: ([int(n) for n in re.findall(r"\d+", path.stem)], path.name))
-
-
-def by_name(folder: Path, endings: Sequence[str]) -> dict[str, Path]:
-    """Name without ending → file.
-
-    :raises DataError: there is no such folder, or two files have one name
-    """
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder}: no such folder; expected a file in it for each image; without these labels leave their task out"
-            " of plugins.nyuv2.tasks"
-        )
-    files: dict[str, Path] = {}
-    for path in listed(folder, endings):
-        if files.setdefault(path.stem, path) is not path:
-            raise DataError(f"{path}: has the name of {files[path.stem].name}; expected one file per name; remove one")
-    return files
-
-
-def labels_of(images: dict[str, Path], folder: Path, endings: Sequence[str]) -> list[Path]:
-    """The file of each image, in the images' order.
-
-    :raises DataError: an image without a label, or a label without an image
-    """
-    files = by_name(folder, endings)
-    lost = [f"image {name!r} has none" for name in images if name not in files]
-    alone = [f"{name!r} has no image" for name in files if name not in images]
-    if lost or alone:
-        beside = folder.parent / "image"
-        raise DataError(
-            f"{folder}: {len(files)} files, but {beside} has {len(images)}; {(lost + alone)[0]}; expected a file of the"
-            " same name for each image; copy the folder again"
-        )
-    return [files[name] for name in images]

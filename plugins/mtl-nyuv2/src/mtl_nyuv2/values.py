@@ -5,7 +5,6 @@ Shape letters: H and W image size.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,40 +13,42 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtl_core import DataError
+from mtl_nyuv2.official import names_of, tables
 
 Array = NDArray[Any]
-CLASSES = ("bed", "books", "ceiling", "chair", "floor", "furniture", "objects", "picture", "sofa", "table", "tv",
-           "wall", "window")  # fmt: skip
+CLASSES = names_of(13)
 
 
-def classes(path: Path, values: Array) -> Tensor:
+def classes(where: object, values: Array, count: int = 13) -> Tensor:
     """Classes (H, W) as int64, −1 where unlabelled.
 
+    :param where: the file, for messages
     :param values: numbers of any kind
+    :param count: 13 or 40
     :raises DataError: a value that is no class
     """
-    last = len(CLASSES) - 1
+    last = count - 1
     wrong = values[~((values >= -1) & (values <= last) & (values == np.round(values)))]
     if wrong.size:
+        other = "set plugins.nyuv2.classes to 40, or use" if count == 13 else "use"
         raise DataError(
-            f"{path}: {wrong.size} pixels of no class, the first {wrong[0]:g}; expected whole numbers from"
-            f" −1 (unlabelled) to {last} ({CLASSES[-1]}); use the labels of the 13-class version"
+            f"{where}: {wrong.size} pixels of no class, the first {wrong.flat[0]:g}; expected whole numbers from"
+            f" −1 (unlabelled) to {last} ({names_of(count)[last]}); {other} the labels of the {count}-class version"
         )
     return torch.from_numpy(values.astype(np.int64))
 
 
-def metres(values: Array) -> Tensor:
-    """Depth (1, H, W) from (H, W), 0 where missing: what is not finite or below 0 is missing."""
-    known = np.isfinite(values) & (values > 0)
-    return torch.from_numpy(np.where(known, values, 0).astype(np.float32))[None]
+def from_numbers(where: object, values: Array, known: int, count: int) -> Tensor:
+    """Classes (H, W) from the data set's own numbers, 0 where unlabelled.
 
-
-def unit(vectors: Tensor) -> Tensor:
-    """Unit vectors (3, H, W); those shorter than 1/2 or not finite are invalid: zero."""
-    norm = vectors.norm(dim=0, keepdim=True)
-    return torch.where(norm.isfinite() & (norm > 0.5), vectors / norm, torch.zeros_like(vectors))
-
-
-def channels_first(values: Array) -> Tensor:
-    """(H, W, C) → (C, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+    :param values: whole numbers
+    :param known: 894, the numbers of the official file, or 40
+    :param count: 13 or 40 classes that they are put together to
+    :raises DataError: a number that does not exist
+    """
+    if values.size and not 0 <= values.min() <= values.max() <= known:
+        raise DataError(
+            f"{where}: class numbers from {values.min()} to {values.max()}, expected 0 (unlabelled) to {known};"
+            " copy the file again"
+        )
+    return torch.from_numpy(tables(known, count)[values] - 1)
