@@ -84,10 +84,19 @@ TABLE: dict[str, tuple[dict[str, Any], list[str]]] = {
         ],
     ),
     "images of another type": ({"images": 3}, ["images: expected text, found 3 (whole number)"]),
-    "an absolute path": ({"images": "/data/{name}.jpg"}, ['images: expected a path below the root of the data, found "/data/{name}.jpg"']),
-    "a backslash": ({"images": "images\\{name}.jpg"}, ['images: found a backslash in "images\\{name}.jpg"; write / between folders']),
+    "an absolute path": (
+        {"images": "/data/{name}.jpg"},
+        ['images: expected a path below the root of the data, found "/data/{name}.jpg"'],
+    ),
+    "a backslash": (
+        {"images": "images\\{name}.jpg"},
+        ['images: found a backslash in "images\\{name}.jpg"; write / between folders'],
+    ),
     "a brace": ({"images": "images/{name.jpg"}, ['images: a brace without its partner in "images/{name.jpg"']),
-    "an empty placeholder": ({"images": "images/{}.jpg"}, ['images: "{}" is no placeholder; expected a word such as {name} in braces']),
+    "an empty placeholder": (
+        {"images": "images/{}.jpg"},
+        ['images: "{}" is no placeholder; expected a word such as {name} in braces'],
+    ),
     "no splits": (
         {"splits": None},
         [
@@ -100,10 +109,19 @@ TABLE: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"splits": {"tets": 0.2}},
         ['splits.tets: unknown key; did you mean "test"?'],
     ),
-    "a share in per cent": ({"splits": {"test": 20}}, ["splits.test: expected a share between 0 and 1, or text, found 20"]),
+    "a share in per cent": (
+        {"splits": {"test": 20}},
+        ["splits.test: expected a share between 0 and 1, or text, found 20"],
+    ),
     "a share for training": ({"splits": {"train": 0.8}}, ["splits.train: expected text, found 0.8 (number)"]),
-    "shares above 1": ({"splits": {"val": 0.5, "test": 0.5}}, ["splits.test: expected shares below 1 together, found 1"]),
-    "a column without a csv": ({"splits": {"column": "fold", "train": "a", "test": "b"}}, ["splits.column: needs a csv"]),
+    "shares above 1": (
+        {"splits": {"val": 0.5, "test": 0.5}},
+        ["splits.test: expected shares below 1 together, found 1"],
+    ),
+    "a column without a csv": (
+        {"splits": {"column": "fold", "train": "a", "test": "b"}},
+        ["splits.column: needs a csv"],
+    ),
     "a range upside down": ({"image_range": [1, 0]}, ["image_range: expected [lowest, highest], found [1, 0]"]),
     "a csv without a file": (
         {"csv": {"key": "image"}},
@@ -114,7 +132,7 @@ TABLE: dict[str, tuple[dict[str, Any], list[str]]] = {
         ['csv.file: a CSV\'s path has no placeholder but {split}, found "{name}"'],
     ),
     "a csv of another type": ({"csv": 3}, ["csv: expected a table or text, found 3 (whole number)"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("mistake", TABLE)
@@ -123,10 +141,14 @@ def test_tables(mistake: str) -> None:
     assert mistakes(**tables) == expected
 
 
+A_COLOUR = 'expected "#rrggbb" or [red, green, blue] of 0 to 255 or, for ignored, "others"'
 TASK: dict[str, tuple[dict[str, Any], list[str]]] = {
     "an unknown key": ({"clases": ["a"]}, ['clases: unknown key; did you mean "classes"?']),
     "another spelling": ({"colors": {}}, ['colors: unknown key; did you mean "colours"?']),
-    "no files": ({"files": None}, ['files: missing; expected text: path of the label files, such as "masks/{name}.png"']),
+    "no files": (
+        {"files": None},
+        ['files: missing; expected text: path of the label files, such as "masks/{name}.png"'],
+    ),
     "one file": ({"files": "masks/a.png"}, ['files: "masks/a.png" is one file for every image; expected {name} in it']),
     "an unknown placeholder": (
         {"files": "masks/{nmae}.png"},
@@ -140,18 +162,24 @@ TASK: dict[str, tuple[dict[str, Any], list[str]]] = {
     "one class": ({"classes": ["a"]}, ["classes: expected two classes or more, found 1"]),
     "a class twice": ({"classes": ["a", "b", "a"]}, ['classes: the class "a" is there twice']),
     "a class that is no text": ({"classes": ["a", 1]}, ["classes[1]: expected text, found 1 (whole number)"]),
-    "an id that is text": ({"classes": {"a": 0, "b": "1"}}, ['classes.b: expected a whole number or a list (a whole number each), found "1" (text)']),
+    "an id that is text": (
+        {"classes": {"a": 0, "b": "1"}},
+        ['classes.b: expected a whole number or a list (a whole number each), found "1" (text)'],
+    ),
     "an id twice": ({"classes": {"a": 0, "b": [1, 0]}}, ['classes: "b": 0 is "a" already']),
     "an ignored class": ({"ignored": [255, 1]}, ['ignored: 1 is "b" already']),
-    "a word for ignored": ({"ignored": "rest"}, ['ignored: expected an id (a whole number) or, for ignored, "others"; found "rest"']),
+    "a word for ignored": (
+        {"ignored": "rest"},
+        ['ignored: expected an id (a whole number) or, for ignored, "others"; found "rest"'],
+    ),
     "a colour that is none": (
         {"classes": None, "colours": {"a": "black", "b": [0, 0, 300]}},
         [
-            'colours: "a": expected "#rrggbb" or [red, green, blue] of 0 to 255 or, for ignored, "others"; found "black"',
-            'colours: "b": expected "#rrggbb" or [red, green, blue] of 0 to 255 or, for ignored, "others"; found [0, 0, 300]',
+            f'colours: "a": {A_COLOUR}; found "black"',
+            f'colours: "b": {A_COLOUR}; found [0, 0, 300]',
         ],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("mistake", TASK)
@@ -167,19 +195,66 @@ KINDS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         ['unit: expected one of "m", "cm", "mm", found "km" (text)'],
     ),
     "no scale": ("depth", {"files": "d", "scale": 0}, ["scale: expected a number other than 0, found 0"]),
-    "a range of three": ("depth", {"files": "d", "range": [1, 2, 3]}, ["range: expected a list of 2 numbers, found [1, 2, 3] (list)"]),
-    "an axis that is none": ("normals", {"files": "n", "flip": ["y", "up"]}, ['flip[1]: expected one of "x", "y", "z", found "up" (text)']),
+    "a range of three": (
+        "depth",
+        {"files": "d", "range": [1, 2, 3]},
+        ["range: expected a list of 2 numbers, found [1, 2, 3] (list)"],
+    ),
+    "an axis that is none": (
+        "normals",
+        {"files": "n", "flip": ["y", "up"]},
+        ['flip[1]: expected one of "x", "y", "z", found "up" (text)'],
+    ),
     "no channels": ("regression", {"files": "r", "channels": 0}, ["channels: expected 1 or more, found 0"]),
-    "true for a number": ("regression", {"files": "r", "channels": True}, ["channels: expected a whole number, found true (boolean)"]),
-    "text for true": ("edges", {"files": "e", "inverted": "yes"}, ['inverted: expected true or false, found "yes" (text)']),
-    "no column": ("classification", {}, ['column: missing; expected text or a list (text each): column of the CSV, or a placeholder of images as "{class}"']),
-    "two columns of classes": ("classification", {"column": ["a", "b"]}, ["column: expected one column, found a list; for several classes write a task for each"]),
-    "a cell of two classes": ("classification", {"column": "a", "classes": {"x": "1", "y": [1, 2]}}, ['classes: "y": the cell "1" is "x" already']),
-    "a placeholder that is none": ("classification", {"column": "{class}"}, ["column: images has no placeholder {class} (it has: {name})"]),
-    "two means for one column": ("image-regression", {"column": "a", "mean": [1, 2]}, ["mean: expected 1 (one per column), found 2"]),
-    "a deviation of zero": ("image-regression", {"column": "a", "deviation": 0}, ["deviation: expected numbers above 0, found 0.0"]),
-    "another loss": ("image-regression", {"column": "a", "loss": "huber"}, ['loss: expected one of "l1", "l2", found "huber" (text)']),
-}  # fmt: skip
+    "true for a number": (
+        "regression",
+        {"files": "r", "channels": True},
+        ["channels: expected a whole number, found true (boolean)"],
+    ),
+    "text for true": (
+        "edges",
+        {"files": "e", "inverted": "yes"},
+        ['inverted: expected true or false, found "yes" (text)'],
+    ),
+    "no column": (
+        "classification",
+        {},
+        [
+            "column: missing; expected text or a list (text each): column of the CSV, or a placeholder of images as"
+            ' "{class}"'
+        ],
+    ),
+    "two columns of classes": (
+        "classification",
+        {"column": ["a", "b"]},
+        ["column: expected one column, found a list; for several classes write a task for each"],
+    ),
+    "a cell of two classes": (
+        "classification",
+        {"column": "a", "classes": {"x": "1", "y": [1, 2]}},
+        ['classes: "y": the cell "1" is "x" already'],
+    ),
+    "a placeholder that is none": (
+        "classification",
+        {"column": "{class}"},
+        ["column: images has no placeholder {class} (it has: {name})"],
+    ),
+    "two means for one column": (
+        "image-regression",
+        {"column": "a", "mean": [1, 2]},
+        ["mean: expected 1 (one per column), found 2"],
+    ),
+    "a deviation of zero": (
+        "image-regression",
+        {"column": "a", "deviation": 0},
+        ["deviation: expected numbers above 0, found 0.0"],
+    ),
+    "another loss": (
+        "image-regression",
+        {"column": "a", "loss": "huber"},
+        ['loss: expected one of "l1", "l2", found "huber" (text)'],
+    ),
+}
 
 
 @pytest.mark.parametrize("mistake", KINDS)

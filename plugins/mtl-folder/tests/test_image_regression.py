@@ -34,7 +34,7 @@ def test_l1_and_l2_are_means_over_the_values_that_are_there() -> None:
 
 @pytest.mark.parametrize("task", [PLAIN, SCALED], ids=["plain", "scaled"])
 def test_missing_values_send_no_gradient(task: ImageRegression) -> None:
-    prediction = torch.ones(3, 2, requires_grad=True)
+    prediction = torch.full((3, 2), 0.3, requires_grad=True)
     task.loss(prediction, TARGET).sum().backward()
     assert prediction.grad is not None
     assert torch.equal(prediction.grad != 0, TARGET.isfinite())

@@ -270,7 +270,8 @@ def test_images_of_every_form_of_8_bits(tree: Any, mode: str, path: str) -> None
         )
     tree.text("labels.csv", "image,x\na,1\nb,2\nc,3\nd,4\n")
     tree.describe(
-        'images = "images"\ncsv = "labels.csv"\n[splits]\ntest = 0.25\n[tasks.x]\nkind = "image-regression"\ncolumn = "x"'
+        'images = "images"\ncsv = "labels.csv"\n[splits]\ntest = 0.25\n'
+        '[tasks.x]\nkind = "image-regression"\ncolumn = "x"'
     )
     image = tree.open()[0].image
     assert image.dtype == torch.uint8
