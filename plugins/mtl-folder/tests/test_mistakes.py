@@ -463,7 +463,7 @@ TABLE |= {
     ),
     "one class only": (
         cell("dog", "cat"),
-        ('column "species" has fewer than two classes',),
+        ("tasks.species.column: 1 classes in species; expected two or more; is it the right column?",),
     ),
     "large numbers without mean and deviation": (
         both(cell("1.5", "180000"), cell("2.25", "420000"), cell(",3\n", ",250000\n")),

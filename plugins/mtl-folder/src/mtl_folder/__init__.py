@@ -66,7 +66,7 @@ class Folder:
         data = open_folder(Path(self.root).expanduser(), self.description, self._given(), self.size)
         dataset = data[split]
         if self.check != 0:
-            data.check(split, self.check)
+            data.check(data.splits if split == "train" else [split], self.check)
         settings = {"size": self.size, "split": split, "description": repr(data.description)}
         return cached(dataset, data.files(split), settings, self.cache)
 

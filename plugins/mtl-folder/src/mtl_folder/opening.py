@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from mtl_core import DataError, nearest
 from mtl_folder.checks import check_splits
 from mtl_folder.dataset import FolderDataset, Size, Sources, cells_of, find_files, read_cells
 from mtl_folder.description import Description, load_description, report
+from mtl_folder.files import Unfit
 from mtl_folder.find import Finder, Item, Problems
-from mtl_folder.kinds import PerImage
 
 log = logging.getLogger("mtl")
 
@@ -44,13 +44,13 @@ class FolderData:
             )
         return self.splits[split]
 
-    def check(self, split: str, count: int | None) -> None:
-        """Look at samples of a split, before training at those of every split.
+    def check(self, splits: Iterable[str], count: int | None) -> None:
+        """Look at samples of some splits.
 
         :param count: samples of each split; None: all
         :raises DataError: with everything that is not as the description says
         """
-        looked_at = self.splits if split == "train" else {split: self[split]}
+        looked_at = {split: self[split] for split in splits}
         if problems := check_splits(looked_at, self.root, count):
             raise report(self.root, problems)
         for text in _gaps(looked_at):
@@ -78,11 +78,7 @@ def open_folder(root: Path, file: str, given: Mapping[str, Any], size: Size | No
     items = finder.splits()
     problems = Problems()
     description = _completed(described, items, problems)
-    sources, wrong = dict[str, Sources](), tuple[list[str], list[str]](([], []))
-    for split, found in items.items():
-        sources[split] = _sources(finder, description, found, wrong)
-    for alike in wrong:
-        problems.add_some(alike)
+    sources = _find_sources(finder, description, items, problems)
     splits = dict[str, FolderDataset]()
     for split in items:
         try:
@@ -99,22 +95,29 @@ def _completed(description: Description, items: Mapping[str, Sequence[Item]], pr
     every = [item for found in items.values() for item in found]
     tasks = dict(description.tasks)
     for name, kind in description.per_image.items():
-        cells = [cells_of(kind, item) for item in every]
-        tasks[name] = kind.completed([cell for row in cells if row is not None for cell in row])
-        if isinstance(tasks[name], PerImage) and tasks[name].task(name).channels < 2 and kind.task(name).channels == 0:
-            problems.add(f'tasks.{name}: column "{kind.column}" has fewer than two classes; is it the right column?')
+        rows = [cells_of(kind, item) for item in every]
+        try:
+            tasks[name] = kind.completed([cell for row in rows if row is not None for cell in row])
+        except Unfit as unfit:
+            problems.add(f"tasks.{name}.column: {unfit}")
     return attrs.evolve(description, tasks=tasks)
 
 
-def _sources(
-    finder: Finder, description: Description, items: Sequence[Item], wrong: tuple[list[str], list[str]]
-) -> Sources:
-    """Where the labels of one split come from; what is wrong with files, and with cells, is added to ``wrong``."""
-    files, several = find_files(finder.root, description.dense, items, finder.listing)
-    labels, cells = read_cells(description.per_image, items)
-    wrong[0].extend(several)
-    wrong[1].extend(cells)
-    return Sources(files, labels)
+def _find_sources(
+    finder: Finder, description: Description, items: Mapping[str, Sequence[Item]], problems: Problems
+) -> dict[str, Sources]:
+    """Where the labels of every split come from."""
+    sources = dict[str, Sources]()
+    wrong_files, wrong_cells = list[str](), list[str]()
+    for split, found in items.items():
+        files, several = find_files(finder.root, description.dense, found, finder.listing)
+        labels, cells = read_cells(description.per_image, found)
+        sources[split] = Sources(files, labels)
+        wrong_files += several
+        wrong_cells += cells
+    problems.add_some(wrong_files)
+    problems.add_some(wrong_cells)
+    return sources
 
 
 def _gaps(splits: Mapping[str, FolderDataset]) -> Iterator[str]:

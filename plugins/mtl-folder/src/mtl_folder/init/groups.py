@@ -22,6 +22,8 @@ SPLIT_OF = {folder: split for split, folders in FOLDERS.items() for folder in fo
 """Name of a folder → the split that it mostly is."""
 MOST = 200_000
 """Files that are looked at, at most."""
+LEAST = 0.5
+"""Share of the smaller group whose files have a partner in the other."""
 FEW = 8
 """Endings of names (``_mask``, ``_depth`` …) that tell groups in one folder apart, at most."""
 
@@ -235,7 +237,7 @@ def matched(images: Group, labels: Group) -> tuple[Group, Group] | None:
     """
     for first in (images, _stripped(images)):
         for second in (labels, _stripped(labels), _around(first, labels)):
-            if second is not None and shared(first, second):
+            if second is not None and shared(first, second) >= LEAST * min(len(images.files), len(labels.files)):
                 return first, second
     return None
 

@@ -82,9 +82,11 @@ class Scaled(Dense):
 
     def numbers(self, raw: Raw, scale: float) -> NDArray[Any]:
         """The file's values in their unit as float32, NaN where they are no label."""
-        values = raw.values.astype(np.float32)
-        known = np.isfinite(values) & ~np.isin(raw.values, as_tuple(self.ignored))
-        return np.where(known, values * np.float32(scale) + np.float32(self.offset), np.float32("nan"))
+        values = raw.values.astype(np.float64)  # so that 1234 mm are the float32 nearest to 1.234 m
+        known = np.isfinite(values)
+        if ignored := as_tuple(self.ignored):
+            known &= ~np.isin(raw.values, ignored)
+        return np.where(known, values * scale + self.offset, np.nan).astype(np.float32)
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:

@@ -47,9 +47,9 @@ class _Distance(Scaled):
         return self.scale or 1.0
 
     def _check_range(self, label: Tensor) -> None:
-        known = label[label > 0]
-        if self.range is None or not known.numel():
+        if self.range is None or not (label > 0).any():
             return
+        known = label[label > 0]
         low, high = float(known.min()), float(known.max())
         if low < self.range[0] or high > self.range[1]:
             expected = f"{self.range[0]:g} to {self.range[1]:g}"

@@ -51,7 +51,10 @@ class PerImage:
         return cell == "" or cell in map(str, as_tuple(self.ignored))
 
     def completed(self, cells: Sequence[str]) -> PerImage:
-        """The same with what the data set's cells tell."""
+        """The same with what the data set's cells tell.
+
+        :raises Unfit: they do not tell enough
+        """
         return self
 
     def task(self, name: str) -> Task:
@@ -111,6 +114,8 @@ class ClassificationCells(PerImage):
         if self.classes is not None:
             return self
         found = sorted({cell for cell in cells if not self.is_missing(cell)}, key=_number_first)
+        if len(found) < 2:
+            raise Unfit(f"{len(found)} classes in {self.column}", "two or more", "is it the right column?")
         return attrs.evolve(self, classes=tuple(found))
 
     def task(self, name: str) -> Classification:
