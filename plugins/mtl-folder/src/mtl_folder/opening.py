@@ -60,9 +60,9 @@ class FolderData:
         """Everything that the samples of a split are made of."""
         dataset = self[split]
         labels = [path for paths in dataset.sources.files.values() for path in paths if path is not None]
-        tables = [self.root / self.description.table.file] if self.description.table else []
-        others = [path for path in (self.source, *tables) if path.is_file()]
-        return [*(item.path for item in dataset.items), *labels, *others]
+        tables = {item.row.path for item in dataset.items if item.row is not None}
+        described = [self.source] if self.source.is_file() else []
+        return [*(item.path for item in dataset.items), *labels, *sorted(tables), *described]
 
 
 def open_folder(root: Path, file: str, given: Mapping[str, Any], size: Size | None) -> FolderData:
