@@ -6,6 +6,7 @@ arrays. A path without a file, such as ``images`` or ``{split}/images``, means e
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -49,13 +50,15 @@ class _Entries:
     @classmethod
     def of(cls, folder: Path) -> _Entries:
         made = cls({}, {}, {})
-        entries = sorted(folder.iterdir()) if folder.is_dir() else []
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            (made.folders if entry.is_dir() else made.files)[entry.name] = None
-            if entry.suffix.lower() in ENDINGS:
-                made.stems.setdefault(entry.stem, []).append(entry.name)
+        if not folder.is_dir():
+            return made
+        with os.scandir(folder) as entries:
+            below = sorted((e.name, e.is_dir()) for e in entries if not e.name.startswith("."))
+        for name, is_folder in below:
+            stem, ending = os.path.splitext(name)
+            (made.folders if is_folder else made.files)[name] = None
+            if ending.lower() in ENDINGS and not is_folder:
+                made.stems.setdefault(stem, []).append(name)
         return made
 
 
