@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtl_core import About, Depth, MtlError, Step, Tasks, draw_windows, hookimpl, nearest, plugin
+from mtl_core import About, Depth, MtlError, Step, Tasks, draw_windows, hookimpl, plugin
 from mtl_jtr import released
 from mtl_jtr.distances import distance, spread
 from mtl_jtr.known import gradients_now, with_gradients
@@ -72,7 +72,7 @@ class JTR(Options, nn.Module):
     def setup(self, name: str, tasks: Tasks, backbone: nn.Module) -> None:
         self.name, self.stacked = name, chosen(name, tasks, self.tasks)
         self.scales = {t.name: self.depth_scale if isinstance(t, Depth) else 1.0 for t in self.stacked}
-        self.g: Any = make_network(name, self, Networks.of(backbone), sum(task.channels for task in self.stacked))
+        self.g: Any = make_network(name, self, Networks.of(backbone), sum(task.label_channels for task in self.stacked))
         if self.channels_last:
             self.g.to(memory_format=torch.channels_last)
         self.warned = False
@@ -164,9 +164,9 @@ class JTR(Options, nn.Module):
 
     def reconstructed(self, decoded: Tensor, stack: Tensor) -> dict[str, Tensor]:
         """Each task's loss of g's output against a stack, both (B, O, H, W)."""
-        sizes = [task.channels for task in self.stacked]
+        sizes = [task.label_channels for task in self.stacked]
         pairs = zip(self.stacked, torch.split(full(decoded), sizes, 1), torch.split(stack, sizes, 1), strict=True)
-        return {task.name: task.soft_loss(output, target).mean() for task, output, target in pairs}
+        return {task.name: task.label_loss(output, target).mean() for task, output, target in pairs}
 
     @hookimpl
     def draw_pictures(self, step: Step) -> dict[str, dict[str, Tensor]] | None:
@@ -179,7 +179,7 @@ class JTR(Options, nn.Module):
 
     def by_task(self, decoded: Tensor) -> dict[str, Tensor]:
         """g's output (B, O, H, W) as the tasks' heads would give it."""
-        parts = torch.split(full(decoded), [task.channels for task in self.stacked], 1)
+        parts = torch.split(full(decoded), [task.label_channels for task in self.stacked], 1)
         return {task.name: part * self.scales[task.name] for task, part in zip(self.stacked, parts, strict=True)}
 
     @hookimpl
@@ -213,13 +213,7 @@ def make_network(name: str, options: Options, networks: Networks, channels: int)
 
 def chosen(name: str, tasks: Tasks, names: tuple[str, ...]) -> Tasks:
     """The tasks to stack, all dense."""
-    unknown = [n for n in names if n not in tasks.names]
-    if unknown:
-        raise MtlError(
-            f"{name}.tasks: the data set has no task {unknown[0]!r}{nearest(unknown[0], tasks.names)}"
-            f" (its tasks: {', '.join(tasks.names)})"
-        )
-    selected = tasks.select(names) if names else tasks
+    selected = tasks.choose(names, f"{name}.tasks") if names else tasks
     flat = [task.name for task in selected if not task.dense]
     if flat:
         raise MtlError(

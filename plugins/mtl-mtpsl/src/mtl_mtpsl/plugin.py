@@ -13,7 +13,7 @@ from attrs import field
 from attrs.validators import deep_iterable, ge, gt, in_, optional
 from torch import Tensor, nn
 
-from mtl_core import About, MtlError, Step, Tasks, draw_windows, help, hookimpl, nearest, plugin
+from mtl_core import About, MtlError, Step, Tasks, draw_windows, help, hookimpl, plugin
 from mtl_mtpsl.distances import anchor, cosine, spread
 from mtl_mtpsl.maps import Forms, full, known_or_predicted
 from mtl_mtpsl.pairs import Places, most_pairs, ordered_pairs, placed
@@ -128,7 +128,7 @@ class MTPSL(nn.Module):
             self.register_buffer(end, positions, persistent=False)
         self.forms = Forms(**{f: self.says(f) for f in Forms.__annotations__})
         norm: Norm = "instance" if self.says("statistics") == "sample" else networks.norm
-        channels = [task.channels for task in self.paired]
+        channels = [task.label_channels for task in self.paired]
         self.m = PairSpaces(channels, networks, norm, self.says("film"), self.width, self.bottleneck)
         self.m.to(memory_format=torch.channels_last)
 
@@ -187,13 +187,7 @@ class MTPSL(nn.Module):
 
 def chosen(name: str, tasks: Tasks, names: tuple[str, ...]) -> Tasks:
     """The tasks that are paired: two or more, all dense."""
-    unknown = [n for n in names if n not in tasks.names]
-    if unknown:
-        raise MtlError(
-            f"{name}.tasks: the data set has no task {unknown[0]!r}{nearest(unknown[0], tasks.names)}"
-            f" (its tasks: {', '.join(tasks.names)})"
-        )
-    selected = tasks.select(names) if names else tasks
+    selected = tasks.choose(names, f"{name}.tasks") if names else tasks
     flat = [task.name for task in selected if not task.dense]
     if flat:
         raise MtlError(
