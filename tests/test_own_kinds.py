@@ -62,7 +62,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     runs = {}
     for name, added in METHODS.items():
         made = Experiment(
-            name=name, plugins=PLAIN | added, epochs=2, batch_size=2, validation=0.25, learning_rate=0.01, device="cpu"
+            name=name, plugins=PLAIN | added, epochs=8, batch_size=2, validation=0.25, learning_rate=0.03, device="cpu"
         )
         runs[name] = train(made, tmp_path_factory.mktemp(name)).folder
     return runs
@@ -70,15 +70,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def runs(trained: dict[str, Path], tmp_path: Path, install: Callable[..., None]) -> dict[str, Path]:
-    names = ("OwnData", "ToyLabels", "ToyNetwork", "JTR", "MTPSL")
-    install("own", {name.lower(): f"fake_own:{name}" for name in names}, SOURCE)
+    kinds = {"data": "OwnData", "labels": "ToyLabels", "network": "ToyNetwork", "jtr": "JTR", "mtpsl": "MTPSL"}
+    install("own", {name: f"fake_own:{kind}" for name, kind in kinds.items()}, SOURCE)
     return {name: Path(shutil.copytree(folder, tmp_path / name)) for name, folder in trained.items()}
 
 
-def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
+def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     capsys.readouterr()
-    assert main([str(a) for a in arguments]) in (0, None)
-    return json.loads(capsys.readouterr().out)
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
 
 
 @pytest.mark.parametrize("method", list(METHODS))
@@ -103,7 +105,7 @@ def test_they_are_drawn_and_exported(runs: dict[str, Path], tmp_path: Path, caps
     for run in runs.values():
         assert (run / "pictures" / "predictions.png").is_file()
         assert (run / "report.html").is_file()
-    assert Image.open(runs["jtr"] / "pictures" / "jtr.png").size[0] > 0
+    assert (runs["jtr"] / "pictures" / "jtr.png").is_file()
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "a.png")
     printed(capsys, "predict", runs["jtr"], tmp_path / "a.png", "--out", tmp_path / "p", "--json")
     assert np.load(tmp_path / "p" / "a_points.npy").shape == (2, 32, 32)
@@ -116,17 +118,16 @@ def test_they_are_compared_in_their_own_direction(runs: dict[str, Path], capsys:
     plain = json.loads((runs["plain"] / "results.json").read_text())["metrics"]
     record["metrics"] = {name: value / 2 for name, value in plain.items()}
     path.write_text(json.dumps(record))
-    (row,) = printed(capsys, "compare", runs["plain"], runs["mtpsl"], "--json")["runs"]
+    (row,) = json.loads(printed(capsys, "compare", runs["plain"], runs["mtpsl"], "--json"))["runs"]
     assert row["delta_percent"] == pytest.approx(50)
-    main(["compare", str(runs["plain"]), str(runs["mtpsl"])])
-    shown = capsys.readouterr().out
+    shown = printed(capsys, "compare", runs["plain"], runs["mtpsl"])
     assert "depth/off m ↓" in shown
     assert "points/distance px ↓" in shown
 
 
 def test_a_run_is_evaluated_from_its_checkpoint(runs: dict[str, Path], capsys: Any) -> None:
     before = json.loads((runs["jtr"] / "results.json").read_text())["metrics"]
-    main(["evaluate", str(runs["jtr"])])
+    printed(capsys, "evaluate", runs["jtr"])
     after = json.loads((runs["jtr"] / "results.json").read_text())["metrics"]
     assert after == pytest.approx(before, rel=1e-4)
 
