@@ -64,6 +64,7 @@ def test_trainings_own_judgement_is_written_again(run: RunFolder, overrides: tup
     after = read(run.results)
     assert after.pop("overrides", []) == list(overrides)
     assert after.pop("metrics") == pytest.approx(before.pop("metrics"), rel=1e-4)
+    assert after.pop("details") == pytest.approx(before.pop("details"), rel=1e-4)
     assert after == before
     assert not list(run.folder.glob("results-*"))
 

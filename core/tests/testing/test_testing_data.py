@@ -70,6 +70,10 @@ class Faults:
         return Sample(sample.image, {name: t for name, t in sample.targets.items() if name != "depth"})
 
     @staticmethod
+    def ignored_as_255(sample: Sample, index: int) -> Sample:
+        return Sample(sample.image, sample.targets | {"segmentation": torch.full(SIZE, 255)})
+
+    @staticmethod
     def unknown_task(sample: Sample, index: int) -> Sample:
         return Sample(sample.image, sample.targets | {"albedo": sample.image})
 
@@ -147,6 +151,7 @@ class Attributes:
         (Faulty(fault="depth_without_channel"), "test_labels_are_as_their_tasks_define_them", "depth: label"),
         (Faulty(fault="unknown_task"), "test_labels_are_as_their_tasks_define_them", "albedo"),
         (Faulty(fault="class_too_high"), "test_label_values_are_possible", "there are 4"),
+        (Faulty(fault="ignored_as_255"), "test_label_values_are_possible", "write −1, not 255"),
         (Faulty(fault="long_normals"), "test_label_values_are_possible", "not of length 1"),
         (Faulty(fault="no_depth"), "test_labels_have_valid_pixels", "depth: no valid pixel"),
         (Faulty(fault="left_out"), "test_missing_labels_are_in_its_mask", "no label depth"),
@@ -166,6 +171,31 @@ def test_a_faulty_data_set_is_rejected(broken: Any, check: str, message: str) ->
 
 def test_a_sound_data_set_passes_every_check() -> None:
     assert failures(DatasetContract, ToyData(samples=4, size=SIZE)) == {}
+
+
+class OneEach(Shapes):
+    """One label per sample; the others are absent."""
+
+    def __init__(self, split: str) -> None:
+        super().__init__(4, SIZE, split)
+        self.labelled = torch.eye(3, dtype=torch.bool).repeat(2, 1)[:4]
+
+    def __getitem__(self, index: int) -> Sample:
+        sample, name = super().__getitem__(index), self.tasks.names[index % 3]
+        return Sample(sample.image, {name: sample.targets[name]})
+
+
+@plugin
+class OnlySomeLabels:
+    """The toy data set where most labels do not exist."""
+
+    @hookimpl
+    def build_dataset(self, split: str) -> MultiTaskDataset:
+        return OneEach(split)
+
+
+def test_a_data_set_whose_labels_are_absent_where_it_says_so_passes_every_check() -> None:
+    assert failures(DatasetContract, OnlySomeLabels()) == {}
 
 
 @plugin

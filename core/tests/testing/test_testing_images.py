@@ -149,7 +149,7 @@ class Sharpened:
         (Module(), "test_travels_to_a_worker", "nn.Module"),
         (Revealing(), "test_withheld_labels_stay_withheld", "depth"),
         (Blurred(), "test_invents_no_class", "nearest"),
-        (Averaged(), "test_normals_stay_of_unit_length", "lost their length"),
+        (Averaged(), "test_labels_stay_as_their_tasks_define_them", "not of length 1"),
         (Cropped(), "test_keeps_shapes_and_types", "expected a Sample as it was given"),
         (ToFloat(), "test_takes_images_in_bytes", "float32"),
         (Sharpened(), "test_image_stays_within_its_range", "expected 0 to 1"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtl_core import MtlError, Tasks, nearest
+from mtl_core import Tasks
 
 
 def primary_mask(plugin: str, primary: str | tuple[str, ...], tasks: Tasks) -> Tensor:
@@ -18,12 +18,7 @@ def primary_mask(plugin: str, primary: str | tuple[str, ...], tasks: Tasks) -> T
     :raises MtlError: a name is no task of the data set
     """
     names = (primary,) if isinstance(primary, str) else primary
-    for name in names:
-        if name not in tasks.names:
-            raise MtlError(
-                f"{plugin}.primary: the data set has no task {name!r}{nearest(name, tasks.names)}"
-                f" (its tasks: {', '.join(tasks.names)})"
-            )
+    tasks.choose(names, f"{plugin}.primary")
     return torch.tensor([name in names for name in tasks.names])
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from mtl_core import MtlError, Step, Task, Tasks, nearest
+from mtl_core import MtlError, Step, Task, Tasks
 from mtl_nn import Networks
 
 
@@ -20,7 +20,7 @@ class PairMaps(nn.Module):
     def __init__(self, tasks: Tasks, networks: Networks, width: int | None) -> None:
         super().__init__()
         self.maps = nn.ModuleDict(
-            {key(s, t): networks.mapping(s.channels, t.channels, width=width) for s, t in pairs(tasks)}
+            {key(s, t): networks.mapping(s.label_channels, t.channels, width=width) for s, t in pairs(tasks)}
         )
         self.to(memory_format=torch.channels_last)
 
@@ -71,13 +71,7 @@ def chosen(name: str, tasks: Tasks, names: tuple[str, ...]) -> Tasks:
 
     :raises MtlError: an unknown task, one that has a value per image, or fewer than two
     """
-    unknown = [n for n in names if n not in tasks.names]
-    if unknown:
-        raise MtlError(
-            f"{name}.tasks: the data set has no task {unknown[0]!r}{nearest(unknown[0], tasks.names)}"
-            f" (its tasks: {', '.join(tasks.names)})"
-        )
-    selected = tasks.select(names) if names else tasks
+    selected = tasks.choose(names, f"{name}.tasks") if names else tasks
     flat = [task.name for task in selected if not task.dense]
     if flat:
         raise MtlError(

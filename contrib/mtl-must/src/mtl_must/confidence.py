@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mtl_core import Classification, Segmentation, Task
+from mtl_core import Task
 
 
 def confident(task: Task, prediction: Tensor, mirrored: Tensor | None, least: float, tolerance: float | None) -> Tensor:
@@ -20,8 +20,8 @@ def confident(task: Task, prediction: Tensor, mirrored: Tensor | None, least: fl
     :param tolerance: for other tasks, the largest loss between the prediction and the mirror image's; None: any
     :return: bool (B, 1, H, W), or (B, 1)
     """
-    if isinstance(task, Segmentation | Classification):
-        return prediction.softmax(1).amax(1, keepdim=True) >= least
+    if task.is_distribution:
+        return task.to_label_space(prediction).amax(1, keepdim=True) >= least
     if tolerance is None or mirrored is None:
         return torch.ones_like(prediction[:, :1], dtype=torch.bool)
     back = task.flip(task.to_label_space(mirrored).flip(-1))

@@ -32,11 +32,13 @@ class Evaluation:
     """What a network gave on one split.
 
     :param metrics: ``task/metric`` → value
+    :param details: what the results file has beside them, such as ``task/iou/class``
     """
 
     split: str
     data: BlankedDataset
     metrics: dict[str, float]
+    details: dict[str, float] = attrs.field(factory=dict)
 
 
 def evaluate_split(
@@ -59,8 +61,9 @@ def evaluate_split(
         fabric.global_rank,
         fabric.world_size,
     )
-    metrics = evaluate(model.network, loader, fabric.device, fabric.autocast)
-    return Evaluation(split, BlankedDataset(dataset, labelled), metrics)
+    details: dict[str, float] = {}
+    metrics = evaluate(model.network, loader, fabric.device, fabric.autocast, details)
+    return Evaluation(split, BlankedDataset(dataset, labelled), metrics, details)
 
 
 def write_results(
@@ -80,6 +83,7 @@ def write_results(
         "level": model.experiment.level if model.hooks.meet_at_the_seam else None,
         "counts_for": list(model.experiment.counts_for),
         "metrics": evaluation.metrics,
+        "details": evaluation.details,
         "headline": headlines(model.tasks),
         "directions": directions(model.tasks, evaluation.metrics),
         "units": units(model.tasks, evaluation.metrics),

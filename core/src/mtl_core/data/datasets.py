@@ -5,15 +5,16 @@ Shape letters: N training samples, K tasks.
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
+from mtl_core.data.checks import check_tasks
 from mtl_core.data.sample import ExtraData, MultiTaskDataset, Sample, image_size
 from mtl_core.errors import DataError
+from mtl_core.tasks.task import Task
 from mtl_core.tasks.tasks import Tasks
 
 
@@ -51,8 +52,7 @@ class Aligned:
     def __init__(self, source: str, extra: ExtraData, like: MultiTaskDataset) -> None:
         self.dataset, self.tasks, self.names = extra.dataset, like.tasks, extra.dataset.names
         check_fits(source, extra, like)
-        first = like[0]
-        self.blank = {name: like.tasks[name].blank(label) for name, label in first.targets.items()}
+        self.blank = {task.name: task.blank_label(image_size(like)) for task in like.tasks}
         known = torch.zeros(len(self), len(self.tasks), dtype=torch.bool)
         own = extra.dataset.labelled if extra.labelled is None else extra.labelled
         for k, name in enumerate(extra.dataset.tasks.names):
@@ -85,24 +85,22 @@ def check_fits(source: str, extra: ExtraData, like: MultiTaskDataset) -> None:
         raise DataError(f"{source}: extra data with {wrong[0]}; the training data have {like.tasks[wrong[0].name]}")
 
 
-class Joined(Dataset[tuple[Sample, Tensor, int]]):
+class Joined(ConcatDataset[tuple[Sample, Tensor, int]]):
     """Several data sets one after another: positions of the second begin where those of the first end."""
 
-    def __init__(self, parts: Sequence[BlankedDataset]) -> None:
-        self.parts = list(parts)
-        self.firsts = [sum(len(part) for part in self.parts[:i]) for i in range(len(self.parts))]
-
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
     def __getitem__(self, index: int) -> tuple[Sample, Tensor, int]:
-        place = bisect.bisect_right(self.firsts, index) - 1
-        sample, labelled, _ = self.parts[place][index - self.firsts[place]]
+        sample, labelled, _ = super().__getitem__(index)
         return sample, labelled, index
 
 
 class BlankedDataset(Dataset[tuple[Sample, Tensor, int]]):
-    """A data set as the loader sees it: labels that the mask withholds are blank before anything else sees them."""
+    """A data set as the loader sees it: labels that the mask withholds are blank before anything else sees them.
+
+    A label that the mask withholds may be absent.
+
+    :raises DataError: when a sample is read that lacks a label which the mask does not withhold, or has a class that
+        does not exist
+    """
 
     def __init__(self, dataset: MultiTaskDataset, labelled: Tensor) -> None:
         self.dataset, self.labelled = dataset, labelled
@@ -116,5 +114,13 @@ class BlankedDataset(Dataset[tuple[Sample, Tensor, int]]):
     def blanked(self, index: int) -> Sample:
         sample, tasks = self.dataset[index], self.dataset.tasks
         row = dict(zip(tasks.names, self.labelled[index].tolist(), strict=True))
-        targets = {name: sample.targets[name] if row[name] else tasks[name].blank(sample.targets[name]) for name in row}
+        check_tasks(tasks, sample, row, f"sample {index}")
+        targets = {name: sample.targets[name] if row[name] else blank_for(tasks[name], sample) for name in row}
         return Sample(sample.image, targets)
+
+
+def blank_for(task: Task, sample: Sample) -> Tensor:
+    """A blank label like the sample's own, or, where it has none, like its image."""
+    if task.name in sample.targets:
+        return task.blank(sample.targets[task.name])
+    return task.blank_label((int(sample.image.shape[-2]), int(sample.image.shape[-1])))

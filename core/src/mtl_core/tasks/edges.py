@@ -31,8 +31,10 @@ class BinaryEdges(Task):
     channels: int = 1
     positive_weight: float = 0.95
     ignored: ClassVar[float] = float("nan")
+    also_invalid: ClassVar[float | None] = float("inf")
     headline: ClassVar[str] = "ods_f"
     higher_is_better: ClassVar[bool] = True
+    errors: ClassVar[frozenset[str]] = frozenset({"abs_err"})
     units: ClassVar[Mapping[str, str]] = {"ods_f": "%"}
 
     def pixel_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -50,6 +52,15 @@ class BinaryEdges(Task):
 
     def encode(self, target: Tensor) -> Tensor:
         return torch.where(self.valid(target), target, torch.zeros_like(target))
+
+    def value_problems(self, label: Tensor) -> list[str]:
+        known = label[label.isfinite()]
+        if ((known >= 0) & (known <= 1)).all():
+            return []
+        return [f"found values {known.min():g} to {known.max():g}, expected 0 to 1; divide by the highest value"]
+
+    def labels_from(self, noise: Tensor, generator: torch.Generator) -> Tensor:
+        return (noise > 0.5).float()
 
     def picture(self, label: Tensor, limits: tuple[float, float]) -> Pixels:
         # edges are rare: limits taken from the pixels would be empty

@@ -1,7 +1,8 @@
 """Metrics of dense and per-image tasks, as torchmetrics: summed over a data set and over ranks.
 
 Shape letters: B samples, C classes, O channels of a task, H and W image size, T thresholds.
-Shares are percent, angles degrees, depth in the label's unit (metres). Without any valid pixel a metric is NaN.
+Shares are percent, angles degrees, depth in the label's unit (metres). Without any valid pixel a metric is NaN;
+so is every metric of a network that predicts NaN for a valid pixel.
 """
 
 from __future__ import annotations
@@ -20,9 +21,22 @@ class Summed(Metric):
     """A metric whose states are sums, so that parts of a data set and ranks add up."""
 
     full_state_update = False
+    nans: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_sum("nans")
 
     def add_sum(self, name: str, *shape: int) -> None:
         self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def note_nan(self, prediction: Tensor, valid: Tensor) -> None:
+        """Count the valid entries (B, 1, …) for which the network (B, O, …) predicts NaN."""
+        self.nans += (prediction.isnan().any(1, keepdim=True) & valid).sum()
+
+    def unless_nan(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The results, all NaN where a prediction was: a network that diverged has no metrics that look real."""
+        return {name: torch.where(self.nans > 0, torch.nan, value) for name, value in values.items()}
 
 
 class ConfusionMetrics(Summed):
@@ -43,17 +57,22 @@ class ConfusionMetrics(Summed):
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Logits (B, C, H, W), labels long (B, H, W) with −1 where unlabelled."""
         c = self.channels
+        self.note_nan(prediction, (target >= 0).unsqueeze(1))
         # unlabelled pixels are counted in a bin of their own, which is cut off: no data-dependent shape
         place = torch.where(target >= 0, target * c + prediction.argmax(1), torch.full_like(target, c * c))
         ones = torch.ones_like(place, dtype=self.confusion.dtype).flatten()
         counts = torch.zeros(c * c + 1, dtype=self.confusion.dtype, device=place.device)
         self.confusion += counts.scatter_add_(0, place.flatten(), ones)[:-1].view(c, c)
 
-    def compute(self) -> dict[str, Tensor]:
+    def iou(self) -> Tensor:
+        """Of every class in per cent, (C,); NaN where it occurs neither in labels nor in predictions."""
         hit = self.confusion.diagonal()
         union = self.confusion.sum(0) + self.confusion.sum(1) - hit
-        iou = torch.where(union > 0, hit / union.clamp(min=1), torch.nan)
-        return {"miou": 100 * iou.nanmean(), "pixel_accuracy": 100 * hit.sum() / self.confusion.sum()}
+        return torch.where((union > 0) & (self.nans == 0), 100 * hit / union.clamp(min=1), torch.nan)
+
+    def compute(self) -> dict[str, Tensor]:
+        accuracy = 100 * self.confusion.diagonal().sum() / self.confusion.sum()
+        return self.unless_nan({"miou": self.iou().nanmean(), "pixel_accuracy": accuracy})
 
 
 class RegressionMetrics(Summed):
@@ -74,6 +93,7 @@ class RegressionMetrics(Summed):
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Both (B, O, H, W)."""
+        self.note_nan(prediction, self.valid(target))
         valid = self.valid(target).expand_as(target)
         error = torch.where(valid, prediction - target, torch.zeros_like(target)).to(self.count.dtype)
         self.absolute += error.abs().sum()
@@ -81,23 +101,73 @@ class RegressionMetrics(Summed):
         self.count += valid.sum()
 
     def compute(self) -> dict[str, Tensor]:
-        return {"abs_err": self.absolute / self.count, "rmse": (self.squared / self.count).sqrt()}
+        return self.unless_nan({"abs_err": self.absolute / self.count, "rmse": (self.squared / self.count).sqrt()})
+
+
+class DepthMetrics(RegressionMetrics):
+    """Errors of depth: absolute, root mean square, relative, of the logarithm, and the shares that are nearly right.
+
+    The usual ones since Eigen et al., "Depth Map Prediction from a Single Image", NeurIPS 2014, Sec. 4.1: ``rel_err``
+    is the mean of |ŷ − y| / y, ``log_rmse`` the root mean square of ln ŷ − ln y, ``delta1`` to ``delta3`` the shares of
+    pixels with max(ŷ / y, y / ŷ) below 1.25, 1.25² and 1.25³. They count valid pixels with y > 0. A prediction of 0
+    or less is in no share; its logarithm is taken of 1e-9.
+
+    :param valid: a batch of labels → bool (B, 1, H, W)
+    :param clamp: predictions are at least this much; None: they are taken as they are
+    """
+
+    LEAST = 1e-9
+    relative: Tensor
+    logarithmic: Tensor
+    near: Tensor
+    positive: Tensor
+
+    def __init__(self, valid: Valid, clamp: float | None = None) -> None:
+        super().__init__(valid)
+        self.clamp = clamp
+        for name in ("relative", "logarithmic", "positive"):
+            self.add_sum(name)
+        self.add_sum("near", 3)
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Both (B, 1, H, W)."""
+        if self.clamp is not None:
+            prediction = prediction.clamp(min=self.clamp)
+        super().update(prediction, target)
+        counted = self.valid(target) & (target > 0)
+        # 1 and 1 where a pixel does not count: no error there
+        y = torch.where(counted, target, torch.ones_like(target)).to(self.count.dtype)
+        p = torch.where(counted, prediction, torch.ones_like(prediction)).to(self.count.dtype)
+        self.relative += ((p - y).abs() / y).sum()
+        positive = p.clamp(min=self.LEAST)
+        self.logarithmic += (positive.log() - y.log()).square().sum()
+        ratio = torch.maximum(positive / y, y / positive)
+        limits = [1.25, 1.25**2, 1.25**3]
+        self.near += torch.stack([((ratio < limit) & counted & (p > 0)).sum() for limit in limits])
+        self.positive += counted.sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        shares = {f"delta{k}": 100 * near / self.positive for k, near in enumerate(self.near, 1)}
+        further = {"rel_err": self.relative / self.positive, "log_rmse": (self.logarithmic / self.positive).sqrt()}
+        return super().compute() | self.unless_nan(further | shares)
 
 
 class AngleError(Summed):
-    """Mean and median angle between predicted and true directions, and shares below 11.25°, 22.5° and 30°.
+    """Mean, median and root mean square angle between predicted and true directions, shares below 11.25°, 22.5°, 30°.
 
     The median is read from a histogram of 0.01°, so that it adds up over ranks.
     """
 
     BINS = 18000
     total: Tensor
+    squared: Tensor
     histogram: Tensor
 
     def __init__(self, valid: Valid) -> None:
         super().__init__()
         self.valid = valid
         self.add_sum("total")
+        self.add_sum("squared")
         self.add_sum("histogram", self.BINS)
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
@@ -105,16 +175,20 @@ class AngleError(Summed):
         valid = self.valid(target)[:, 0]
         cosine = F.cosine_similarity(prediction, target, dim=1).clamp(-1, 1)
         degrees = torch.where(valid, torch.rad2deg(torch.acos(cosine)), torch.zeros_like(cosine))
-        # a network that diverged is wrong by 180°: as an index NaN would lie outside the histogram
+        self.note_nan(degrees.unsqueeze(1), valid.unsqueeze(1))
+        # as an index NaN would lie outside the histogram
         place = (degrees.nan_to_num(180.0) * (self.BINS / 180)).long().clamp(max=self.BINS - 1).flatten()
         self.histogram.scatter_add_(0, place, valid.flatten().to(self.histogram.dtype))
         self.total += degrees.sum()
+        self.squared += degrees.square().sum()
 
     def compute(self) -> dict[str, Tensor]:
         count, below = self.histogram.sum(), self.histogram.cumsum(0)
         median = (below < count / 2).sum().to(count.dtype) * (180 / self.BINS)
         shares = {f"within_{a:g}": 100 * below[round(a / 180 * self.BINS) - 1] / count for a in (11.25, 22.5, 30)}
-        return {"mean_angle": self.total / count, "median_angle": torch.where(count > 0, median, torch.nan), **shares}
+        median = torch.where(count > 0, median, torch.nan)
+        means = {"mean_angle": self.total / count, "median_angle": median, "rmse_angle": (self.squared / count).sqrt()}
+        return self.unless_nan(means | shares)
 
 
 class EdgeMetrics(Summed):
@@ -140,10 +214,11 @@ class EdgeMetrics(Summed):
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Logits and labels in 0..1, both (B, 1, H, W)."""
         valid, p = self.valid(target), prediction.sigmoid()
+        self.note_nan(prediction, valid)
         known = torch.where(valid, target, torch.zeros_like(target))
         thresholds = torch.linspace(0.01, 0.99, 99, device=p.device)
         edge = (known > 0.5) & valid
-        # one histogram instead of 99 masks: pixels above a threshold are a reversed cumulative sum; NaN is no edge
+        # one histogram instead of 99 masks: pixels above a threshold are a reversed cumulative sum
         place = torch.bucketize(p.nan_to_num(0.0), thresholds).flatten()
         self.found += above(place, valid, self.found)
         self.hit += above(place, edge, self.hit)
@@ -154,7 +229,7 @@ class EdgeMetrics(Summed):
     def compute(self) -> dict[str, Tensor]:
         f = 2 * self.hit / (self.found + self.true).clamp(min=1)
         best = torch.where(self.count > 0, 100 * f.max(), torch.nan)
-        return {"ods_f": best, "abs_err": self.absolute / self.count}
+        return self.unless_nan({"ods_f": best, "abs_err": self.absolute / self.count})
 
 
 def above(place: Tensor, mask: Tensor, like: Tensor) -> Tensor:
@@ -178,8 +253,9 @@ class Top1(Summed):
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Logits (B, C), labels long (B,) with −1 where missing."""
         valid = target >= 0
+        self.note_nan(prediction, valid.unsqueeze(1))
         self.hit += ((prediction.argmax(1) == target) & valid).sum()
         self.count += valid.sum()
 
     def compute(self) -> dict[str, Tensor]:
-        return {"top1": 100 * self.hit / self.count}
+        return self.unless_nan({"top1": 100 * self.hit / self.count})

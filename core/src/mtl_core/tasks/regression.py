@@ -5,6 +5,7 @@ Shape letters: B samples, O channels of the task, H and W image size.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -13,12 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtl_core.tasks.metrics import RegressionMetrics
+from mtl_core.tasks.metrics import DepthMetrics, RegressionMetrics
 from mtl_core.tasks.pictures import Pixels, graded
 from mtl_core.tasks.task import Task
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
+
+_METRES = ("abs_err", "rmse")
+"""Metrics in the unit of the label."""
 
 
 @attrs.frozen(kw_only=True)
@@ -26,6 +30,7 @@ class Regression(Task):
     """A value per pixel: labels float (B, O, H, W), NaN where invalid; L1."""
 
     ignored: ClassVar[float] = float("nan")
+    also_invalid: ClassVar[float | None] = float("inf")
     headline: ClassVar[str] = "abs_err"
     errors: ClassVar[frozenset[str]] = frozenset({"abs_err", "rmse"})
 
@@ -47,17 +52,32 @@ class Regression(Task):
 
 @attrs.frozen(kw_only=True)
 class Depth(Regression):
-    """Metric depth in metres: labels float (B, 1, H, W), 0 where missing; L1. ``disparity`` is enlarged by a zoom."""
+    """Metric depth in metres: labels float (B, 1, H, W), 0 where missing; L1.
+
+    :param disparity: a disparity, which a zoom enlarges
+    :param clamp: predictions are at least this much before they are scored; None: they are scored as they are. The
+        released codes of MTPSL and JTR clamp at 1e-9, so that a negative prediction counts as no more than depth 0
+    """
 
     channels: int = 1
     disparity: bool = False
+    clamp: float | None = None
     ignored: ClassVar[float] = 0.0
+    also_invalid: ClassVar[float | None] = -3.0
+    errors: ClassVar[frozenset[str]] = frozenset({"abs_err", "rmse", "rel_err", "log_rmse"})
+    units: ClassVar[Mapping[str, str]] = {"delta1": "%", "delta2": "%", "delta3": "%"}
 
     def valid(self, target: Tensor) -> Tensor:
         return target.isfinite() & (target > 0)
 
     def unit(self, metric: str) -> str:
-        return "m" if metric in self.errors and not self.disparity else super().unit(metric)
+        return "m" if metric in _METRES and not self.disparity else super().unit(metric)
+
+    def labels_from(self, noise: Tensor, generator: torch.Generator) -> Tensor:
+        return noise.abs() + 0.5
+
+    def metrics(self) -> Metric:
+        return DepthMetrics(self.valid, self.clamp)
 
     def picture(self, label: Tensor, limits: tuple[float, float]) -> Pixels:
         return graded(label.numpy().mean(0), *limits)

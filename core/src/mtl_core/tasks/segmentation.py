@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from mtl_core.tasks.metrics import ConfusionMetrics
 from mtl_core.tasks.pictures import Pixels, palette
-from mtl_core.tasks.task import Task
+from mtl_core.tasks.task import Task, class_problem
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -29,9 +29,15 @@ class Segmentation(Task):
 
     classes: tuple[str, ...] = ()
     ignored: ClassVar[float] = -1
+    also_invalid: ClassVar[float | None] = -7
+    label_dtype: ClassVar[torch.dtype] = torch.long
+    is_distribution: ClassVar[bool] = True
     headline: ClassVar[str] = "miou"
     higher_is_better: ClassVar[bool] = True
     units: ClassVar[Mapping[str, str]] = {"miou": "%", "pixel_accuracy": "%"}
+
+    def label_shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        return size
 
     def pixel_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(prediction, target.clamp(min=0), reduction="none").unsqueeze(1)
@@ -54,6 +60,16 @@ class Segmentation(Task):
     def decode(self, prediction: Tensor) -> Tensor:
         return prediction.argmax(1)
 
+    def value_problems(self, label: Tensor) -> list[str]:
+        found = self.range_problem(label)
+        return [found] if found else []
+
+    def range_problem(self, label: Tensor) -> str | None:
+        return class_problem(label, self.channels)
+
+    def labels_from(self, noise: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.randint(self.channels, (len(noise), *noise.shape[-2:]), generator=generator)
+
     def picture(self, label: Tensor, limits: tuple[float, float]) -> Pixels:
         picked: Pixels = palette(self.channels)[np.clip(label.numpy(), 0, self.channels - 1)]
         return picked
@@ -68,3 +84,9 @@ class Segmentation(Task):
 
     def metrics(self) -> Metric:
         return ConfusionMetrics(self.channels)
+
+    def details(self, metric: Metric) -> dict[str, float]:
+        """Intersection over union of every class, in per cent; NaN where it occurs nowhere."""
+        assert isinstance(metric, ConfusionMetrics)
+        names = self.classes or tuple(map(str, range(self.channels)))
+        return {f"iou/{name}": value for name, value in zip(names, metric.iou().tolist(), strict=True)}

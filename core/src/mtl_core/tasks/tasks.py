@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import overload
 
+from mtl_core.errors import MtlError, nearest
 from mtl_core.tasks.task import Task
 
 
@@ -54,3 +55,17 @@ class Tasks(Sequence[Task]):
 
     def select(self, names: Sequence[str]) -> Tasks:
         return Tasks([self[name] for name in names])
+
+    def choose(self, names: Sequence[str], source: str) -> Tasks:
+        """The tasks of a setting.
+
+        :param source: the setting, as messages call it
+        :raises MtlError: there is no task of a name
+        """
+        for name in names:
+            if name not in self._tasks:
+                raise MtlError(
+                    f"{source}: the data set has no task {name!r}{nearest(name, self.names)}"
+                    f" (its tasks: {', '.join(self.names)})"
+                )
+        return self.select(names)

@@ -9,13 +9,9 @@ import pickle
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
+from mtl_core.data.datasets import BlankedDataset
 from mtl_core.data.sample import MultiTaskDataset, Sample, collate
-from mtl_core.tasks.classification import Classification
-from mtl_core.tasks.normals import Normals
-from mtl_core.tasks.segmentation import Segmentation
-from mtl_core.tasks.task import Task
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.contract import PluginContract, same, under
 from mtl_core.testing.label_mask_contract import check_mask
@@ -72,14 +68,14 @@ class DatasetContract(PluginContract):
         for tasks, sample in self.samples(plugin):
             for name, target in sample.targets.items():
                 assert name in tasks.names, f"a label for {name!r}, which is no task"
-                found = (tuple(target.shape), target.dtype)
-                expected = form(tasks[name], sample.image)
-                assert found == expected, f"{name}: label {found}, expected {expected}"
+                problems = tasks[name].form_problems(target, size_of(sample))
+                assert not problems, f"{name}: label: {problems[0]}"
 
     def test_label_values_are_possible(self, plugin: Any) -> None:
         for tasks, sample in self.samples(plugin):
             for name, target in sample.targets.items():
-                check_values(tasks[name], target)
+                problems = tasks[name].value_problems(target)
+                assert not problems, f"{name}: {problems[0]}"
 
     def test_labels_have_valid_pixels(self, plugin: Any) -> None:
         data = self.open(plugin, self.splits[0])
@@ -103,11 +99,9 @@ class DatasetContract(PluginContract):
     def test_samples_fit_in_a_batch(self, plugin: Any) -> None:
         data = self.open(plugin, self.splits[0])
         last = len(data) - 1
-        rows = [(data[i], torch.ones(len(data.tasks), dtype=torch.bool), i) for i in (0, last)]
-        for sample, _, _ in rows:
-            for name in set(data.tasks.names) - set(sample.targets):
-                sample.targets[name] = torch.zeros(*form(data.tasks[name], sample.image)[0])
-        assert collate(rows).images.shape[0] == 2
+        every = torch.ones(len(data), len(data.tasks), dtype=torch.bool)
+        blanked = BlankedDataset(data, every if data.labelled is None else data.labelled)
+        assert collate([blanked[0], blanked[last]]).images.shape[0] == 2
 
     def test_missing_labels_are_in_its_mask(self, plugin: Any) -> None:
         for split in self.splits:
@@ -132,22 +126,6 @@ class DatasetContract(PluginContract):
         assert same(there[0].image, data[0].image), "a pickled copy gives another sample"
 
 
-def form(task: Task, image: Tensor) -> tuple[tuple[int, ...], torch.dtype]:
-    """Shape and type of one label of a task that goes with an image."""
-    if isinstance(task, Classification):
-        return (), torch.long
-    size = (int(image.shape[-2]), int(image.shape[-1]))
-    if isinstance(task, Segmentation):
-        return size, torch.long
-    return (task.channels, *(size if task.dense else ())), torch.float32
-
-
-def check_values(task: Task, target: Tensor) -> None:
-    """One label: classes that exist, unit normals, finite numbers where it is valid."""
-    if isinstance(task, Segmentation | Classification):
-        assert target.max() < task.channels, f"{task.name}: class {target.max()}, there are {task.channels}"
-    valid, encoded = task.valid(target[None]), task.encode(target[None])
-    assert encoded[valid.expand_as(encoded)].isfinite().all(), f"{task.name}: valid pixels that are not finite"
-    if isinstance(task, Normals):
-        length = target.norm(dim=0)[valid[0, 0]]
-        assert torch.allclose(length, torch.ones_like(length), atol=0.02), f"{task.name}: normals not of length 1"
+def size_of(sample: Sample) -> tuple[int, int]:
+    """(H, W) of a sample's image."""
+    return int(sample.image.shape[-2]), int(sample.image.shape[-1])

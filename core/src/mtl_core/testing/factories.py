@@ -5,12 +5,9 @@ Shape letters: V views, B samples, K tasks, O_t channels of task t, H and W imag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import attrs
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mtl_core.data.sample import Batch, Sample
 from mtl_core.seeds import generator_for
@@ -43,26 +40,8 @@ def make_tasks(*names: str) -> Tasks:
 
 
 def make_target(task: Task, samples: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Random labels (B, …) of a task of a known kind, a fifth of their pixels invalid."""
-    shape = (samples, task.channels, *size)
-    noise = torch.randn(shape, generator=generator)
-    blank = torch.rand((samples, 1, *size), generator=generator) < 0.2
-    if isinstance(task, Classification):
-        return torch.randint(task.channels, (samples,), generator=generator)
-    if isinstance(task, Segmentation):
-        classes = torch.randint(task.channels, (samples, *size), generator=generator)
-        return torch.where(blank[:, 0], task.blank(classes), classes)
-    if isinstance(task, Normals):
-        target = F.normalize(noise, dim=1)
-    elif isinstance(task, Depth):
-        target = noise.abs() + 0.5
-    elif isinstance(task, BinaryEdges):
-        target = (noise > 0.5).float()
-    elif isinstance(task, Regression):
-        target = noise
-    else:
-        raise TypeError(f"no labels for a {type(task).__name__}; override the contract's make_target")
-    return torch.where(blank, task.blank(target), target)
+    """Random labels (B, …) of a task, a fifth of their pixels invalid."""
+    return task.example(samples, size, generator)
 
 
 def make_sample(tasks: Tasks, size: tuple[int, int] = (32, 48), seed: int = 0) -> Sample:
@@ -170,8 +149,6 @@ def masks(samples: int, tasks: int) -> dict[str, Tensor]:
 def other_invalid_values(task: Task, target: Tensor) -> Tensor:
     """The same label with other values where it is invalid, for kinds that have more than one."""
     invalid = ~task.valid(target).view(target.shape if target.ndim < 3 else (len(target), 1, *target.shape[-2:]))
-    other = {Segmentation: -7, Classification: -7, Depth: -3.0, Normals: 0.01, Regression: float("inf")}
-    kinds: Sequence[type] = [kind for kind in (*other, BinaryEdges) if isinstance(task, kind)]
-    value = other.get(kinds[0], float("inf")) if kinds else task.ignored
+    value = task.ignored if task.also_invalid is None else task.also_invalid
     invalid = invalid[:, 0] if target.ndim == 3 else invalid
     return torch.where(invalid, torch.full_like(target, value), target)

@@ -22,9 +22,11 @@ def evaluate(
     loader: DataLoader[Any],
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    details: dict[str, float] | None = None,
 ) -> dict[str, float]:
     """Metrics of every task over the labels that a loader's batches carry.
 
+    :param details: filled with what tables leave out, such as ``task/iou/class``
     :return: ``task/metric`` → value, over the data of all ranks; NaN where no label counts
     """
     where = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64, which sums need
@@ -36,7 +38,10 @@ def evaluate(
             for task in network.tasks:
                 prediction = predictions[task.name].float().to(where)
                 update(metrics[task.name], prediction, batch.targets[task.name].to(where))
-    return results(network.tasks, metrics)
+    values = results(network.tasks, metrics)
+    if details is not None:
+        details |= detailed(network.tasks, metrics)
+    return values
 
 
 def update(metric: nn.Module, prediction: Tensor, target: Tensor) -> None:
@@ -48,6 +53,17 @@ def results(tasks: Tasks, metrics: nn.ModuleDict) -> dict[str, float]:
     values: dict[str, float] = {}
     for task in tasks:
         values |= {f"{task.name}/{name}": float(value) for name, value in computed(metrics[task.name]).items()}
+    return values
+
+
+def detailed(tasks: Tasks, metrics: nn.ModuleDict) -> dict[str, float]:
+    """``task/…`` → value of what tables leave out."""
+    values: dict[str, float] = {}
+    for task in tasks:
+        metric = metrics[task.name]
+        assert isinstance(metric, Metric)
+        with metric.sync_context():
+            values |= {f"{task.name}/{name}": value for name, value in task.details(metric).items()}
     return values
 
 

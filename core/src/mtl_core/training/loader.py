@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from mtl_core.data.datasets import BlankedDataset, Joined
 from mtl_core.data.sample import MultiTaskDataset, Sample, collate
@@ -126,19 +126,6 @@ class WorkerHooks:
         return sample
 
 
-class Places(Dataset[tuple[Sample, Tensor, int]]):
-    """Some positions of a data set, in order, without transformation."""
-
-    def __init__(self, data: BlankedDataset, indices: Sequence[int]) -> None:
-        self.data, self.indices = data, list(indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, position: int) -> tuple[Sample, Tensor, int]:
-        return self.data[self.indices[position]]
-
-
 def training_loader(data: TrainingData, order: BatchOrder, workers: int, pinned: bool) -> Batches:
     return DataLoader(
         data, batch_sampler=order, collate_fn=collate, num_workers=workers, pin_memory=pinned,
@@ -150,7 +137,7 @@ def evaluation_loader(
     dataset: MultiTaskDataset, labelled: Tensor, indices: Sequence[int], batch: int, rank: int = 0, world: int = 1
 ) -> Batches:
     """Every world-th sample of a list, in order; no sample twice."""
-    mine = Places(BlankedDataset(dataset, labelled), indices[rank::world])
+    mine = Subset(BlankedDataset(dataset, labelled), indices[rank::world])
     return DataLoader(mine, batch_size=batch, collate_fn=collate)
 
 

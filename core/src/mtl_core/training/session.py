@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mtl_core.data.checks import check_samples
 from mtl_core.data.datasets import Aligned, BlankedDataset, Selected, columns
 from mtl_core.data.sample import ExtraData, MultiTaskDataset, image_size
-from mtl_core.errors import CheckpointError, MtlError, nearest
+from mtl_core.errors import CheckpointError
 from mtl_core.experiment import Experiment
 from mtl_core.hooks.relay import REQUIRED, Hooks
 from mtl_core.run_folder import RunFolder, write_atomically
@@ -63,6 +64,7 @@ def prepare(experiment: Experiment, run: RunFolder | None = None) -> Session:
     """
     hooks = open_hooks(experiment)
     dataset = hooks.build_dataset("train")
+    check_samples(dataset, f'plugin "{hooks.places["build_dataset"]}", training data', experiment.seed)
     size = image_size(dataset)
     labelled = label_mask(experiment, hooks, dataset, run)
     given = BlankedDataset(*chosen_tasks(experiment, dataset, labelled))
@@ -90,13 +92,8 @@ def chosen_tasks(
     experiment: Experiment, dataset: MultiTaskDataset, labelled: Tensor
 ) -> tuple[MultiTaskDataset, Tensor]:
     """The tasks to learn; their labels are those that a run of all tasks would draw."""
-    known = dataset.tasks.names
     for key in ("tasks", "counts_for"):
-        for name in getattr(experiment, key):
-            if name not in known:
-                raise MtlError(
-                    f"{key}: the data set has no task {name!r}{nearest(name, known)} (its tasks: {', '.join(known)})"
-                )
+        dataset.tasks.choose(getattr(experiment, key), key)
     if not experiment.tasks:
         return dataset, labelled
     mask = columns(labelled, dataset.tasks, experiment.tasks)
@@ -106,13 +103,8 @@ def chosen_tasks(
 
 def freeze_heads(network: Network, names: Sequence[str]) -> None:
     """Keep the heads of some tasks as they were made."""
-    for name in names:
-        if name not in network.tasks.names:
-            raise MtlError(
-                f"freeze: the data set has no task {name!r}{nearest(name, network.tasks.names)}"
-                f" (its tasks: {', '.join(network.tasks.names)})"
-            )
-        network.heads[name].requires_grad_(False)
+    for task in network.tasks.choose(names, "freeze"):
+        network.heads[task.name].requires_grad_(False)
 
 
 def build_network(seed: int, hooks: Hooks, tasks: Tasks, size: tuple[int, int]) -> Network:

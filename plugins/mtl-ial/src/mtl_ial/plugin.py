@@ -14,7 +14,7 @@ import torch
 from attrs import field, validators
 from torch import Tensor, nn
 
-from mtl_core import About, EncoderGradients, MtlError, Shaped, Step, Tasks, help, hookimpl, nearest, plugin
+from mtl_core import About, EncoderGradients, Shaped, Step, Tasks, help, hookimpl, plugin
 from mtl_ial.measures import Measure, Progress, cosines, expected_norm, speed
 from mtl_ial.rules import (
     Reference,
@@ -193,9 +193,4 @@ def fixed_weights(weights: Mapping[str, float], tasks: Tasks, default: float) ->
 
 
 def known(task: str, tasks: Tasks, option: str = "primary") -> str:
-    if task not in tasks.names:
-        raise MtlError(
-            f"ial.{option}: the data set has no task {task!r}{nearest(task, tasks.names)}"
-            f" (its tasks: {', '.join(tasks.names)})"
-        )
-    return task
+    return tasks.choose((task,), f"ial.{option}")[0].name

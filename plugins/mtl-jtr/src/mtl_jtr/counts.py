@@ -23,7 +23,7 @@ def counted_losses(decoded: Tensor, tasks: Tasks, targets: list[Tensor], counted
     :param targets: (B, O_t, H, W) of each task: classes one-hot, metres, directions
     :param counted: bool (B, 1, H, W), pixels that count
     """
-    parts = torch.split(full(decoded), [task.channels for task in tasks], 1)
+    parts = torch.split(full(decoded), [task.label_channels for task in tasks], 1)
     trios = zip(tasks, parts, targets, strict=True)
     return {task.name: per_sample(task, output, target.detach(), counted).mean() for task, output, target in trios}
 
@@ -38,7 +38,7 @@ def per_sample(task: Task, output: Tensor, target: Tensor, counted: Tensor) -> T
         return summed((share - cdf(target)).abs(), counted) / elements
     if isinstance(task, Normals):
         return 1 - summed(F.normalize(output, dim=1) * target, counted) / elements
-    return summed(task.soft_loss(output, target), counted) / counted.flatten(1).sum(1).clamp(min=1)
+    return summed(task.label_loss(output, target), counted) / counted.flatten(1).sum(1).clamp(min=1)
 
 
 def summed(values: Tensor, counted: Tensor) -> Tensor:

@@ -123,7 +123,7 @@ class JointSpace:
         """Each task's loss of g's output against a stack, both (B, O, H, W)."""
         losses = {}
         for task, output, target in zip(self.tasks, self._parts(full(decoded)), self._parts(stack), strict=True):
-            losses[task.name] = task.soft_loss(output, target).mean()
+            losses[task.name] = task.label_loss(output, target).mean()
         return losses
 
     def by_task(self, decoded: Tensor) -> dict[str, Tensor]:
@@ -133,7 +133,7 @@ class JointSpace:
 
     def _parts(self, stack: Tensor) -> tuple[Tensor, ...]:
         """(B, O, H, W) → each task's channels."""
-        return torch.split(stack, [task.channels for task in self.tasks], 1)
+        return torch.split(stack, [task.label_channels for task in self.tasks], 1)
 
 
 @attrs.frozen(eq=False)

@@ -57,7 +57,7 @@ class JTR(Options, nn.Module):
     @hookimpl
     def setup(self, name: str, tasks: Tasks, backbone: nn.Module) -> None:
         self.name, stacked = name, _chosen(name, tasks, self.tasks)
-        channels = sum(task.channels for task in stacked)
+        channels = sum(task.label_channels for task in stacked)
         self.g = make_g(name, self, Networks.of(backbone), channels)
         if self.channels_last:
             self.g.to(memory_format=torch.channels_last)

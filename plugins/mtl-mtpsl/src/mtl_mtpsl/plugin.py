@@ -134,7 +134,7 @@ class MTPSL(nn.Module):
         self.forms = Forms(**{f: self.says(f) for f in Forms.__annotations__})
         self._count_draws(most_labels(len(self.paired), columns))
         norm: Norm = "instance" if self.says("statistics") == "sample" else networks.norm
-        channels = [task.channels for task in self.paired]
+        channels = [task.label_channels for task in self.paired]
         self.m = PairSpaces(channels, networks, norm, self.says("film"), self.width, self.bottleneck)
         self.m.to(memory_format=torch.channels_last)
 

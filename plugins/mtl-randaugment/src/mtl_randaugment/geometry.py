@@ -18,7 +18,7 @@ from attrs.validators import deep_iterable, ge, gt, le, min_len
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtl_core import Normals, Sample, Task, Tasks, help, hookimpl, plugin
+from mtl_core import Sample, Task, Tasks, help, hookimpl, plugin
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer release
 import albumentations.augmentations.geometric.functional as geometric
@@ -151,8 +151,7 @@ def smooth(task: Task, target: Tensor, motion: Motion) -> Tensor:
     both = warped(torch.cat((torch.where(valid > 0, target, 0), valid)), motion, cv2.INTER_LINEAR, 0.0)
     share = both[-1:]
     mean = both[:-1] / share.clamp(min=0.5)
-    if isinstance(task, Normals):
-        mean = mean / mean.square().sum(0, keepdim=True).sqrt().clamp(min=1e-12)  # F.normalize takes ten times as long
+    mean = task.mixed(mean[None])[0]
     return torch.where(share >= 0.5, mean, task.blank(mean))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import attrs
 
-LOWER_IS_BETTER = frozenset({"abs_err", "rmse", "mean_angle", "median_angle"})
+LOWER_IS_BETTER = frozenset({"abs_err", "rmse", "rel_err", "mean_angle", "median_angle"})
 """Metrics of core's tasks that are better when lower."""
 
 Spread = tuple[float, float | None]

@@ -1,0 +1,112 @@
+"""Labels that do not exist are blank; labels that are promised and do not exist are one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from mtl_core.commands.train import train
+from mtl_core.data.datasets import Aligned, BlankedDataset
+from mtl_core.data.sample import ExtraData, MultiTaskDataset, Sample, collate
+from mtl_core.errors import DataError
+from mtl_core.experiment import Experiment
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.tasks.tasks import Tasks
+from mtl_core.testing.factories import EXAMPLES
+from mtl_core.testing.toys import Shapes, ToyNetwork
+
+SIZE = (32, 32)
+
+
+class OneEach(Shapes):
+    """One label per sample, task after task; the others are absent."""
+
+    def __init__(self, split: str = "train") -> None:
+        super().__init__(6, SIZE, split)
+        self.labelled = torch.eye(3, dtype=torch.bool).repeat(2, 1)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample, name = super().__getitem__(index), self.tasks.names[index % 3]
+        return Sample(sample.image, {name: sample.targets[name]})
+
+
+@plugin
+class Sparse:
+    """Toy data where most labels do not exist."""
+
+    @hookimpl
+    def build_dataset(self, split: str) -> MultiTaskDataset:
+        return OneEach(split)
+
+
+@plugin
+class Every:
+    """Every label that there is."""
+
+    @hookimpl
+    def make_label_mask(self, size: int, tasks: Tasks) -> Tensor:
+        return torch.ones(size, len(tasks), dtype=torch.bool)
+
+
+def test_an_absent_label_is_blank() -> None:
+    data = OneEach()
+    blanked = BlankedDataset(data, data.labelled)
+    batch = collate([blanked[i] for i in range(6)])
+    whole = Shapes(6, SIZE, "train")
+    for k, task in enumerate(data.tasks):
+        target, full = batch.targets[task.name], torch.stack([whole[i].targets[task.name] for i in range(6)])
+        assert (target.dtype, target.shape) == (full.dtype, full.shape)
+        assert torch.equal(task.valid(target).flatten(1).any(1), data.labelled[:, k])
+
+
+@pytest.mark.parametrize("name", list(EXAMPLES))
+def test_a_blank_label_is_made_without_a_target(name: str) -> None:
+    task = EXAMPLES[name]
+    like = task.example(1, SIZE, torch.Generator().manual_seed(0))
+    made = task.blank_label(SIZE)[None]
+    assert (made.dtype, made.shape) == (like.dtype, like.shape)
+    assert not task.valid(made).any()
+
+
+def test_labels_that_do_not_exist_train_validate_and_evaluate(tmp_path: Path) -> None:
+    experiment = Experiment(
+        name="x", plugins={"d": Sparse(), "l": Every(), "n": ToyNetwork()}, epochs=1, batch_size=2, validation=0.5
+    )
+    run = train(experiment, tmp_path / "run")
+    found = json.loads(run.results.read_text())
+    assert all(found["metrics"][name] is not None for name in found["headline"])
+    assert list(found["details"]) == [f"segmentation/iou/{c}" for c in range(4)]
+
+
+def test_a_promised_label_that_is_absent_is_one_line() -> None:
+    data = BlankedDataset(OneEach(), torch.ones(6, 3, dtype=torch.bool))
+    with pytest.raises(DataError, match=r"^sample 0: depth: found no label, expected one; .*$"):
+        data[0]
+
+
+def test_a_class_that_does_not_exist_is_one_line_in_any_sample() -> None:
+    class Late(Shapes):
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            sample.targets["segmentation"] += 4 * (index == 3)
+            return sample
+
+    data = BlankedDataset(Late(4, SIZE, "train"), torch.ones(4, 3, dtype=torch.bool))
+    assert data[2]
+    with pytest.raises(DataError, match=r"^sample 3: segmentation: found class \d, expected at most 3; "):
+        data[3]
+
+
+def test_extra_data_may_lack_what_the_first_sample_lacks() -> None:
+    main = OneEach()
+    extra = Aligned("x", ExtraData(OneEach("test"), 2), main)
+    assert extra.labelled is not None
+    sample = extra[4]
+    assert list(sample.targets) == list(main.tasks.names)
+    assert main.tasks["depth"].valid(sample.targets["depth"][None]).any()
+    assert collate([BlankedDataset(extra, extra.labelled)[i] for i in range(3)]).images.shape[0] == 3
