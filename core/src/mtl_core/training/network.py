@@ -5,8 +5,10 @@ Shape letters: N images, C channels, H and W image size.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mtl_core.step.step import Features
@@ -51,3 +53,10 @@ def encoded(backbone: Any, images: Tensor) -> tuple[Features, Tensor]:
 
 def as_float(images: Tensor) -> Tensor:
     return images if images.is_floating_point() else images.float() / 255
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Compute in the tensors' own format, whatever the run's precision."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)

@@ -20,7 +20,7 @@ from mtl_core.training.branching import LossScale, branch
 from mtl_core.training.build_step import build_step
 from mtl_core.training.encoder_gradient import Arrival, Level
 from mtl_core.training.head_gradients import HeadGradients
-from mtl_core.training.network import Network, as_float, encoded
+from mtl_core.training.network import Network, as_float, encoded, without_autocast
 
 
 class TrainingStep(nn.Module):
@@ -89,9 +89,11 @@ class TrainingStep(nn.Module):
         return scale.apply(total), logged
 
     def augmented(self, images: Tensor, windows: Tensor | None, generator: torch.Generator) -> Tensor:
-        """(B, 3, H, W) → (V, B, 3, H, W): every view drawn for itself."""
-        views = image_views(as_float(images), self.views, windows)
-        changed = self.hooks.augment(views.flatten(0, 1), generator)
+        """(B, 3, H, W) → (V, B, 3, H, W), float32: every view drawn for itself."""
+        # brightness and blur in half precision would round the images twice: autocast casts what comes out
+        with without_autocast(images.device):
+            views = image_views(as_float(images), self.views, windows)
+            changed = self.hooks.augment(views.flatten(0, 1), generator)
         return changed.view(self.views, *images.shape)
 
     def split(self, z: Features, scale: LossScale) -> list[Features]:

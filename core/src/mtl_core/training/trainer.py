@@ -35,7 +35,7 @@ from mtl_core.training.loader import (
     training_loader,
 )
 from mtl_core.training.look_ahead import StepAhead
-from mtl_core.training.optimizer import make_optimizer, make_schedule, not_finite
+from mtl_core.training.optimizer import gradient_norm, make_optimizer, make_schedule
 from mtl_core.training.second_batches import SecondBatches
 from mtl_core.training.session import Session
 from mtl_core.training.step import TrainingStep
@@ -172,12 +172,13 @@ class Trainer:
 
     def take_step(self) -> Tensor:
         """Optimizer step, unless a gradient is not finite: then nothing changes and the step is counted as skipped."""
-        skipped = not_finite(self.parameters)
+        self.fabric.strategy.precision.unscale_gradients(self.raw_optimizer)
+        norm = gradient_norm(self.parameters)
+        skipped = (~norm.isfinite()).float()
+        # read by torch's fused kernels, so that a bad step is skipped without asking the device
         self.raw_optimizer.found_inf = skipped  # type: ignore[attr-defined]
         if self.experiment.clip is not None:
-            self.fabric.clip_gradients(
-                self.module, self.optimizer, max_norm=self.experiment.clip, error_if_nonfinite=False
-            )
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.experiment.clip, norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.looks_ahead:
