@@ -16,7 +16,7 @@ from mtl_core.seeds import generator_for
 from mtl_core.step.crops import image_views
 from mtl_core.step.step import Features, Step
 from mtl_core.training import losses as loss
-from mtl_core.training.branching import LossScale, branch
+from mtl_core.training.branching import LossScale
 from mtl_core.training.build_step import build_step
 from mtl_core.training.encoder_gradient import Arrival, Level
 from mtl_core.training.head_gradients import HeadGradients
@@ -100,8 +100,7 @@ class TrainingStep(nn.Module):
         """z once per head, through the seam if a plugin shapes or watches the gradient there."""
         if not self.has_seam:
             return [z] * len(self.tasks)
-        self.arrival.z = z
-        return branch(z, len(self.tasks), self.arrival.shape, scale)
+        return self.arrival.begin(z, scale)
 
     def in_views(self, predictions: dict[str, Tensor]) -> dict[str, Tensor]:
         """(V·B, …) → (V, B, …); from here on their gradients are watched."""

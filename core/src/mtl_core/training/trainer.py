@@ -146,7 +146,7 @@ class Trainer:
         with self.fabric.no_backward_sync(self.module, enabled=not takes_step):
             total, logged = self.module(batch, self.number)
             self.fabric.backward(total / size)
-        self.step.arrival.keep()
+        self.step.arrival.commit()
         skipped = self.take_step() if takes_step else None
         self.averages.add(logged | self.step.arrival.logged | self.step.heads.shares(), skipped)
         self.batch, self.number = self.batch + 1, self.number + 1
