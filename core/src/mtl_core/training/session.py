@@ -110,7 +110,9 @@ def freeze_heads(network: Network, names: Sequence[str]) -> None:
                 f"freeze: the data set has no task {name!r}{nearest(name, network.tasks.names)}"
                 f" (its tasks: {', '.join(network.tasks.names)})"
             )
+        # in evaluation mode, or a head's batch norm would go on to move
         network.heads[name].requires_grad_(False)
+        network.fix(network.heads[name])
 
 
 def build_network(seed: int, hooks: Hooks, tasks: Tasks, size: tuple[int, int]) -> Network:

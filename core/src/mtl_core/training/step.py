@@ -20,7 +20,7 @@ from mtl_core.training.branching import LossScale
 from mtl_core.training.build_step import build_step
 from mtl_core.training.encoder_gradient import Arrival, Level
 from mtl_core.training.head_gradients import HeadGradients
-from mtl_core.training.network import Network, as_float, encoded, without_autocast
+from mtl_core.training.network import Network, as_float, without_autocast
 
 
 class TrainingStep(nn.Module):
@@ -65,7 +65,7 @@ class TrainingStep(nn.Module):
         generator = generator_for(self.seed, "step", number, self.rank)
         windows = self.hooks.choose_windows(self.views, len(batch.images), generator)
         images = self.augmented(batch.images, windows, generator)
-        z, deepest = encoded(self.network.backbone, images.flatten(0, 1))
+        z, deepest = self.network.encode(images.flatten(0, 1))
         scale = LossScale()
         predictions = self.in_views(self.network.decode(self.split(z, scale)))
         step = build_step(

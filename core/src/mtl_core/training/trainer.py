@@ -81,9 +81,7 @@ class Trainer:
                     'level = "parameters" goes through the encoder once per task, which a compiled encoder does not'
                     " allow; use compile = false"
                 )
-            self.step.network.backbone.compile()
-            for head in self.step.network.heads.values():
-                head.compile()
+            self.step.network.compile_parts()
         self.step.to(self.fabric.device)
         self.raw_optimizer = make_optimizer(self.experiment, self.step, self.session.hooks)
         self.schedule = make_schedule(self.experiment, self.raw_optimizer)
