@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -44,11 +44,12 @@ class Network(nn.Module):
         return {name: decode(name, self.heads[name], z) for name, z in zip(self.tasks.names, branches, strict=True)}
 
     def compile_parts(self) -> None:
-        """Compile encoder and heads, each in place: names in checkpoints stay, and the seam between them stays eager."""
+        """Compile encoder and heads, each in place: checkpoints keep their names, the seam between them stays eager."""
         self.backbone.compile()
-        if hasattr(self.backbone, "with_deepest"):
+        with_deepest: Any = getattr(self.backbone, "with_deepest", None)
+        if with_deepest is not None:
             # Module.compile compiles __call__ alone, and a training step calls this method
-            self._with_deepest = torch.compile(self.backbone.with_deepest)
+            self._with_deepest = torch.compile(with_deepest)
         for head in self.heads.values():
             head.compile()
 
