@@ -83,7 +83,7 @@ def compiled_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def test_encoder_and_heads_are_compiled_in_training(tmp_path: Path, compiled_calls: Counter[str]) -> None:
     t = trainer(tmp_path, compile=True, validation=0.0, epochs=2)
     t.train_epoch(lambda *_: None)
-    steps = t.number
+    steps = t.position.micro_step
     assert steps == 2
     assert compiled_calls["encoder"] == steps
     assert compiled_calls["graphs"] == steps * 4

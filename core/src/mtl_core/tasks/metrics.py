@@ -105,7 +105,7 @@ class AngleError(Summed):
         valid = self.valid(target)[:, 0]
         cosine = F.cosine_similarity(prediction, target, dim=1).clamp(-1, 1)
         degrees = torch.where(valid, torch.rad2deg(torch.acos(cosine)), torch.zeros_like(cosine))
-        # a network that diverged is wrong by 180°: as an index NaN would lie outside the histogram
+        # as an index NaN would lie outside the histogram; the total remembers it
         place = (degrees.nan_to_num(180.0) * (self.BINS / 180)).long().clamp(max=self.BINS - 1).flatten()
         self.histogram.scatter_add_(0, place, valid.flatten().to(self.histogram.dtype))
         self.total += degrees.sum()
@@ -114,7 +114,9 @@ class AngleError(Summed):
         count, below = self.histogram.sum(), self.histogram.cumsum(0)
         median = (below < count / 2).sum().to(count.dtype) * (180 / self.BINS)
         shares = {f"within_{a:g}": 100 * below[round(a / 180 * self.BINS) - 1] / count for a in (11.25, 22.5, 30)}
-        return {"mean_angle": self.total / count, "median_angle": torch.where(count > 0, median, torch.nan), **shares}
+        found = {"mean_angle": self.total / count, "median_angle": median, **shares}
+        known = (count > 0) & self.total.isfinite()
+        return {name: torch.where(known, value, torch.nan) for name, value in found.items()}
 
 
 class EdgeMetrics(Summed):

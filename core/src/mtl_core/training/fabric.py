@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,6 +48,7 @@ def make_fabric(experiment: Experiment) -> lightning_fabric.Fabric:
 
     :raises MtlError: this machine has no such device, or Fabric no such strategy for it
     """
+    _choose_algorithms(experiment)
     try:
         fabric = lightning_fabric.Fabric(
             accelerator=experiment.device,
@@ -67,6 +69,23 @@ def _half_precision(experiment: Experiment) -> AutocastPrecision | None:
     if experiment.precision == "32":
         return None
     return AutocastPrecision("bf16-mixed" if experiment.precision == "bf16" else "16-mixed", _device_type(experiment))
+
+
+def _choose_algorithms(experiment: Experiment) -> None:
+    """Set what torch decides for the whole process: whether cuDNN times its algorithms, and whether they must repeat.
+
+    :raises MtlError: both are asked for, though timing chooses another algorithm from run to run
+    """
+    if experiment.deterministic and experiment.cudnn_benchmark:
+        raise MtlError(
+            "deterministic, cudnn_benchmark: timing chooses other algorithms from run to run; use one of the two"
+        )
+    torch.backends.cudnn.benchmark = experiment.cudnn_benchmark
+    # only a warning: cross-entropy of images, for one, has no deterministic form on CUDA
+    torch.use_deterministic_algorithms(experiment.deterministic, warn_only=True)
+    if experiment.deterministic:
+        # read by cuBLAS when it begins; without a fixed workspace its results depend on the streams in use
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def _device_type(experiment: Experiment) -> str:
