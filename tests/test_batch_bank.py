@@ -152,7 +152,7 @@ def test_what_is_finite_stays_finite_and_what_has_no_gradient_stays_as_it_is(
 ) -> None:
     """By plain SGD: with momentum a batch without a gradient would go on with the last one's."""
     t = trainer(METHODS[method], tmp_path, level)
-    full: Batch = next(iter(t.loader))
+    full: Batch = next(iter(t.data.training))
     for case, (present, factor, more) in FINITE.items():
         before = state(t)
         assert train(t, with_labels(full, present), factor=factor, more=more) == 0, case
@@ -171,7 +171,7 @@ def test_a_gradient_that_is_not_finite_is_skipped_counted_and_forgotten(
     method: str, level: str, tmp_path: Path
 ) -> None:
     t = trainer(METHODS[method], tmp_path, level, optimizer="adam")
-    full: Batch = next(iter(t.loader))
+    full: Batch = next(iter(t.data.training))
     assert train(t, full) == 0
     for task, value in product(("segmentation", "depth"), (math.nan, math.inf, -math.inf)):
         before = state(t)
@@ -183,7 +183,7 @@ def test_a_gradient_that_is_not_finite_is_skipped_counted_and_forgotten(
 
 def test_krum_which_needs_three_tasks_stops_where_a_batch_has_fewer(tmp_path: Path) -> None:
     t = trainer(torchjd("aggregator", "Krum"), tmp_path)
-    full: Batch = next(iter(t.loader))
+    full: Batch = next(iter(t.data.training))
     assert train(t, full) == 0
     with pytest.raises(MtlError, match=r"Krum of torchjd, with 2 task\(s\) in a batch"):
         train(t, with_labels(full, ("depth", "normals")))

@@ -62,7 +62,7 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 @every
 def test_a_skipped_step_leaves_no_trace_and_the_next_one_works(name: str, tmp_path: Path) -> None:
     t, moved = trainer(name, tmp_path / "run"), []
-    for number, batch in enumerate(t.loader):
+    for number, batch in enumerate(t.data.training):
         before = state(t)
         t.train_batch(batch._replace(images=batch.images * float("nan")) if number == 2 else batch)
         moved.append(not equal(before, state(t)))
@@ -87,7 +87,7 @@ def test_a_run_resumed_within_an_epoch_ends_as_one_that_was_not_stopped(name: st
         first.fit(stop)
     second = trainer(name, tmp_path / "parts")
     second.resume()
-    assert (second.epoch, second.batch) == (2, 2)
+    assert (second.position.epoch, second.position.batch) == (2, 2)
     second.fit()
     assert equal(state(whole), state(second))
 

@@ -63,7 +63,7 @@ def whole_and_parts(name: str, folder: Path) -> tuple[dict[str, Tensor], dict[st
         first.fit(stop)
     second = trainer(name, folder / "parts")
     second.resume()
-    assert (second.epoch, second.batch) == (1, 1)
+    assert (second.position.epoch, second.position.batch) == (1, 1)
     second.fit()
     return state(whole), state(second)
 

@@ -310,7 +310,7 @@ def test_in_training_the_norms_come_together(beside: dict[str, object]) -> None:
     step, batch, spread = TrainingStep(network, hooks), make_batch(TOY_TASKS, masks(6, 3)["full"], size=(16, 16)), []
     for number in range(60):
         step(batch, number)[0].backward()
-        step.arrival.keep()
+        step.arrival.commit()
         assert hooks.plugins["gradnorm"].count.max() == number + 1
         norms = torch.stack([step.arrival.logged[f"encoder/norm/{name}"] for name in TOY_TASKS.names])
         spread.append((norms.max() / norms.min()).item())

@@ -173,7 +173,7 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 @every
 def test_a_skipped_step_changes_no_state(name: str, tmp_path: Path) -> None:
     t, moved = trainer(name, tmp_path / "run", Poison()), []
-    batches = list(t.loader) * 2
+    batches = list(t.data.training) * 2
     for batch in batches[:4]:
         before = state(t)
         t.train_batch(batch)
@@ -199,7 +199,7 @@ def test_a_run_resumed_within_an_epoch_ends_as_one_that_was_not_stopped(name: st
         first.fit(stop)
     second = trainer(name, tmp_path / "parts")
     second.resume()
-    assert (second.epoch, second.batch) == (1, 2)
+    assert (second.position.epoch, second.position.batch) == (1, 2)
     second.fit()
     assert equal(state(whole), state(second))
 

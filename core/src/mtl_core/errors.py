@@ -46,6 +46,12 @@ class ContractError(MtlError):
     """A plugin that does not keep the contract: the message names the plugin and the hook."""
 
 
+class UnusableRun(MtlError):
+    """A run that has ended with numbers that nobody should use."""
+
+    exit_code = 1
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """``'; did you mean "x"?'`` for the known name nearest to ``name``, or an empty string."""
     found = get_close_matches(name, list(known), n=1, cutoff=0.6)

@@ -184,6 +184,20 @@ class Experiment(Traced):
         validator=optional(ge(1)),
         metadata=help("steps between checkpoints; none: after every epoch only"),
     )
+    batch_norm: Literal["running", "reestimated", "frozen"] = field(
+        default="running",
+        metadata=help("statistics that batch norm evaluates with: averages over training, or those of many batches"),
+    )
+    batch_norm_batches: int = field(
+        default=100, validator=ge(1), metadata=help("batch_norm reestimated: training batches, at most an epoch's")
+    )
+    cudnn_benchmark: bool = field(
+        default=False,
+        metadata=help("let cuDNN time its algorithms; a resume is not bit-identical then"),
+    )
+    deterministic: bool = field(
+        default=False, metadata=help("take deterministic algorithms where torch has them, and warn where it has none")
+    )
     freeze: tuple[str, ...] = field(
         default=(), validator=names_once, metadata=help("tasks whose heads are not trained")
     )

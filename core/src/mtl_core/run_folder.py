@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -9,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 from filelock import FileLock, Timeout
@@ -17,17 +18,21 @@ from filelock import FileLock, Timeout
 from mtl_core.errors import CheckpointError
 
 
+class Steps(NamedTuple):
+    """Optimizer steps of some epochs: how many were taken, and how many were skipped."""
+
+    taken: int
+    skipped: int
+
+
 def skipped_steps(run: RunFolder) -> str:
     """One sentence on the steps that the last epoch skipped, or an empty string."""
-    history = run.history()
-    count = round(history[-1].get("skipped_steps") or 0) if history else 0
-    if not count:
+    taken, skipped = run.steps(last=1)
+    if not skipped:
         return ""
-    batches = history[-1]["step"] - (history[-2]["step"] if len(history) > 1 else 0)
-    accumulate = tomllib.loads(run.experiment.read_text(encoding="utf-8")).get("accumulate", 1)
     return (
-        f"{count} of {math.ceil(batches / accumulate)} steps of the last epoch were skipped, their gradients were not"
-        " finite; lower learning_rate or set clip"
+        f"{skipped} of {taken + skipped} steps of the last epoch were skipped, their gradients were not finite; lower"
+        " learning_rate or set clip"
     )
 
 
@@ -142,6 +147,19 @@ class RunFolder:
             f"{self.metrics}:{line}: {reason}; expected one line of JSON for each epoch, as `mtl train` writes them;"
             " put the file back, or remove the line and go on with --resume"
         )
+
+    def steps(self, last: int | None = None) -> Steps:
+        """Optimizer steps of the last epochs, or of all that are logged."""
+        history = self.history()
+        accumulate = 1
+        if self.experiment.is_file():
+            accumulate = tomllib.loads(self.experiment.read_text(encoding="utf-8")).get("accumulate", 1)
+        ends = [0, *(record["step"] for record in history)]
+        counts = [math.ceil((end - begin) / accumulate) for begin, end in itertools.pairwise(ends)]
+        skips = [round(record.get("skipped_steps") or 0) for record in history]
+        first = 0 if last is None else max(0, len(history) - last)
+        skipped = sum(skips[first:])
+        return Steps(sum(counts[first:]) - skipped, skipped)
 
     def cut(self, epochs: int) -> None:
         """Keep the first ``epochs`` epochs of ``metrics.jsonl``: a resume writes the others again."""

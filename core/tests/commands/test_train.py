@@ -163,10 +163,10 @@ def test_validation_is_judged_by_the_labels_from_before_relabel(tmp_path: Path) 
     made = experiment(Guesses(), validation=0.5, tasks=("depth", "segmentation"))
     trainer = Trainer(prepare(made), make_fabric(made), RunFolder(tmp_path))
     given, true = ToyLabels().make_label_mask(8, Shapes(8, (32, 32), "train").tasks), Shapes(8, (32, 32), "train")
-    for batch in trainer.validation:
+    for batch in trainer.data.validation:
         assert torch.equal(batch.labelled, given[batch.index][:, [1, 0]])
         for depth, labelled, index in zip(batch.targets["depth"], batch.labelled[:, 0], batch.index, strict=True):
             assert torch.equal(depth, true[int(index)].targets["depth"] * labelled)
-    for batch in trainer.loader:
+    for batch in trainer.data.training:
         assert batch.labelled.all()
         assert (batch.targets["depth"] == 9).all()

@@ -194,3 +194,13 @@ def test_the_level_decides_what_a_shaper_sees_and_the_weights_act_on_parameters_
     torch.testing.assert_close(seen["gramian"], rows @ rows.T, rtol=1e-12, atol=0)
     found = torch.cat([p.grad.flatten() for p in encoder.parameters()])
     torch.testing.assert_close(found, (weights[:, None] * rows).sum(0), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_weight_beyond_half_precision_multiplies_in_float32(dtype: torch.dtype) -> None:
+    """1e5 is infinite in float16, and 1e5 · 1e-4 is 10; bfloat16 would round 1.001 to 1."""
+    branches = ((torch.full((2,), 1e-4, dtype=dtype),), (torch.full((2,), 1.0, dtype=dtype),))
+    (level,) = seam.weighted_sum(branches, torch.tensor([1e5, 1.001]))
+    assert level.dtype == dtype
+    expected = 1e5 * float(branches[0][0][0]) + 1.001
+    torch.testing.assert_close(level, torch.full((2,), expected, dtype=dtype), rtol=0, atol=0)

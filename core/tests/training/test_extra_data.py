@@ -21,8 +21,8 @@ from mtl_core.tasks.segmentation import Segmentation
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.toys import Shapes, ToyData, ToyLabels, ToyNetwork
 from mtl_core.training.loader import BatchOrder, Extra
+from mtl_core.training.loaders import sources
 from mtl_core.training.session import prepare
-from mtl_core.training.trainer import sources
 
 MAIN = range(10)
 EXTRA = Extra(range(10, 17), 2)

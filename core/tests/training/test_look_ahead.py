@@ -275,7 +275,7 @@ def test_a_skipped_step_takes_back_what_was_noted_before_it(tmp_path: Path) -> N
 def test_without_such_a_plugin_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mtl_core.training.trainer.StepAhead", None)
     trainer = trained(session_of(device="cpu", epochs=1), tmp_path / "r")
-    assert not trainer.second.running
+    assert not trainer.data.second.running
 
 
 def test_without_validation_data_the_error_says_what_to_do(tmp_path: Path) -> None:

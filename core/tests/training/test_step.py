@@ -171,7 +171,7 @@ def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:
     both = batch_of(whole.session)
     halves = [Batch(both.images[h], {n: t[h] for n, t in both.targets.items()}, both.labelled[h], both.index[h])
               for h in (slice(0, 3), slice(3, 6))]  # fmt: skip
-    parts.order.indices = torch.arange(12)
+    parts.data.order.indices = torch.arange(12)
     whole.train_batch(both)
     for half in halves:
         parts.train_batch(half)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from mtl_core.training.loader import evaluation_loader
 from mtl_core.training.session import Model
 from mtl_core.training.trained import load_model
 
+log = logging.getLogger("mtl")
+
 
 @attrs.frozen(eq=False)
 class Evaluation:
@@ -33,12 +36,14 @@ class Evaluation:
 
     :param metrics: ``task/metric`` → value
     :param details: what the results file has beside them, such as ``task/iou/class``
+    :param problems: why the metrics cannot be used, a sentence each
     """
 
     split: str
     data: BlankedDataset
     metrics: dict[str, float]
     details: dict[str, float] = attrs.field(factory=dict)
+    problems: list[str] = attrs.field(factory=list)
 
 
 def evaluate_split(
@@ -60,10 +65,12 @@ def evaluate_split(
         model.experiment.batch_size,
         fabric.global_rank,
         fabric.world_size,
+        model.experiment.workers,
+        fabric.device.type == "cuda",
     )
-    details: dict[str, float] = {}
-    metrics = evaluate(model.network, loader, fabric.device, fabric.autocast, details)
-    return Evaluation(split, BlankedDataset(dataset, labelled), metrics, details)
+    found = evaluate(model.network, loader, fabric.device, fabric.autocast)
+    problems = [f"{split} data: {problem}" for problem in found.problems]
+    return Evaluation(split, BlankedDataset(dataset, labelled), found.metrics, found.details, problems)
 
 
 def write_results(
@@ -88,6 +95,7 @@ def write_results(
         "directions": directions(model.tasks, evaluation.metrics),
         "units": units(model.tasks, evaluation.metrics),
         **({"overrides": list(overrides)} if overrides else {}),
+        **({"problems": evaluation.problems} if evaluation.problems else {}),
     }
     write_text(path, to_json(about, indent=2))
 
@@ -141,6 +149,8 @@ def evaluate_run(
     suffix = "" if judges_as_training(run, experiment, split, name) else f"-{split}-{name}"
     found = evaluate_split(model, fabric, split)
     if fabric.is_global_zero:
+        for problem in found.problems:
+            log.warning("%s: %s", run.folder, problem)
         write_results(run.folder / f"results{suffix}.json", model, found, name, state["epoch"], overrides)
         if not suffix:
             record_runtime(run)

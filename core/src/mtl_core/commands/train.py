@@ -9,15 +9,16 @@ from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
 
+import attrs
 import lightning_fabric
 import torch
 from rich.console import Console
 
-from mtl_core.commands.evaluate import evaluate_split, read_results, record_runtime, write_results
+from mtl_core.commands.evaluate import Evaluation, evaluate_split, read_results, record_runtime, write_results
 from mtl_core.commands.finished_run import EndedRun, tell
 from mtl_core.console import Watcher, is_rank_zero, print_metrics, progress
 from mtl_core.discovery import installed_plugins
-from mtl_core.errors import CheckpointError, ExperimentError, MtlError
+from mtl_core.errors import CheckpointError, ExperimentError, MtlError, UnusableRun
 from mtl_core.experiment import Experiment
 from mtl_core.run_folder import RunFolder, skipped_steps, to_json, write_text
 from mtl_core.settings.diff import MAY_CHANGE, differing
@@ -44,6 +45,8 @@ def train(
     :param watch: called after every batch
     :param evaluate_on: the split that is evaluated at the end (``results.json``, pictures, report); None for none
     :raises MtlError: the folder holds a run already, or nothing to resume; or the experiment cannot be built
+    :raises UnusableRun: the run has ended and everything is written, but every step was skipped or metrics are not
+        finite
     """
     run = open_run(experiment, Path(out), resume)
     try:
@@ -90,16 +93,29 @@ def train_in(
         write_text(run.experiment, dump_experiment(experiment))
         write_text(run.folder / "versions.json", to_json(versions(experiment), indent=2))
     trainer.fit(watch)
-    if fabric.is_global_zero and (skipped := skipped_steps(run)):
-        log.warning(skipped)
     evaluation = None if evaluate_on is None else evaluate_split(session, fabric, evaluate_on, dataset)
+    unusable: list[str] = fabric.broadcast(unusable_because(run, evaluation) if fabric.is_global_zero else [])
     if fabric.is_global_zero:
+        if not unusable and (skipped := skipped_steps(run)):
+            log.warning(skipped)
         if evaluation is not None:
-            write_results(run.results, session, evaluation, "last", trainer.epoch)
+            evaluation = attrs.evolve(evaluation, problems=unusable)
+            write_results(run.results, session, evaluation, "last", trainer.position.epoch)
         record_runtime(run)
         tell(EndedRun(run.folder, session, fabric, None if evaluation is None else evaluation.data))
     # A rank that ends while rank 0 still writes makes the launcher stop rank 0.
     fabric.barrier()
+    if unusable:
+        raise UnusableRun(f"{run.folder}: the run has ended, but its numbers cannot be used: {'; '.join(unusable)}")
+
+
+def unusable_because(run: RunFolder, evaluation: Evaluation | None) -> list[str]:
+    """Why nobody should use the numbers of a run that has ended, a sentence each."""
+    problems = [] if evaluation is None else list(evaluation.problems)
+    taken, skipped = run.steps()
+    if skipped and not taken:
+        problems.insert(0, f"all of its {skipped} steps were skipped, their gradients were not finite")
+    return problems
 
 
 def open_run(experiment: Experiment, out: Path, resume: bool) -> RunFolder:

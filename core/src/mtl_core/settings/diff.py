@@ -15,7 +15,10 @@ MAY_CHANGE = ("epochs", "workers", "checkpoint_steps", "device", "plugins.*.root
 :func:`other_rates`.
 """
 
-MACHINE = ("device", "strategy", "workers", "checkpoint_steps", "channels_last", "compile", "plugins.*.root")
+MACHINE = (
+    "device", "strategy", "workers", "checkpoint_steps", "channels_last", "compile", "cudnn_benchmark", "deterministic",
+    "plugins.*.root",
+)  # fmt: skip
 """Settings that differ between machines on which one experiment runs."""
 
 

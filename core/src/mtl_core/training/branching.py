@@ -32,12 +32,12 @@ def branch(z: Features, heads: int, shape: Shaper, scale: LossScale) -> list[Fea
     :return: z, once per head
     """
     levels = (z,) if isinstance(z, Tensor) else tuple(z)
-    flat = SeamFunction.apply(shape, scale, heads, *levels)
+    flat = _Seam.apply(shape, scale, heads, *levels)
     per_head = [tuple(flat[k * len(levels) : (k + 1) * len(levels)]) for k in range(heads)]
     return [copies[0] for copies in per_head] if isinstance(z, Tensor) else list(per_head)
 
 
-class SeamFunction(torch.autograd.Function):
+class _Seam(torch.autograd.Function):
     """z once per head forwards; the shaped sum of the branch gradients backwards."""
 
     @staticmethod
@@ -58,18 +58,23 @@ class SeamFunction(torch.autograd.Function):
 
 
 class LossScale:
-    """Remembers with what gradient the total loss was entered: fp16's loss scale, the accumulation divisor."""
+    """Remembers with what gradient the total loss was entered: fp16's loss scale, the accumulation divisor.
+
+    ``recorded`` says that a backward pass has come through :meth:`apply`. Only the pass of the total loss does: a
+    gradient that somebody takes before it, such as a penalty on ∂L/∂z, crosses the seam with ``recorded`` False.
+    """
 
     def __init__(self) -> None:
         self.value: Tensor = torch.ones(())
+        self.recorded = False
 
     def apply(self, total: Tensor) -> Tensor:
         """The same loss; in the backward pass its incoming gradient is recorded."""
-        result: Tensor = RecordScale.apply(total, self)
+        result: Tensor = _RecordScale.apply(total, self)
         return result
 
 
-class RecordScale(torch.autograd.Function):
+class _RecordScale(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, total: Tensor, scale: LossScale) -> Tensor:
         ctx.scale = scale
@@ -77,19 +82,23 @@ class RecordScale(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        ctx.scale.value = gradient
+        ctx.scale.value, ctx.scale.recorded = gradient, True
         return gradient, None
 
 
 def weighted_sum(branches: tuple[Branch, ...], weights: Tensor) -> tuple[Tensor | None, ...]:
     """Σ_t weights_t · b_t for each level; None for a level that no head uses."""
-    return tuple(weighted_level(level, weights) for level in zip(*branches, strict=True))
+    return tuple(_weighted_level(level, weights) for level in zip(*branches, strict=True))
 
 
-def weighted_level(level: tuple[Tensor | None, ...], weights: Tensor) -> Tensor | None:
-    total: Tensor | None = None
+def _weighted_level(level: tuple[Tensor | None, ...], weights: Tensor) -> Tensor | None:
+    total, dtype = None, None
     for weight, b in zip(weights.unbind(), level, strict=True):
-        if b is not None:
-            weight = weight.to(b.dtype)
-            total = b * weight if total is None else total.addcmul_(b, weight)
-    return total
+        if b is None:
+            continue
+        # a weight of 1e5 is infinite in float16, though its product with a gradient of 1e-4 is not
+        dtype = b.dtype
+        exact = torch.promote_types(dtype, torch.float32)
+        term, weight = b.to(exact), weight.to(exact)
+        total = term * weight if total is None else total.addcmul_(term, weight)
+    return None if total is None else total.to(dtype)

@@ -1,27 +1,74 @@
-"""Buffers as they were before a step, put back if the step is skipped."""
+"""Buffers of a module, all together: put back after a skipped step, made equal on all ranks."""
 
 from __future__ import annotations
 
-import attrs
+from collections.abc import Sequence
+
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 
-@attrs.define(eq=False)
+class _Alike:
+    """Buffers of one type on one device, and room for a copy of them in one piece.
+
+    A network has hundreds of small buffers. Copied one by one, each costs a kernel launch in every step.
+    """
+
+    def __init__(self, buffers: Sequence[Tensor]) -> None:
+        self.buffers = list(buffers)
+        self.flat = torch.cat([buffer.reshape(-1) for buffer in self.buffers])
+        self.parts = self._split(self.flat)
+
+    def _split(self, flat: Tensor) -> list[Tensor]:
+        parts = torch.split(flat, [buffer.numel() for buffer in self.buffers])
+        return [part.view(buffer.shape) for part, buffer in zip(parts, self.buffers, strict=True)]
+
+    def save(self) -> None:
+        torch._foreach_copy_(self.parts, self.buffers)
+
+    def restore(self, skipped: Tensor) -> None:
+        now = torch.cat([buffer.reshape(-1) for buffer in self.buffers])
+        # not a weighted mean of both: NaN · 0 is NaN, and a skipped step may have left NaN behind
+        torch._foreach_copy_(self.buffers, self._split(torch.where(skipped, self.flat, now)))
+
+    def broadcast(self, group: dist.ProcessGroup) -> None:
+        self.save()
+        dist.broadcast(self.flat, src=0, group=group)
+        torch._foreach_copy_(self.buffers, self.parts)
+
+
+def _grouped(buffers: Sequence[Tensor]) -> list[_Alike]:
+    groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for buffer in buffers:
+        groups.setdefault((buffer.dtype, buffer.device), []).append(buffer)
+    return [_Alike(group) for group in groups.values()]
+
+
 class BufferGuard:
     """Buffers (batch-norm statistics, shapers' state) as they were before a step, put back if the step is skipped."""
 
-    buffers: list[Tensor]
-    saved: list[Tensor] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.saved = [torch.empty_like(b) for b in self.buffers]
+    def __init__(self, buffers: Sequence[Tensor]) -> None:
+        self._groups = _grouped(buffers)
 
     def save(self) -> None:
-        for saved, buffer in zip(self.saved, self.buffers, strict=True):
-            saved.copy_(buffer)
+        for group in self._groups:
+            group.save()
 
     def restore(self, skipped: Tensor) -> None:
-        """Put the saved values back where ``skipped``, a scalar tensor, is true; no host sync."""
-        for saved, buffer in zip(self.saved, self.buffers, strict=True):
-            buffer.copy_(torch.where(skipped, saved, buffer))
+        """Put the saved values back where ``skipped``, a scalar tensor of bool, is true; no host sync."""
+        for group in self._groups:
+            group.restore(skipped)
+
+
+@torch.no_grad()
+def broadcast_buffers(buffers: Sequence[Tensor], group: dist.ProcessGroup | None) -> None:
+    """Give every rank the buffers of rank 0.
+
+    DDP does this before each forward pass in training. Behind the last one every rank has batch-norm statistics of its
+    own, and an evaluation shared by the ranks would be that of no checkpoint.
+    """
+    if group is None:
+        return
+    for alike in _grouped(buffers):
+        alike.broadcast(group)

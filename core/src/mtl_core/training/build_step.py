@@ -24,16 +24,18 @@ def build_step(
     generator: torch.Generator,
     normalize: Normalize = "sample",
     group: dist.ProcessGroup | None = None,
+    expected: Tensor | None = None,
 ) -> Step:
     """A step with the supervised losses of its view 0, as rules and regularizers see it.
 
     :param images: (V, B, 3, H, W), augmented
     :param predictions: task → (V, B, O_t, …)
     :param features: z of all views
+    :param expected: samples that carry each task in a micro-batch, see :func:`task_losses`
     """
     first = {name: p[0] for name, p in predictions.items()}
     losses = sample_losses(tasks, first, batch.targets, batch.labelled)
-    per_task, means, active = task_losses(losses, batch.labelled, normalize, group)
+    per_task, means, active = task_losses(losses, batch.labelled, normalize, group, expected)
     return Step(
         tasks=tasks,
         images=images,

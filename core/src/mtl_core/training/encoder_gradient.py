@@ -5,9 +5,11 @@ Shape letters: K tasks.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Literal
 
+import attrs
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -17,60 +19,130 @@ from mtl_core.hooks.relay import Hooks
 from mtl_core.step.encoder_gradients import Branch, EncoderGradients, Shaped
 from mtl_core.step.step import Features, Step
 from mtl_core.tasks.tasks import Tasks
+from mtl_core.training.branching import LossScale, branch
 from mtl_core.training.gramian import gramian, parameter_gramian
 
 Level = Literal["features", "parameters"]
 """Which gradients a shaper compares: at the features, or of the encoder's parameters."""
 
+STOPPED = "encoder/stopped"
+"""Name in the log of the share of steps in which the shaper let nothing into the encoder."""
+
+
+@attrs.define(eq=False)
+class _Crossing:
+    """One step's way through the seam.
+
+    :param z: shared features, with the graph that leads back to the encoder
+    :param scale: of this step, which tells the step's backward pass from others
+    """
+
+    z: Features
+    scale: LossScale
+    step: Step | None = None
+    weights: Tensor | None = None
+
 
 class Arrival:
-    """What happens at the seam: hooks are asked, their state waits until the optimizer step is known to be taken."""
+    """What happens at the seam during one step, in three moments.
+
+    1. :meth:`begin`, in the forward pass: z is handed out once per head. From here on gradients may come back.
+    2. :meth:`backward`, called by autograd in the middle of the step's one backward pass, when the gradients of all K
+       branches are there and the encoder's own pass has not begun: hooks are asked how they enter.
+    3. :meth:`commit`, when that pass is over: what plugins want to remember is written.
+
+    What plugins propose waits from 2 to 3, because autograd may run the second on another thread, and because a buffer
+    that a graph still needs must not change while the pass is under way.
+    """
 
     def __init__(
         self, hooks: Hooks, tasks: Tasks, encoder: nn.Module, level: Level, group: dist.ProcessGroup | None
     ) -> None:
         self.hooks, self.tasks, self.group, self.level = hooks, tasks, group, level
         self.encoder = [p for p in encoder.parameters() if p.requires_grad]
-        self.z: Features | None = None
-        self.step: Step | None = None
         self.logged: dict[str, Tensor] = {}
-        self.proposed: dict[str, Mapping[str, Tensor]] = {}
-        self.finite: Tensor = torch.ones((), dtype=torch.bool)
+        self._crossing: _Crossing | None = None
+        self._proposed: dict[str, Mapping[str, Tensor]] = {}
+        self._finite: Tensor = torch.ones((), dtype=torch.bool)
+
+    def begin(self, z: Features, scale: LossScale) -> list[Features]:
+        """z, once per head.
+
+        :param scale: the one that the total loss of this step goes through
+        """
+        self._crossing = crossing = _Crossing(z, scale)
+        return branch(z, len(self.tasks), functools.partial(self.backward, crossing), scale)
 
     def expect(self, step: Step, total: Tensor) -> None:
-        """Note the step whose gradients will arrive, and ∂total/∂L_t."""
-        weights = torch.autograd.grad(total, step.task_losses, retain_graph=True, allow_unused=True)[0]
-        self.step = step
-        self.weights = torch.zeros_like(step.task_losses) if weights is None else weights
+        """Note the step whose gradients will arrive, and ∂total/∂L_t of the combined losses."""
+        assert self._crossing is not None
+        # before regularizers are added: decoder_weights are what the loss rule gave each task
+        found = torch.autograd.grad(total, step.task_losses, retain_graph=True, allow_unused=True)[0]
+        self._crossing.step = step
+        self._crossing.weights = torch.zeros_like(step.task_losses) if found is None else found
 
-    def shape(self, branches: tuple[Branch, ...], scale: Tensor) -> Features:
-        assert self.step is not None
-        step = self.step
-        gradients = EncoderGradients(
-            tasks=self.tasks,
-            gramian=self.gramian(branches, scale),
-            active=step.active,
-            losses=step.task_losses.detach(),
-            means=step.task_means.detach(),
-            decoder_weights=self.weights,
-            branches=branches,
-            step=step,
-        )
-        shaped = self.ask(gradients)
-        self.finite = gradients.gramian.isfinite().all()
-        self.logged = self.describe(gradients, shaped) | step.logged
-        self.step = self.z = None
-        if self.level == "parameters" and not has_shape(shaped.weights, gradients.losses):
+    def backward(self, crossing: _Crossing, branches: tuple[Branch, ...], scale: Tensor) -> Features:
+        """The gradients have arrived: how do they enter the encoder?
+
+        :return: weights (K,), or a gradient like z
+        """
+        if not crossing.scale.recorded:
+            # Somebody differentiates with respect to z or what lies below it, such as a regularizer with a penalty on
+            # a gradient. That is no step: what it asks for is the plain derivative, and nothing is shaped or kept.
+            return scale.new_ones(len(branches))
+        if crossing is not self._crossing or crossing.step is None:
+            raise ContractError(
+                "a gradient arrived at the features of a step that is over; call backward once per step, and keep no"
+                " step's tensors for a later one"
+            )
+        self._crossing = None  # the graph behind z is freed with the backward pass
+        gradients = self._gradients(crossing, crossing.step, branches, scale)
+        shaped = self._ask(gradients)
+        self._finite = gradients.gramian.isfinite().all()
+        self.logged = self._describe(gradients, shaped) | crossing.step.logged
+        if self.level == "parameters" and not _has_shape(shaped.weights, gradients.losses):
             raise MtlError(
                 f'plugin "{self.hooks.places["shape_encoder_gradient"]}" works on the gradients at the features,'
                 ' element by element; use level = "features"'
             )
         return shaped.weights
 
+    def commit(self) -> None:
+        """Write what the plugins proposed, if the Gramian was finite.
+
+        Whether the optimizer will take the step is not known yet: if it is skipped, the trainer's
+        :class:`mtl_core.training.buffers.BufferGuard` puts these buffers back together with batch norm's.
+        """
+        for name, state in self._proposed.items():
+            buffers = dict(self.hooks.plugins[name].named_buffers()) if state else {}
+            for buffer, value in state.items():
+                buffers[buffer].copy_(torch.where(self._finite, value, buffers[buffer]))
+        self._proposed = {}
+
+    def _gradients(
+        self, crossing: _Crossing, step: Step, branches: tuple[Branch, ...], scale: Tensor
+    ) -> EncoderGradients:
+        assert crossing.weights is not None
+        return EncoderGradients(
+            tasks=self.tasks,
+            gramian=self._gramian(crossing.z, branches, scale),
+            active=step.active,
+            losses=step.task_losses.detach(),
+            means=step.task_means.detach(),
+            decoder_weights=crossing.weights,
+            branches=branches,
+            step=step,
+        )
+
+    def _gramian(self, z: Features, branches: tuple[Branch, ...], scale: Tensor) -> Tensor:
+        if self.level == "features":
+            return gramian(branches, scale, self.group)
+        return parameter_gramian(branches, z, self.encoder, scale, self.group)
+
     @torch.no_grad()
-    def ask(self, gradients: EncoderGradients) -> Shaped:
+    def _ask(self, gradients: EncoderGradients) -> Shaped:
         """What the shaper answers (without one: weights of 1), and what each plugin wants to remember."""
-        self.proposed = self.hooks.watch_encoder_gradient(gradients)
+        self._proposed = self.hooks.watch_encoder_gradient(gradients)
         place = self.hooks.places.get("shape_encoder_gradient")
         if place is None:
             return Shaped(torch.ones_like(gradients.norms))
@@ -78,16 +150,10 @@ class Arrival:
         if answer is None:
             raise ContractError(f'plugin "{place}": shape_encoder_gradient returned None; it must return weights')
         shaped = answer if isinstance(answer, Shaped) else Shaped(answer)
-        self.proposed[place] = {**self.proposed.get(place, {}), **shaped.state}
+        self._proposed[place] = {**self._proposed.get(place, {}), **shaped.state}
         return shaped
 
-    def gramian(self, branches: tuple[Branch, ...], scale: Tensor) -> Tensor:
-        if self.level == "features":
-            return gramian(branches, scale, self.group)
-        assert self.z is not None
-        return parameter_gramian(branches, self.z, self.encoder, scale, self.group)
-
-    def describe(self, gradients: EncoderGradients, shaped: Shaped) -> dict[str, Tensor]:
+    def _describe(self, gradients: EncoderGradients, shaped: Shaped) -> dict[str, Tensor]:
         """Norms, cosines and weights, for the epoch's log; NaN, which it leaves out, where nothing reached a branch."""
         absent = ~gradients.reached
         names, norms = self.tasks.names, gradients.norms.masked_fill(absent, torch.nan)
@@ -95,19 +161,23 @@ class Arrival:
         found = {f"encoder/norm/{t}": n for t, n in zip(names, norms, strict=True)}
         for i, (a, row) in enumerate(zip(names, cosines.unbind(), strict=True)):
             found |= {f"encoder/cosine/{a}|{b}": cosine for b, cosine in zip(names[:i], row.unbind(), strict=False)}
-        if isinstance(shaped.weights, Tensor) and has_shape(shaped.weights, norms):
+        if isinstance(shaped.weights, Tensor) and _has_shape(shaped.weights, norms):
             weights = shaped.weights.masked_fill(absent, torch.nan)
             found |= {f"encoder/weight/{t}": w for t, w in zip(names, weights, strict=True)}
+        if "shape_encoder_gradient" in self.hooks.places:
+            found[STOPPED] = _stopped(gradients, shaped).float()
         return found
 
-    def keep(self) -> None:
-        """Keep the proposed state if the Gramian was finite (the guard takes it back if the step is skipped)."""
-        for name, state in self.proposed.items():
-            buffers = dict(self.hooks.plugins[name].named_buffers()) if state else {}
-            for buffer, value in state.items():
-                buffers[buffer].copy_(torch.where(self.finite, value, buffers[buffer]))
-        self.proposed = {}
+
+def _stopped(gradients: EncoderGradients, shaped: Shaped) -> Tensor:
+    """Whether nothing enters the encoder although a branch was reached: a method that answers so stops its training."""
+    if _has_shape(shaped.weights, gradients.norms):
+        entering = (shaped.weights != 0) & gradients.reached
+        return gradients.reached.any() & ~entering.any()
+    levels = (shaped.weights,) if isinstance(shaped.weights, Tensor) else shaped.weights
+    anything = torch.stack([level.any() for level in levels if level is not None])
+    return gradients.reached.any() & ~anything.any()
 
 
-def has_shape(answer: Features, like: Tensor) -> bool:
+def _has_shape(answer: Features, like: Tensor) -> bool:
     return isinstance(answer, Tensor) and answer.shape == like.shape

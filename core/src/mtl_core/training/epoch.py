@@ -39,8 +39,11 @@ class EpochMeans:
             self.skipped += skipped
 
     def take(self) -> dict[str, float]:
-        """The epoch's means over all ranks, and a fresh start."""
-        places = {name: k for k, name in enumerate(sorted({name for names in self.tables for name in names}))}
+        """The epoch's means over all ranks, and a fresh start.
+
+        A name that some ranks did not log is averaged over those that did.
+        """
+        places = {name: k for k, name in enumerate(self._names())}
         table = torch.zeros(2, len(places) + 1, device=self.device)
         for names, own in self.tables.items():
             table[:, [places[name] for name in names]] += own
@@ -51,12 +54,28 @@ class EpochMeans:
         self.tables, self.skipped = {}, torch.zeros_like(self.skipped)
         return means | {"skipped_steps": sums[-1] / ranks}
 
+    def _names(self) -> list[str]:
+        """Every name that a rank logged, in one order: columns of tables that are summed must mean the same."""
+        own = {name for names in self.tables for name in names}
+        return sorted(own.union(*gathered(sorted(own), self.group)))
+
     def state_dict(self) -> dict[str, Any]:
-        return {"tables": [(list(names), own) for names, own in self.tables.items()], "skipped": self.skipped}
+        """This rank's sums, as they are in the middle of an epoch."""
+        tables = [(list(names), own.cpu()) for names, own in self.tables.items()]
+        return {"tables": tables, "skipped": self.skipped.cpu()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.tables = {tuple(names): own.to(self.device) for names, own in state["tables"]}
         self.skipped = state["skipped"].to(self.device)
+
+
+def gathered(value: Any, group: dist.ProcessGroup | None) -> list[Any]:
+    """A small value of every rank, in their order; waits for the device."""
+    if group is None:
+        return [value]
+    found = [None] * dist.get_world_size(group)
+    dist.all_gather_object(found, value, group=group)
+    return found
 
 
 class BestEpoch:
@@ -88,7 +107,7 @@ class BestEpoch:
         return False
 
     def score(self, record: dict[str, float]) -> float | None:
-        """Higher is better; None where there is nothing to judge by."""
+        """Higher is better; None where there is nothing to compare."""
         if self.on is not None:
             value = record[f"val/{self.on}"]
             return value if self.on_higher else -value

@@ -2,58 +2,118 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
+import attrs
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from torchmetrics import Metric
 
+from mtl_core.data.sample import Batch
+from mtl_core.tasks.metrics import Summed
+from mtl_core.tasks.task import Task
 from mtl_core.tasks.tasks import Tasks
+from mtl_core.training.batch_norm import batch_norms, batch_statistics
 from mtl_core.training.evaluating import evaluating
 from mtl_core.training.network import Network
+
+
+@attrs.frozen
+class Evaluated:
+    """What a network gave on some data, of all ranks together.
+
+    :param metrics: ``task/metric`` → value; NaN where no label counts, and where a labelled image's prediction is NaN
+    :param losses: task → mean loss over the samples that carry it; NaN where there is none
+    :param broken: task → labelled images whose prediction holds a NaN, of the tasks that have any
+    """
+
+    metrics: dict[str, float]
+    losses: dict[str, float]
+    broken: dict[str, int]
+    details: dict[str, float] = attrs.field(factory=dict)
+    """What tables leave out, such as ``task/iou/class``."""
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the metrics, one sentence for each task."""
+        wrong = [f"{task}: the predictions of {count} labelled image(s) are NaN" for task, count in self.broken.items()]
+        endless = [name for name, value in self.metrics.items() if math.isinf(value)]
+        return [*wrong, *(f"{name} is infinite" for name in endless)]
+
+
+class _Totals(Summed):
+    """Sum of a task's losses, number of its labelled samples, and how many of these have a prediction with a NaN."""
+
+    loss: Tensor
+    count: Tensor
+    broken: Tensor
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+        for name in ("loss", "count", "broken"):
+            self.add_sum(name)
+
+    def update(self, prediction: Tensor, target: Tensor, labelled: Tensor) -> None:
+        """A batch's predictions and labels, and which samples carry one: bool (B,)."""
+        losses = self.task.loss(prediction, target)
+        self.loss += torch.where(labelled, losses, torch.zeros_like(losses)).sum()
+        self.count += labelled.sum()
+        self.broken += (prediction.isnan().flatten(1).any(1) & labelled).sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        return {"loss": self.loss / self.count, "broken": self.broken}
 
 
 @torch.no_grad()
 def evaluate(
     network: Network,
-    loader: DataLoader[Any],
+    loader: Iterable[Batch],
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
-    details: dict[str, float] | None = None,
-) -> dict[str, float]:
-    """Metrics of every task over the labels that a loader's batches carry.
+    by_batch: bool = False,
+) -> Evaluated:
+    """Metrics and losses of every task over the labels that a loader's batches carry.
 
-    :param details: filled with what tables leave out, such as ``task/iou/class``
-    :return: ``task/metric`` → value, over the data of all ranks; NaN where no label counts
+    :param by_batch: let the layers of batch norm that learn normalise by the batch, as in training
     """
+    layers = batch_norms(network) if by_batch else []
     where = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64, which sums need
     metrics = nn.ModuleDict({task.name: task.metrics() for task in network.tasks}).to(where)
-    with evaluating(network):
+    totals = nn.ModuleDict({task.name: _Totals(task) for task in network.tasks}).to(where)
+    with evaluating(network), batch_statistics(layers):
         for batch in loader:
             with autocast():
-                predictions = network(batch.images.to(device))
-            for task in network.tasks:
+                predictions = network(batch.images.to(device, non_blocking=True))
+            for k, task in enumerate(network.tasks):
                 prediction = predictions[task.name].float().to(where)
-                update(metrics[task.name], prediction, batch.targets[task.name].to(where))
-    values = results(network.tasks, metrics)
-    if details is not None:
-        details |= detailed(network.tasks, metrics)
-    return values
+                target = batch.targets[task.name].to(where, non_blocking=True)
+                _update(metrics[task.name], prediction, target)
+                _update(totals[task.name], prediction, target, batch.labelled[:, k].to(where))
+    found = _results(network.tasks, metrics, totals)
+    found.details.update(detailed(network.tasks, metrics))
+    return found
 
 
-def update(metric: nn.Module, prediction: Tensor, target: Tensor) -> None:
+def _update(metric: nn.Module, *values: Tensor) -> None:
     assert isinstance(metric, Metric)
-    metric.update(prediction, target)
+    metric.update(*values)
 
 
-def results(tasks: Tasks, metrics: nn.ModuleDict) -> dict[str, float]:
-    values: dict[str, float] = {}
+def _results(tasks: Tasks, metrics: nn.ModuleDict, totals: nn.ModuleDict) -> Evaluated:
+    found = Evaluated({}, {}, {})
     for task in tasks:
-        values |= {f"{task.name}/{name}": float(value) for name, value in computed(metrics[task.name]).items()}
-    return values
+        total = {name: float(value) for name, value in computed(totals[task.name]).items()}
+        found.losses[task.name] = total["loss"]
+        values = {f"{task.name}/{name}": float(value) for name, value in computed(metrics[task.name]).items()}
+        if total["broken"]:
+            # argmax and histograms make a class or an angle of a NaN, and metrics that look like others
+            found.broken[task.name] = int(total["broken"])
+            values = dict.fromkeys(values, math.nan)
+        found.metrics.update(values)
+    return found
 
 
 def detailed(tasks: Tasks, metrics: nn.ModuleDict) -> dict[str, float]:

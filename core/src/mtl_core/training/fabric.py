@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import lightning_fabric
 import torch
 from lightning_fabric.accelerators import ACCELERATOR_REGISTRY
+from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch.optim import Optimizer
 
 from mtl_core.errors import MtlError
 from mtl_core.experiment import Experiment
-from mtl_core.training.trainer import log
 
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+log = logging.getLogger(__name__)
+
+
+class AutocastPrecision(MixedPrecision):
+    """Mixed precision by autocast alone: images and labels stay float32, each operation chooses its own format.
+
+    Fabric's own plugin casts the whole batch first. A depth in bfloat16 has 8 bits: a quarter of the signs of an L1
+    gradient would be wrong at errors of 5 cm, and a label above 65504 would be infinite in float16.
+    """
+
+    def convert_input(self, data: Any) -> Any:
+        return Precision.convert_input(self, data)
+
+    def unscale_gradients(self, optimizer: Optimizer) -> None:
+        """Divide the loss scale out of the gradients; Fabric refuses this for fused optimizers, torch does not."""
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
+
+    def optimizer_step(self, optimizer: Any, **kwargs: Any) -> Any:
+        """A step with gradients that are unscaled already; ``found_inf`` on the optimizer says whether it is taken."""
+        output = Precision.optimizer_step(self, optimizer, **kwargs)
+        if self.scaler is not None:
+            self.scaler.update()
+        return output
 
 
 def make_fabric(experiment: Experiment) -> lightning_fabric.Fabric:
@@ -22,22 +48,56 @@ def make_fabric(experiment: Experiment) -> lightning_fabric.Fabric:
 
     :raises MtlError: this machine has no such device, or Fabric no such strategy for it
     """
+    _choose_algorithms(experiment)
     try:
         fabric = lightning_fabric.Fabric(
             accelerator=experiment.device,
             devices=experiment.devices,
             num_nodes=experiment.nodes,
             strategy=experiment.strategy,
-            precision=PRECISIONS[experiment.precision],  # type: ignore[arg-type]
+            plugins=[precision] if (precision := _half_precision(experiment)) else None,
         )
-    except (RuntimeError, ValueError, ImportError, MisconfigurationException) as error:
-        raise refused(experiment, " ".join(str(error).split())) from error
-    if experiment.precision == "bf16" and fabric.device.type == "cpu" and emulates_bf16():
+    except (RuntimeError, TypeError, ValueError, ImportError, MisconfigurationException) as error:
+        raise _refused(experiment, " ".join(str(error).split())) from error
+    if experiment.precision == "bf16" and fabric.device.type == "cpu" and _emulates_bf16():
         log.warning('precision = "bf16": this CPU emulates bfloat16, which is many times slower; use precision = "32"')
     return fabric
 
 
-def refused(experiment: Experiment, reason: str) -> MtlError:
+def _half_precision(experiment: Experiment) -> AutocastPrecision | None:
+    """The plugin for half precision; None for float32, which is Fabric's default."""
+    if experiment.precision == "32":
+        return None
+    return AutocastPrecision("bf16-mixed" if experiment.precision == "bf16" else "16-mixed", _device_type(experiment))
+
+
+def _choose_algorithms(experiment: Experiment) -> None:
+    """Set what torch decides for the whole process: whether cuDNN times its algorithms, and whether they must repeat.
+
+    :raises MtlError: both are asked for, though timing chooses another algorithm from run to run
+    """
+    if experiment.deterministic and experiment.cudnn_benchmark:
+        raise MtlError(
+            "deterministic, cudnn_benchmark: timing chooses other algorithms from run to run; use one of the two"
+        )
+    torch.backends.cudnn.benchmark = experiment.cudnn_benchmark
+    # only a warning: cross-entropy of images, for one, has no deterministic form on CUDA
+    torch.use_deterministic_algorithms(experiment.deterministic, warn_only=True)
+    if experiment.deterministic:
+        # read by cuBLAS when it begins; without a fixed workspace its results depend on the streams in use
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def _device_type(experiment: Experiment) -> str:
+    """The device that Fabric will choose."""
+    if experiment.device != "auto":
+        return experiment.device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _refused(experiment: Experiment, reason: str) -> MtlError:
     """Which setting Fabric does not take."""
     if experiment.device != "auto" and not ACCELERATOR_REGISTRY[experiment.device]["accelerator"].is_available():
         known = f'device = "{experiment.device}": no such device on this machine ({reason})'
@@ -47,7 +107,7 @@ def refused(experiment: Experiment, reason: str) -> MtlError:
     return MtlError(f'device = "{experiment.device}", devices = {experiment.devices}: {reason}')
 
 
-def emulates_bf16() -> bool:
+def _emulates_bf16() -> bool:
     """Whether this x86 CPU lacks bfloat16 units; False where torch is too old to know."""
     known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return known.get("architecture") == "x86_64" and not any(known.get(unit) for unit in ("amx_bf16", "avx512_bf16"))

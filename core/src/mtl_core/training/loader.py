@@ -61,6 +61,7 @@ class BatchOrder(Sampler[list[Place]]):
         self.indices, self.extras = torch.as_tensor(indices), list(extras)
         self.batch, self.seed, self.rank, self.world = batch, seed, rank, world
         self.epoch, self.start = 0, 0
+        self._order: tuple[int, list[int]] = (-1, [])
         if len(self) == 0:
             raise DataError(
                 f"{len(indices)} training samples do not fill one batch of {batch} on {world} device(s);"
@@ -75,24 +76,41 @@ class BatchOrder(Sampler[list[Place]]):
         self.epoch, self.start = epoch, start
 
     def __iter__(self) -> Iterator[list[Place]]:
-        order = torch.randperm(len(self.indices), generator=generator_for(self.seed, "order", self.epoch))
-        shuffled = self.indices[order].tolist()
-        for step in range(self.start, len(self)):
-            first = (step * self.world + self.rank) * self.batch
-            own = [(self.epoch, index) for index in shuffled[first : first + self.batch]]
-            yield own + [place for number in range(len(self.extras)) for place in self.added(number, step)]
+        return (self.places(step, self.rank) for step in range(self.start, len(self)))
 
-    def added(self, number: int, step: int) -> Iterator[Place]:
-        """This rank's samples of one further source in one step, as (round, index)."""
+    def places(self, step: int, rank: int) -> list[Place]:
+        """One rank's part of a global batch of the epoch."""
+        first = (step * self.world + rank) * self.batch
+        own = [(self.epoch, index) for index in self._shuffled()[first : first + self.batch]]
+        for number in range(len(self.extras)):
+            own += self.added(number, step, rank)
+        return own
+
+    def label_counts(self, labelled: Tensor, steps: range) -> Tensor:
+        """How many samples of some batches of the epoch, on all ranks together, carry each task's label: (K,).
+
+        :param labelled: the label mask of everything that positions point to, bool (N, K)
+        """
+        indices = [i for step in steps for rank in range(self.world) for _, i in self.places(step, rank)]
+        return labelled[indices].sum(0)
+
+    def _shuffled(self) -> list[int]:
+        if self._order[0] != self.epoch:
+            order = torch.randperm(len(self.indices), generator=generator_for(self.seed, "order", self.epoch))
+            self._order = self.epoch, self.indices[order].tolist()
+        return self._order[1]
+
+    def added(self, number: int, step: int, rank: int) -> Iterator[Place]:
+        """A rank's samples of one further source in one step, as (round, index)."""
         source = self.extras[number]
-        before = ((self.epoch * len(self) + step) * self.world + self.rank) * source.per_batch
+        before = ((self.epoch * len(self) + step) * self.world + rank) * source.per_batch
         for position in range(before, before + source.per_batch):
             turn, place = divmod(position, len(source.indices))
-            yield turn, source.indices[round_order(self.seed, number, turn, len(source.indices))[place]]
+            yield turn, source.indices[_round_order(self.seed, number, turn, len(source.indices))[place]]
 
 
 @functools.lru_cache(maxsize=8)
-def round_order(seed: int, source: int, turn: int, size: int) -> list[int]:
+def _round_order(seed: int, source: int, turn: int, size: int) -> list[int]:
     """The order in which a further source is gone through for the ``turn``-th time."""
     order: list[int] = torch.randperm(size, generator=generator_for(seed, "extra", source, turn)).tolist()
     return order
@@ -134,11 +152,15 @@ def training_loader(data: TrainingData, order: BatchOrder, workers: int, pinned:
 
 
 def evaluation_loader(
-    dataset: MultiTaskDataset, labelled: Tensor, indices: Sequence[int], batch: int, rank: int = 0, world: int = 1
-) -> Batches:
+    dataset: MultiTaskDataset, labelled: Tensor, indices: Sequence[int], batch: int, rank: int = 0, world: int = 1,
+    workers: int = 0, pinned: bool = False,
+) -> Batches:  # fmt: skip
     """Every world-th sample of a list, in order; no sample twice."""
     mine = Subset(BlankedDataset(dataset, labelled), indices[rank::world])
-    return DataLoader(mine, batch_size=batch, collate_fn=collate)
+    return DataLoader(
+        mine, batch_size=batch, collate_fn=collate, num_workers=workers, pin_memory=pinned,
+        persistent_workers=workers > 0,
+    )  # fmt: skip
 
 
 def split_validation(size: int, share: float, seed: int) -> tuple[list[int], list[int]]:

@@ -71,8 +71,8 @@ class StepAhead(LookAhead):
     def step_batch(self) -> Batch:
         step, images = self.step, self.batch.images
         generator = generator_for(step.seed, "step", self.number, step.rank)
-        windows = step.hooks.choose_windows(step.views, len(images), generator)
-        return self.batch._replace(images=step.augmented(images, windows, generator)[0])
+        views, _ = step.views_of(images, generator)
+        return self.batch._replace(images=views[0])
 
     def augmented_second(self, source: Source) -> Batch:
         batch, step = self.second(source), self.step

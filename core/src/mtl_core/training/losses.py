@@ -47,7 +47,11 @@ def sample_losses(tasks: Tasks, predictions: dict[str, Tensor], targets: dict[st
 
 
 def task_losses(
-    losses: Tensor, labelled: Tensor, normalize: Normalize, group: dist.ProcessGroup | None = None
+    losses: Tensor,
+    labelled: Tensor,
+    normalize: Normalize,
+    group: dist.ProcessGroup | None = None,
+    expected: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """L_t, L̄_t and which tasks are active, of the global batch with local gradients.
 
@@ -55,14 +59,18 @@ def task_losses(
     :param labelled: bool (B, K)
     :param normalize: ``"sample"``: Σ_b m_bt/|T_b| L_bt / B (Nishi et al., CVPR 2024, Eq. 1); ``"task"``: the mean over
         the samples that carry t; ``"none"``: Σ_b m_bt L_bt / B, as the released codes
+    :param expected: where gradients accumulate over several micro-batches, the mean number of samples that carry t in
+        one of them, (K,). With ``"task"`` L_t is divided by it in place of the micro-batch's own number, so that the
+        mean over the micro-batches is that of one large batch
     :return: L_t (K,), L̄_t (K,) the mean over the samples that carry t, active bool (K,)
     """
     m = labelled.to(losses.dtype)
     counts = summed(m.sum(0), group)
-    means = (losses * m).sum(0) * world(group) / counts.clamp(min=1)
+    sums = (losses * m).sum(0) * world(group)
+    means = sums / counts.clamp(min=1)
     shares: dict[str, Callable[[], Tensor]] = {
         "sample": lambda: (losses * m / m.sum(1, keepdim=True).clamp(min=1)).mean(0),
-        "task": lambda: means,
+        "task": lambda: means if expected is None else sums / torch.where(expected > 0, expected, 1),
         "none": lambda: (losses * m).mean(0),
     }
     both = with_global_value(torch.stack([shares[normalize](), means]), group)

@@ -30,7 +30,22 @@ def make_optimizer(experiment: Experiment, module: nn.Module, hooks: Hooks) -> O
     options: dict[str, Any] = {"lr": experiment.learning_rate, "weight_decay": experiment.weight_decay, "fused": True}
     if experiment.optimizer == "sgd":
         options["momentum"] = experiment.momentum
-    return OPTIMIZERS[experiment.optimizer]([{"params": rest}, *own], **options)
+    optimizer = OPTIMIZERS[experiment.optimizer]([{"params": rest}, *own], **options)
+    _begin_momentum(optimizer)
+    return optimizer
+
+
+def _begin_momentum(optimizer: Optimizer) -> None:
+    """Give SGD's momentum its zeros.
+
+    Torch's fused kernel makes the buffers in the first step without filling them, and fills them in the same step. If
+    that step is skipped, which is normal in fp16, the next one goes on with what the memory happened to hold.
+    """
+    for group in optimizer.param_groups:
+        if not group.get("momentum"):
+            continue
+        for p in group["params"]:
+            optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.preserve_format)
 
 
 def make_schedule(experiment: Experiment, optimizer: Optimizer) -> schedules.LRScheduler:
@@ -46,7 +61,6 @@ def make_schedule(experiment: Experiment, optimizer: Optimizer) -> schedules.LRS
     return schedules.LambdaLR(optimizer, lambda epoch: 1.0)
 
 
-def not_finite(parameters: list[Tensor]) -> Tensor:
-    """1.0 if any gradient is infinite or NaN, else 0.0, on the device: what fused optimizers call ``found_inf``."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    return (~torch.nn.utils.get_total_norm(gradients).isfinite()).float()
+def gradient_norm(parameters: list[Tensor]) -> Tensor:
+    """Norm of all gradients together, on the device; infinite or NaN where one of them is."""
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

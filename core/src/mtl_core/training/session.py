@@ -104,7 +104,9 @@ def chosen_tasks(
 def freeze_heads(network: Network, names: Sequence[str]) -> None:
     """Keep the heads of some tasks as they were made."""
     for task in network.tasks.choose(names, "freeze"):
+        # in evaluation mode, or a head's batch norm would go on to move
         network.heads[task.name].requires_grad_(False)
+        network.fix(network.heads[task.name])
 
 
 def build_network(seed: int, hooks: Hooks, tasks: Tasks, size: tuple[int, int]) -> Network:

@@ -16,11 +16,11 @@ from mtl_core.seeds import generator_for
 from mtl_core.step.crops import image_views
 from mtl_core.step.step import Features, Step
 from mtl_core.training import losses as loss
-from mtl_core.training.branching import LossScale, branch
+from mtl_core.training.branching import LossScale
 from mtl_core.training.build_step import build_step
 from mtl_core.training.encoder_gradient import Arrival, Level
 from mtl_core.training.head_gradients import HeadGradients
-from mtl_core.training.network import Network, as_float, encoded
+from mtl_core.training.network import Network, as_float, without_autocast
 
 
 class TrainingStep(nn.Module):
@@ -56,16 +56,16 @@ class TrainingStep(nn.Module):
         self.has_seam = hooks.meet_at_the_seam
         self.arrival, self.heads = Arrival(hooks, self.tasks, network.backbone, level, group), HeadGradients()
 
-    def forward(self, batch: Batch, number: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Batch, number: int, expected: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The total loss of one batch, and what is logged.
 
         :param batch: on the module's device
         :param number: of the step (of the micro-batch, where gradients accumulate)
+        :param expected: where they accumulate, (K,): samples that carry each task, the mean over the micro-batches
         """
         generator = generator_for(self.seed, "step", number, self.rank)
-        windows = self.hooks.choose_windows(self.views, len(batch.images), generator)
-        images = self.augmented(batch.images, windows, generator)
-        z, deepest = encoded(self.network.backbone, images.flatten(0, 1))
+        images, windows = self.views_of(batch.images, generator)
+        z, deepest = self.network.encode(images.flatten(0, 1))
         scale = LossScale()
         predictions = self.in_views(self.network.decode(self.split(z, scale)))
         step = build_step(
@@ -77,6 +77,7 @@ class TrainingStep(nn.Module):
             generator,
             self.normalize,
             self.group,
+            expected,
         )
         step.deepest, step.windows = deepest, windows
         step.shared = generator_for(self.seed, "shared", number)
@@ -88,18 +89,20 @@ class TrainingStep(nn.Module):
         logged, step.logged = self.log(step, total, values), {}
         return scale.apply(total), logged
 
-    def augmented(self, images: Tensor, windows: Tensor | None, generator: torch.Generator) -> Tensor:
-        """(B, 3, H, W) → (V, B, 3, H, W): every view drawn for itself."""
-        views = image_views(as_float(images), self.views, windows)
-        changed = self.hooks.augment(views.flatten(0, 1), generator)
-        return changed.view(self.views, *images.shape)
+    def views_of(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """(B, 3, H, W) → (V, B, 3, H, W), float32, every view augmented for itself; and the windows that they show."""
+        windows = self.hooks.choose_windows(self.views, len(images), generator)
+        # brightness and blur in half precision would round the images twice: autocast casts what comes out
+        with without_autocast(images.device):
+            views = image_views(as_float(images), self.views, windows)
+            changed = self.hooks.augment(views.flatten(0, 1), generator)
+        return changed.view(self.views, *images.shape), windows
 
     def split(self, z: Features, scale: LossScale) -> list[Features]:
         """z once per head, through the seam if a plugin shapes or watches the gradient there."""
         if not self.has_seam:
             return [z] * len(self.tasks)
-        self.arrival.z = z
-        return branch(z, len(self.tasks), self.arrival.shape, scale)
+        return self.arrival.begin(z, scale)
 
     def in_views(self, predictions: dict[str, Tensor]) -> dict[str, Tensor]:
         """(V·B, …) → (V, B, …); from here on their gradients are watched."""

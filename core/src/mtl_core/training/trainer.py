@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from typing import Any
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NamedTuple
 
+import attrs
 import lightning_fabric
 import torch
 import torch.distributed as dist
@@ -15,38 +17,57 @@ from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 from torch import Tensor
 
 from mtl_core.console import Watcher
-from mtl_core.data.datasets import BlankedDataset, Joined
 from mtl_core.errors import MtlError
 from mtl_core.hooks.relay import Hooks
 from mtl_core.run_folder import RunFolder
-from mtl_core.seeds import seed_torch
+from mtl_core.seeds import generator_for, seed_torch
 from mtl_core.step.look_ahead import Source
-from mtl_core.training.buffers import BufferGuard
-from mtl_core.training.checkpoint import check_optimizer_state, load_checkpoint, restore, save_checkpoint
-from mtl_core.training.epoch import BestEpoch, EpochMeans
+from mtl_core.training.batch_norm import batch_norms, reestimate
+from mtl_core.training.buffers import BufferGuard, broadcast_buffers
+from mtl_core.training.checkpoint import check_optimizer_state, load_checkpoint, restore
+from mtl_core.training.checkpoint_writer import CheckpointWriter
+from mtl_core.training.epoch import BestEpoch, EpochMeans, gathered
 from mtl_core.training.evaluation import evaluate
-from mtl_core.training.loader import (
-    BatchOrder,
-    Extra,
-    TrainingData,
-    evaluation_loader,
-    split_validation,
-    training_loader,
-)
+from mtl_core.training.health import Health
+from mtl_core.training.loaders import open_loaders
 from mtl_core.training.look_ahead import StepAhead
-from mtl_core.training.optimizer import make_optimizer, make_schedule, not_finite
+from mtl_core.training.optimizer import gradient_norm, make_optimizer, make_schedule
 from mtl_core.training.saved_tasks import tasks_to_plain
-from mtl_core.training.second_batches import SecondBatches
 from mtl_core.training.session import Session
 from mtl_core.training.step import TrainingStep
 
-log = logging.getLogger(__name__)
+
+@attrs.define
+class Position:
+    """Where a run stands, between two micro-batches.
+
+    :param epoch: the one that is under way, from 0
+    :param batch: micro-batches of it that are done
+    :param micro_step: micro-batches that are done since the run began
+    :param saved: ``micro_step`` of the last checkpoint
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    micro_step: int = 0
+    saved: int = 0
+
+
+class MicroBatch(NamedTuple):
+    """Which of the micro-batches of one optimizer step a batch is."""
+
+    place: int
+    size: int
+
+    @property
+    def is_last(self) -> bool:
+        return self.place + 1 == self.size
 
 
 class Trainer:
     """Trains one session; everything that evolves is in its ``state``.
 
-    :param session: what :func:`mtl_core.session.prepare` built
+    :param session: what :func:`mtl_core.training.session.prepare` built
     :param fabric: launched
     :param run: the folder that receives metrics and checkpoints
     """
@@ -66,118 +87,111 @@ class Trainer:
             group=self.group,
             level=self.experiment.level,
         )
-        self.set_up()
-        self.load_data()
+        self._set_up()
+        self.data = open_loaders(session, fabric)
+        self.looks_ahead = looks_ahead(session.hooks, fabric)
         self.averages, self.selection = EpochMeans(fabric.device, self.group), BestEpoch(session.tasks, self.experiment)
-        self.epoch, self.batch, self.number, self.saved = 0, 0, 0, 0
+        self.position, self.writer = Position(), CheckpointWriter()
+        self.health = Health(session.hooks, fabric.is_global_zero)
 
-    def set_up(self) -> None:
+    def _set_up(self) -> None:
         """Hand module and optimizer to Fabric."""
-        if self.experiment.channels_last:
+        experiment, network = self.experiment, self.step.network
+        if experiment.channels_last:
             self.step.to(memory_format=torch.channels_last)
-        if self.experiment.compile:
-            if self.experiment.level == "parameters" and self.step.has_seam:
+        if experiment.batch_norm == "frozen":
+            network.fix(*batch_norms(network))
+        if experiment.compile:
+            if experiment.level == "parameters" and self.step.has_seam:
                 raise MtlError(
                     'level = "parameters" goes through the encoder once per task, which a compiled encoder does not'
                     " allow; use compile = false"
                 )
-            self.step.network.backbone.compile()
-            for head in self.step.network.heads.values():
-                head.compile()
+            network.compile_parts()
         self.step.to(self.fabric.device)
-        self.raw_optimizer = make_optimizer(self.experiment, self.step, self.session.hooks)
-        self.schedule = make_schedule(self.experiment, self.raw_optimizer)
+        self.raw_optimizer = make_optimizer(experiment, self.step, self.session.hooks)
+        self.schedule = make_schedule(experiment, self.raw_optimizer)
         self.module, self.optimizer = self.fabric.setup(self.step, self.raw_optimizer)
         self.parameters = [p for group in self.raw_optimizer.param_groups for p in group["params"]]
         self.guard = BufferGuard(list(self.step.buffers()))
 
-    def load_data(self) -> None:
-        session, fabric = self.session, self.fabric
-        train, held = split_validation(len(session.dataset), self.experiment.validation, self.experiment.seed)
-        train, extras = sources(session, train)
-        self.order = BatchOrder(
-            train, self.experiment.batch_size, self.experiment.seed, fabric.global_rank, fabric.world_size, extras
-        )
-        parts = [BlankedDataset(session.dataset, session.labelled), *(extra for extra, _ in session.extras)]
-        data = TrainingData(Joined(parts), session.hooks, self.experiment.seed)
-        loader = training_loader(data, self.order, self.experiment.workers, fabric.device.type == "cuda")
-        self.loader = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
-        self.validation = evaluation_loader(
-            session.given.dataset, session.given.labelled, held, self.experiment.batch_size,
-            fabric.global_rank, fabric.world_size,
-        )  # fmt: skip
-        self.has_validation = bool(held)
-        self.looks_ahead = looks_ahead(session.hooks, fabric)
-        self.second = SecondBatches(
-            data, {"training": train, "validation": held}, self.experiment.batch_size, self.experiment.seed,
-            self.experiment.workers, fabric.global_rank, fabric.world_size,
-        )  # fmt: skip
-
     def fit(self, watch: Watcher = lambda epoch, batch, batches: None) -> None:
         """Train the epochs that are left."""
-        while self.epoch < self.experiment.epochs:
-            started = time.monotonic()
-            self.train_epoch(watch)
-            self.end_epoch(time.monotonic() - started)
+        if not self.data.has_labels:
+            self.health.no_labels(len(self.data.order.indices))
+        with self.writer:
+            while self.position.epoch < self.experiment.epochs:
+                started = time.monotonic()
+                self.train_epoch(watch)
+                self.end_epoch(time.monotonic() - started)
 
     def train_epoch(self, watch: Watcher) -> None:
         self.module.train()
-        self.order.go(self.epoch, self.batch)
-        for batch in self.loader:
+        position, order = self.position, self.data.order
+        order.go(position.epoch, position.batch)
+        for batch in self.data.training:
             self.train_batch(batch)
-            watch(self.epoch, self.batch, len(self.order))
-            if self.due() and self.batch < len(self.order):
-                self.save()
-
-    def due(self) -> bool:
-        """Whether a checkpoint within the epoch is due; only between optimizer steps, where no gradient is kept."""
-        every = self.experiment.checkpoint_steps
-        between = self.batch % self.experiment.accumulate == 0
-        return every is not None and between and self.number - self.saved >= every
+            watch(position.epoch, position.batch, len(order))
+            if self._is_due() and position.batch < len(order):
+                self._begin_save()
 
     def train_batch(self, batch: Any) -> None:
         """One micro-batch; every ``accumulate``-th takes an optimizer step (the last of an epoch always does)."""
-        place, size = self.window()
-        takes_step = place + 1 == size
-        if place == 0:
+        position, micro = self.position, self._micro_batch()
+        if micro.place == 0:
             self.guard.save()
-            self.look_ahead(batch)
-        seed_torch(self.fabric.device, self.experiment.seed, "torch", self.number, self.fabric.global_rank)
-        with self.fabric.no_backward_sync(self.module, enabled=not takes_step):
-            total, logged = self.module(batch, self.number)
-            self.fabric.backward(total / size)
-        self.step.arrival.keep()
-        skipped = self.take_step() if takes_step else None
+            self.expected = self._expected_labels(micro.size)
+            self._look_ahead(batch)
+        seed_torch(self.fabric.device, self.experiment.seed, "torch", position.micro_step, self.fabric.global_rank)
+        with self.fabric.no_backward_sync(self.module, enabled=not micro.is_last):
+            total, logged = self.module(batch, position.micro_step, self.expected)
+            self.fabric.backward(total / micro.size)
+        self.step.arrival.commit()
+        skipped = self._take_step() if micro.is_last else None
         self.averages.add(logged | self.step.arrival.logged | self.step.heads.shares(), skipped)
-        self.batch, self.number = self.batch + 1, self.number + 1
+        position.batch += 1
+        position.micro_step += 1
 
-    def look_ahead(self, batch: Any) -> None:
+    def _micro_batch(self) -> MicroBatch:
+        """Where the next micro-batch stands among those of its optimizer step."""
+        accumulate = self.experiment.accumulate
+        place = self.position.batch % accumulate
+        left = len(self.data.order) - self.position.batch + place
+        return MicroBatch(place, max(place + 1, min(accumulate, left)))
+
+    def _expected_labels(self, size: int) -> Tensor | None:
+        """Samples of the coming step that carry each task, the mean over its micro-batches (K,): the mask knows them.
+
+        None where a loss does not depend on them.
+        """
+        if size == 1 or self.experiment.normalize != "task":
+            return None
+        steps = range(self.position.batch, self.position.batch + size)
+        counts = self.data.order.label_counts(self.data.labelled, steps)
+        return counts.to(self.fabric.device, torch.float32, non_blocking=True) / size
+
+    def _look_ahead(self, batch: Any) -> None:
         """Let plugins look at the network one step ahead; after the buffers were saved, so that a skip undoes it."""
         if not self.looks_ahead:
             return
-        size = self.experiment.accumulate
-        turn = self.epoch * math.ceil(len(self.order) / size) + self.batch // size
+        steps = math.ceil(len(self.data.order) / self.experiment.accumulate)
+        turn = self.position.epoch * steps + self.position.batch // self.experiment.accumulate
 
         def second(source: Source) -> Any:
-            return self.fabric.to_device(self.second.at(source, turn))
+            return self.fabric.to_device(self.data.second.at(source, turn))
 
-        self.ahead = StepAhead(self.step, batch, self.number, self.raw_optimizer, second)
+        self.ahead = StepAhead(self.step, batch, self.position.micro_step, self.raw_optimizer, second)
         self.session.hooks.before_step(self.ahead)
 
-    def window(self) -> tuple[int, int]:
-        """Where the next micro-batch stands among those of its optimizer step, and how many these are."""
-        place = self.batch % self.experiment.accumulate
-        left = len(self.order) - self.batch + place
-        return place, max(place + 1, min(self.experiment.accumulate, left))
-
-    def take_step(self) -> Tensor:
+    def _take_step(self) -> Tensor:
         """Optimizer step, unless a gradient is not finite: then nothing changes and the step is counted as skipped."""
-        skipped = not_finite(self.parameters)
+        self.fabric.strategy.precision.unscale_gradients(self.raw_optimizer)
+        norm = gradient_norm(self.parameters)
+        skipped = (~norm.isfinite()).float()
+        # read by torch's fused kernels, so that a bad step is skipped without asking the device
         self.raw_optimizer.found_inf = skipped  # type: ignore[attr-defined]
         if self.experiment.clip is not None:
-            self.fabric.clip_gradients(
-                self.module, self.optimizer, max_norm=self.experiment.clip, error_if_nonfinite=False
-            )
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.experiment.clip, norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.looks_ahead:
@@ -186,34 +200,74 @@ class Trainer:
         return skipped
 
     def end_epoch(self, seconds: float) -> None:
-        """Validate, log, choose the best, checkpoint."""
+        """Settle batch norm's statistics, validate, log, choose the best, checkpoint."""
+        # a process that is forked while a thread writes may inherit a lock that nobody opens; loaders fork when asked
+        self.writer.wait()
+        position = self.position
         record = self.averages.take()
-        if self.has_validation:
-            found = evaluate(self.step.network, self.validation, self.fabric.device, self.fabric.autocast)
-            record |= {f"val/{name}": value for name, value in found.items()}
-        self.session.hooks.after_epoch(self.epoch, record)
+        self._settle_statistics()
+        record |= self._validate(record)
+        self.health.look_at_encoder(record)
+        self.session.hooks.after_epoch(position.epoch, record)
         rates = {"learning_rate": self.raw_optimizer.param_groups[0]["lr"]}
         self.schedule.step()
         best = self.selection.better(record)
-        self.epoch, self.batch = self.epoch + 1, 0
+        position.epoch, position.batch = position.epoch + 1, 0
         if self.fabric.is_global_zero:
-            about = {"event": "epoch", "epoch": self.epoch - 1, "step": self.number, "seconds": round(seconds, 3)}
-            self.run.append(about | rates | record)
-        self.save(best)
+            about = {"event": "epoch", "epoch": position.epoch - 1, "step": position.micro_step}
+            self.run.append(about | {"seconds": round(seconds, 3)} | rates | record)
+        self._begin_save(best)
+
+    def _settle_statistics(self) -> None:
+        """Give every rank the statistics that the checkpoint will hold, re-estimated if the experiment says so."""
+        broadcast_buffers(list(self.step.buffers()), self.group)
+        if self.experiment.batch_norm == "reestimated" and batch_norms(self.step.network):
+            with self.fabric.autocast():
+                reestimate(self.step.network, self._training_images(), self.group)
+
+    def _training_images(self) -> Iterator[Tensor]:
+        """Images of the epoch's first batches, (V·B, 3, H, W), as the network saw them in training."""
+        epoch, rank, seed = self.position.epoch, self.fabric.global_rank, self.experiment.seed
+        seed_torch(self.fabric.device, seed, "batch norm", epoch, rank)
+        self.data.order.go(epoch)
+        for number, batch in enumerate(islice(self.data.training, self.experiment.batch_norm_batches)):
+            generator = generator_for(seed, "batch norm", epoch, number, rank)
+            images, _ = self.step.views_of(batch.images, generator)
+            yield images.flatten(0, 1)
+
+    def _validate(self, record: dict[str, float]) -> dict[str, float]:
+        """Validation metrics and losses, as ``metrics.jsonl`` names them."""
+        if self.data.validation is None:
+            return {}
+        network, data, device = self.step.network, self.data.validation, self.fabric.device
+        found = evaluate(network, data, device, self.fabric.autocast)
+        trained = {name: record.get(f"train/loss/{name}", math.nan) for name in self.session.tasks.names}
+        if self._compares_statistics() and self.health.is_suspicious(trained, found.losses):
+            several = (batch for batch in data if len(batch.images) > 1)  # one sample alone has no variance
+            by_batch = evaluate(network, several, device, self.fabric.autocast, by_batch=True)
+            self.health.look_at_statistics(by_batch.losses, found.losses, self.experiment.batch_size)
+        metrics = {f"val/{name}": value for name, value in found.metrics.items()}
+        return metrics | {f"validation/loss/{name}": value for name, value in found.losses.items()}
+
+    def _compares_statistics(self) -> bool:
+        """At the epochs 1, 2, 4, 8 … and the last: the comparison takes a second pass over the validation data."""
+        done = self.position.epoch + 1
+        now = done & (done - 1) == 0 or done == self.experiment.epochs
+        return now and bool(batch_norms(self.step.network))
 
     def state(self) -> dict[str, Any]:
-        """Everything that evolves, as tensors and plain types."""
+        """Everything that evolves, as tensors and plain types; every rank must ask for it."""
         return {
             "step": self.step.state_dict(),
             "plugins": {n: p.state_dict() for n, p in stateful(self.session.hooks).items()},
             "optimizer": self.raw_optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
-            "averages": self.averages.state_dict(),
+            "averages": gathered(self.averages.state_dict(), self.group),
             "selection": self.selection.state_dict(),
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "number": self.number,
+            "epoch": self.position.epoch,
+            "batch": self.position.batch,
+            "number": self.position.micro_step,
             "world": self.fabric.world_size,
             **self.identity(),
         }
@@ -229,14 +283,27 @@ class Trainer:
         }
 
     def save(self, best: bool = False) -> None:
-        self.saved = self.number
-        if self.fabric.is_global_zero:
-            state = self.state()
-            save_checkpoint(self.run.checkpoint("last"), state)
-            if best:
-                weights = {"step": state["step"], "epoch": self.epoch, **self.identity()}
-                save_checkpoint(self.run.checkpoint("best"), weights)
-        self.fabric.barrier()
+        """Write ``last.ckpt``, and before it ``best.ckpt`` if this is the best epoch so far."""
+        self._begin_save(best)
+        self.writer.wait()
+
+    def _is_due(self) -> bool:
+        """Whether a checkpoint within the epoch is due; only between optimizer steps, where no gradient is kept."""
+        every = self.experiment.checkpoint_steps
+        between = self.position.batch % self.experiment.accumulate == 0
+        return every is not None and between and self.position.micro_step - self.position.saved >= every
+
+    def _begin_save(self, best: bool = False) -> None:
+        self.position.saved = self.position.micro_step
+        state = self.state()
+        if not self.fabric.is_global_zero:
+            return
+        files = {self.run.checkpoint("last"): state}
+        if best:
+            # the best one first: a run that is killed in between does the epoch again, and finds it again
+            weights = {"step": state["step"], "epoch": self.position.epoch, **self.identity()}
+            files = {self.run.checkpoint("best"): weights, **files}
+        self.writer.write(files)
 
     def resume(self) -> None:
         """Go on where ``last.ckpt`` was written."""
@@ -254,27 +321,11 @@ class Trainer:
         self.raw_optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
-        self.averages.load_state_dict(state["averages"])
+        self.averages.load_state_dict(state["averages"][self.fabric.global_rank])
         self.selection.load_state_dict(state["selection"])
-        self.epoch, self.batch, self.number = state["epoch"], state["batch"], state["number"]
-        self.saved = self.number
+        self.position = Position(state["epoch"], state["batch"], state["number"], state["number"])
         if self.fabric.is_global_zero:
-            self.run.cut(self.epoch)
-
-
-def sources(session: Session, train: list[int]) -> tuple[list[int], list[Extra]]:
-    """What an epoch goes through, and what every batch has a fixed number of beside it."""
-    experiment, extras = session.experiment, list[Extra]()
-    bare = [place for place in train if not session.labelled[place].any()]
-    if experiment.drop_unlabelled or experiment.unlabelled_per_batch is not None:
-        train = [place for place in train if session.labelled[place].any()]
-    if experiment.unlabelled_per_batch and bare and not experiment.drop_unlabelled:
-        extras.append(Extra(bare, experiment.unlabelled_per_batch))
-    first = len(session.dataset)
-    for data, per_batch in session.extras:
-        extras.append(Extra(range(first, first + len(data)), per_batch))
-        first += len(data)
-    return train, extras
+            self.run.cut(self.position.epoch)
 
 
 def looks_ahead(hooks: Hooks, fabric: lightning_fabric.Fabric) -> bool:

@@ -1,0 +1,73 @@
+"""What is wrong with a run although it goes on: reported once, by rank 0."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+
+from mtl_core.hooks.relay import Hooks
+from mtl_core.training.encoder_gradient import STOPPED
+
+log = logging.getLogger("mtl")
+
+DEPARTS = 1.5
+"""How many times larger a loss must be for evaluation to be called another than training."""
+
+
+class Health:
+    """Looks at an epoch's figures and reports what a reader of the metrics would miss.
+
+    :param speaks: whether this rank reports
+    """
+
+    def __init__(self, hooks: Hooks, speaks: bool) -> None:
+        self._hooks, self._speaks = hooks, speaks
+        self._told: set[str] = set()
+
+    def no_labels(self, samples: int) -> None:
+        """There is nothing to learn from but regularizers."""
+        self._tell(
+            "labels",
+            f"none of the {samples} training samples carries a label of a task that is learned: there is nothing to"
+            " learn from but regularizers",
+        )
+
+    def look_at_encoder(self, record: Mapping[str, float]) -> None:
+        """Where a shaper gives every branch the weight 0, only the heads are trained; the loss falls nevertheless."""
+        share = record.get(STOPPED, math.nan)
+        if share > 0:
+            self._tell(
+                STOPPED,
+                f'plugin "{self._hooks.places["shape_encoder_gradient"]}" let no gradient into the encoder in'
+                f" {100 * share:.3g} % of an epoch's steps, although tasks had one; see {STOPPED} in metrics.jsonl",
+            )
+
+    def is_suspicious(self, trained: Mapping[str, float], evaluated: Mapping[str, float]) -> bool:
+        """Whether a task's validation loss is far above its training loss: overfitting, or batch norm's statistics."""
+        return "statistics" not in self._told and bool(_far(trained, evaluated))
+
+    def look_at_statistics(self, by_batch: Mapping[str, float], evaluated: Mapping[str, float], size: int) -> None:
+        """Compare losses on the same data: normalised by each batch, and by batch norm's own statistics.
+
+        :param size: of a batch
+        """
+        far = _far(by_batch, evaluated)
+        if far:
+            losses = ", ".join(f"{task} {evaluated[task]:.3g} in place of {by_batch[task]:.3g}" for task in far)
+            self._tell(
+                "statistics",
+                f"batch norm's statistics do not fit: validation losses are {losses}, which batches of {size} give that"
+                ' are normalised by themselves as in training; use batch_norm = "reestimated", group norm or larger'
+                " batches",
+            )
+
+    def _tell(self, key: str, message: str) -> None:
+        if self._speaks and key not in self._told:
+            log.warning(message)
+        self._told.add(key)
+
+
+def _far(low: Mapping[str, float], high: Mapping[str, float]) -> list[str]:
+    """Tasks whose loss is much higher in the second; a NaN is never."""
+    return [task for task, loss in high.items() if loss > DEPARTS * low.get(task, math.nan)]

@@ -1,0 +1,96 @@
+"""What a run reads: training batches, validation batches, second batches for those who look ahead.
+
+Shape letters: N training samples with all extra ones, K tasks.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import attrs
+import lightning_fabric
+import torch
+from torch import Tensor
+
+from mtl_core.data.datasets import BlankedDataset, Joined
+from mtl_core.step.look_ahead import Source
+from mtl_core.training.loader import (
+    Batches,
+    BatchOrder,
+    Extra,
+    TrainingData,
+    evaluation_loader,
+    split_validation,
+    training_loader,
+)
+from mtl_core.training.second_batches import SecondBatches
+from mtl_core.training.session import Session
+
+
+@attrs.frozen(eq=False)
+class Loaders:
+    """What a run reads.
+
+    :param training: batches on the device, in the order of ``order``
+    :param order: of an epoch; it can begin anywhere
+    :param labelled: label mask of everything that the training batches come from, bool (N, K)
+    :param validation: this rank's part of the validation data; None where none is kept
+    :param second: batches beside those that the network learns from
+    """
+
+    training: Batches
+    order: BatchOrder
+    labelled: Tensor
+    validation: Batches | None
+    second: SecondBatches
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any training sample carries a label."""
+        places = [self.order.indices, *(torch.as_tensor(extra.indices) for extra in self.order.extras)]
+        return any(bool(self.labelled[indices].any()) for indices in places)
+
+
+def open_loaders(session: Session, fabric: lightning_fabric.Fabric) -> Loaders:
+    """The loaders of one run, of which every rank takes its part.
+
+    :raises DataError: there are too few training samples for one batch
+    """
+    experiment, rank, world = session.experiment, fabric.global_rank, fabric.world_size
+    pinned = fabric.device.type == "cuda"
+    train, held = split_validation(len(session.dataset), experiment.validation, experiment.seed)
+    kept, extras = sources(session, train)
+    order = BatchOrder(kept, experiment.batch_size, experiment.seed, rank, world, extras)
+    parts = [BlankedDataset(session.dataset, session.labelled), *(extra for extra, _ in session.extras)]
+    data = TrainingData(Joined(parts), session.hooks, experiment.seed)
+    training = training_loader(data, order, experiment.workers, pinned)
+    validation = None
+    if held:
+        given = session.given
+        validation = evaluation_loader(
+            given.dataset, given.labelled, held, experiment.batch_size, rank, world, experiment.workers, pinned
+        )
+    places: dict[Source, list[int]] = {"training": kept, "validation": held}
+    return Loaders(
+        training=cast("Batches", fabric.setup_dataloaders(training, use_distributed_sampler=False)),
+        order=order,
+        labelled=torch.cat([part.labelled for part in parts]),
+        validation=validation,
+        second=SecondBatches(data, places, experiment.batch_size, experiment.seed, experiment.workers, rank, world),
+    )
+
+
+def sources(session: Session, train: list[int]) -> tuple[list[int], list[Extra]]:
+    """What an epoch goes through, and what every batch has a fixed number of beside it."""
+    experiment, extras = session.experiment, list[Extra]()
+    if experiment.drop_unlabelled or experiment.unlabelled_per_batch is not None:
+        anything = session.labelled.any(1)[train].tolist()
+        bare = [place for place, known in zip(train, anything, strict=True) if not known]
+        train = [place for place, known in zip(train, anything, strict=True) if known]
+        if experiment.unlabelled_per_batch and bare and not experiment.drop_unlabelled:
+            extras.append(Extra(bare, experiment.unlabelled_per_batch))
+    first = len(session.dataset)
+    for data, per_batch in session.extras:
+        extras.append(Extra(range(first, first + len(data)), per_batch))
+        first += len(data)
+    return train, extras
