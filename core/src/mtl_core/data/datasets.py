@@ -89,7 +89,8 @@ class Joined(ConcatDataset[tuple[Sample, Tensor, int]]):
     """Several data sets one after another: positions of the second begin where those of the first end."""
 
     def __getitem__(self, index: int) -> tuple[Sample, Tensor, int]:
-        sample, labelled, _ = super().__getitem__(index)
+        row: tuple[Sample, Tensor, int] = super().__getitem__(index)  # type: ignore[no-untyped-call]
+        sample, labelled, _ = row
         return sample, labelled, index
 
 

@@ -55,8 +55,8 @@ class Depth(Regression):
     """Metric depth in metres: labels float (B, 1, H, W), 0 where missing; L1.
 
     :param disparity: a disparity, which a zoom enlarges
-    :param clamp: predictions are at least this much before they are scored; None: they are scored as they are. The
-        released codes of MTPSL and JTR clamp at 1e-9, so that a negative prediction counts as no more than depth 0
+    :param clamp: predictions are at least this much before they are scored; None: they are scored as they are.
+        Released evaluation codes clamp at 1e-9: a negative prediction is no more wrong there than depth 0
     """
 
     channels: int = 1
