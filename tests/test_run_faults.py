@@ -173,3 +173,38 @@ def test_results_record_directions_and_units(finished: Path) -> None:
     assert record["directions"]["depth/abs_err"] is False
     assert record["directions"]["segmentation/miou"] is True
     assert record["units"]["depth/abs_err"] == "m"
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(
+    finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "killed"
+    out.mkdir()
+    for name in ("experiment.toml", "labels.npz"):
+        (out / name).write_bytes((finished / name).read_bytes())
+    (out / "metrics.jsonl").write_text('{"epoch": 0, "seconds": 1.0, "step": 2}\n', "utf-8")
+    main_ok(["train", str(out / "experiment.toml"), "--out", str(out), "--resume", "--quiet"])
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
+    assert [record["epoch"] for record in records] == [0]
+    assert "no checkpoint yet" in caplog.text
+
+
+def test_weights_without_their_experiment_are_not_taken_up(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "bare"
+    out.mkdir()
+    (out / "last.ckpt").write_bytes((finished / "last.ckpt").read_bytes())
+    shown = message(["train", str(finished / "experiment.toml"), "--out", str(out)], capsys)
+    assert "experiment.toml is missing" in shown
+
+
+def test_a_checkpoint_of_another_experiment_is_not_evaluated(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "other"
+    out.mkdir()
+    (out / "last.ckpt").write_bytes((finished / "last.ckpt").read_bytes())
+    text = (finished / "experiment.toml").read_text("utf-8").replace("seed = 0", "seed = 1", 1)
+    (out / "experiment.toml").write_text(text, "utf-8")
+    assert "written by another experiment" in message(["evaluate", str(out)], capsys)

@@ -1,9 +1,9 @@
-"""How hard are the rendered rooms? Constants, one label per image and every label, over several seeds.
+"""How difficult are the rendered rooms? Constants, one label per image and every label, over several seeds.
 
-``python docs/examples/scenes-labels.py [SEEDS]`` prints what constants reach and trains the supervised network of the
-demo; resumable, a minute or two a run on one core. SEEDS = 0 prints the constants alone. Constants: the most frequent
-class, the median depth and the mean normal of the training labels; the same for each pixel place by itself is what can
-be known of an image without looking at it.
+``python docs/examples/scenes-labels.py [SEEDS [DIFFICULTY]]`` prints what constants reach and trains the demo's network
+with equal weights; resumable, a minute a run on one core. SEEDS = 0 prints the constants alone. Constants: the most
+frequent class, the median depth and the mean normal of the training labels; the same for each pixel place by itself is
+what can be known of an image without looking at it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import attrs
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -63,24 +64,29 @@ def as_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
     return shown
 
 
-def main(seeds: int = 3) -> None:
-    base = load_experiment(HERE / "demo-supervised.toml")
+def experiments(base: Experiment) -> dict[str, Experiment]:
+    """The demo's experiment with each scenario in place of its own."""
+    scenarios: dict[str, object] = {"onelabel": OneLabel(), "full": Full()}
+    rest: list[object] = [plugin for name, plugin in base.named.items() if name not in scenarios]
+    return {name: attrs.evolve(base, name=name, plugins=[*rest, made]) for name, made in scenarios.items()}
+
+
+def main(seeds: int, difficulty: str) -> None:
+    base = load_experiment(HERE / "demo-supervised.toml", [f"plugins.scenes.difficulty={difficulty}"])
     console = Console()
     kinds = {"constants": False, "constants of each place": True}
     console.print(as_table({title: constants(base, places) for title, places in kinds.items()}))
     folders: dict[str, list[Path]] = {"onelabel": [], "full": []}
-    for seed in range(seeds):
-        for name, scenario in (("onelabel", OneLabel()), ("full", Full())):
-            plugins = {k: scenario if k == "onelabel" else p for k, p in base.named.items()}
-            out = RUNS / f"{name}-{seed}"
+    for name, experiment in experiments(base).items():
+        for seed in range(seeds):
+            out = RUNS / difficulty / f"{name}-{seed}"
             if not (out / "results.json").is_file():
-                settings = {k: getattr(base, k) for k in ("epochs", "batch_size", "learning_rate", "schedule")}
-                made = Experiment(name=name, plugins=list(plugins.values()), seed=seed, **settings)
-                train(made, out, resume=True)
+                train(attrs.evolve(experiment, seed=seed), out, resume=True)
             folders[name].append(out)
     if seeds:
         console.print(table(compare(folders["onelabel"], [*folders["onelabel"], *folders["full"]])))
 
 
 if __name__ == "__main__":
-    main(*(int(a) for a in sys.argv[1:2]))
+    given = dict(zip(("seeds", "difficulty"), sys.argv[1:], strict=False))
+    main(int(given.get("seeds", 3)), given.get("difficulty", "easy"))

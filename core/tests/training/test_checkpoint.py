@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mtl_core import CheckpointError, load_checkpoint
+from mtl_core import CheckpointError, ContractError, load_checkpoint
 from mtl_core.training.checkpoint import check_optimizer_state, save_checkpoint
 
 
@@ -53,3 +53,10 @@ def test_an_optimizer_state_of_other_shapes_is_refused() -> None:
 def test_what_is_no_optimizer_state_is_refused(state: object) -> None:
     with pytest.raises(CheckpointError, match="optimizer state"):
         check_optimizer_state(Path("x.ckpt"), state, adam())
+
+
+@pytest.mark.parametrize("value", [Path("x"), {1, 2}, object(), torch.float32])
+def test_a_state_that_could_not_be_read_again_is_refused_when_it_is_written(tmp_path: Path, value: object) -> None:
+    with pytest.raises(ContractError, match=r"at plugins\.mine\.state"):
+        save_checkpoint(tmp_path / "last.ckpt", {"plugins": {"mine": {"state": value}}})
+    assert not list(tmp_path.iterdir())

@@ -39,7 +39,7 @@ class Bright(Shapes):
 
     def __getitem__(self, index: int) -> Any:
         sample = super().__getitem__(index)
-        sample.image = sample.image * (1 + index)
+        sample.image = sample.image * (1 + index) / 16
         return sample
 
 

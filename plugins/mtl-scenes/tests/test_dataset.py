@@ -14,9 +14,12 @@ from mtl_core import DataError, MultiTaskDataset
 from mtl_scenes import Scenes, dataset
 from mtl_scenes.furniture import CLASSES
 from mtl_scenes.labels import LABELS
+from mtl_scenes.levels import LEVELS
+from mtl_scenes.scene import make_scene
 
 SMALL = (24, 32)
 ALL = tuple(LABELS)
+every_level = pytest.mark.parametrize("level", LEVELS)
 
 
 def scenes(split="train", **options):
@@ -47,21 +50,24 @@ def test_defaults():
     assert len(set(train.names) | set(test.names)) == 320
 
 
-def test_two_instances_give_the_same_samples_in_any_order():
-    first, second = scenes(tasks=ALL), scenes(tasks=ALL)
+@every_level
+def test_two_instances_give_the_same_samples_in_any_order(level):
+    first, second = scenes(tasks=ALL, difficulty=level), scenes(tasks=ALL, difficulty=level)
     backwards = [second[i] for i in reversed(range(6))][::-1]
     assert all(equal(first[i], backwards[i]) for i in range(6))
 
 
-def test_another_process_gives_the_same_samples():
+@every_level
+def test_another_process_gives_the_same_samples(level):
+    made = f"Scenes(size={SMALL}, train=6, tasks=tuple(LABELS), difficulty='{level}')"
     code = (
         "import hashlib; from mtl_scenes import Scenes; from mtl_scenes.labels import LABELS\n"
-        f"d = Scenes(size={SMALL}, train=6, tasks=tuple(LABELS)).build_dataset('train'); h = hashlib.sha256()\n"
+        f"d = {made}.build_dataset('train'); h = hashlib.sha256()\n"
         "[h.update(t.numpy().tobytes()) for i in range(6) for t in (d[i].image, *d[i].targets.values())]\n"
         "print(h.hexdigest())"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == digest(scenes(tasks=ALL))
+    assert ran.stdout.strip() == digest(scenes(tasks=ALL, difficulty=level))
 
 
 def test_splits_seeds_and_positions_are_all_different_rooms():
@@ -94,16 +100,33 @@ def test_any_size(size):
         assert sample.targets[task.name].dtype == (torch.int64 if task.name == "segmentation" else torch.float32)
 
 
-def test_every_label_is_valid_everywhere_until_it_is_blanked():
-    data = scenes(tasks=ALL)
+def test_levels_are_different_rooms_with_the_same_tasks():
+    levels = [scenes(tasks=ALL, difficulty=level) for level in LEVELS]
+    assert len({digest(data) for data in levels}) == 3
+    assert len({data.tasks.names for data in levels}) == 1
+    assert digest(scenes()) == digest(scenes(difficulty="hard"))
+
+
+def test_medium_rooms_are_the_hard_ones_in_other_colours():
+    medium, hard = scenes(difficulty="medium"), scenes(difficulty="hard")
+    for index in range(6):
+        first, second = medium[index], hard[index]
+        assert (first.image != second.image).double().mean() > 0.9
+        assert all(torch.equal(first.targets[name], second.targets[name]) for name in first.targets)
+
+
+@every_level
+def test_every_label_is_valid_everywhere_until_it_is_blanked(level):
+    data = scenes(tasks=ALL, difficulty=level)
     for task in data.tasks:
         target = torch.stack([data[i].targets[task.name] for i in range(3)])
         assert task.valid(target).all()
         assert not task.valid(task.blank(target)).any()
 
 
-def test_ranges():
-    data = scenes(tasks=ALL, train=24)
+@every_level
+def test_ranges(level):
+    data = scenes(tasks=ALL, train=24, difficulty=level)
     samples = [data[i] for i in range(24)]
     labels = {name: torch.stack([s.targets[name] for s in samples]) for name in ALL}
     assert 0.1 < labels["depth"].min() < 1.5
@@ -117,12 +140,31 @@ def test_ranges():
     assert spread.min() > 8
 
 
-def test_every_class_is_in_both_splits():
-    for split in ("train", "test"):
-        data = scenes(split, train=120, test=64, cache=False)
-        share = sum(torch.bincount(data[i].targets["segmentation"].flatten(), minlength=13) for i in range(len(data)))
-        assert len(share) == len(CLASSES) >= 8
-        assert (share / share.sum()).min() > 0.002, dict(zip(CLASSES, share.tolist(), strict=True))
+def class_counts(data):
+    """(N, C) pixels of each class in each image."""
+    maps = [data[i].targets["segmentation"].flatten() for i in range(len(data))]
+    return torch.stack([torch.bincount(classes, minlength=len(CLASSES)) for classes in maps])
+
+
+@every_level
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_every_class_is_in_both_splits_and_none_is_everything(split, level):
+    share = class_counts(scenes(split, train=120, test=64, difficulty=level)).sum(0)
+    share = dict(zip(CLASSES, (share / share.sum()).tolist(), strict=True))
+    assert min(share.values()) > 0.002, share
+    assert max(share.values()) == share["wall"] < 0.55, share
+
+
+def test_easy_rooms_show_few_things_and_these_large():
+    """Furniture that is seen at all covers more pixels than in hard rooms, and there are fewer solids."""
+    counts = {level: class_counts(scenes(train=60, difficulty=level))[:, 6:] for level in ("easy", "hard")}
+    seen = {level: found[found > 0].float().median() for level, found in counts.items()}
+    assert seen["easy"] > 1.2 * seen["hard"], seen
+    solids = {
+        level: np.mean([len(make_scene(np.random.default_rng(i), level).solids.kind) for i in range(30)])
+        for level in counts
+    }
+    assert solids["easy"] < 0.5 * solids["hard"], solids
 
 
 def test_the_cache_changes_nothing():
@@ -135,7 +177,7 @@ def test_the_cache_changes_nothing():
 def test_a_kept_sample_is_not_rendered_again(monkeypatch):
     cached, plain = scenes(), scenes(cache=False)
     kept = cached[0]
-    monkeypatch.setattr(dataset, "make_scene", lambda rng: pytest.fail("rendered again"))
+    monkeypatch.setattr(dataset, "make_scene", lambda rng, level: pytest.fail("rendered again"))
     assert equal(cached[0], kept)
     with pytest.raises(pytest.fail.Exception, match="rendered again"):
         plain[0]
@@ -187,6 +229,7 @@ def test_a_pickled_data_set_works_and_carries_no_images():
         ({"size": (8, 64)}, r"at least 16 pixels; got \(8, 64\)"),
         ({"size": (64,)}, r"\(height, width\)"),
         ({"train": 0}, "train"),
+        ({"difficulty": "eays"}, "difficulty"),
         ({"seed": -1}, "seed"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,7 @@ def evaluate_run(
     fabric.launch()
     path = run.checkpoint(name)
     state = load_checkpoint(path)
+    _check_same_experiment(run, state, path)
     model = load_model(experiment, state, path)
     model.network.to(fabric.device)
     suffix = "" if judges_as_training(run, experiment, split, name) else f"-{split}-{name}"
@@ -156,6 +157,19 @@ def evaluate_run(
             record_runtime(run)
         tell(EndedRun(run.folder, model, fabric, found.data, suffix))
     return found.metrics
+
+
+def _check_same_experiment(run: RunFolder, state: Mapping[str, Any], path: Path) -> None:
+    """Refuse a checkpoint that another experiment wrote, although its weights happen to fit."""
+    written = state.get("experiment")
+    if not isinstance(written, str):
+        raise CheckpointError(f"{path}: does not say which experiment wrote it; train again with this version")
+    own = parse_toml(read_toml(run.experiment), str(run.experiment))
+    if changed := unlike(parse_toml(written, str(path)), own):
+        raise CheckpointError(
+            f"{path}: written by another experiment than {run.experiment} ({'; '.join(changed[:3])});"
+            " put the run's own checkpoint back"
+        )
 
 
 CHECKPOINTS = ("last", "best")

@@ -89,6 +89,9 @@ def train_in(
     trainer = Trainer(session, fabric, run)
     if run.checkpoint().is_file():
         trainer.resume()
+    elif fabric.is_global_zero and run.history():
+        log.warning("%s: there is no checkpoint yet; the run begins again with its first epoch", run.folder)
+        run.cut(0)
     if fabric.is_global_zero:
         write_text(run.experiment, dump_experiment(experiment))
         write_text(run.folder / "versions.json", to_json(versions(experiment), indent=2))
@@ -122,6 +125,11 @@ def open_run(experiment: Experiment, out: Path, resume: bool) -> RunFolder:
     """Refuse to overwrite a run, or to resume another experiment than the folder's."""
     run = RunFolder(out)
     if not run.experiment.is_file():
+        if run.checkpoint().is_file() and not resume:
+            raise CheckpointError(
+                f"{run.checkpoint()}: weights of a run whose {run.experiment.name} is missing; put it back to go on"
+                " with --resume, or choose another --out"
+            )
         return run
     if not resume:
         raise MtlError(f"{out}: holds a run already; add --resume to go on with it, or choose another --out")

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mtl_core.errors import CheckpointError
+from mtl_core.errors import CheckpointError, ContractError
 from mtl_core.run_folder import write_atomically
 
 FORMAT = 2
@@ -20,7 +20,25 @@ FORMAT = 2
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write a checkpoint; a reader sees the old one or the new one, whatever happens."""
+    if problem := _not_plain(state):
+        raise ContractError(
+            f"a checkpoint holds tensors and plain types only, because it is read as data; found {problem}:"
+            " the plugin's state_dict has to give tensors, numbers, text, lists and dicts"
+        )
     write_atomically(path, lambda part: torch.save({"format": FORMAT, **state}, part))
+
+
+def _not_plain(value: object, where: str = "") -> str:
+    """The first part of a state that could not be read again, or an empty string."""
+    if value is None or type(value) in (bool, int, float, str) or isinstance(value, torch.Tensor | torch.Size):
+        return ""
+    if isinstance(value, Mapping):
+        parts = [(f"{where}.{key}", part) for key, part in value.items()]
+    elif type(value) in (list, tuple):
+        parts = [(f"{where}[{place}]", part) for place, part in enumerate(value)]  # type: ignore[arg-type, var-annotated]
+    else:
+        return f"a {type(value).__name__} at {where.removeprefix('.')}"
+    return next((problem for name, part in parts if (problem := _not_plain(part, name))), "")
 
 
 def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, validators
 
@@ -48,6 +48,11 @@ class Scenes:
         validator=known_tasks,
         metadata=help("the tasks, in order; also occlusion_edges, texture_edges, keypoints, reshading"),
     )
+    difficulty: Literal["easy", "medium", "hard"] = field(
+        default="hard",
+        validator=validators.in_(("easy", "medium", "hard")),
+        metadata=help("easy: few large objects, colours and light by class; medium: those colours, full rooms; hard"),
+    )
     cache: bool = field(default=True, metadata=help("keep rendered images in memory (up to 2 GiB)"))
 
     @hookimpl
@@ -59,4 +64,4 @@ class Scenes:
                 f"scenes: there is no split {split!r}{nearest(split, SPLITS)} (there are: {', '.join(SPLITS)})"
             )
         length = self.train if split == "train" else self.test
-        return SceneDataset(split, self.size, length, self.seed, self.tasks, self.cache)
+        return SceneDataset(split, self.size, length, self.seed, self.tasks, self.cache, self.difficulty)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
-from mtl_scenes.furniture import CLASSES, SLOTS, Item, Part
+from mtl_scenes.furniture import CLASSES, OWN_SLOTS, SLOTS, Item, Part
 from mtl_scenes.geometry import BOX, Solids
 
 Footprint = tuple[float, float, float, float]
@@ -15,17 +15,22 @@ Place = tuple[float, float, float]
 
 @attrs.define
 class Builder:
-    """:param room: width, height, depth in metres; the first three materials are its floor's, ceiling's and walls'."""
+    """A room that is being furnished.
+
+    :param room: width, height, depth in metres
+    :param painted: the class of each material; the first three are the floor's, ceiling's and walls'
+    """
 
     room: tuple[float, float, float]
     rows: list[tuple[Part, str, int, Place]] = attrs.Factory(list)
     taken: list[Footprint] = attrs.Factory(list)
-    used: int = 3
+    painted: list[str] = attrs.Factory(lambda: ["floor", "ceiling", "wall"])
 
     def add(self, item: Item, place: Place) -> None:
         """Put an item down with materials of its own."""
-        self.rows += [(part, part.label or item.label, self.used + part.slot, place) for part in item.parts]
-        self.used += SLOTS
+        first = len(self.painted)
+        self.rows += [(part, part.label or item.label, first + part.slot, place) for part in item.parts]
+        self.painted += [item.label] * OWN_SLOTS + ["object"] * (SLOTS - OWN_SLOTS)
 
     def try_to_add(self, item: Item, place: Place, gap: float = 0.03) -> bool:
         """Put an item down if it is inside the room and clear of the others."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mtl_core import Sample, Tasks
 from mtl_scenes.labels import LABELS
+from mtl_scenes.levels import Difficulty
 from mtl_scenes.render import render
 from mtl_scenes.scene import make_scene
 
@@ -34,14 +35,22 @@ class SceneDataset:
     :param seed: of the data
     :param tasks: names of the tasks, in order
     :param cache: keep what has been rendered, up to 2 GiB
+    :param difficulty: one of ``levels.LEVELS``
     """
 
     labelled: Tensor | None = None
 
     def __init__(
-        self, split: str, size: tuple[int, int], length: int, seed: int, tasks: Sequence[str], cache: bool = True
+        self,
+        split: str,
+        size: tuple[int, int],
+        length: int,
+        seed: int,
+        tasks: Sequence[str],
+        cache: bool = True,
+        difficulty: Difficulty = "hard",
     ) -> None:
-        self.split, self.size, self.length, self.seed = split, size, length, seed
+        self.split, self.size, self.length, self.seed, self.difficulty = split, size, length, seed, difficulty
         self.tasks = Tasks([LABELS[name][0] for name in tasks])
         self.names: Sequence[str] | None = [f"{split}-{index:05d}" for index in range(length)]
         self.record = record(size, tasks)
@@ -63,7 +72,7 @@ class SceneDataset:
     def fill(self, row: np.void, index: int) -> None:
         """Render into a record; ``ready`` comes last, because other processes may be reading."""
         rng = np.random.default_rng([self.seed, SPLITS.index(self.split), index])
-        view = render(make_scene(rng), self.size, rng)
+        view = render(make_scene(rng, self.difficulty), self.size, rng)
         row["image"] = view.image
         for name in self.tasks.names:
             row[name] = LABELS[name][1](view)

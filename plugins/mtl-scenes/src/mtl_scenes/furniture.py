@@ -14,7 +14,7 @@ CLASSES = (
 )  # fmt: skip
 
 
-SLOTS, GLOWING = 6, 2
+SLOTS, OWN_SLOTS, GLOWING = 6, 3, 2
 """Materials of an item: two of its own, one that shines, three for what lies on it."""
 
 
@@ -132,8 +132,13 @@ def panel(rng: Generator, label: str, ceiling: float) -> Item:
         "picture": ((0.4, 1.0, 1.45), (1.2, 1.3, 2.0)),
     }[label]
     w, low, high = rng.uniform(lowest, highest)
+    return hung(label, w, low, high, rng.uniform(0.04, 0.06))
+
+
+def hung(label: str, w: float, low: float, high: float, edge: float) -> Item:
+    """A pane in a frame whose boards are ``edge`` wide."""
     pane = block(0, 0, w, 0.02, low, high, GLOWING if label == "window" else 0)
-    return Item(label, w + 0.12, 0.0, [pane, *frame(label, w, low, high, rng.uniform(0.04, 0.06))])
+    return Item(label, w + 0.12, 0.0, [pane, *frame(label, w, low, high, edge)])
 
 
 def frame(label: str, w: float, low: float, high: float, edge: float) -> list[Part]:

@@ -46,4 +46,4 @@ def render(scene: Scene, size: tuple[int, int], rng: Generator) -> View:
     footprint = depth / (scene.camera.focal * size[1] * np.maximum(facing, 0.05))
     colour = albedo(scene.materials, surface.material, surface.u, surface.v, footprint)
     light = shade(scene, surface)
-    return View(expose(colour * light, rng), depth, normals, surface.classes, rays)
+    return View(expose(colour * light, rng, scene.gain, scene.noise), depth, normals, surface.classes, rays)

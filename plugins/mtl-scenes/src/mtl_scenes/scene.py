@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import product
 
 import attrs
 import numpy as np
 from numpy.random import Generator
 
-from mtl_scenes import furniture, materials
 from mtl_scenes.builder import Builder
 from mtl_scenes.furniture import GLOWING, SLOTS
 from mtl_scenes.geometry import Array, Camera, Solids
+from mtl_scenes.levels import LEVELS, Appearance, Interior, Range, Viewpoint
 from mtl_scenes.materials import Materials
 
 Size = tuple[float, float, float]
-Make = Callable[[Generator], furniture.Item]
 
 PANELS = ("window", "door", "picture")
-AT_WALL: tuple[Make, ...] = (furniture.cabinet, furniture.shelf, furniture.sofa)
-STANDING: tuple[tuple[Make, float], ...] = (
-    (furniture.table, 0.8), (furniture.lamp, 0.8), *[(furniture.chair, 0.7)] * 3, *[(furniture.thing, 0.5)] * 2,
-)  # fmt: skip
 
 
 @attrs.frozen
 class Scene:
-    """What is rendered. ``lights``: positions (L, 3); ``powers``: (L, 3), linear RGB; ``ambient``: (3,)."""
+    """What is rendered.
+
+    :param lights: positions (L, 3)
+    :param powers: (L, 3), linear RGB
+    :param ambient: (3,)
+    :param gain: range of the image's mean after exposure
+    :param noise: range of the sensor's noise, shares of white
+    """
 
     solids: Solids
     materials: Materials
@@ -35,58 +36,71 @@ class Scene:
     lights: Array
     powers: Array
     ambient: Array
+    gain: Range
+    noise: Range
 
 
-def make_scene(rng: Generator) -> Scene:
-    """Draw one room; all of its randomness comes from ``rng``."""
-    width, height, depth = rng.uniform((3.0, 2.35, 3.6), (5.5, 3.0, 6.5))
+def make_scene(rng: Generator, difficulty: str = "hard") -> Scene:
+    """Draw one room; all of its randomness comes from ``rng``.
+
+    :param difficulty: one of ``LEVELS``
+    """
+    level = LEVELS[difficulty]
+    width, height, depth = rng.uniform(*level.interior.room)
     builder = Builder((width, height, depth))
-    camera = make_camera(rng, builder.room)
+    camera = make_camera(rng, builder.room, level.viewpoint)
     builder.taken.append((float(camera.position[0]), float(camera.position[2]), 0.45, 0.55))
-    hang_panels(builder, rng)
-    furnish(builder, rng)
-    surfaces = materials.draw(rng, builder.used)
+    hang_panels(builder, rng, level.interior)
+    furnish(builder, rng, level.interior)
+    surfaces = level.appearance.surfaces(rng, builder.painted)
     shining = surfaces.glow[3 + GLOWING :: SLOTS]
-    shining += rng.uniform(0.5, 2.0, shining.shape)
-    return Scene(builder.solids(), surfaces, camera, *make_lights(rng, builder.room))
+    shining += rng.uniform(*level.appearance.glow, shining.shape)
+    lights = make_lights(rng, builder.room, level.appearance)
+    return Scene(builder.solids(), surfaces, camera, *lights, level.appearance.gain, level.appearance.noise)
 
 
-def make_camera(rng: Generator, room: Size) -> Camera:
+def make_camera(rng: Generator, room: Size, view: Viewpoint) -> Camera:
     """Near one end of the room, looking at some point of its other half."""
-    eye = np.array([rng.uniform(-0.35, 0.35) * room[0], -rng.uniform(1.0, 1.9), rng.uniform(0.25, 0.9) - room[2] / 2])
-    target = rng.uniform((-0.4 * room[0], -1.5, 0.0), (0.4 * room[0], -0.3, room[2] / 2))
+    x, height, z = rng.uniform(*view.eye)
+    eye = np.array([x * room[0], -height, z - room[2] / 2])
+    lowest, highest = (np.multiply(bound, (room[0], 1, room[2])) for bound in view.target)
+    target = rng.uniform(lowest, highest)
     forward = (target - eye) / np.linalg.norm(target - eye)
     level = np.cross([0.0, 1.0, 0.0], forward)
     level /= np.linalg.norm(level)
-    upright, roll = np.cross(forward, level), rng.normal(0, 0.025)
+    upright, roll = np.cross(forward, level), rng.normal(0, view.roll)
     right, down = np.cos(roll) * level + np.sin(roll) * upright, np.cos(roll) * upright - np.sin(roll) * level
-    focal = 0.5 / np.tan(np.radians(rng.uniform(52, 80)) / 2)
+    focal = 0.5 / np.tan(np.radians(rng.uniform(*view.angle)) / 2)
     return Camera(eye.astype(np.float32), np.stack([right, down, forward], 1).astype(np.float32), float(focal))
 
 
-def hang_panels(builder: Builder, rng: Generator) -> None:
-    for wall, along in product(range(3), (-0.55, 0.55)):
-        if rng.random() < 0.7:
-            item = furniture.panel(rng, PANELS[rng.choice(3, p=(0.4, 0.2, 0.4))], builder.room[1])
+def hang_panels(builder: Builder, rng: Generator, interior: Interior) -> None:
+    places, chance = interior.hung
+    for wall, along in product(range(3), places):
+        if rng.random() < chance:
+            item = interior.panel(rng, PANELS[rng.choice(3, p=(0.4, 0.2, 0.4))], builder.room[1])
             builder.add(item, builder.at_wall(item, wall, along + rng.uniform(-0.25, 0.25)))
 
 
-def furnish(builder: Builder, rng: Generator) -> None:
+def furnish(builder: Builder, rng: Generator, interior: Interior) -> None:
     """Every item is tried at a few places, and left out where there is no room for it."""
-    for make in (*AT_WALL, *(AT_WALL[i] for i in rng.integers(0, len(AT_WALL), 2))):
-        item, wanted = make(rng), rng.random() < 0.8
-        walls, along = rng.integers(0, 3, 4), rng.uniform(-0.8, 1, 4)
+    again = rng.integers(0, len(interior.at_wall), interior.more)
+    for make in (*interior.at_wall, *(interior.at_wall[i] for i in again)):
+        item, wanted = make(rng), rng.random() < interior.chance
+        walls, along = rng.integers(0, 3, 4), rng.uniform(*interior.along, 4)
         any(wanted and builder.try_to_add(item, builder.at_wall(item, w, a)) for w, a in zip(walls, along, strict=True))
-    for make, chance in STANDING:
+    lowest, highest = (-0.5, interior.ahead[0], 0), (0.5, interior.ahead[1], 2 * np.pi)
+    for make, chance in interior.standing:
         item, wanted = make(rng), rng.random() < chance
-        places = rng.uniform((-0.5, -0.3, 0), (0.5, 0.5, 2 * np.pi), (6, 3)) * (builder.room[0], builder.room[2], 1)
+        places = rng.uniform(lowest, highest, (6, 3)) * (builder.room[0], builder.room[2], 1)
         any(wanted and builder.try_to_add(item, tuple(place)) for place in places)
 
 
-def make_lights(rng: Generator, room: Size) -> tuple[Array, Array, Array]:
+def make_lights(rng: Generator, room: Size, look: Appearance) -> tuple[Array, Array, Array]:
     w, h, d = room
     near = rng.uniform((-0.4 * w, -0.97 * h, -0.4 * d), (0.4 * w, -0.8 * h, 0.4 * d), (2, 3))
-    tint = 1 + rng.uniform(-0.2, 0.2, (2, 1)) * np.array([1.0, 0.1, -1.0])
-    power = tint * rng.uniform((3.0, 0.5), (6.0, 2.5))[:, None]
-    ambient = (1 + rng.uniform(-0.1, 0.1, 3)) * rng.uniform(0.25, 0.5)
+    tint = 1 + rng.uniform(-look.tint, look.tint, (2, 1)) * np.array([1.0, 0.1, -1.0])
+    first, second = look.power
+    power = tint * rng.uniform((first[0], second[0]), (first[1], second[1]))[:, None]
+    ambient = (1 + rng.uniform(-look.tint / 2, look.tint / 2, 3)) * rng.uniform(*look.ambient)
     return near.astype(np.float32), power.astype(np.float32), ambient.astype(np.float32)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mtl_scenes.furniture import CLASSES
 from mtl_scenes.geometry import Array, Index, Solids, interval, into_units, transform
+from mtl_scenes.levels import Range
 from mtl_scenes.scene import Scene
 from mtl_scenes.surfaces import Surface
 
@@ -54,13 +55,17 @@ def openness(scene: Scene, points: Array) -> Array:
     return share
 
 
-def expose(colour: Array, rng: Generator) -> NDArray[np.uint8]:
-    """A camera's exposure, blur, response and noise."""
-    gain = rng.uniform(0.25, 0.42) / colour.mean()
-    padded = np.pad(np.minimum(colour * gain, 1), ((0, 0), (1, 1), (1, 1)), mode="edge")
+def expose(colour: Array, rng: Generator, gain: Range, noise: Range) -> NDArray[np.uint8]:
+    """A camera's exposure, blur, response and noise.
+
+    :param gain: range of the image's mean, linear
+    :param noise: range of the noise's standard deviation, shares of white
+    """
+    factor = rng.uniform(*gain) / colour.mean()
+    padded = np.pad(np.minimum(colour * factor, 1), ((0, 0), (1, 1), (1, 1)), mode="edge")
     blurred = 0.6 * padded[:, 1:-1, 1:-1] + 0.1 * (
         padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
     )
-    noise = rng.standard_normal(colour.shape, dtype=np.float32) * rng.uniform(0.01, 0.03)
-    pixels: NDArray[np.uint8] = np.clip(255 * (np.sqrt(blurred) + noise), 0, 255).astype(np.uint8)
+    grain = rng.standard_normal(colour.shape, dtype=np.float32) * rng.uniform(*noise)
+    pixels: NDArray[np.uint8] = np.clip(255 * (np.sqrt(blurred) + grain), 0, 255).astype(np.uint8)
     return pixels
