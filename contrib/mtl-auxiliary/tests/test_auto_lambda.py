@@ -216,7 +216,7 @@ def test_weights_move_as_adam_moves_them() -> None:
     adam = torch.optim.Adam([expected], lr=0.003)
     for number in range(6):
         expected.grad = torch.randn(3, generator=torch.Generator().manual_seed(number)) - 1
-        own.move(expected.grad.clone(), torch.ones(3, dtype=torch.bool))
+        own._move(expected.grad.clone(), torch.ones(3, dtype=torch.bool))
         adam.step()
     torch.testing.assert_close(own.weights, expected.detach())
     assert own.weights.max() > 0.02
@@ -226,10 +226,10 @@ def test_a_weight_never_falls_below_zero_and_comes_back() -> None:
     own = AutoLambda(weight_learning_rate=0.1)
     own.setup(name="auto-lambda", tasks=make_tasks(), places={})
     yes = torch.ones(3, dtype=torch.bool)
-    own.move(torch.tensor([1.0, -1.0, 1.0]), yes)
+    own._move(torch.tensor([1.0, -1.0, 1.0]), yes)
     assert own.weights.tolist() == pytest.approx([0, 0.11, 0])
     for _ in range(20):
-        own.move(torch.tensor([-1.0, 1.0, 1.0]), yes)
+        own._move(torch.tensor([-1.0, 1.0, 1.0]), yes)
     assert own.weights[0] > 0 == own.weights[2]
 
 

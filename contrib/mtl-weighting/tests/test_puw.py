@@ -155,7 +155,7 @@ def test_uncertainty_is_the_spread_of_the_samples_losses() -> None:
     assert math.isnan(spread(*sums[:, 1].tolist()))
     name = TASKS[0].name
     seen = {**metrics(0.0), f"puw/count/{name}": 2.0, f"puw/sum/{name}": 4.0, f"puw/square/{name}": 10.0}
-    assert prepared().measured(0, seen)[1] == pytest.approx(0.5)
+    assert prepared()._measured(TASKS[0], seen)[1] == pytest.approx(0.5)
 
 
 def test_losses_that_are_all_the_same_have_no_uncertainty() -> None:

@@ -28,8 +28,9 @@ from mtl_core import (
     plugin,
 )
 
-HOOKS = {"losses": "combine_losses", "encoder": "shape_encoder_gradient"}
-BETAS, SMALL = (0.9, 0.999), 1e-8
+_HOOKS = {"losses": "combine_losses", "encoder": "shape_encoder_gradient"}
+_BETAS = (0.9, 0.999)
+_SMALL = 1e-8
 REACH = 0.01
 """Length of the finite difference in parameter space, as in the official code."""
 
@@ -57,7 +58,7 @@ class AutoLambda(nn.Module):
     )
     place: Literal["losses", "encoder"] = field(
         default="losses",
-        validator=validators.in_(tuple(HOOKS)),
+        validator=validators.in_(tuple(_HOOKS)),
         metadata=help("what λ weighs: the losses, or only what enters the encoder; another rule combines the losses"),
     )
     initial_weight: float = field(
@@ -69,12 +70,12 @@ class AutoLambda(nn.Module):
     validation_batch: Literal["training", "validation"] = field(
         default="training",
         validator=validators.in_(("training", "validation")),
-        metadata=help("where the batch comes from that judges the virtual step; official code: training"),
+        metadata=help("where the batch comes from on which the virtual step is tried; official code: training"),
     )
 
     @property
     def fills(self) -> tuple[str, ...]:
-        return "setup", "before_step", HOOKS[self.place]
+        return "setup", "before_step", _HOOKS[self.place]
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks, places: Mapping[str, str]) -> None:
@@ -83,7 +84,7 @@ class AutoLambda(nn.Module):
                 f"{name}: weighs tasks by what they do for one another, and there is one ({tasks[0].name});"
                 " remove the plugin, or add a task"
             )
-        hook = HOOKS[self.place]
+        hook = _HOOKS[self.place]
         if places.get(hook, name) != name:
             raise MtlError(
                 f'{name}: place = "{self.place}" needs the hook {hook}, which plugin "{places[hook]}" fills;'
@@ -98,33 +99,36 @@ class AutoLambda(nn.Module):
     def before_step(self, look_ahead: LookAhead) -> None:
         second = look_ahead.second_batch(self.validation_batch)
         slope = weight_slope(look_ahead, second, self.weights, self.is_primary, heads=self.place == "losses")
-        self.move(slope, look_ahead.active(look_ahead.train_batch) & slope.isfinite())
+        self._move(slope, look_ahead.active(look_ahead.train_batch) & slope.isfinite())
 
-    def move(self, slope: Tensor, known: Tensor) -> None:
+    def _move(self, slope: Tensor, known: Tensor) -> None:
         """One step of Adam; a task whose slope (K,) is not known keeps its weight and its moments."""
-        (a, b), count = BETAS, self.count + known
-        past_a, past_b = (-torch.expm1(count * math.log(beta)) for beta in BETAS)  # 1 − β^count
-        first, second = a * self.first + (1 - a) * slope, b * self.second + (1 - b) * slope**2
-        step = (first / past_a) / ((second / past_b).sqrt() + SMALL)
+        (a, b), count = _BETAS, self.count + known
+        first = a * self.first + (1 - a) * slope
+        second = b * self.second + (1 - b) * slope**2
+        # 1 − β^count: the moments are corrected for their start at 0, in float32 to the last digit
+        past_a, past_b = (-torch.expm1(count * math.log(beta)) for beta in _BETAS)
+        step = (first / past_a) / ((second / past_b).sqrt() + _SMALL)
         weights = (self.weights - self.weight_learning_rate * step).clamp(min=0)
-        own = (self.weights, self.first, self.second, self.count)
-        for buffer, value in zip(own, (weights, first, second, count), strict=True):
+        after = {"weights": weights, "first": first, "second": second, "count": count}
+        for name, value in after.items():
+            buffer = getattr(self, name)
             buffer.copy_(torch.where(known, value, buffer))
 
     @hookimpl
     def combine_losses(self, losses: Tensor, active: Tensor, step: Step) -> Tensor:
-        self.log(step)
+        self._log(step)
         return torch.where(active, self.weights * losses, torch.zeros_like(losses)).sum()
 
     @hookimpl
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Tensor:
         """λ_t ∇L_t: the weight with which decoder t trains is divided out where the task has a label."""
-        self.log(gradients.step)
+        self._log(gradients.step)
         w = gradients.decoder_weights
         divided = gradients.active & (w != 0)
         return self.weights.to(w.dtype) / torch.where(divided, w, torch.ones_like(w))
 
-    def log(self, step: Step | None) -> None:
+    def _log(self, step: Step | None) -> None:
         if step is not None:
             for task, weight in zip(step.tasks.names, self.weights, strict=True):
                 step.log(f"lambda/{task}", weight)
@@ -146,9 +150,9 @@ def weight_slope(look_ahead: LookAhead, second: Batch, weights: Tensor, primary:
     losses = look_ahead.losses(second, ahead)
     v = look_ahead.gradient(torch.where(primary, losses, torch.zeros_like(losses)).sum(), ahead)
     reach = REACH / torch.nn.utils.get_total_norm(v.values())
-    above, below = (look_ahead.losses(train, moved(theta, v, sign * reach)) for sign in (1, -1))
+    above, below = (look_ahead.losses(train, _moved(theta, v, sign * reach)) for sign in (1, -1))
     return -look_ahead.learning_rate * (above - below) / (2 * reach)
 
 
-def moved(parameters: Parameters, direction: Parameters, length: Tensor) -> Parameters:
+def _moved(parameters: Parameters, direction: Parameters, length: Tensor) -> Parameters:
     return {name: p.detach() + length * direction[name] for name, p in parameters.items()}

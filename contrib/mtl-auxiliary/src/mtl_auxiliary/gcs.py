@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mtl_auxiliary.primary import against_primary, primary_mask
 from mtl_core import About, EncoderGradients, Tasks, help, hookimpl, plugin
 
-Variant = Literal["unweighted", "weighted"]
+_Variant = Literal["unweighted", "weighted"]
 
 
 @plugin
@@ -38,7 +38,7 @@ class GCS(nn.Module):
     primary: str | tuple[str, ...] = field(
         validator=validators.min_len(1), metadata=help("the task, or tasks, that the encoder is trained for")
     )
-    variant: Variant = field(
+    variant: _Variant = field(
         default="unweighted",
         validator=validators.in_(("unweighted", "weighted")),
         metadata=help("weight of an auxiliary task: 1 or 0 by the sign of the cosine, or max(0, cosine)"),
@@ -53,7 +53,7 @@ class GCS(nn.Module):
         return similarity_weights(gradients.gramian, self.is_primary, self.variant)
 
 
-def similarity_weights(gramian: Tensor, primary: Tensor, variant: Variant = "unweighted") -> Tensor:
+def similarity_weights(gramian: Tensor, primary: Tensor, variant: _Variant = "unweighted") -> Tensor:
     """Weights of the branches, (K,).
 
     :param gramian: ⟨b_i, b_j⟩, (K, K)

@@ -66,7 +66,7 @@ class OLAUX(nn.Module):
         self.learning_rate = 1.0
 
     @property
-    def primary_names(self) -> tuple[str, ...]:
+    def _primary_names(self) -> tuple[str, ...]:
         return (self.primary,) if isinstance(self.primary, str) else self.primary
 
     @hookimpl
@@ -80,10 +80,10 @@ class OLAUX(nn.Module):
         agreement = cosines if self.measure == "cosine" else self.learning_rate * products
         both = gradients.reached & (gradients.reached & primary).any() & ~primary
         weights = torch.where(primary, torch.ones_like(g[0]), self.weights.to(g.dtype))
-        self.log(weights, gradients.step)
-        return Shaped(weights, self.after(agreement, both))
+        self._log(weights, gradients.step)
+        return Shaped(weights, self._after(agreement, both))
 
-    def after(self, agreement: Tensor, both: Tensor) -> dict[str, Tensor]:
+    def _after(self, agreement: Tensor, both: Tensor) -> dict[str, Tensor]:
         """The state after a step: a task that has N agreements moves by β times their mean, and begins anew."""
         sums, counts = torch.where(both, self.sums + agreement, self.sums), self.counts + both
         full = counts == self.steps
@@ -95,8 +95,8 @@ class OLAUX(nn.Module):
             "counts": torch.where(full, zero, counts),
         }
 
-    def log(self, weights: Tensor, step: Step | None) -> None:
+    def _log(self, weights: Tensor, step: Step | None) -> None:
         if step is not None:
             for task, weight in zip(step.tasks.names, weights, strict=True):
-                if task not in self.primary_names:
+                if task not in self._primary_names:
                     step.log(f"weight/{task}", weight)

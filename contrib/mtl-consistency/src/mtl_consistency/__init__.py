@@ -40,18 +40,18 @@ class Consistency:
 
     @hookimpl
     def compute_regularizer(self, step: Step) -> dict[str, Tensor]:
-        differences = torch.stack([disagreement(step, task) for task in step.tasks], 1)
+        differences = torch.stack([_disagreement(step, task) for task in step.tasks], 1)
         missing = (~step.labelled).to(differences.dtype)
         share = missing / missing.sum(1, keepdim=True).clamp(min=1)
         return {"difference": self.weight * (share * differences).sum(1).mean()}
 
 
-def disagreement(step: Step, task: Task) -> Tensor:
+def _disagreement(step: Step, task: Task) -> Tensor:
     """Mean square difference of a task's two views in label space, (B,)."""
-    one, two = (task.to_label_space(full(step.predictions[task.name][view])) for view in range(2))
+    one, two = (task.to_label_space(_full(step.predictions[task.name][view])) for view in range(2))
     return (one - two).square().flatten(1).mean(1)
 
 
-def full(values: Tensor) -> Tensor:
-    """At least float32: a half-precision network's outputs are judged in full precision."""
+def _full(values: Tensor) -> Tensor:
+    """At least float32: a half-precision network's outputs are compared in full precision."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

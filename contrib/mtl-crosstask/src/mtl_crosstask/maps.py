@@ -19,20 +19,24 @@ class PairMaps(nn.Module):
 
     def __init__(self, tasks: Tasks, networks: Networks, width: int | None) -> None:
         super().__init__()
-        self.maps = nn.ModuleDict(
-            {key(s, t): networks.mapping(s.label_channels, t.channels, width=width) for s, t in pairs(tasks)}
-        )
+        self.maps = nn.ModuleDict()
+        for s, t in pairs(tasks):
+            self.maps[_key(s, t)] = networks.mapping(s.label_channels, t.channels, width=width)
         self.to(memory_format=torch.channels_last)
 
     def __getitem__(self, pair: tuple[Task, Task]) -> nn.Module:
-        return self.maps[key(*pair)]
+        return self.maps[_key(*pair)]
 
 
 def pairs(tasks: Tasks) -> Iterator[tuple[Task, Task]]:
-    return ((s, t) for s in tasks for t in tasks if s.name != t.name)
+    """Every ordered pair of two tasks."""
+    for source in tasks:
+        for target in tasks:
+            if source.name != target.name:
+                yield source, target
 
 
-def key(source: Task, target: Task) -> str:
+def _key(source: Task, target: Task) -> str:
     return f"{source.name}→{target.name}"
 
 
@@ -55,7 +59,7 @@ def has_label(step: Step, task: Task) -> Tensor:
 
 
 def attached(values: Tensor, samples: Tensor) -> Tensor:
-    """Values (B, O, H, W), detached outside of some samples: those count for nothing, but a map's batch norm sees them.
+    """Values (B, O, H, W), detached outside of some samples: the others do not count, but a map's batch norm sees them.
 
     :param samples: bool (B,)
     """
@@ -63,6 +67,7 @@ def attached(values: Tensor, samples: Tensor) -> Tensor:
 
 
 def entered(values: Tensor) -> Tensor:
+    """In the maps' memory format."""
     return values.contiguous(memory_format=torch.channels_last)
 
 

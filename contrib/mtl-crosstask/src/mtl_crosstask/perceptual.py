@@ -67,21 +67,23 @@ class PerceptualMap(nn.Module):
     def compute_regularizer(self, step: Step) -> dict[str, Tensor]:
         """Distance and map loss: Σ_{t∈T_x} Σ_{s≠t} (…) / (|T_x| (K − 1)), the mean over the samples."""
         labels = torch.stack([has_label(step, task) for task in self.mapped], 1).sum(1).clamp(min=1)
-        distance, learnt = torch.zeros_like(step.losses[:, 0]), torch.zeros_like(step.losses[:, 0])
+        distance = torch.zeros_like(step.losses[:, 0])
+        map_loss = torch.zeros_like(distance)
         for t, s in pairs(self.mapped):
-            apart, off = self.judged(step, t, s)
+            apart, off = self._compared(step, t, s)
             distance = distance + torch.where(has_label(step, t), apart, torch.zeros_like(apart))
-            learnt = learnt + torch.where(has_label(step, t), off, torch.zeros_like(off))
+            map_loss = map_loss + torch.where(has_label(step, t), off, torch.zeros_like(off))
         share = 1 / (labels * (len(self.mapped) - 1))
         return {
             "distance": self.weight * (share * distance).mean(),
-            "maps": self.map_weight * (share * learnt).mean(),
+            "maps": self.map_weight * (share * map_loss).mean(),
         }
 
-    def judged(self, step: Step, t: Task, s: Task) -> tuple[Tensor, Tensor]:
+    def _compared(self, step: Step, t: Task, s: Task) -> tuple[Tensor, Tensor]:
         """‖m^{t→s}(ŷ^t) − ⟨m^{t→s}(y^t)⟩‖², which trains the network alone, and L^s of m^{t→s}(y^t); each (B,)."""
         m = self.m[t, s]
         output = m(entered(known(step, t))).float()
+        # the distance must not train the map: two equal constants would satisfy it
         fixed = {name: parameter.detach() for name, parameter in m.named_parameters()}
         guess = entered(attached(predicted(step, t), has_label(step, t)))
         guessed = s.to_label_space(functional_call(m, fixed, (guess,)).float())

@@ -15,11 +15,11 @@ from torchjd import Stateful
 
 from mtl_core import MtlError, nearest
 
-Setting = bool | int | float | str | tuple[float, ...]
-SUFFIX = "Weighting"
-GIVEN = ("shape", "n_tasks")
+_Setting = bool | int | float | str | tuple[float, ...]
+_SUFFIX = "Weighting"
+_GIVEN = ("shape", "n_tasks")
 """Settings that are the number of tasks, which the experiment knows."""
-REFUSED = {
+_REFUSED = {
     "ExcessMTL": "keeps statistics of every entry of the gradients, which are not known where they meet",
     "MoDo": "needs the gradients of two independent batches in a step",
     "SDMGrad": "needs the gradients of two independent batches in a step",
@@ -27,11 +27,11 @@ REFUSED = {
 }
 LEADS = ("PCD",)
 """Classes whose first row is the primary task's."""
-OF_THE_LED = ("tau",)
-"""Their settings that torchjd wants for every task but the primary one."""
+_OF_THE_LED = ("tau",)
+"""Their settings that torchjd takes for every task but the primary one."""
 REMEMBERED = ("GradVac", "PCD", "CRMOGM", "UW", "IMTLL", "DWA", "FAMO")
 """Classes with a state that this distribution saves and restores."""
-DEFAULTS: Mapping[str, Mapping[str, Setting]] = {"CAGrad": {"norm_eps": 1e-8}}
+DEFAULTS: Mapping[str, Mapping[str, _Setting]] = {"CAGrad": {"norm_eps": 1e-8}}
 """Settings that differ from torchjd's where an experiment gives none.
 
 CAGrad answers with weights of 0 where the smallest gradient in the convex hull is below ``norm_eps``. torchjd's 1e-4
@@ -39,45 +39,54 @@ stops the encoder as soon as one branch is 10⁴ times smaller than the others; 
 """
 
 
-def public(module: Any, base: type) -> dict[str, type]:
+def _public(module: Any, base: type) -> dict[str, type]:
     """Its exported classes below ``base`` that can be made."""
-    found = {name: getattr(module, name) for name in module.__all__}
-    return {n: c for n, c in found.items() if issubclass(c, base) and not inspect.isabstract(c) and c is not base}
+    found = {}
+    for name in module.__all__:
+        cls = getattr(module, name)
+        if issubclass(cls, base) and cls is not base and not inspect.isabstract(cls):
+            found[name] = cls
+    return found
 
 
 def weightings() -> dict[str, type]:
     """Name without suffix → class that makes weights of a Gramian."""
-    found = public(torchjd.aggregation, torchjd.aggregation.Weighting)
-    return {name.removesuffix(SUFFIX): made for name, made in found.items()}
+    found = _public(torchjd.aggregation, torchjd.aggregation.Weighting)
+    return {name.removesuffix(_SUFFIX): made for name, made in found.items()}
 
 
 def elementwise() -> dict[str, type]:
     """Aggregators that need the gradients themselves."""
     wrappers = ("WeightedAggregator", "GramianWeightedAggregator")
-    found = public(torchjd.aggregation, torchjd.aggregation.Aggregator)
+    found = _public(torchjd.aggregation, torchjd.aggregation.Aggregator)
     return {name: made for name, made in found.items() if name not in weightings() and name not in wrappers}
 
 
 def aggregators() -> dict[str, type]:
-    return usable({**weightings(), **elementwise()})
+    return _usable({**weightings(), **elementwise()})
 
 
 def scalarizers() -> dict[str, type]:
-    return usable(public(torchjd.scalarization, torchjd.scalarization.Scalarizer))
+    return _usable(_public(torchjd.scalarization, torchjd.scalarization.Scalarizer))
 
 
-def usable(classes: Mapping[str, type]) -> dict[str, type]:
-    return {n: c for n, c in sorted(classes.items()) if n not in REFUSED and (n in REMEMBERED or stateless(c))}
+def _usable(classes: Mapping[str, type]) -> dict[str, type]:
+    """Those that can be offered: neither refused nor with a state that is not saved here."""
+    kept = {}
+    for name, cls in sorted(classes.items()):
+        if name not in _REFUSED and (name in REMEMBERED or _stateless(cls)):
+            kept[name] = cls
+    return kept
 
 
-def stateless(cls: type) -> bool:
+def _stateless(cls: type) -> bool:
     return not issubclass(cls, Stateful)
 
 
 def why_not(name: str, classes: Mapping[str, type]) -> str:
     """The message for a name that cannot be used."""
-    if name in REFUSED:
-        return f"{name} {REFUSED[name]}"
+    if name in _REFUSED:
+        return f"{name} {_REFUSED[name]}"
     for kind, known in {"aggregator": aggregators(), "scalarizer": scalarizers()}.items():
         if name in known and not set(classes) <= set(known):
             return f'{name} is {"an" if kind == "aggregator" else "a"} {kind}: write {kind} = "{name}"'
@@ -99,7 +108,7 @@ class Recipe:
 
     name: str
     cls: Any
-    settings: Mapping[str, Setting]
+    settings: Mapping[str, _Setting]
     tasks: int
     leader: int | None = None
 
@@ -109,18 +118,18 @@ class Recipe:
         :param like: what it will be given; settings that are lists get its precision and device
         :raises MtlError: torchjd refuses the settings, or a package is missing; the message is torchjd's
         """
-        given: dict[str, Any] = {key: len(rows) for key in GIVEN if key in parameters(self.cls)}
+        given: dict[str, Any] = {key: len(rows) for key in _GIVEN if key in _parameters(self.cls)}
         given |= DEFAULTS.get(self.name, {})
         try:
-            given |= {key: self.value(key, rows, like) for key in self.settings}
+            given |= {key: self._value(key, rows, like) for key in self.settings}
             return self.cls(**given)
         except (ImportError, ValueError, TypeError) as error:
             raise MtlError(f"{self.name} of torchjd: {error}") from error
 
-    def value(self, key: str, rows: Tensor, like: Tensor | None) -> Any:
+    def _value(self, key: str, rows: Tensor, like: Tensor | None) -> Any:
         value = self.settings[key]
         if key == "weighting":
-            inner = {name: cls for name, cls in usable(weightings()).items() if stateless(cls)}
+            inner = {name: cls for name, cls in _usable(weightings()).items() if _stateless(cls)}
             if value not in inner:
                 raise ValueError(f"weighting: {why_not(str(value), inner)}")
             return inner[str(value)]()
@@ -128,7 +137,7 @@ class Recipe:
             return value
         if len(value) != self.tasks:
             raise ValueError(f"{key}: {len(value)} numbers; expected one for each of the {self.tasks} tasks")
-        if key in OF_THE_LED:
+        if key in _OF_THE_LED:
             rows = rows[rows != self.leader]
         numbers = torch.tensor(value, dtype=torch.float64)[rows]
         return numbers if like is None else numbers.to(like)
@@ -152,10 +161,10 @@ def check_enough(name: str, recipe: Recipe) -> None:
         ) from error
 
 
-def parameters(cls: Any) -> list[str]:
+def _parameters(cls: Any) -> list[str]:
     return [name for name in inspect.signature(cls).parameters if name != "self"]
 
 
 def choices(cls: Any) -> list[str]:
     """Settings that an experiment file can give."""
-    return [name for name in parameters(cls) if name not in (*GIVEN, "projector", "f", "min_losses")]
+    return [name for name in _parameters(cls) if name not in (*_GIVEN, "projector", "f", "min_losses")]

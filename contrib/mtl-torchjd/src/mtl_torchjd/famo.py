@@ -43,21 +43,21 @@ class Famo(Scalarized):
         with torch.no_grad():
             after = look_ahead.losses(look_ahead.train_batch).cpu()[rows]
         if len(rows) and after.isfinite().all():
-            self.learn(self.losses.cpu()[rows], after, rows)
+            self._learn(self.losses.cpu()[rows], after, rows)
 
-    def learn(self, before: Tensor, after: Tensor, rows: Tensor) -> None:
+    def _learn(self, before: Tensor, after: Tensor, rows: Tensor) -> None:
         """torchjd's own update of these tasks' logits, and what is to be kept of it."""
         full = {name: buffer.cpu() for name, buffer in self.named_buffers()}
         own = {name: part(values, rows) for name, values in full.items()}
         famo = self.recipe.make(rows)
         famo._w.data = own["logits"]
-        famo._prev_losses, famo._optimizer = before, one_by_one(famo, **own)
+        famo._prev_losses, famo._optimizer = before, _one_by_one(famo, **own)
         famo.update(after)
         for name, values in own.items():
             getattr(self, name).copy_(placed(full[name], rows, values))
 
 
-def one_by_one(famo: Any, logits: Tensor, first: Tensor, second: Tensor, count: Tensor) -> Adam:
+def _one_by_one(famo: Any, logits: Tensor, first: Tensor, second: Tensor, count: Tensor) -> Adam:
     """The Adam that torchjd's object would make, with a parameter for each logit: torch counts steps by parameter.
 
     :param logits: the object's own (m,); like the moments and counts (m,) changed in place

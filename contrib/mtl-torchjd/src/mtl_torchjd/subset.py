@@ -15,7 +15,7 @@ from mtl_core import Step
 
 
 def part(full: Tensor, rows: Tensor) -> Tensor:
-    """The entries of some tasks: (K,) → (m,), (K, K) → (m, m); a scalar is everybody's."""
+    """The entries of some tasks: (K,) → (m,), (K, K) → (m, m); a scalar belongs to all of them."""
     if full.ndim == 2:
         return full[rows][:, rows]
     return full[rows] if full.ndim else full.clone()
@@ -35,9 +35,9 @@ def placed(full: Tensor, rows: Tensor, values: Tensor) -> Tensor:
 
 @contextmanager
 def seeded(step: Step | None) -> Iterator[None]:
-    """torch's own generators, of the CPU and of the step's device, as the step asks; put back afterwards.
+    """Seed torch's own generators, of the CPU and of the step's device, by the step; put them back afterwards.
 
-    The seed is the same on every rank.
+    torchjd draws from them. The seed is the same on every rank.
     """
     if step is None:
         yield

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mtl_weighting.rules import uncertainty_terms
     from mtl_weighting.uw_so import inverse_weights
 else:
-    HOMES = {
+    _HOMES = {
         "relative_rates": "gradnorm",
         "slopes": "gradnorm",
         "impartial_gradients": "imtl",
@@ -23,9 +23,9 @@ else:
 
     # only on demand: a plugin's module is imported when an experiment names it, and no other with it
     def __getattr__(name: str) -> Any:
-        if name not in HOMES:
+        if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 __all__ = [

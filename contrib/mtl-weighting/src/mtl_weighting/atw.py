@@ -18,7 +18,7 @@ from mtl_weighting.uw import UW
 
 @plugin
 class ATW(UW):
-    """ATW (reconstructed): UW, with more weight for a task whose loss of late is high beside its long-term mean.
+    """ATW (reconstructed): UW, with more weight for a task whose recent loss is high beside its long-term mean.
 
     Chen et al., "UMT-Net: A Uniform Multi-Task Network with Adaptive Task Weighting", IEEE Transactions on Intelligent
     Vehicles 2024. Its formula is not public, only that it starts from UW and uses "short-term variation and long-term
@@ -37,14 +37,14 @@ class ATW(UW):
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks, places: Mapping[str, str]) -> None:
-        self.make_sigma(name, places, len(tasks))
+        self._make_sigma(name, places, len(tasks))
         self.fast, self.slow = nn.Buffer(torch.zeros(len(tasks))), nn.Buffer(torch.zeros(len(tasks)))
         self.count = nn.Buffer(torch.zeros(len(tasks)))
 
     @hookimpl
     def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
         assert self.log_sigma is not None
-        self.note(means.detach(), usable(means, active))
+        self._note(means.detach(), usable(means, active))
         paces = relative_paces(self.fast, self.slow, self.count > 0)
         log_per_task(step, "pace", paces, active)
         log_per_task(step, "sigma", self.log_sigma.exp(), active)
@@ -52,8 +52,8 @@ class ATW(UW):
         terms = uncertainty_terms(present(losses, active), shares(losses, means, active), self.log_sigma)
         return (paces * terms).sum()
 
-    def note(self, means: Tensor, counted: Tensor) -> None:
-        """Both running means with one more step: plain means until they are full, exponential ones from then on."""
+    def _note(self, means: Tensor, counted: Tensor) -> None:
+        """Add one step to both running means: plain means until they are full, exponential ones from then on."""
         self.count.add_(counted)
         for mean, length in ((self.fast, self.short), (self.slow, self.long)):
             mean.add_(present((means - mean) / self.count.clamp(1, length), counted))

@@ -51,7 +51,8 @@ class DWA(nn.Module):
 
     @hookimpl
     def after_epoch(self) -> None:
-        self.history.copy_(torch.stack((self.history[1], self.sums / self.counts)))
+        average = self.sums / self.counts  # NaN where a task had no label
+        self.history.copy_(torch.stack((self.history[1], average)))
         self.sums.zero_()
         self.counts.zero_()
 

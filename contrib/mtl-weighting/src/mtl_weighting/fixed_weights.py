@@ -16,7 +16,7 @@ from mtl_core import About, MtlError, Tasks, help, hookimpl, nearest, plugin
 from mtl_weighting.rules import weighted_sum
 
 
-def is_weight(instance: object, attribute: object, value: float) -> None:
+def _is_weight(instance: object, attribute: object, value: float) -> None:
     """A validator."""
     if not 0 <= value < math.inf:
         raise ValueError(f"expected a weight of at least 0, found {value}")
@@ -40,38 +40,38 @@ class FixedWeights(nn.Module):
 
     weights: dict[str, float] = field(
         factory=dict,
-        validator=validators.deep_mapping(validators.instance_of(str), is_weight),
+        validator=validators.deep_mapping(validators.instance_of(str), _is_weight),
         metadata=help("task → weight"),
     )
     primary: str | tuple[str, ...] | None = field(
         default=None, metadata=help('the task, or tasks, of weight 1, whatever `weights` says; "none": there is none')
     )
     auxiliary: float = field(
-        default=0.1, validator=is_weight, metadata=help("weight of the other tasks, where there is a primary one")
+        default=0.1, validator=_is_weight, metadata=help("weight of the other tasks, where there is a primary one")
     )
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks) -> None:
-        check_known(f"{name}.weights", self.weights, tasks)
-        check_known(f"{name}.primary", self.primary_names, tasks)
+        _check_known(f"{name}.weights", self.weights, tasks)
+        _check_known(f"{name}.primary", self._primary_names, tasks)
         missing = [task for task in tasks.names if task not in self.weights]
-        if missing and not self.primary_names:
+        if missing and not self._primary_names:
             raise MtlError(f"{name}.weights: no weight for {', '.join(missing)}; name every task, or set `primary`")
-        self.chosen = nn.Buffer(torch.tensor([self.weight_of(task) for task in tasks.names]), persistent=False)
+        self.chosen = nn.Buffer(torch.tensor([self._weight_of(task) for task in tasks.names]), persistent=False)
 
     @property
-    def primary_names(self) -> tuple[str, ...]:
+    def _primary_names(self) -> tuple[str, ...]:
         return (self.primary,) if isinstance(self.primary, str) else self.primary or ()
 
-    def weight_of(self, task: str) -> float:
-        return 1.0 if task in self.primary_names else self.weights.get(task, self.auxiliary)
+    def _weight_of(self, task: str) -> float:
+        return 1.0 if task in self._primary_names else self.weights.get(task, self.auxiliary)
 
     @hookimpl
     def combine_losses(self, losses: Tensor, active: Tensor) -> Tensor:
         return weighted_sum(losses, self.chosen, active)
 
 
-def check_known(where: str, given: Iterable[str], tasks: Tasks) -> None:
+def _check_known(where: str, given: Iterable[str], tasks: Tasks) -> None:
     for task in given:
         if task not in tasks.names:
             raise MtlError(

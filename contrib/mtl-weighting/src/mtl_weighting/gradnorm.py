@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from mtl_core import About, EncoderGradients, MtlError, Shaped, Step, Tasks, help, hookimpl, plugin
 
-Optimizer = Literal["adam", "sgd"]
-HOOKS = {"losses": ("combine_losses", "watch_encoder_gradient"), "encoder": ("shape_encoder_gradient",)}
-BETAS = (0.9, 0.999)
-SMALLEST = 1e-3
+_Optimizer = Literal["adam", "sgd"]
+_HOOKS = {"losses": ("combine_losses", "watch_encoder_gradient"), "encoder": ("shape_encoder_gradient",)}
+_BETAS = (0.9, 0.999)
+_SMALLEST = 1e-3
 """No weight falls below this: at 0 a task would have no gradient to come back by."""
 
 
@@ -46,28 +46,29 @@ class GradNorm(nn.Module):
     weight_learning_rate: float = field(
         default=0.025, validator=validators.gt(0), metadata=help("learning rate of the weights")
     )
-    optimizer: Optimizer = field(
+    optimizer: _Optimizer = field(
         default="adam", validator=validators.in_(("adam", "sgd")), metadata=help("how the weights are moved")
     )
     place: Literal["losses", "encoder"] = field(
         default="losses",
-        validator=validators.in_(tuple(HOOKS)),
+        validator=validators.in_(tuple(_HOOKS)),
         metadata=help("what the weights multiply: the losses, or only what enters the encoder"),
     )
 
     @property
     def fills(self) -> tuple[str, ...]:
-        return "setup", *HOOKS[self.place]
+        """The hooks that this instance answers."""
+        return "setup", *_HOOKS[self.place]
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks, places: Mapping[str, str]) -> None:
-        hook = HOOKS[self.place][0]
+        hook = _HOOKS[self.place][0]
         if places.get(hook, name) != name:
             raise MtlError(
                 f'{name}: place = "{self.place}" needs the hook {hook}, which plugin "{places[hook]}" fills;'
                 f' give it the place ([use] {hook} = "{name}"), or choose the other place'
             )
-        for buffer, value in start(len(tasks)).items():
+        for buffer, value in _start(len(tasks)).items():
             self.register_buffer(buffer, value)
 
     @property
@@ -80,29 +81,29 @@ class GradNorm(nn.Module):
 
     @hookimpl
     def watch_encoder_gradient(self, gradients: EncoderGradients) -> dict[str, Tensor]:
-        return self.learn(gradients, gradients.norms)
+        return self._learn(gradients, gradients.norms)
 
     @hookimpl
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:
         weights = self.memory.weights.to(gradients.gramian.dtype, copy=True)  # core writes the buffer before it logs
-        return Shaped(weights, self.learn(gradients, weights * gradients.norms))
+        return Shaped(weights, self._learn(gradients, weights * gradients.norms))
 
-    def learn(self, gradients: EncoderGradients, norms: Tensor) -> dict[str, Tensor]:
-        """What is to be remembered, from the norms (K,) with the weights in them."""
+    def _learn(self, gradients: EncoderGradients, norms: Tensor) -> dict[str, Tensor]:
+        """The state after this step, from the norms (K,) of the weighted gradients."""
         before = self.memory.noting(gradients.means, gradients.active)
         chosen = gradients.active & gradients.reached & before.seen & gradients.means.isfinite()
         rates = relative_rates(gradients.means, before.first, chosen)
         slope = slopes(norms, rates, before.weights.to(norms.dtype), chosen, self.alpha)
-        self.log(before.weights.clone(), gradients.step)
+        self._log(before.weights.clone(), gradients.step)
         return attrs.asdict(before.moved(slope, chosen, self.weight_learning_rate, self.optimizer))
 
-    def log(self, weights: Tensor, step: Step | None) -> None:
+    def _log(self, weights: Tensor, step: Step | None) -> None:
         if step is not None:
             for task, weight in zip(step.tasks.names, weights, strict=True):
                 step.log(f"weight/{task}", weight)
 
 
-def start(tasks: int) -> dict[str, Tensor]:
+def _start(tasks: int) -> dict[str, Tensor]:
     """The fields of :class:`Memory` before the first step."""
     zeros = {name: torch.zeros(tasks) for name in ("first", "slope", "square", "count")}
     return {"weights": torch.ones(tasks), "seen": torch.zeros(tasks, dtype=torch.bool), **zeros}
@@ -129,31 +130,39 @@ class Memory:
         first = torch.where(usable & ~self.seen, means, self.first)
         return attrs.evolve(self, first=first, seen=self.seen | usable)
 
-    def moved(self, slope: Tensor, chosen: Tensor, learning_rate: float, optimizer: Optimizer) -> Memory:
+    def moved(self, slope: Tensor, chosen: Tensor, learning_rate: float, optimizer: _Optimizer) -> Memory:
         """After one step along a slope (K,) of the chosen tasks; the others keep everything.
 
         Σw over the chosen tasks stays what it was, so that Σw over all tasks stays K.
         """
-        after = self if optimizer == "sgd" else self.averaged(slope, chosen)
-        direction = slope if optimizer == "sgd" else after.adam()
-        moved = (self.weights - learning_rate * direction).clamp(min=SMALLEST)
-        scale = total(self.weights, chosen) / total(moved, chosen)
+        after = self if optimizer == "sgd" else self._averaged(slope, chosen)
+        direction = slope if optimizer == "sgd" else after._adam()
+        moved = (self.weights - learning_rate * direction).clamp(min=_SMALLEST)
+        scale = _sum_of(self.weights, chosen) / _sum_of(moved, chosen)
         return attrs.evolve(after, weights=torch.where(chosen, moved * scale, self.weights))
 
-    def averaged(self, slope: Tensor, chosen: Tensor) -> Memory:
-        first, second = BETAS
-        means = first * self.slope + (1 - first) * slope, second * self.square + (1 - second) * slope**2
-        slope, square = (
-            torch.where(chosen, new, old) for new, old in zip(means, (self.slope, self.square), strict=True)
+    def _averaged(self, slope: Tensor, chosen: Tensor) -> Memory:
+        """With one more slope in Adam's running means of the chosen tasks."""
+        first, second = _BETAS
+        mean = first * self.slope + (1 - first) * slope
+        square = second * self.square + (1 - second) * slope**2
+        return attrs.evolve(
+            self,
+            slope=torch.where(chosen, mean, self.slope),
+            square=torch.where(chosen, square, self.square),
+            count=self.count + chosen,
         )
-        return attrs.evolve(self, slope=slope, square=square, count=self.count + chosen)
 
-    def adam(self) -> Tensor:
-        first, second = (1 - beta**self.count for beta in BETAS)
-        return (self.slope / first) / ((self.square / second).sqrt() + 1e-8)
+    def _adam(self) -> Tensor:
+        """Adam's direction, its means corrected for their start at 0."""
+        first, second = _BETAS
+        mean = self.slope / (1 - first**self.count)
+        square = self.square / (1 - second**self.count)
+        return mean / (square.sqrt() + 1e-8)
 
 
-def total(values: Tensor, chosen: Tensor) -> Tensor:
+def _sum_of(values: Tensor, chosen: Tensor) -> Tensor:
+    # not multiplied with 0: what is NaN in another task would stay NaN
     return torch.where(chosen, values, torch.zeros_like(values)).sum()
 
 
@@ -166,7 +175,7 @@ def relative_rates(means: Tensor, first: Tensor, chosen: Tensor) -> Tensor:
     :return: (K,), arbitrary for tasks that are not chosen; 1 where all losses are 0
     """
     ratios = means / first
-    mean = total(ratios, chosen) / chosen.sum()
+    mean = _sum_of(ratios, chosen) / chosen.sum()
     return torch.where(mean > 0, ratios / mean, torch.ones_like(ratios))
 
 
@@ -181,6 +190,6 @@ def slopes(norms: Tensor, rates: Tensor, weights: Tensor, chosen: Tensor, alpha:
     :param chosen: bool (K,), tasks over which sum and mean go
     :return: (K,), 0 for the others
     """
-    mean = total(norms, chosen) / chosen.sum()
+    mean = _sum_of(norms, chosen) / chosen.sum()
     found = torch.sign(norms - mean * rates**alpha) * norms / weights / mean
     return torch.where(chosen, found, torch.zeros_like(found))

@@ -1,7 +1,7 @@
 """What methods on the Gramian of the branch gradients share: unit rows, and rows that nothing reached.
 
 Methods that look at directions solve on the cosines C[i, j] = ⟨b_i, b_j⟩ / (‖b_i‖‖b_j‖), in float64 where there is one:
-their solution does not depend on the scale of the gradients, and a row of another size does no harm.
+their solution does not depend on the scale of the gradients, and rows of very different sizes do no harm.
 Shape letters: K tasks.
 """
 
@@ -33,7 +33,7 @@ def cosines(gramian: Tensor, reached: Tensor) -> Tensor:
 def with_ridge(c: Tensor, dtype: torch.dtype) -> Tensor:
     """C with a small ridge, so that dependent gradients can be solved for.
 
-    It is above what rounding may take from C's eigenvalues, about K times the precision of the Gramian's own type.
+    It is larger than the rounding error of C's eigenvalues, about K times the precision of the Gramian's type.
 
     :param dtype: of the Gramian that C was made of
     """
@@ -45,7 +45,7 @@ def per_branch(coefficients: Tensor, gramian: Tensor, reached: Tensor) -> Tensor
     """Coefficients of the unit rows as weights of the branches: divided by ‖b_t‖, 0 where nothing reached.
 
     :param coefficients: (K,)
-    :return: (K,); NaN throughout where the Gramian is not finite, so that nobody mistakes it for an answer
+    :return: (K,); NaN throughout where the Gramian is not finite: core then skips the step
     """
     norms = precise(gramian).diagonal().clamp(min=0).sqrt()
     weights = torch.where(reached, coefficients / norms, torch.zeros_like(norms))

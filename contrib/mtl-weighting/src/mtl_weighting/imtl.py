@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mtl_core import About, EncoderGradients, Step, Tasks, help, hookimpl, plugin
 from mtl_weighting.gramians import cosines, per_branch, with_ridge
 
-HOOKS = {"losses": ("combine_losses", "parameter_groups"), "gradients": ("shape_encoder_gradient",)}
+_HOOKS = {"losses": ("combine_losses", "parameter_groups"), "gradients": ("shape_encoder_gradient",)}
 
 
 @plugin
@@ -47,8 +47,9 @@ class IMTL(nn.Module):
     @property
     def fills(self) -> tuple[str, ...]:
         """The hooks that this instance answers."""
-        chosen = HOOKS if self.parts == "both" else (self.parts,)
-        return ("setup", *(hook for part in chosen for hook in HOOKS[part]))
+        if self.parts == "both":
+            return "setup", *_HOOKS["losses"], *_HOOKS["gradients"]
+        return "setup", *_HOOKS[self.parts]
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks, places: Mapping[str, str]) -> None:

@@ -42,20 +42,24 @@ class Miraliev(UW):
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks, places: Mapping[str, str]) -> None:
-        self.further = [(t.name, o) for o in self.objectives for t in tasks if isinstance(t, OBJECTIVES[o].kinds)]
+        self.further: list[tuple[str, str]] = []
+        for objective in self.objectives:
+            fitting = [task for task in tasks if isinstance(task, OBJECTIVES[objective].kinds)]
+            self.further += [(task.name, objective) for task in fitting]
         self.columns = [tasks.position(task) for task, _ in self.further]
-        self.make_sigma(name, places, len(tasks) + len(self.further))
+        self._make_sigma(name, places, len(tasks) + len(self.further))
 
     @hookimpl
     def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
         assert self.log_sigma is not None
-        share, further = shares(losses, means, active), self.further_losses(step)
-        every = torch.cat((present(losses, active), further))
+        every = torch.cat((present(losses, active), self._further_losses(step)))
+        share = shares(losses, means, active)
+        # an objective is labelled where its task is
         share = torch.cat((share, *(share[k : k + 1] for k in self.columns)))
-        self.log(step, every, share)
+        self._log(step, every, share)
         return uncertainty_terms(every, share, self.log_sigma).sum()
 
-    def further_losses(self, step: Step) -> Tensor:
+    def _further_losses(self, step: Step) -> Tensor:
         """O_j (J,): like L_t of its task, with the same weight for every sample.
 
         That is this rank's part; the sum is linear in it, so that averaged gradients are those of the global batch.
@@ -63,19 +67,22 @@ class Miraliev(UW):
         if not self.further:
             return step.task_losses.new_zeros(0)
         weights = torch.autograd.grad(step.task_losses.sum(), step.losses, retain_graph=True)[0]
-        found = [self.sample_losses(step, *pair) for pair in self.further]
-        return torch.stack([(weights[:, k] * o).sum() for k, o in zip(self.columns, found, strict=True)])
+        totals = []
+        for column, (task, objective) in zip(self.columns, self.further, strict=True):
+            totals.append((weights[:, column] * self._sample_losses(step, task, objective)).sum())
+        return torch.stack(totals)
 
-    def sample_losses(self, step: Step, task: str, objective: str) -> Tensor:
+    def _sample_losses(self, step: Step, task: str, objective: str) -> Tensor:
         """Losses (B,) of one objective on view 0; 0 where there is no label."""
         prediction = step.predictions[task][0]
         precise = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
         return OBJECTIVES[objective].loss(step.tasks[task], precise, step.targets[task])
 
-    def log(self, step: Step, losses: Tensor, share: Tensor) -> None:
+    def _log(self, step: Step, losses: Tensor, share: Tensor) -> None:
         assert self.log_sigma is not None
         names = [*step.tasks.names, *map("/".join, self.further)]
-        sigma, means = self.log_sigma.detach().exp(), losses.detach() / share  # NaN where absent: out of the mean
+        sigma = self.log_sigma.detach().exp()
+        means = losses.detach() / share  # NaN where a task is absent: an epoch's mean leaves it out
         for name, s, mean, seen in zip(names, sigma, means, share != 0, strict=True):
             step.log(f"sigma/{name}", torch.where(seen, s, torch.nan))
             step.log(f"weight/{name}", torch.where(seen, 1 / (2 * s**2), torch.nan))

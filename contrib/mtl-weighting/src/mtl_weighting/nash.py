@@ -124,7 +124,7 @@ def limited(weights: Tensor, gramian: Tensor, max_norm: float) -> Tensor:
 def bargain(gramian: Tensor, reached: Tensor, iterations: int = 20) -> Tensor:
     """α > 0 with G α = 1/α (Navon et al., Eq. 3), on the rows that were reached.
 
-    With α_t = β_t/‖b_t‖ it is C β = 1/β, C the cosines: where ½ βᵀCβ − Σ log β_t, which is convex, is least. The
+    With α_t = β_t/‖b_t‖ it is C β = 1/β, C the cosines: the minimum of ½ βᵀCβ − Σ log β_t, which is convex. The
     minimum is at infinity only where positive weights bring the gradients' sum to zero; a ridge on C keeps it finite.
 
     :param gramian: G (K, K)
@@ -132,7 +132,7 @@ def bargain(gramian: Tensor, reached: Tensor, iterations: int = 20) -> Tensor:
     :return: (K,), precise; 0 for a branch that nothing reached
     """
     c = with_ridge(cosines(gramian, reached), gramian.dtype)
-    # of all equal β the best
+    # the best of all β that are equal: a start from which few steps are needed
     beta = torch.ones_like(c[0]) * (len(c) / c.sum().clamp(min=1e-10)).sqrt()
     for _ in range(iterations):
         beta = _newton(c, beta)

@@ -40,18 +40,19 @@ def gradient(task: Task, prediction: Tensor, target: Tensor) -> Tensor:
     """
     error, valid = prediction - task.encode(target), task.valid(target)
     pairs = []
-    for d, n in ((2, error.shape[2] - 1), (3, error.shape[3] - 1)):
-        both = valid.narrow(d, 0, n) & valid.narrow(d, 1, n)
-        pairs.append(masked_mean(error.diff(dim=d).abs().mean(1, keepdim=True), both))
+    for dimension in (2, 3):
+        neighbours = error.shape[dimension] - 1
+        both = valid.narrow(dimension, 0, neighbours) & valid.narrow(dimension, 1, neighbours)
+        pairs.append(masked_mean(error.diff(dim=dimension).abs().mean(1, keepdim=True), both))
     return torch.stack(pairs).mean(0)
 
 
 @attrs.frozen
-class Objective:
+class _Objective:
     """A loss per sample, and the kinds of tasks that can have it."""
 
     kinds: tuple[type[Task], ...]
     loss: Callable[[Task, Tensor, Tensor], Tensor]
 
 
-OBJECTIVES = {"dice": Objective((Segmentation, BinaryEdges), dice), "gradient": Objective((Regression,), gradient)}
+OBJECTIVES = {"dice": _Objective((Segmentation, BinaryEdges), dice), "gradient": _Objective((Regression,), gradient)}

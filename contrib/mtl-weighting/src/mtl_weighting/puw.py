@@ -12,11 +12,11 @@ import torch
 from attrs import field, validators
 from torch import Tensor, nn
 
-from mtl_core import About, MtlError, Step, Tasks, generator_for, help, hookimpl, plugin
+from mtl_core import About, MtlError, Step, Task, Tasks, generator_for, help, hookimpl, plugin
 from mtl_weighting.rules import log_per_task, weighted_sum
 
-SUMS = ("count", "sum", "square")
-SMALLEST = 1e-5
+_SUMS = ("count", "sum", "square")
+_SMALLEST = 1e-5
 """A (std/mean)² below it may be what rounding has left of equal losses: an epoch's sums are float32."""
 
 
@@ -68,37 +68,37 @@ class PUW(nn.Module):
     @hookimpl
     def combine_losses(self, losses: Tensor, active: Tensor, step: Step) -> Tensor:
         log_per_task(step, "weight", self.weights, active)
-        for name, row in zip(SUMS, moments(step.losses.detach(), step.labelled), strict=True):
+        for name, row in zip(_SUMS, moments(step.losses.detach(), step.labelled), strict=True):
             for task, value in zip(step.tasks.names, row, strict=True):
                 step.log(f"{name}/{task}", value)
         return weighted_sum(losses, self.weights, active)
 
     @hookimpl
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        now = torch.tensor([self.measured(k, metrics) for k in range(len(self.tasks))])
         if not any(f"val/{t.name}/{t.headline}" in metrics for t in self.tasks):
             raise MtlError(
-                f"{self.name}: epoch {epoch} has no validation metrics, which the weights are judged by;"
+                f"{self.name}: epoch {epoch} has no validation metrics, by which the weights are chosen;"
                 " set validation in the experiment, such as validation = 0.1"
             )
+        now = torch.tensor([self._measured(task, metrics) for task in self.tasks])
         if epoch + 1 >= self.warmup_epochs:
-            self.advance(epoch, now)
+            self._advance(epoch, now)
         self.before.copy_(now)
 
-    def measured(self, k: int, metrics: Mapping[str, float]) -> tuple[float, float]:
+    def _measured(self, task: Task, metrics: Mapping[str, float]) -> tuple[float, float]:
         """(performance, uncertainty) of a task in an epoch: headline metric, and std/mean of its samples' losses."""
-        task = self.tasks[k]
         value = metrics.get(f"val/{task.name}/{task.headline}", math.nan)
-        sums = (metrics.get(f"{self.name}/{name}/{task.name}", math.nan) for name in SUMS)
+        sums = (metrics.get(f"{self.name}/{name}/{task.name}", math.nan) for name in _SUMS)
         return value, spread(*sums)
 
-    def advance(self, epoch: int, now: Tensor) -> None:
-        """Note what the particle in use has brought, and take the next one; when all have been tried, make new ones."""
-        generator, place = generator_for(int(self.key), "particles", epoch), int(self.trying)
+    def _advance(self, epoch: int, now: Tensor) -> None:
+        """Record the gain of the particle in use, and take the next one; when all have been tried, make new ones."""
+        generator = generator_for(int(self.key), "particles", epoch)
+        place = int(self.trying)
         states, gains = self.states.cpu(), self.gains.cpu()
         if place >= 0:
             gains[place] = gain(self.before.cpu(), now, [task.higher_is_better for task in self.tasks])
-        if place in (-1, self.particles - 1):
+        if place in (-1, self.particles - 1):  # -1: the warm-up is over, and no particle was tried yet
             chosen = states if place == -1 else resampled(states, weighed(gains, self.uncertainty), generator)
             states = moved(chosen, self.noise, generator)
         following = (place + 1) % self.particles
@@ -124,7 +124,7 @@ def spread(count: float, total: float, square: float) -> float:
     if not count > 0 or not total > 0:
         return math.nan
     ratio = square * count / total**2 - 1
-    return math.sqrt(ratio) if ratio > SMALLEST else math.nan
+    return math.sqrt(ratio) if ratio > _SMALLEST else math.nan
 
 
 def gain(before: Tensor, now: Tensor, higher_is_better: list[bool]) -> Tensor:

@@ -1,7 +1,7 @@
 """What the loss rules share.
 
-L_t counts a task by its share of the labels, L̄_t does not: what adapts to a loss's size looks at L̄_t, and only at tasks
-that are active. Values of absent tasks are replaced before anything is computed: 0 · NaN is NaN, in gradients too.
+L_t depends on a task's share of the labels, L̄_t does not: rules that adapt to a loss's size use L̄_t, and of active
+tasks only. Values of absent tasks are replaced before anything is computed: 0 · NaN is NaN, in gradients too.
 Shape letters: K tasks.
 """
 
@@ -14,7 +14,7 @@ from mtl_core import Step
 
 
 def present(values: Tensor, active: Tensor) -> Tensor:
-    """Values (K,) of the active tasks, 0 for the others, whatever they hold."""
+    """Values (K,) of the active tasks, 0 for the others, NaN or not."""
     return torch.where(active, values, torch.zeros_like(values))
 
 
@@ -24,7 +24,7 @@ def weighted_sum(losses: Tensor, weights: Tensor, active: Tensor) -> Tensor:
 
 
 def usable(means: Tensor, active: Tensor) -> Tensor:
-    """Which tasks' L̄_t may enter a statistic: an infinite one would stay in it for ever."""
+    """Which tasks' L̄_t may enter a running mean: an infinite value would never leave it."""
     return active & means.detach().isfinite()
 
 

@@ -46,9 +46,9 @@ class UW(nn.Module):
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks, places: Mapping[str, str]) -> None:
-        self.make_sigma(name, places, len(tasks))
+        self._make_sigma(name, places, len(tasks))
 
-    def make_sigma(self, name: str, places: Mapping[str, str], count: int) -> None:
+    def _make_sigma(self, name: str, places: Mapping[str, str], count: int) -> None:
         start = torch.full((count,), math.log(self.initial_sigma))
         # a parameter without a gradient would make DDP wait, where another plugin combines the losses
         combines = places.get("combine_losses", name) == name

@@ -11,7 +11,7 @@ from torch import Tensor
 from mtl_core import About, Step, help, hookimpl, plugin
 from mtl_weighting.rules import log_per_task, softmax_over, weighted_sum
 
-SMALLEST = 1e-30
+_SMALLEST = 1e-30
 """T·L̄_t is not taken to be smaller: 1 / 0 would be infinite."""
 
 
@@ -43,4 +43,4 @@ class UWSO:
 
 def inverse_weights(means: Tensor, active: Tensor, temperature: float) -> Tensor:
     """w_t = softmax over the active tasks of 1 / (T·L̄_t), (K,)."""
-    return softmax_over(1 / (temperature * means).clamp(min=SMALLEST), active)
+    return softmax_over(1 / (temperature * means).clamp(min=_SMALLEST), active)

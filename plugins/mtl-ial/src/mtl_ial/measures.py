@@ -17,7 +17,7 @@ Measure = Literal["uncertainty", "fixed", "speed", "norm", "cosine"]
 
 @attrs.frozen(eq=False)
 class Progress:
-    """What is known of the tasks' losses, each (K,): only steps in which a task was labelled count.
+    """How the tasks' losses have developed, each (K,): only steps in which a task was labelled count.
 
     ``first``: L̄_t of the task's first such step, 0 before; ``latest``: L̄_t of its last one; ``sums``, ``counts``: of
     this epoch; ``previous``, ``before``: means of the last two epochs that had any, NaN where there is none yet.
@@ -32,8 +32,9 @@ class Progress:
 
     @classmethod
     def empty(cls, tasks: int) -> Progress:
-        zero, none = torch.zeros(tasks), torch.full((tasks,), float("nan"))
-        return cls(zero, zero.clone(), zero.clone(), zero.clone(), none, none.clone())
+        zeros = {name: torch.zeros(tasks) for name in ("first", "latest", "sums", "counts")}
+        unknown = {name: torch.full((tasks,), float("nan")) for name in ("previous", "before")}
+        return cls(**zeros, **unknown)
 
     def seen(self, means: Tensor, active: Tensor) -> Progress:
         """With one more step."""

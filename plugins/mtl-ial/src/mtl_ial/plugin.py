@@ -28,7 +28,7 @@ from mtl_ial.rules import (
 )
 
 
-def not_negative(instance: object, attribute: Any, value: dict[str, float]) -> None:
+def _not_negative(instance: object, attribute: Any, value: dict[str, float]) -> None:
     wrong = [f"{task} = {weight}" for task, weight in value.items() if not 0 <= weight < math.inf]
     if wrong:
         raise ValueError(f"expected weights of 0 or more, found {wrong[0]}")
@@ -70,7 +70,7 @@ class IAL(nn.Module):
     )
     weights: dict[str, float] = field(
         factory=dict,
-        validator=not_negative,
+        validator=_not_negative,
         metadata=help("measure fixed: weight of each auxiliary task; those not named have initial_weight"),
     )
     match_norms: bool = field(
@@ -101,17 +101,17 @@ class IAL(nn.Module):
     @hookimpl
     def setup(self, name: str, tasks: Tasks, places: Mapping[str, str]) -> None:
         self.combines = places.get("combine_losses", name) == name
-        chosen = [tasks.position(known(task, tasks)) for task in self.primary_names]
+        chosen = [_known(f"{name}.primary", task, tasks) for task in self._primary_names]
         start = math.log(inverse(self.initial_weight, self.mapping))
         self.log_sigma = nn.Parameter(torch.full((len(tasks),), start))
-        self.is_primary = nn.Buffer(torch.tensor([k in chosen for k in range(len(tasks))]), persistent=False)
-        self.fixed = nn.Buffer(fixed_weights(self.weights, tasks, self.initial_weight), persistent=False)
+        self.is_primary = nn.Buffer(torch.tensor([task in chosen for task in tasks.names]), persistent=False)
+        self.fixed = nn.Buffer(_fixed_weights(name, self.weights, tasks, self.initial_weight), persistent=False)
         for key, value in attrs.asdict(Progress.empty(len(tasks))).items():
             self.register_buffer(key, value)
         self.norm_mean, self.norm_count = nn.Buffer(torch.zeros(())), nn.Buffer(torch.zeros(()))
 
     @property
-    def primary_names(self) -> tuple[str, ...]:
+    def _primary_names(self) -> tuple[str, ...]:
         return (self.primary,) if isinstance(self.primary, str) else self.primary
 
     @hookimpl
@@ -122,7 +122,7 @@ class IAL(nn.Module):
 
     @hookimpl
     def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
-        self.look(step)
+        self._observe(step)
         return uncertainty_loss(losses, means, active, self.log_sigma)
 
     @hookimpl
@@ -130,24 +130,25 @@ class IAL(nn.Module):
         """Where another plugin combines the losses, σ learns from detached ones."""
         if self.combines:
             return None
-        self.look(step)
+        self._observe(step)
         losses = step.task_losses.detach()
         return {"uncertainty": uncertainty_loss(losses, step.task_means, step.active, self.log_sigma)}
 
     @hookimpl
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:
         g, weights, active = gradients.gramian, gradients.decoder_weights, gradients.active
-        norm, present = primary_norm(g, primary_coefficients(self.is_primary, weights, active), active)
-        before = Reference(self.norm_mean, self.norm_count)
-        after = before.updated(norm, present, self.momentum)
-        reference = before.corrected(self.momentum)
-        chosen = self.chosen_weights(g, primary_coefficients(self.is_primary, weights, active))
+        coefficients = primary_coefficients(self.is_primary, weights, active)
+        chosen = self._chosen_weights(g, coefficients)
         if not self.match_norms:
             return Shaped(plain_weights(g, chosen, self.is_primary, weights, active))
-        shaped = impartial_weights(g, chosen, self.is_primary, weights, active, reference)
+        # the reference of this step is the mean before it: it is used where the batch has no primary label
+        before = Reference(self.norm_mean, self.norm_count)
+        shaped = impartial_weights(g, chosen, self.is_primary, weights, active, before.corrected(self.momentum))
+        norm, present = primary_norm(g, coefficients, active)
+        after = before.updated(norm, present, self.momentum)
         return Shaped(shaped, {"norm_mean": after.mean, "norm_count": after.count})
 
-    def chosen_weights(self, gramian: Tensor, coefficients: Tensor) -> Tensor:
+    def _chosen_weights(self, gramian: Tensor, coefficients: Tensor) -> Tensor:
         """f of every task, (K,): of σ, or of what ``measure`` names."""
         if self.measure == "cosine":
             return cosines(gramian, coefficients)
@@ -166,31 +167,32 @@ class IAL(nn.Module):
     def progress(self) -> Progress:
         return Progress(**{a.name: getattr(self, a.name) for a in attrs.fields(Progress)})
 
-    def keep(self, progress: Progress) -> None:
-        """In buffers: core puts them back if the step is skipped."""
+    def _keep(self, progress: Progress) -> None:
+        """Write it into buffers: core puts them back if the step is skipped."""
         for key, value in attrs.asdict(progress).items():
             getattr(self, key).copy_(value)
 
-    def look(self, step: Step) -> None:
-        """Note how far the tasks are, and log σ and f."""
+    def _observe(self, step: Step) -> None:
+        """Record the tasks' progress, and log σ and f."""
         if self.measure in ("speed", "norm"):
-            self.keep(self.progress.seen(step.task_means.detach(), step.active))
+            self._keep(self.progress.seen(step.task_means.detach(), step.active))
         sigma, weights = self.log_sigma.detach().exp(), self.auxiliary_weights
         for k, task in enumerate(step.tasks.names):
             step.log(f"sigma/{task}", sigma[k])
-            if task not in self.primary_names and self.measure != "cosine":
+            if task not in self._primary_names and self.measure != "cosine":
                 step.log(f"weight/{task}", weights[k])
 
     @hookimpl
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         if self.measure == "speed":
-            self.keep(self.progress.ended())
+            self._keep(self.progress.ended())
 
 
-def fixed_weights(weights: Mapping[str, float], tasks: Tasks, default: float) -> Tensor:
-    chosen = {known(task, tasks, "weights"): weight for task, weight in weights.items()}
-    return torch.tensor([chosen.get(task, default) for task in tasks.names])
+def _fixed_weights(name: str, weights: Mapping[str, float], tasks: Tasks, default: float) -> Tensor:
+    for task in weights:
+        _known(f"{name}.weights", task, tasks)
+    return torch.tensor([weights.get(task, default) for task in tasks.names])
 
 
-def known(task: str, tasks: Tasks, option: str = "primary") -> str:
-    return tasks.choose((task,), f"ial.{option}")[0].name
+def _known(option: str, task: str, tasks: Tasks) -> str:
+    return tasks.choose((task,), option)[0].name

@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 Mapping = Literal["relu", "softplus"]
 
-MAPPINGS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "softplus": F.softplus}
+_MAPPINGS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "softplus": F.softplus}
 
 
 def encoder_weight(sigma: Tensor, mapping: Mapping = "relu") -> Tensor:
     """f(σ) = min(1, g(1 − σ)), Eq. 9: an uncertain task counts less; any shape."""
-    return MAPPINGS[mapping](1 - sigma).clamp(max=1)
+    return _MAPPINGS[mapping](1 - sigma).clamp(max=1)
 
 
 def inverse(weight: float, mapping: Mapping = "relu") -> float:

@@ -13,7 +13,7 @@ from mtl_core import Depth, Normals, Segmentation, Task, Tasks
 from mtl_jtr.entries import cdf
 from mtl_jtr.stacks import full
 
-SQUASHED = 1e-5
+_SQUASHED = 1e-5
 """How far the reconstructed depth's sigmoid is kept from 0 and 1, as a share."""
 
 
@@ -24,22 +24,24 @@ def counted_losses(decoded: Tensor, tasks: Tasks, targets: list[Tensor], counted
     :param counted: bool (B, 1, H, W), pixels that count
     """
     parts = torch.split(full(decoded), [task.label_channels for task in tasks], 1)
-    trios = zip(tasks, parts, targets, strict=True)
-    return {task.name: per_sample(task, output, target.detach(), counted).mean() for task, output, target in trios}
+    losses = {}
+    for task, output, target in zip(tasks, parts, targets, strict=True):
+        losses[task.name] = _per_sample(task, output, target.detach(), counted).mean()
+    return losses
 
 
-def per_sample(task: Task, output: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+def _per_sample(task: Task, output: Tensor, target: Tensor, counted: Tensor) -> Tensor:
     """(B,): binary cross-entropy, L1 behind the CDF, negative cosine; other tasks have their own loss."""
     elements = (target != 0).flatten(1).sum(1).clamp(min=1)
     if isinstance(task, Segmentation):
-        return summed(F.binary_cross_entropy_with_logits(output, target, reduction="none"), counted) / elements
+        return _summed(F.binary_cross_entropy_with_logits(output, target, reduction="none"), counted) / elements
     if isinstance(task, Depth):
-        share = (output.sigmoid() - 0.5) * (1 - SQUASHED) + 0.5
-        return summed((share - cdf(target)).abs(), counted) / elements
+        share = (output.sigmoid() - 0.5) * (1 - _SQUASHED) + 0.5
+        return _summed((share - cdf(target)).abs(), counted) / elements
     if isinstance(task, Normals):
-        return 1 - summed(F.normalize(output, dim=1) * target, counted) / elements
-    return summed(task.label_loss(output, target), counted) / counted.flatten(1).sum(1).clamp(min=1)
+        return 1 - _summed(F.normalize(output, dim=1) * target, counted) / elements
+    return _summed(task.label_loss(output, target), counted) / counted.flatten(1).sum(1).clamp(min=1)
 
 
-def summed(values: Tensor, counted: Tensor) -> Tensor:
+def _summed(values: Tensor, counted: Tensor) -> Tensor:
     return torch.where(counted, values, torch.zeros_like(values)).flatten(1).sum(1)

@@ -15,22 +15,22 @@ from torch.nn import functional as F
 Kind = Literal["cosine", "l1", "l2"]
 
 
-def cosine(a: Tensor, b: Tensor) -> Tensor:
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
     """1 − a·b / (|a| |b|) over the last dimension."""
     return 1 - F.cosine_similarity(a, b, dim=-1)
 
 
-def l1(a: Tensor, b: Tensor) -> Tensor:
+def _l1(a: Tensor, b: Tensor) -> Tensor:
     """Mean absolute difference over the last dimension."""
     return (a - b).abs().mean(-1)
 
 
-def l2(a: Tensor, b: Tensor) -> Tensor:
+def _l2(a: Tensor, b: Tensor) -> Tensor:
     """Mean square difference over the last dimension."""
     return (a - b).square().mean(-1)
 
 
-DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cosine": cosine, "l1": l1, "l2": l2}
+_DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cosine": _cosine, "l1": _l1, "l2": _l2}
 
 
 def distance(a: Tensor, b: Tensor, kind: Kind = "cosine", per_location: bool = False, centred: bool = False) -> Tensor:
@@ -43,8 +43,8 @@ def distance(a: Tensor, b: Tensor, kind: Kind = "cosine", per_location: bool = F
         mean = b.detach().mean(0, keepdim=True)
         a, b = a - mean, b - mean
     if per_location:
-        return DISTANCES[kind](a.flatten(2).mT, b.flatten(2).mT).mean(1)
-    return DISTANCES[kind](a.flatten(1), b.flatten(1))
+        return _DISTANCES[kind](a.flatten(2).mT, b.flatten(2).mT).mean(1)
+    return _DISTANCES[kind](a.flatten(1), b.flatten(1))
 
 
 def spread(latents: Tensor) -> Tensor:

@@ -13,13 +13,13 @@ from mtl_core import Depth, Normals, Segmentation, Step, Task, Tasks, generator_
 from mtl_jtr.options import Switches
 from mtl_jtr.stacks import full
 
-MEAN, DEVIATION = 2.3618, 1.5876
+_MEAN, _DEVIATION = 2.3618, 1.5876
 """Metres: of NYU-v2's depth, in the released code also for other data."""
 
 
 def cdf(depth: Tensor) -> Tensor:
-    """Φ((d − MEAN) / DEVIATION), 0 to 1."""
-    share: Tensor = torch.special.ndtr((depth - MEAN) / DEVIATION)
+    """Φ((d − 2.3618) / 1.5876), 0 to 1."""
+    share: Tensor = torch.special.ndtr((depth - _MEAN) / _DEVIATION)
     return share
 
 
@@ -37,7 +37,7 @@ def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @attrs.frozen(eq=False)
-class Part:
+class _Part:
     """One task in one view.
 
     :param output: what the head gives, (B, O_t, H, W); detached where the sample has the label, if a switch says so
@@ -57,13 +57,13 @@ class Part:
         return self.task.to_label_space(self.output)
 
 
-def part(step: Step, task: Task, targets: dict[str, Tensor], view: int, detach: bool) -> Part:
+def _part(step: Step, task: Task, targets: dict[str, Tensor], view: int, detach: bool) -> _Part:
     output, target = full(step.predictions[task.name][view]), targets[task.name]
     known = step.labelled[:, step.tasks.position(task.name), None, None, None]
     valid = task.valid(target)
     label = task.encode(target).to(output.dtype)
     output = torch.where(known, output.detach(), output) if detach else output
-    return Part(task, output, torch.where(valid, label, torch.zeros_like(label)), known, valid)
+    return _Part(task, output, torch.where(valid, label, torch.zeros_like(label)), known, valid)
 
 
 @attrs.frozen(eq=False)
@@ -74,7 +74,7 @@ class View:
         sample carries is valid, else all
     """
 
-    parts: list[Part]
+    parts: list[_Part]
     counted: Tensor
     switches: Switches
     depth_scale: float
@@ -83,7 +83,7 @@ class View:
     @classmethod
     def of(cls, step: Step, tasks: Tasks, view: int, switches: Switches, depth_scale: float) -> View:
         targets = step.targets_of(view)
-        parts = [part(step, task, targets, view, switches.detach_labelled) for task in tasks]
+        parts = [_part(step, task, targets, view, switches.detach_labelled) for task in tasks]
         valid = torch.stack([p.valid | ~p.known for p in parts]).all(0)
         counted = valid if switches.validity == "shared" else torch.ones_like(valid)
         return cls(parts, counted, switches, depth_scale, step.generator)
@@ -93,45 +93,47 @@ class View:
 
         :param soft: probabilities of classes, not samples
         """
-        return [self.entered(p, soft) for p in self.parts]
+        return [self._entered(p, soft) for p in self.parts]
 
     def known(self) -> list[Tensor]:
         """Y, task by task, with draws of its own."""
-        return [torch.where(self.taken(p), self.form(p.task, p.label), self.entered(p)) for p in self.parts]
+        return [torch.where(self._taken(p), self._formed(p.task, p.label), self._entered(p)) for p in self.parts]
 
-    def taken(self, p: Part) -> Tensor:
+    def _taken(self, p: _Part) -> Tensor:
         """Where Y has the label: with shared validity also at its invalid pixels, as 0."""
         return p.known if self.switches.validity == "shared" else p.known & p.valid
 
-    def entered(self, p: Part, soft: bool = False) -> Tensor:
+    def _entered(self, p: _Part, soft: bool = False) -> Tensor:
         """A prediction as it enters; 0 in label space where a pixel does not count."""
-        drawn = self.drawn(p) and not soft
+        drawn = self._is_drawn(p) and not soft
         values = hard_sample(p.output, gumbel(p.output, self.generator)) if drawn else p.prediction
-        return self.form(p.task, torch.where(self.counted, values, torch.zeros_like(values)))
+        return self._formed(p.task, torch.where(self.counted, values, torch.zeros_like(values)))
 
-    def form(self, task: Task, values: Tensor) -> Tensor:
+    def _formed(self, task: Task, values: Tensor) -> Tensor:
         if isinstance(task, Depth) and self.switches.depth_as == "cdf":
             return cdf(values)
         if isinstance(task, Normals) and self.switches.normals_as == "positive":
             return (values + 1) / 2
-        return values / self.unit(task)
+        return values / self._unit(task)
 
-    def drawn(self, p: Part) -> bool:
+    def _is_drawn(self, p: _Part) -> bool:
         return isinstance(p.task, Segmentation) and self.switches.segmentation_as == "samples"
 
-    def unit(self, task: Task) -> float:
+    def _unit(self, task: Task) -> float:
         """Metres that are 1 in the stacks."""
         return self.depth_scale if isinstance(task, Depth) and self.switches.depth_as == "metres" else 1.0
 
     def guess_targets(self, entries: list[Tensor]) -> list[Tensor]:
         """What L_Recon compares g(Ŷ) with: what entered; of classes always a sample, drawn anew."""
-        pairs = zip(self.parts, entries, strict=True)
-        return [self.entered(p) if self.drawn(p) else entry * self.unit(p.task) for p, entry in pairs]
+        targets = []
+        for p, entry in zip(self.parts, entries, strict=True):
+            targets.append(self._entered(p) if self._is_drawn(p) else entry * self._unit(p.task))
+        return targets
 
     def known_targets(self, entries: list[Tensor]) -> list[Tensor]:
         """What L_Recon compares g(Y) with: of classes what entered, else labels and predictions in label space."""
-        pairs = zip(self.parts, entries, strict=True)
-        return [
-            entry if isinstance(p.task, Segmentation) else torch.where(self.taken(p), p.label, p.prediction)
-            for p, entry in pairs
-        ]
+        targets = []
+        for p, entry in zip(self.parts, entries, strict=True):
+            known = torch.where(self._taken(p), p.label, p.prediction)
+            targets.append(entry if isinstance(p.task, Segmentation) else known)
+        return targets

@@ -1,6 +1,6 @@
-"""What JTR can be told: the paper's options, and a switch for each line in which the authors' released code differs.
+"""JTR's options: the paper's, and a switch for each line in which the authors' released code differs.
 
-A switch that is none is as ``variant`` says.
+A switch that is none is set by ``variant``.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from attrs.validators import ge, gt, in_, optional
 from mtl_core import help
 from mtl_jtr.distances import Kind
 
-SegmentationAs = Literal["probabilities", "samples"]
-DepthAs = Literal["metres", "cdf"]
-NormalsAs = Literal["unit", "positive"]
-Validity = Literal["own", "shared"]
-ReconstructionAs = Literal["losses", "counts"]
-Statistics = Literal["batch", "sample"]
+_SegmentationAs = Literal["probabilities", "samples"]
+_DepthAs = Literal["metres", "cdf"]
+_NormalsAs = Literal["unit", "positive"]
+_Validity = Literal["own", "shared"]
+_ReconstructionAs = Literal["losses", "counts"]
+_Statistics = Literal["batch", "sample"]
 
 
 @attrs.frozen
@@ -30,13 +30,13 @@ class Switches:
     separate: bool = False
     crops: tuple[float, ...] = ()
     detach_labelled: bool = False
-    segmentation_as: SegmentationAs = "probabilities"
-    depth_as: DepthAs = "metres"
-    normals_as: NormalsAs = "unit"
-    validity: Validity = "own"
-    reconstruction_as: ReconstructionAs = "losses"
+    segmentation_as: _SegmentationAs = "probabilities"
+    depth_as: _DepthAs = "metres"
+    normals_as: _NormalsAs = "unit"
+    validity: _Validity = "own"
+    reconstruction_as: _ReconstructionAs = "losses"
     per_location: bool = False
-    statistics: Statistics = "batch"
+    statistics: _Statistics = "batch"
 
     @property
     def as_in_the_paper(self) -> bool:
@@ -139,21 +139,21 @@ class Options:
     detach_labelled: bool | None = field(
         default=None, metadata=help("the distance reaches the heads of tasks without a label only")
     )
-    segmentation_as: SegmentationAs | None = field(
+    segmentation_as: _SegmentationAs | None = field(
         default=None, validator=_one_of("probabilities", "samples"), metadata=help("in the stacks: or Gumbel samples")
     )
-    depth_as: DepthAs | None = field(
+    depth_as: _DepthAs | None = field(
         default=None, validator=_one_of("metres", "cdf"), metadata=help("in the stacks: or through a normal CDF")
     )
-    normals_as: NormalsAs | None = field(
+    normals_as: _NormalsAs | None = field(
         default=None, validator=_one_of("unit", "positive"), metadata=help("in the stacks: or (n + 1) / 2")
     )
-    validity: Validity | None = field(
+    validity: _Validity | None = field(
         default=None,
         validator=_one_of("own", "shared"),
         metadata=help("invalid pixels take the prediction, or are empty where any label of the sample is invalid"),
     )
-    reconstruction_as: ReconstructionAs | None = field(
+    reconstruction_as: _ReconstructionAs | None = field(
         default=None,
         validator=_one_of("losses", "counts"),
         metadata=help("the tasks' own losses, or sums over the number of non-zero target elements"),
@@ -161,7 +161,7 @@ class Options:
     per_location: bool | None = field(
         default=None, metadata=help("distance per location of the latent, not over all of it")
     )
-    statistics: Statistics | None = field(
+    statistics: _Statistics | None = field(
         default=None, validator=_one_of("batch", "sample"), metadata=help("what g's batch norm sees at a time (SegNet)")
     )
 

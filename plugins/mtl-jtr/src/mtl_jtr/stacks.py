@@ -19,28 +19,28 @@ def stacks(step: Step, tasks: Tasks, scales: dict[str, float]) -> tuple[Tensor, 
 
     :param scales: task → what its values are divided by in the stacks
     """
-    pairs = [pair(step, task, scales[task.name]) for task in tasks]
+    pairs = [_pair(step, task, scales[task.name]) for task in tasks]
     return torch.cat([p for p, _ in pairs], 1), torch.cat([y for _, y in pairs], 1)
 
 
-def pair(step: Step, task: Task, scale: float) -> tuple[Tensor, Tensor]:
+def _pair(step: Step, task: Task, scale: float) -> tuple[Tensor, Tensor]:
     """One task's part of Ŷ and Y, (B, O_t, H, W)."""
-    prediction = predicted(step, task, 0, scale)
+    prediction = _predicted(step, task, 0, scale)
     labelled = step.labelled[:, step.tasks.position(task.name), None, None, None]
     label = task.encode(step.targets[task.name]).to(prediction.dtype) / scale
     return prediction, torch.where(labelled & step.valid(task.name), label, prediction)
 
 
-def predicted(step: Step, task: Task, view: int, scale: float) -> Tensor:
+def _predicted(step: Step, task: Task, view: int, scale: float) -> Tensor:
     """A view's prediction in label space, (B, O_t, H, W)."""
     return task.to_label_space(full(step.predictions[task.name][view])) / scale
 
 
 def all_predicted(step: Step, tasks: Tasks, view: int, scales: dict[str, float]) -> Tensor:
     """Ŷ of one view, (B, O, H, W)."""
-    return torch.cat([predicted(step, task, view, scales[task.name]) for task in tasks], 1)
+    return torch.cat([_predicted(step, task, view, scales[task.name]) for task in tasks], 1)
 
 
 def full(values: Tensor) -> Tensor:
-    """At least float32: a half-precision network's outputs are judged in full precision."""
+    """At least float32: a half-precision network's outputs are compared in full precision."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -41,7 +41,7 @@ def anchor(step: Step, view: int, like: Tensor) -> Tensor:
     The encoder's deepest features, pooled adaptively over places and channels where the shapes differ; too few
     channels are repeated.
     """
-    features = deepest(step).detach()
+    features = _deepest(step).detach()
     own = features.view(len(step.images), -1, *features.shape[1:])[view]
     if own.shape[1:] != like.shape[1:]:
         c, h, w = like.shape[1:]
@@ -49,8 +49,8 @@ def anchor(step: Step, view: int, like: Tensor) -> Tensor:
     return own.to(like.dtype)
 
 
-def deepest(step: Step) -> Tensor:
-    """The step's, or the last level of z where it says nothing."""
+def _deepest(step: Step) -> Tensor:
+    """The encoder's coarsest features, or the last level of z where the step does not have them."""
     if step.deepest is not None:
         return step.deepest
     return step.features if isinstance(step.features, Tensor) else step.features[-1]

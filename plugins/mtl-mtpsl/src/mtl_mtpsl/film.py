@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-class Film(torch.autograd.Function):
+class _Film(torch.autograd.Function):
     """γ·x + β with γ and β (N, C, 1, 1).
 
     The formula under autograd takes half as long again: it copies x once more on the way back.
@@ -35,5 +35,5 @@ class Film(torch.autograd.Function):
 
 def film(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
     """γ·x + β in the precision of x (N, C, H, W)."""
-    result: Tensor = Film.apply(x, gamma.to(x.dtype), beta.to(x.dtype))
+    result: Tensor = _Film.apply(x, gamma.to(x.dtype), beta.to(x.dtype))
     return result

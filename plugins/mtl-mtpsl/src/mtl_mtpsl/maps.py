@@ -32,17 +32,17 @@ def known_or_predicted(step: Step, task: Task, view: int, target: Tensor, forms:
 
     :param target: the labels as the view shows them
     """
-    prediction = formed(task, predicted(step, task, view, forms), forms)
+    prediction = _formed(task, _predicted(step, task, view, forms), forms)
     label = task.encode(target).to(prediction.dtype)
     invalid = ~task.valid(target)
     if forms.mask_invalid:
-        label = torch.where(invalid, prediction.detach(), formed(task, label, forms))
+        label = torch.where(invalid, prediction.detach(), _formed(task, label, forms))
     else:
-        label = formed(task, torch.where(invalid, torch.zeros_like(label), label), forms)
-    return torch.where(has_label(step, task), label, prediction)
+        label = _formed(task, torch.where(invalid, torch.zeros_like(label), label), forms)
+    return torch.where(_has_label(step, task), label, prediction)
 
 
-def predicted(step: Step, task: Task, view: int, forms: Forms) -> Tensor:
+def _predicted(step: Step, task: Task, view: int, forms: Forms) -> Tensor:
     """A view's prediction in label space, (B, O, H, W); classes as a sample where that is asked for."""
     given = full(step.predictions[task.name][view])
     if isinstance(task, Segmentation) and forms.segmentation_as == "samples":
@@ -50,16 +50,16 @@ def predicted(step: Step, task: Task, view: int, forms: Forms) -> Tensor:
     return task.to_label_space(given)
 
 
-def formed(task: Task, values: Tensor, forms: Forms) -> Tensor:
+def _formed(task: Task, values: Tensor, forms: Forms) -> Tensor:
     if isinstance(task, Depth) and forms.depth_as == "share":
-        return values / positive(values.amax((1, 2, 3), keepdim=True))
+        return values / _positive(values.amax((1, 2, 3), keepdim=True))
     if isinstance(task, Normals) and forms.normals_as == "positive":
         return (values + 1) / 2
     return values
 
 
-def positive(values: Tensor) -> Tensor:
-    """1 in the place of what is not above 0: a map without depth stays as it is."""
+def _positive(values: Tensor) -> Tensor:
+    """Values, 1 where they are not above 0: a map without depth stays as it is."""
     return torch.where(values > 0, values, torch.ones_like(values))
 
 
@@ -75,11 +75,11 @@ def hard_sample(logits: Tensor, generator: torch.Generator) -> Tensor:
     return hard - soft.detach() + soft
 
 
-def has_label(step: Step, task: Task) -> Tensor:
+def _has_label(step: Step, task: Task) -> Tensor:
     """bool (B, 1, 1, 1)"""
     return step.labelled[:, step.tasks.position(task.name), None, None, None]
 
 
 def full(values: Tensor) -> Tensor:
-    """At least float32: a half-precision network's outputs are judged in full precision."""
+    """At least float32: a half-precision network's outputs are compared in full precision."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

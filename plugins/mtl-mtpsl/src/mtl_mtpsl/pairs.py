@@ -25,9 +25,9 @@ class Places(NamedTuple):
 
 def ordered_pairs(tasks: int) -> tuple[Tensor, Tensor]:
     """s and t of every ordered pair, each long (R,)."""
-    rows = [(s, t) for s in range(tasks) for t in range(tasks) if s != t]
-    source, target = torch.tensor(rows).T.contiguous()
-    return source, target
+    s, t = torch.meshgrid(torch.arange(tasks), torch.arange(tasks), indexing="ij")
+    different = s != t
+    return s[different], t[different]
 
 
 def most_pairs(tasks: int, labelled: Tensor | None) -> int:

@@ -59,25 +59,25 @@ class PairSpaces(nn.Module):
         :param pair: (N,) positions among the R pairs
         """
         entered = torch.cat([layer(x) for layer, x in zip(self.inputs, maps, strict=True)])
-        modulate = self.modulation(pair)
+        modulate = self._modulation(pair)
 
         def after_conv(number: int, x: Tensor) -> Tensor:
             # the first convolution knows no pair: it sees every map once, the others see it in each of its places
-            x = gathered(x, chosen) if number == 0 else x
+            x = _gathered(x, chosen) if number == 0 else x
             return modulate(number, x) if self.place == "convolution" else x
 
         after_norm = modulate if self.place == "norm" else None
         embedded: Tensor = self.encoder(entered, after_conv=after_conv, after_norm=after_norm).features
         return embedded
 
-    def modulation(self, pair: Tensor) -> Modulate:
+    def _modulation(self, pair: Tensor) -> Modulate:
         """γ·x + β with the pairs' rows, for every convolution."""
         sizes = list(self.encoder.sizes)
         gammas, betas = (torch.split(p[pair, :, None, None], sizes, 1) for p in self.film_parameters())
         return lambda number, x: film(x, gammas[number], betas[number])
 
 
-def gathered(maps: Tensor, chosen: Tensor) -> Tensor:
+def _gathered(maps: Tensor, chosen: Tensor) -> Tensor:
     """``maps[chosen]`` in the memory format ``channels_last``, which indexing maps would lose; a fast backward pass."""
     rows = maps.permute(0, 2, 3, 1)
     return rows.flatten(1).index_select(0, chosen).view(-1, *rows.shape[1:]).permute(0, 3, 1, 2)
