@@ -228,3 +228,59 @@ def test_hidden_files_are_no_images(flat: Any) -> None:
     flat.text("images/._a.jpg", "what another system leaves")
     flat.describe(f'images = "images"\n[splits]\ntest = 0.25\n{TASK}"masks"')
     assert len(names(flat, "train")) + len(names(flat, "test")) == 8
+
+
+def test_missing_files_and_empty_cells_are_missing_labels(table: Any) -> None:
+    table.labels(lambda raw: raw.classes, "a", "c", "h", at="masks/{name}.png")
+    path = table.root / "mtl-folder.toml"
+    path.write_text(path.read_text("utf-8") + f'\n{TASK}"masks/{{name}}.png"\n', "utf-8")
+    csv = table.root / "labels.csv"
+    csv.write_text("".join(csv.read_text("utf-8").splitlines(keepends=True)[:-1]), "utf-8")  # h has no row
+    found = {}
+    for split in ("train", "test"):
+        data = table.open(split, size=(8, 8))
+        assert data.tasks.names == ("species", "weight", "parts")
+        found |= dict(zip(data.names, data.labelled.tolist(), strict=True))
+        for i, name in enumerate(data.names):
+            targets = data[i].targets
+            there = [bool(data.tasks[task].valid(targets[task][None]).any()) for task in data.tasks.names]
+            assert there == found[name]
+    assert found == {
+        "a": [True, True, True], "b": [True, True, False], "c": [False, True, True], "d": [True, False, False],
+        "e": [True, True, False], "f": [True, True, False], "g": [False, False, False], "h": [False, False, True],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("at", ["{cell}", "below/{cell}"])
+def test_a_csv_alone_names_the_images(table: Any, at: str) -> None:
+    """Its cells are paths, relative to the CSV or to the root."""
+    rows = (table.root / "labels.csv").read_text("utf-8").replace("\n", "\nphotos/").removesuffix("photos/")
+    (table.root / "labels.csv").unlink()
+    table.text(at.format(cell="labels.csv"), rows)
+    description = (table.root / "mtl-folder.toml").read_text("utf-8")
+    table.describe(
+        description.replace('images = "photos/{name}.jpg"\n', "").replace("labels.csv", at.format(cell="labels.csv"))
+    )
+    data = table.open()
+    assert len(data) == 6
+    assert set(data.names) < {f"photos/{letter}.jpg" for letter in LETTERS}
+    table.text(at.format(cell="labels.csv"), rows.replace("photos/b", "photos/z"))
+    assert 'labels.csv, line 3: there is no image "photos/z.jpg"' in message(table)
+    table.text(at.format(cell="labels.csv"), rows.replace("photos/", ""))
+    assert 'no cell of column "image" is the path of an image' in message(table)
+    assert 'images = "photos/{name}.jpg"' in message(table)
+
+
+def test_two_values_of_which_one_is_missing(tree: Any) -> None:
+    tree.images(*"abcd", at="photos/{name}.jpg")
+    tree.text("labels.csv", "image\tx\ty\na\t1\t2\nb\t\t4\nc\t5\t\nd\t\t\n")
+    tree.describe(
+        'images = "photos"\ncsv = "labels.csv"\n[splits]\ntest = "test.txt"\n'
+        '[tasks.point]\nkind = "image-regression"\ncolumn = ["x", "y"]'
+    )
+    tree.text("test.txt", "a\n")
+    data = tree.open()
+    assert data.labelled.tolist() == [[True], [True], [False]]
+    values = [data[i].targets["point"] for i in range(3)]
+    assert [value.isfinite().tolist() for value in values] == [[False, True], [True, False], [False, False]]
+    assert tree.open("test")[0].targets["point"].tolist() == [1.0, 2.0]

@@ -10,7 +10,6 @@ from typing import Any
 
 import attrs
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -103,10 +102,9 @@ def _scaled(image: Tensor, stored: np.dtype[Any], limits: tuple[float, float] | 
         raise Unfit("an image with NaN or infinite values", "finite numbers", "write the file anew")
     black, white = limits or (0.0, 1.0)
     if low < black or high > white:
-        wide = high - low > 2 * (white - black)
-        remedy = f"write image_range = [0, {255 if 1 < high <= LARGEST and low >= 0 else f'{high:g}'}]"
-        expected = f"{black:g} to {white:g}"
-        raise Unfit(f"{stored} values {low:g} to {high:g}", expected, remedy if wide else f"{remedy}, or mend the file")
+        top = LARGEST if 1 < high <= LARGEST and low >= 0 else high
+        remedy = f"write image_range = [{min(low, 0.0):g}, {top:g}], or mend the file"
+        raise Unfit(f"{stored} values {low:g} to {high:g}", f"{black:g} to {white:g}", remedy)
     return (image - black) / (white - black)
 
 
@@ -160,7 +158,3 @@ def size_of(values: Tensor) -> tuple[int, int]:
 
 def pixels(size: tuple[int, int]) -> str:
     return f"{size[0]} × {size[1]} pixels"
-
-
-def blank_like(value: float, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    return torch.full(shape, value, dtype=dtype)
