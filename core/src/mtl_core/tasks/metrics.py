@@ -145,7 +145,7 @@ class EdgeMetrics(Summed):
         known = torch.where(valid, target, torch.zeros_like(target))
         thresholds = torch.linspace(0.01, 0.99, 99, device=p.device)
         edge = (known > 0.5) & valid
-        # one histogram instead of 99 masks: pixels above a threshold are a reversed cumulative sum; NaN is no edge
+        # one histogram instead of 99 masks: pixels above a threshold are a reversed cumulative sum; of a NaN the error remembers it
         place = torch.bucketize(p.nan_to_num(0.0), thresholds).flatten()
         self.found += above(place, valid, self.found)
         self.hit += above(place, edge, self.hit)
@@ -155,7 +155,7 @@ class EdgeMetrics(Summed):
 
     def compute(self) -> dict[str, Tensor]:
         f = 2 * self.hit / (self.found + self.true).clamp(min=1)
-        best = torch.where(self.count > 0, 100 * f.max(), torch.nan)
+        best = torch.where((self.count > 0) & self.absolute.isfinite(), 100 * f.max(), torch.nan)
         return {"ods_f": best, "abs_err": self.absolute / self.count}
 
 
