@@ -262,6 +262,28 @@ def test_a_network_that_diverged_has_no_metric_that_looks_real(task: Task) -> No
     assert all(map(math.isnan, task.details(metric).values()))
 
 
+@pytest.mark.parametrize("task", [NORMALS, EDGES])
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_a_prediction_that_is_nan_gives_no_metric(task: Task, everywhere: bool) -> None:
+    """As an angle it would have a median, as a probability an F that looks like others."""
+    prediction, target = example(task)
+    broken = torch.full_like(prediction, math.nan)
+    if not everywhere:
+        broken = torch.where(task.valid(target).cumsum(-1) == 1, broken, prediction)
+    values = measured(task.metrics(), (broken, target))
+    assert all(math.isnan(value) for value in values.values()), values
+
+
+@pytest.mark.parametrize("task", [NORMALS, EDGES])
+def test_a_nan_where_no_label_counts_is_not_looked_at(task: Task) -> None:
+    prediction, target = example(task)
+    target = torch.where(torch.rand(target.shape[0], 1, *target.shape[2:]) < 0.5, task.blank(target), target)
+    valid = task.valid(target)
+    assert not valid.all()
+    broken = torch.where(valid, prediction, math.nan)
+    assert measured(task.metrics(), (broken, target)) == measured(task.metrics(), (prediction, target))
+
+
 def test_sums_do_not_lose_small_parts() -> None:
     """A float32 sum of ones stops at 2^24."""
     metric = DEPTH.metrics()

@@ -24,9 +24,9 @@ from mtl_core.training.network import Network
 class Evaluated:
     """What a network gave on some data, of all ranks together.
 
-    :param metrics: ``task/metric`` → value; NaN where no label counts, and where a labelled image's prediction is NaN
+    :param metrics: ``task/metric`` → value; NaN where no label counts, or where a prediction is NaN that counts
     :param losses: task → mean loss over the samples that carry it; NaN where there is none
-    :param broken: task → labelled images whose prediction holds a NaN, of the tasks that have any
+    :param broken: task → images whose prediction is NaN where their label counts, of the tasks that have any
     """
 
     metrics: dict[str, float]
@@ -44,7 +44,7 @@ class Evaluated:
 
 
 class _Totals(Summed):
-    """Sum of a task's losses, number of its labelled samples, and how many of these have a prediction with a NaN."""
+    """A task's losses, its labelled samples, and those of them whose prediction is NaN where the label counts."""
 
     loss: Tensor
     count: Tensor
@@ -61,7 +61,8 @@ class _Totals(Summed):
         losses = self.task.loss(prediction, target)
         self.loss += torch.where(labelled, losses, torch.zeros_like(losses)).sum()
         self.count += labelled.sum()
-        self.broken += (prediction.isnan().flatten(1).any(1) & labelled).sum()
+        broken = prediction.isnan() & self.task.valid(target)
+        self.broken += (broken.flatten(1).any(1) & labelled).sum()
 
     def compute(self) -> dict[str, Tensor]:
         return {"loss": self.loss / self.count, "broken": self.broken}

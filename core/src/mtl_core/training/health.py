@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping
 
+from mtl_core.experiment import Experiment
 from mtl_core.hooks.relay import Hooks
 from mtl_core.training.encoder_gradient import STOPPED
 
@@ -21,8 +22,8 @@ class Health:
     :param speaks: whether this rank reports
     """
 
-    def __init__(self, hooks: Hooks, speaks: bool) -> None:
-        self._hooks, self._speaks = hooks, speaks
+    def __init__(self, experiment: Experiment, hooks: Hooks, speaks: bool) -> None:
+        self._experiment, self._hooks, self._speaks = experiment, hooks, speaks
         self._told: set[str] = set()
 
     def no_labels(self, samples: int) -> None:
@@ -47,20 +48,20 @@ class Health:
         """Whether a task's validation loss is far above its training loss: overfitting, or batch norm's statistics."""
         return "statistics" not in self._told and bool(_far(trained, evaluated))
 
-    def look_at_statistics(self, by_batch: Mapping[str, float], evaluated: Mapping[str, float], size: int) -> None:
-        """Compare losses on the same data: normalised by each batch, and by batch norm's own statistics.
-
-        :param size: of a batch
-        """
+    def look_at_statistics(self, by_batch: Mapping[str, float], evaluated: Mapping[str, float]) -> None:
+        """Compare losses on the same data: normalised by each batch, and by batch norm's own statistics."""
         far = _far(by_batch, evaluated)
-        if far:
-            losses = ", ".join(f"{task} {evaluated[task]:.3g} in place of {by_batch[task]:.3g}" for task in far)
-            self._tell(
-                "statistics",
-                f"batch norm's statistics do not fit: validation losses are {losses}, which batches of {size} give that"
-                ' are normalised by themselves as in training; use batch_norm = "reestimated", group norm or larger'
-                " batches",
-            )
+        if not far:
+            return
+        losses = ", ".join(f"{task} {evaluated[task]:.3g} against {by_batch[task]:.3g}" for task in far)
+        remedies = "group norm or larger batches"
+        if self._experiment.batch_norm == "running":
+            remedies = f'batch_norm = "reestimated", {remedies}'
+        self._tell(
+            "statistics",
+            "batch norm's statistics do not fit: validation losses in evaluation mode, against those with the statistics"
+            f" of each batch of {self._experiment.batch_size} as in training, are {losses}; use {remedies}",
+        )
 
     def _tell(self, key: str, message: str) -> None:
         if self._speaks and key not in self._told:

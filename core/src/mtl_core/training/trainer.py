@@ -92,7 +92,7 @@ class Trainer:
         self.looks_ahead = looks_ahead(session.hooks, fabric)
         self.averages, self.selection = EpochMeans(fabric.device, self.group), BestEpoch(session.tasks, self.experiment)
         self.position, self.writer = Position(), CheckpointWriter()
-        self.health = Health(session.hooks, fabric.is_global_zero)
+        self.health = Health(self.experiment, session.hooks, fabric.is_global_zero)
 
     def _set_up(self) -> None:
         """Hand module and optimizer to Fabric."""
@@ -245,7 +245,7 @@ class Trainer:
         if self._compares_statistics() and self.health.is_suspicious(trained, found.losses):
             several = (batch for batch in data if len(batch.images) > 1)  # one sample alone has no variance
             by_batch = evaluate(network, several, device, self.fabric.autocast, by_batch=True)
-            self.health.look_at_statistics(by_batch.losses, found.losses, self.experiment.batch_size)
+            self.health.look_at_statistics(by_batch.losses, found.losses)
         metrics = {f"val/{name}": value for name, value in found.metrics.items()}
         return metrics | {f"validation/loss/{name}": value for name, value in found.losses.items()}
 
