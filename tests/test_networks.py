@@ -10,8 +10,8 @@ import torch
 
 from mtl_auxiliary import AutoLambda
 from mtl_backbones import MTAN, SMP, VGG16, CrossStitch
-from mtl_core import Experiment, Run, make_fabric
-from mtl_core.testing import Loadable, ToyData, Trainer, collate, prepare
+from mtl_core import Experiment, RunFolder, make_fabric
+from mtl_core.testing import BlankedDataset, ToyData, Trainer, collate, prepare
 from mtl_ial import IAL
 from mtl_jtr import JTR
 from mtl_labels import Full, OneLabel
@@ -41,11 +41,11 @@ def trainer(folder: Path, network: object, labels: object, methods: list[object]
         validation=0.0,
         level=level,  # type: ignore[arg-type]
     )
-    return Trainer(prepare(experiment), make_fabric(experiment), Run(folder))
+    return Trainer(prepare(experiment), make_fabric(experiment), RunFolder(folder))
 
 
 def train(made: Trainer, steps: int = 2) -> None:
-    data = Loadable(made.session.dataset, made.session.labelled)
+    data = BlankedDataset(made.session.dataset, made.session.labelled)
     batch = collate([data[index] for index in range(4)])
     for _ in range(steps):
         made.train_batch(batch)

@@ -18,7 +18,7 @@ import torch
 
 from mtl_auxiliary import GCS, OLAUX, AutoLambda
 from mtl_consistency import Consistency
-from mtl_core import Experiment, MtlError, Run, make_fabric
+from mtl_core import Experiment, MtlError, RunFolder, make_fabric
 from mtl_core.testing import Hooks, ToyData, ToyLabels, ToyNetwork, Trainer, make_tasks, prepare
 from mtl_crosstask import DirectMap, PerceptualMap
 from mtl_ial import IAL
@@ -137,13 +137,13 @@ def trainer(name: str, folder: Path, labels: object, **settings: Any) -> Trainer
     given = {"epochs": 1, "batch_size": 2, "validation": 0.0, "device": "cpu", **own, **settings}
     plugins = [ToyData(samples=4, size=(32, 32)), labels, ToyNetwork(channels=4), *method]
     experiment = Experiment(name="corner", plugins=plugins, **given)
-    return Trainer(prepare(experiment, Run(folder)), make_fabric(experiment), Run(folder))
+    return Trainer(prepare(experiment, RunFolder(folder)), make_fabric(experiment), RunFolder(folder))
 
 
 def trained(t: Trainer, folder: Path) -> list[dict[str, Any]]:
     """The epochs' records of a run in which no step was skipped."""
     t.fit()
-    history = Run(folder).history()
+    history = RunFolder(folder).history()
     assert [record["skipped_steps"] for record in history] == [0] * len(history)
     losses = [value for record in history for key, value in record.items() if key.startswith("train/loss")]
     assert all(value is None or math.isfinite(value) for value in losses)

@@ -28,14 +28,14 @@ from mtl_core import (
     Classification,
     Experiment,
     MultiTaskDataset,
-    Run,
+    RunFolder,
     Sample,
     Tasks,
     hookimpl,
     make_fabric,
     plugin,
 )
-from mtl_core.testing import Loadable, Trainer, collate, prepare
+from mtl_core.testing import BlankedDataset, Trainer, collate, prepare
 from mtl_ial import IAL
 from mtl_labels import Full
 
@@ -93,11 +93,11 @@ def trainer(domains: int, batch: int, method: str, pool: bool, device: str) -> T
     )
     fabric = make_fabric(experiment)
     fabric.launch()
-    return Trainer(prepare(experiment), fabric, Run(Path(tempfile.mkdtemp())))
+    return Trainer(prepare(experiment), fabric, RunFolder(Path(tempfile.mkdtemp())))
 
 
 def step_of(made: Trainer) -> Step:
-    data = Loadable(made.session.dataset, made.session.labelled)
+    data = BlankedDataset(made.session.dataset, made.session.labelled)
     batch: Batch = made.fabric.to_device(collate([data[index] for index in range(len(data))]))
     return lambda: made.train_batch(batch)
 

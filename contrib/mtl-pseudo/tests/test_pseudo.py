@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core import Experiment, MtlError, Run, Tasks, hookimpl, plugin, train
+from mtl_core import Experiment, MtlError, RunFolder, Tasks, hookimpl, plugin, train
 from mtl_core.testing import DatasetContract, Shapes, ToyData, ToyLabels, ToyNetwork, prepare
 from mtl_data import read_rgb
 from mtl_pseudo import Pseudo
@@ -227,13 +227,13 @@ def test_they_are_made_before_a_run(source: dict[str, Any], counted: list[int], 
 
 
 @pytest.fixture(scope="module")
-def teacher_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def teacher_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     plugins = [ToyData(samples=6, size=(24, 24)), ToyLabels(), ToyNetwork()]
     made = Experiment(name="teacher", plugins=plugins, epochs=1, batch_size=2, validation=0.0)
     return train(made, tmp_path_factory.mktemp("teacher") / "run", evaluate_on=None)
 
 
-def test_labels_of_a_run_of_ours(teacher_run: Run) -> None:
+def test_labels_of_a_run_of_ours(teacher_run: RunFolder) -> None:
     made = Pseudo(of="toydata", data=DATA, sources={"own": {"model": f"run:{teacher_run.folder}", "score": 0.0}})
     data = made.build_dataset("train")
     assert data.tasks.names[3:] == ("own_segmentation", "own_depth", "own_normals")
@@ -244,7 +244,7 @@ def test_labels_of_a_run_of_ours(teacher_run: Run) -> None:
     torch.testing.assert_close(label["own_normals"].norm(dim=0), torch.ones(32, 32), atol=1e-5, rtol=0)
 
 
-def test_one_task_of_a_run_and_its_score(teacher_run: Run) -> None:
+def test_one_task_of_a_run_and_its_score(teacher_run: RunFolder) -> None:
     table = {"model": f"run:{teacher_run.folder}", "tasks": ["segmentation"], "score": 1.0}
     data = Pseudo(of="toydata", data=DATA, sources={"own": table}).build_dataset("train")
     assert data.tasks.names[3:] == ("own",)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_core import Branch, EncoderGradients, Experiment, MtlError, Run, Shaped, make_fabric
+from mtl_core import Branch, EncoderGradients, Experiment, MtlError, RunFolder, Shaped, make_fabric
 from mtl_core.testing import (
     Hooks,
     StubBackbone,
@@ -138,9 +138,9 @@ def test_needs_the_features() -> None:
 def test_trains(tmp_path: object) -> None:
     plugins = [ToyData(), ToyLabels(), ToyNetwork(), TorchJD(aggregator="GradDrop", graddrop="batch")]
     experiment = Experiment(name="t", epochs=2, batch_size=4, validation=0.0, device="cpu", plugins=plugins)
-    trainer = Trainer(prepare(experiment), make_fabric(experiment), Run(tmp_path))  # type: ignore[arg-type]
+    trainer = Trainer(prepare(experiment), make_fabric(experiment), RunFolder(tmp_path))  # type: ignore[arg-type]
     before = [p.clone() for p in trainer.step.network.backbone.parameters()]
     trainer.fit()
-    assert [record["skipped_steps"] for record in Run(tmp_path).history()] == [0, 0]  # type: ignore[arg-type]
+    assert [record["skipped_steps"] for record in RunFolder(tmp_path).history()] == [0, 0]  # type: ignore[arg-type]
     after = list(trainer.step.network.backbone.parameters())
     assert not any(torch.equal(old, new) for old, new in zip(before, after, strict=True))

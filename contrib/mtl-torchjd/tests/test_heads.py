@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core import Batch, Experiment, LookAhead, MtlError, Run, hookimpl, make_fabric, plugin
+from mtl_core import Batch, Experiment, LookAhead, MtlError, RunFolder, hookimpl, make_fabric, plugin
 from mtl_core.testing import (
-    Loadable,
+    BlankedDataset,
     LossRuleContract,
     Session,
     ToyData,
@@ -50,7 +50,7 @@ def session_of(name: str, **settings: Any) -> Session:
 
 
 def batch_of(session: Session, places: range) -> Batch:
-    batch = collate([Loadable(session.dataset, session.labelled)[i] for i in places])
+    batch = collate([BlankedDataset(session.dataset, session.labelled)[i] for i in places])
     targets = {name: t.double() if t.is_floating_point() else t for name, t in batch.targets.items()}
     return Batch(batch.images.double(), targets, batch.labelled, batch.index)
 
@@ -92,7 +92,7 @@ def test_a_step_trains_encoder_and_heads_with_the_weighted_sum(name: str, tmp_pa
     """Against the published loop: K gradients, weights, one backward pass of Σ α_t L_t."""
     session = session_of(name, batch_size=6)
     network = session.network
-    batch = collate([Loadable(session.dataset, session.labelled)[i] for i in range(6)])
+    batch = collate([BlankedDataset(session.dataset, session.labelled)[i] for i in range(6)])
     rows = rows_of(session, batch).double()
     gramian = rows @ rows.T
     if name == "MGDA":
@@ -103,7 +103,7 @@ def test_a_step_trains_encoder_and_heads_with_the_weighted_sum(name: str, tmp_pa
     total = (alpha.float() * losses_of(session, batch)).sum()
     expected = torch.autograd.grad(total, list(network.parameters()))
     before = [p.detach().clone() for p in network.parameters()]
-    trainer = Trainer(session, make_fabric(session.experiment), Run(tmp_path))
+    trainer = Trainer(session, make_fabric(session.experiment), RunFolder(tmp_path))
     trainer.fit()
     for old, new, gradient in zip(before, network.parameters(), expected, strict=True):
         torch.testing.assert_close((old - new) / 0.05, gradient, rtol=2e-3, atol=1e-5)
@@ -138,7 +138,7 @@ def test_heads_on_a_frozen_encoder_are_trained_alone(tmp_path: Path) -> None:
     experiment = Experiment(name="t", plugins=parts, epochs=1, batch_size=6, validation=0.0, device="cpu")
     session = prepare(experiment)
     before = [p.detach().clone() for p in session.network.heads.parameters()]
-    Trainer(session, make_fabric(experiment), Run(tmp_path)).fit()
+    Trainer(session, make_fabric(experiment), RunFolder(tmp_path)).fit()
     after = list(session.network.heads.parameters())
     assert not any(torch.equal(old, new) for old, new in zip(before, after, strict=True))
 

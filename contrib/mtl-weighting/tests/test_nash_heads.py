@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_core import Experiment, MtlError, Run, hookimpl, make_fabric, plugin
+from mtl_core import Experiment, MtlError, RunFolder, hookimpl, make_fabric, plugin
 from mtl_core.testing import (
+    BlankedDataset,
     GradientShaperContract,
-    Loadable,
     LossRuleContract,
     Session,
     ToyData,
@@ -50,7 +50,7 @@ def session_of(*others: object, **options: Any) -> Session:
 
 def losses_of(session: Session) -> Tensor:
     """L_t of all samples, each with one label: Σ_b m_bt L_bt / B."""
-    batch = collate([Loadable(session.dataset, session.labelled)[i] for i in range(6)])
+    batch = collate([BlankedDataset(session.dataset, session.labelled)[i] for i in range(6)])
     predictions = session.network(batch.images)
     columns = [task.loss(predictions[task.name], batch.targets[task.name]) for task in session.tasks]
     return (torch.stack(columns, 1) * batch.labelled).sum(0) / len(batch.labelled)
@@ -77,7 +77,7 @@ def published(session: Session, max_norm: float) -> list[Tensor]:
 def trained(session: Session, folder: Path) -> list[Tensor]:
     """What one step of plain SGD went along."""
     before = [p.detach().clone() for p in session.network.parameters()]
-    Trainer(session, make_fabric(session.experiment), Run(folder)).fit()
+    Trainer(session, make_fabric(session.experiment), RunFolder(folder)).fit()
     return [(old - new) / RATE for old, new in zip(before, session.network.parameters(), strict=True)]
 
 

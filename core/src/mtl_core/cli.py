@@ -143,8 +143,9 @@ def join_commands() -> None:
     One that cannot be imported is reported and left out; the others go on working.
     """
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    groups: dict[str, typer.Typer] = {}
     for entry in sorted(entry_points(group="mtl.commands"), key=lambda entry: entry.name):
-        if entry.name in known:
+        if entry.name in known and entry.name not in groups:
             continue
         try:
             command = entry.load()
@@ -155,7 +156,11 @@ def join_commands() -> None:
             )
             continue
         known.add(entry.name)
-        if isinstance(command, typer.Typer):
+        if isinstance(command, typer.Typer) and entry.name in groups:
+            # several distributions share a group, such as `mtl data`
+            groups[entry.name].registered_commands += command.registered_commands
+        elif isinstance(command, typer.Typer):
+            groups[entry.name] = command
             app.add_typer(command, name=entry.name)
         else:
             app.command(entry.name)(command)

@@ -11,7 +11,7 @@ import torch
 
 from mtl_cifar100 import CIFAR100
 from mtl_core import Classification, Experiment
-from mtl_core.testing import Loadable, collate
+from mtl_core.testing import BlankedDataset, collate
 
 
 def test_tasks_are_twenty_of_five_classes(folder):
@@ -61,7 +61,7 @@ def test_names_are_unique_though_files_names_are_not(folder):
 
 def test_a_batch_has_a_label_in_every_row(folder):
     data = CIFAR100(root=str(folder)).build_dataset("train")
-    loadable = Loadable(data, data.labelled)
+    loadable = BlankedDataset(data, data.labelled)
     batch = collate([loadable[index] for index in range(40)])
     assert batch.images.shape == (40, 3, 32, 32)
     assert torch.stack([label >= 0 for label in batch.targets.values()], 1).equal(batch.labelled)

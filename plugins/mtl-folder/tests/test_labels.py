@@ -248,7 +248,7 @@ files = "edges/{name}.png"
 def test_tasks_per_image(table: Any) -> None:
     assert list(table.open().tasks) == [
         Classification(name="species", channels=2, classes=("cat", "dog")),
-        ImageRegression(name="weight", channels=1, outputs=("weight",), unit="kg"),
+        ImageRegression(name="weight", channels=1, outputs=("weight",), measured_in="kg"),
     ]
 
 

@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from mtl_core import (
     Classification,
     DataError,
-    Run,
+    RunFolder,
     Segmentation,
     Task,
     Tasks,
-    checkpoint,
+    load_checkpoint,
     load_experiment,
     nearest,
     network_from,
@@ -45,8 +45,8 @@ class RunTeacher:
     size: Size = (0, 0)
 
     @property
-    def run(self) -> Run:
-        return Run(Path(self.spec.of_library).expanduser())
+    def run(self) -> RunFolder:
+        return RunFolder(Path(self.spec.of_library).expanduser())
 
     @property
     def path(self) -> Path:
@@ -80,7 +80,7 @@ class RunTeacher:
         if self.network is None:
             self.run.require()
             hooks = open_hooks(load_experiment(self.run.experiment), ("build_backbone", "build_heads"))
-            self.network, self.size = network_from(hooks, checkpoint.load(self.path), self.path)
+            self.network, self.size = network_from(hooks, load_checkpoint(self.path), self.path)
 
     def load(self, device: torch.device) -> None:
         self.open()

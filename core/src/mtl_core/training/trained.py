@@ -55,10 +55,11 @@ LARGEST = 2**26
 
 def _image_size(state: dict[str, Any], path: Path) -> tuple[int, int]:
     size = state.get("image_size")
-    numbers = isinstance(size, list | tuple) and len(size) == 2 and all(type(n) is int and n > 0 for n in size)
-    if not numbers or size[0] * size[1] > LARGEST:
-        raise CheckpointError(
-            f"{path}: image size {size!r}; expected (height, width) of at most {LARGEST} pixels together;"
-            " is this a checkpoint that `mtl train` wrote?"
-        )
-    return size[0], size[1]
+    if isinstance(size, list | tuple) and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
+        height, width = size
+        if height * width <= LARGEST:
+            return height, width
+    raise CheckpointError(
+        f"{path}: image size {size!r}; expected (height, width) of at most {LARGEST} pixels together;"
+        " is this a checkpoint that `mtl train` wrote?"
+    )

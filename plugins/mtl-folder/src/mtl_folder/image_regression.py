@@ -27,14 +27,14 @@ class ImageRegression(Task):
     others in loss and metrics; :meth:`valid`, which regularizers ask, is True where all are there.
 
     :param outputs: names of the O values, or empty
-    :param unit: of the values, for people
+    :param measured_in: unit of the values
     :param error: the loss, ``"l1"`` or ``"l2"``
     :param mean: of each value, or empty for 0
     :param deviation: of each value, or empty for 1
     """
 
     outputs: tuple[str, ...] = ()
-    unit: str = ""
+    measured_in: str = ""
     error: Literal["l1", "l2"] = "l1"
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
@@ -42,6 +42,10 @@ class ImageRegression(Task):
     dense: ClassVar[bool] = False
     ignored: ClassVar[float] = NAN
     headline: ClassVar[str] = "abs_err"
+    errors: ClassVar[frozenset[str]] = frozenset({"abs_err", "rmse"})
+
+    def unit(self, metric: str) -> str:
+        return self.measured_in if metric in self.errors else super().unit(metric)
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         known = target.isfinite()

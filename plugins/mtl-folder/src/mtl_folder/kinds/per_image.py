@@ -175,7 +175,7 @@ class RegressionCells(PerImage):
     def task(self, name: str) -> ImageRegression:
         columns = as_tuple(self.column)
         return ImageRegression(
-            name=name, channels=len(columns), outputs=columns, unit=self.unit, error=self.loss,
+            name=name, channels=len(columns), outputs=columns, measured_in=self.unit, error=self.loss,
             mean=as_tuple(self.mean), deviation=as_tuple(self.deviation),
         )  # fmt: skip
 
