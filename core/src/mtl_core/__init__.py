@@ -79,7 +79,6 @@ _HOMES = {
     "experiment": (
         "Experiment",
         "is_name",
-        "is_rank_zero",
     ),
     "options.read": ("read_options",),
     "options.type_names": ("describe_value",),
