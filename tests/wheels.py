@@ -44,7 +44,9 @@ def projects() -> dict[str, Path]:
     """Every distribution of the repository: name → folder, core first."""
     files = [ROOT / "core" / "pyproject.toml", *sorted(ROOT.glob("plugins/*/pyproject.toml"))]
     files += sorted(ROOT.glob("contrib/*/pyproject.toml"))
-    return {tomllib.loads(file.read_text("utf-8"))["project"]["name"]: file.parent for file in files}
+    found = {tomllib.loads(file.read_text("utf-8"))["project"]["name"]: file.parent for file in files}
+    del found["mtl-all"]  # a list of the others, without code or tests
+    return found
 
 
 def run(command: Iterable[str | Path], what: str, **options: object) -> str:
