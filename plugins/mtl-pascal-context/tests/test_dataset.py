@@ -214,6 +214,7 @@ def test_a_broken_file_is_named_when_the_data_are_opened(tree: Path) -> None:
         ({"normals_axes": ("x", "y", "y")}, "expected x, y and z in some order"),
         ({"normals_axes": ("x", "y", "+z")}, "expected x, y and z in some order"),
         ({"edge_metric": "slow"}, "edge_metric"),
+        ({"edge_metric": "dilated", "edge_suppression": False}, "is for thin lines: leave edge_suppression true"),
         ({"edge_tolerance": 0.0}, "edge_tolerance"),
     ],
 )

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from mtl_core import Tasks
 from mtl_pascal_context.boundaries import benchmark_edges
-from mtl_pascal_context.edge_metric import BoundaryMetrics, valid_part
+from mtl_pascal_context.edge_metric import BoundaryMetrics, filled_in, valid_part
+from mtl_pascal_context.matching import FEW_THRESHOLDS, THRESHOLDS
 from mtl_pascal_context.tasks import Boundaries
 
-FORMS = ("fast", "exact", "exact-unsuppressed")
+FORMS = ("fast", "dilated", "exact")
 SIZE = (60, 80)
 
 
@@ -31,8 +32,10 @@ def logits(probability: Tensor) -> Tensor:
     return torch.logit(probability.clamp(1e-4, 1 - 1e-4))
 
 
-def ods_f(prediction: Tensor, target: Tensor, form: Any = "exact", tolerance: float = 0.0075) -> float:
-    metric = BoundaryMetrics(tolerance, form)
+def ods_f(
+    prediction: Tensor, target: Tensor, form: Any = "exact", tolerance: float = 0.0075, suppression: bool = True
+) -> float:
+    metric = BoundaryMetrics(tolerance, form, suppression)
     metric.update(prediction[None], target[None])
     return float(metric.compute()["ods_f"])
 
@@ -40,8 +43,8 @@ def ods_f(prediction: Tensor, target: Tensor, form: Any = "exact", tolerance: fl
 @pytest.mark.parametrize("form", FORMS)
 def test_the_label_itself_is_perfect_but_for_the_border(form: str) -> None:
     """Suppression turns the border's pixels down to 0, where the outermost cannot be found."""
-    found = ods_f(logits(label()), label(), form)
-    assert found == 100 if form == "exact-unsuppressed" else 97 < found < 100
+    assert 97 < ods_f(logits(label()), label(), form) < 100
+    assert form == "dilated" or ods_f(logits(label()), label(), form, suppression=False) == 100
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -57,7 +60,7 @@ def test_thick_lines_are_thinned() -> None:
     """Unlike the pixelwise F of core's edges."""
     target = label()
     thick = torch.nn.functional.max_pool2d(target, 3, 1, 1)
-    assert ods_f(logits(thick), target, "exact-unsuppressed", tolerance=0.02) > 95
+    assert ods_f(logits(thick), target, tolerance=0.02, suppression=False) > 95
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -74,7 +77,7 @@ def test_open_pixels_inside_count_neither_way() -> None:
     target = label()
     target[:, 20:30] = torch.nan
     alarm = logits(torch.where(target.isnan(), torch.ones(()), target))
-    assert ods_f(alarm, target, "exact-unsuppressed") == 100
+    assert ods_f(alarm, target, suppression=False) == 100
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -88,9 +91,33 @@ def test_parts_of_a_data_set_add_up(form: Any) -> None:
     second.update(predictions[1:], targets[1:])
     for state in ("predicted", "matched", "true", "images"):
         assert torch.equal(getattr(first, state) + getattr(second, state), getattr(whole, state))
-    counted = (whole.predicted.double(), whole.matched, whole.true)
-    expected = max(2 * m / (p + counted[2]) for p, m in zip(counted[0], counted[1], strict=True))
-    assert float(whole.compute()["ods_f"]) == pytest.approx(100 * float(expected))
+    f = 2 * whole.matched / (whole.predicted + whole.true)
+    if form == "fast":
+        assert float(whole.compute()["ods_f"]) >= 100 * float(f.max())
+    else:
+        assert float(whole.compute()["ods_f"]) == pytest.approx(100 * float(f.max()))
+
+
+def test_between_the_few_thresholds_numbers_lie_on_lines() -> None:
+    few = torch.tensor([100.0, 50.0, 0.0], dtype=torch.float64)
+    assert filled_in(few).tolist() == pytest.approx([100, 90, 80, 70, 60, 50, 40, 30, 20, 10, 0])
+    values = torch.from_numpy(np.exp(-3 * FEW_THRESHOLDS))
+    assert np.abs(filled_in(values).numpy() - np.exp(-3 * THRESHOLDS[4:95])).max() < 0.003
+
+
+@pytest.mark.parametrize("suppression", [True, False])
+def test_the_fast_form_is_near_the_exact(suppression: bool) -> None:
+    rng = torch.Generator().manual_seed(0)
+    targets = torch.stack([label(k) for k in range(3)])
+    soft = torch.nn.functional.avg_pool2d(torch.roll(targets, 1, 3), 3, 1, 1)
+    predictions = logits((soft * 2 + torch.rand(soft.shape, generator=rng) * 0.5).clamp(0, 1) * 0.8)
+    found = []
+    for form in ("fast", "exact"):
+        metric = BoundaryMetrics(0.02, form, suppression)
+        metric.update(predictions, targets)
+        found.append(float(metric.compute()["ods_f"]))
+    assert found[0] == pytest.approx(found[1], abs=1)
+    assert 30 < found[1] < 99
 
 
 def test_withheld_labels_and_no_data() -> None:
@@ -119,8 +146,8 @@ def test_the_part_that_counts() -> None:
 
 
 def test_the_task_gives_its_metric() -> None:
-    task = Boundaries(name="edges", tolerance=0.011, form="exact")
+    task = Boundaries(name="edges", tolerance=0.011, form="exact", suppression=False)
     metric = task.metrics()
     assert isinstance(metric, BoundaryMetrics)
-    assert (metric.tolerance, metric.form) == (0.011, "exact")
+    assert (metric.tolerance, metric.form, metric.suppression) == (0.011, "exact", False)
     assert (task.headline, task.higher_is_better, Tasks([task]).names) == ("ods_f", True, ("edges",))

@@ -14,13 +14,14 @@ from scipy.optimize import linear_sum_assignment
 
 from mtl_pascal_context.boundaries import benchmark_edges
 from mtl_pascal_context.matching import (
+    FEW_THRESHOLDS,
     THRESHOLDS,
     above,
     dilated,
+    dilated_counts,
     disk,
-    exact_counts,
-    fast_counts,
     largest_matching,
+    matched_counts,
     strongest_around,
 )
 from mtl_pascal_context.suppression import suppress
@@ -84,7 +85,7 @@ def test_a_pair_is_no_farther_apart_than_the_tolerance(radius: float, pairs: int
 def test_nothing_has_no_partner() -> None:
     nothing, all_of_it = np.zeros((5, 5), bool), np.ones((5, 5), bool)
     assert largest_matching(nothing, all_of_it, 2.0) == largest_matching(all_of_it, nothing, 2.0) == 0
-    for counts in (exact_counts, fast_counts):
+    for counts in (matched_counts, dilated_counts):
         found = counts(np.zeros((5, 5)), all_of_it, 2.0)
         assert (found.predicted.sum(), found.matched.sum(), found.true) == (0, 0, 25)
 
@@ -130,21 +131,31 @@ def best_f(counts: Any) -> float:
 
 
 @pytest.mark.parametrize("noise", [0.3, 1.0, 2.0])
-def test_the_fast_form_is_near_the_exact(noise: float) -> None:
-    """Within 1.5 points on a small image; the page of the data set has figures for real ones."""
+def test_few_thresholds_are_those_of_the_many(noise: float) -> None:
     true = lines(3, (90, 120))
     strength = suppress(blurred(true, noise, 0))
-    exact, fast = (counts(strength, true, 2.5) for counts in (exact_counts, fast_counts))
-    assert fast.true == exact.true
-    assert abs(best_f(fast) - best_f(exact)) < 1.5
-    assert 30 < best_f(exact) < 99
+    many, few = matched_counts(strength, true, 2.5), matched_counts(strength, true, 2.5, FEW_THRESHOLDS)
+    assert few.matched.tolist() == many.matched[4::5].tolist()
+    assert few.predicted.tolist() == many.predicted[4::5].tolist()
+    assert 0 <= best_f(many) - best_f(few) < 1.0
+    assert 30 < best_f(many) < 99
+
+
+@pytest.mark.parametrize("noise", [0.3, 1.0, 2.0])
+def test_the_dilated_form_is_near(noise: float) -> None:
+    """The page of the data set has figures for real images."""
+    true = lines(3, (90, 120))
+    strength = suppress(blurred(true, noise, 0))
+    exact, estimate = matched_counts(strength, true, 2.5), dilated_counts(strength, true, 2.5)
+    assert estimate.true == exact.true
+    assert abs(best_f(estimate) - best_f(exact)) < 1.5
 
 
 @quick
 @given(masks, masks, radii)
-def test_of_the_same_lines_the_fast_form_bounds_the_exact(predicted: Mask, true: Mask, radius: float) -> None:
+def test_of_the_same_lines_the_dilated_form_bounds_the_exact(predicted: Mask, true: Mask, radius: float) -> None:
     strength = thin(predicted) * 0.7
-    exact, fast = (counts(strength, true, radius) for counts in (exact_counts, fast_counts))
-    assert (fast.predicted == exact.predicted).all()
-    assert (fast.matched >= exact.matched).all()
-    assert (fast.matched <= np.minimum(fast.predicted, fast.true)).all()
+    exact, bound = matched_counts(strength, true, radius), dilated_counts(strength, true, radius)
+    assert (bound.predicted == exact.predicted).all()
+    assert (bound.matched >= exact.matched).all()
+    assert (bound.matched <= np.minimum(bound.predicted, bound.true)).all()

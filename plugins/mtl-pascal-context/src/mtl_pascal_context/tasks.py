@@ -93,14 +93,16 @@ class Boundaries(BinaryEdges):
     :param weight: factor of the loss
     :param tolerance: largest distance of a pair, as a share of the image's diagonal
     :param form: how boundaries are matched
+    :param suppression: of non-maxima before that
     """
 
     weight: float = 1.0
     tolerance: float = 0.0075
     form: Form = "fast"
+    suppression: bool = True
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         return self.weight * super().loss(prediction, target)
 
     def metrics(self) -> Metric:
-        return BoundaryMetrics(self.tolerance, self.form)
+        return BoundaryMetrics(self.tolerance, self.form, self.suppression)
