@@ -278,7 +278,7 @@ def test_a_pyramid_with_a_level_that_nobody_uses() -> None:
         ({"scalarizer": "STCH", "settings": {"mu": 1.0}, "warmup_epochs": -1}, "'warmup_epochs' must be >= 0"),
         (
             {"scalarizer": "STCH", "settings": {"mu": 1.0, "reference": (0.0, 0.0, 0.0)}, "warmup_epochs": 4},
-            "leave out the setting reference",
+            "leave out reference",
         ),
         ({"scalarizer": "UW", "heads": True}, "only aggregators on the Gramian"),
         ({"aggregator": "GradDrop", "heads": True}, "only aggregators on the Gramian"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -26,8 +27,8 @@ def jtr(**options: object) -> JTR:
     return made
 
 
-def step_of(number: int = 0) -> Step:
-    return make_step(TASKS, make_batch(TASKS, ONE_LABEL, size=(32, 32)), seed=number)
+def step_of(number: int = 0, views: int = 1) -> Step:
+    return make_step(TASKS, make_batch(TASKS, ONE_LABEL, size=(32, 32)), views=views, seed=number)
 
 
 def gradients(made: JTR, step: Step, loss_scale: float, dtype: torch.dtype = torch.float16) -> list[Tensor]:
@@ -67,6 +68,16 @@ def test_the_defaults_begin_as_before() -> None:
         assert made.scale.factor(torch.device("cpu")) == 1.0
 
 
+@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("c_recon", [0.0, 500.0])
+def test_the_scale_is_the_losss_whatever_the_coefficients(variant: str, c_recon: float) -> None:
+    made, step = jtr(variant=variant, c_recon=c_recon), step_of(views=1 if variant == "paper" else 3)
+    gradients(made, step, 128.0)
+    assert made.scale.loss_scale == 128
+    again = gradients(made, step_of(views=1 if variant == "paper" else 3), 128.0)
+    assert finite(again) or c_recon > 2  # of 500 times the loss the encoder's own backward pass overflows
+
+
 def at_scale(loss_scale: float) -> list[Tensor]:
     made = jtr()
     made.scale.note(torch.tensor(loss_scale))
@@ -88,7 +99,9 @@ class Overflowing(nn.Module):
 
 def early(scale: EarlyScale, function: Callable[[Tensor], Tensor], x: Tensor, weight: float) -> Tensor:
     leaf = x.detach().requires_grad_()
-    return with_gradients(torch.zeros(()), [x], gradients_now(weight * function(leaf).sum(), [leaf], scale), scale)
+    return with_gradients(
+        torch.zeros(()), [x], gradients_now(weight * function(leaf).sum(), [leaf], scale), scale, True
+    )
 
 
 def test_by_hand() -> None:

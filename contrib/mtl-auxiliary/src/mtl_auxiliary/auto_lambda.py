@@ -1,4 +1,4 @@
-"""Auto-λ: task weights learned from what they do to the primary tasks' loss one step ahead.
+"""Auto-λ: task weights learned from their effect on the primary tasks' loss one step ahead.
 
 Shape letters: K tasks.
 """
@@ -81,7 +81,7 @@ class AutoLambda(nn.Module):
     def setup(self, name: str, tasks: Tasks, places: Mapping[str, str]) -> None:
         if len(tasks) < 2:
             raise MtlError(
-                f"{name}: weighs tasks by what they do for one another, and there is one ({tasks[0].name});"
+                f"{name}: weighs tasks by their effect on one another, and there is one ({tasks[0].name});"
                 " remove the plugin, or add a task"
             )
         hook = _HOOKS[self.place]

@@ -115,7 +115,7 @@ class Recipe:
     def make(self, rows: Tensor, like: Tensor | None = None) -> Any:
         """An instance for the tasks ``rows`` (m,).
 
-        :param like: what it will be given; settings that are lists get its precision and device
+        :param like: the argument of the instance; settings that are lists get its precision and device
         :raises MtlError: torchjd refuses the settings, or a package is missing; the message is torchjd's
         """
         given: dict[str, Any] = {key: len(rows) for key in _GIVEN if key in _parameters(self.cls)}
@@ -144,10 +144,10 @@ class Recipe:
 
 
 def check_enough(name: str, recipe: Recipe) -> None:
-    """Find before the first step that an aggregator needs more tasks: torchjd says so when it is given the gradients.
+    """Find before the first step that an aggregator needs more tasks: torchjd checks that when it is called.
 
     :param name: of the plugin, for the message
-    :raises MtlError: it refuses as many orthogonal gradients as there are tasks
+    :raises MtlError: torchjd refuses K orthogonal gradients
     """
     every = torch.arange(recipe.tasks)
     gradients = torch.eye(recipe.tasks, dtype=torch.float64)

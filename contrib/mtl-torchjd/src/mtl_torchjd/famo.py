@@ -46,7 +46,7 @@ class Famo(Scalarized):
             self._learn(self.losses.cpu()[rows], after, rows)
 
     def _learn(self, before: Tensor, after: Tensor, rows: Tensor) -> None:
-        """torchjd's own update of these tasks' logits, and what is to be kept of it."""
+        """torchjd's own update of these tasks' logits, and its new state."""
         full = {name: buffer.cpu() for name, buffer in self.named_buffers()}
         own = {name: part(values, rows) for name, values in full.items()}
         famo = self.recipe.make(rows)

@@ -18,7 +18,7 @@ from mtl_torchjd.subset import seeded
 class BatchGradDrop(Elementwise):
     """GradDrop: Chen et al., "Just Pick a Sign", NeurIPS 2020, Algorithm 1 with its lines for batches.
 
-    torchjd has lines 10 to 15, which compare the tasks at each entry of what they are given. At the seam an entry
+    torchjd has lines 10 to 15, which compare the tasks entry by entry. At the seam an entry
     belongs to one image: with one label per image no two tasks meet there, and nothing is ever dropped. The paper
     multiplies with the sign of z and adds over the images before it compares.
 

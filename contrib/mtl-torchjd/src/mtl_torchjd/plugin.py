@@ -86,7 +86,7 @@ def _warms_up(instance: Any, option: attrs.Attribute[Any], epochs: int | None) -
     if instance.scalarizer != "STCH":
         raise ValueError("only STCH has a warm-up")
     if "reference" in instance.settings:
-        raise ValueError("with a warm-up losses are compared with what it ends with; leave out the setting reference")
+        raise ValueError("after a warm-up losses are compared with their means in its last epoch; leave out reference")
 
 
 def _trains_heads(instance: Any, option: attrs.Attribute[Any], wanted: bool) -> None:
@@ -187,7 +187,7 @@ class TorchJD(nn.Module):
             raise MtlError(f'{name}.primary: no task "{self.primary}"{nearest(self.primary, tasks.names)}')
         first = 0 if self.primary is None else tasks.names.index(self.primary)
         recipe = Recipe(chosen, classes[chosen], self.settings, len(tasks), first if chosen in LEADS else None)
-        recipe.make(torch.arange(len(tasks)))  # what is wrong with it is said before the first step
+        recipe.make(torch.arange(len(tasks)))  # a wrong setting is reported before the first step
         self.method: Any = self._scalarized(recipe) if self.aggregator is None else self._aggregated(recipe)
         if self.aggregator is not None and self.graddrop == "entry":
             check_enough(name, recipe)

@@ -23,7 +23,7 @@ class Scalarized(nn.Module):
         self.remember(recipe.make(torch.arange(recipe.tasks)))
 
     def remember(self, scalarizer: nn.Module) -> None:
-        """Make what has to be saved."""
+        """Make the parameters and buffers of the state."""
         self.learned = nn.ParameterDict({n: p.detach().clone() for n, p in scalarizer.named_parameters()})
 
     def combine(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
@@ -39,7 +39,7 @@ class Scalarized(nn.Module):
         values = losses.cpu()[rows]
         with seeded(step):
             total = self.scalarize(values, rows)
-        # ends at values: neither the device nor the network is asked
+        # this backward pass ends at the values on the host: it reaches neither the device nor the network
         weights = torch.autograd.grad(total, values, retain_graph=True, allow_unused=True, materialize_grads=True)[0]
         return total.to(losses), weights
 

@@ -133,7 +133,7 @@ class Memory:
     def moved(self, slope: Tensor, chosen: Tensor, learning_rate: float, optimizer: _Optimizer) -> Memory:
         """After one step along a slope (K,) of the chosen tasks; the others keep everything.
 
-        Σw over the chosen tasks stays what it was, so that Σw over all tasks stays K.
+        Σw over the chosen tasks does not change, so that Σw over all tasks stays K.
         """
         after = self if optimizer == "sgd" else self._averaged(slope, chosen)
         direction = slope if optimizer == "sgd" else after._adam()

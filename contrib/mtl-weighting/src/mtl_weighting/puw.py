@@ -143,7 +143,7 @@ def gain(before: Tensor, now: Tensor, higher_is_better: list[bool]) -> Tensor:
 def weighed(gains: Tensor, uncertainty: float) -> Tensor:
     """Probability of every particle: softmax of its gains, each standardised over the particles; (P, 2) → (P,).
 
-    A gain that is NaN says nothing for its particle or against it.
+    A gain that is NaN counts as an average one.
     """
     # in float64 the mean of equal gains is exact, and 0/0 is the only case of equal gains
     centred = gains.double() - gains.double().nanmean(0)

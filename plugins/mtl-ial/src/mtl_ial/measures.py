@@ -1,4 +1,4 @@
-"""What f is taken of, in place of the uncertainty: the alternatives of Tab. VIII and XI.
+"""Measures of an auxiliary task in place of its uncertainty: the alternatives of Tab. VIII and XI.
 
 The paper names the measures and not their formulas: how each becomes a weight in 0..1 is reconstructed.
 Shape letters: K tasks.

@@ -33,7 +33,7 @@ class EarlyScale(nn.Module):
         return (self.loss_scale.to(device) / 8).clamp(max=_LARGEST)
 
     def note(self, incoming: Tensor) -> None:
-        """Remember what a scalar loss received in a backward pass: the loss scale, divided if gradients accumulate."""
+        """Remember the loss scale of a backward pass, divided by the number of batches if gradients accumulate."""
         self.loss_scale = incoming.detach().float()
 
     def get_extra_state(self) -> Tensor:
@@ -60,9 +60,14 @@ def gradients_now(
     return torch.autograd.grad(enlarged, list(inputs), retain_graph=retain_graph)
 
 
-def with_gradients(value: Tensor, inputs: Sequence[Tensor], gradients: Sequence[Tensor], scale: EarlyScale) -> Tensor:
-    """``value`` (a scalar), through which ``inputs`` receive the gradients that :func:`gradients_now` gave."""
-    result: Tensor = _Linear.apply(value.detach(), tuple(gradients), scale, *inputs)
+def with_gradients(
+    value: Tensor, inputs: Sequence[Tensor], gradients: Sequence[Tensor], scale: EarlyScale, is_term: bool = False
+) -> Tensor:
+    """``value`` (a scalar), through which ``inputs`` receive the gradients that :func:`gradients_now` gave.
+
+    :param is_term: the value enters the total loss with no further factor, so that its gradient is the loss scale
+    """
+    result: Tensor = _Linear.apply(value.detach(), tuple(gradients), scale, is_term, *inputs)
     return result
 
 
@@ -70,14 +75,17 @@ class _Linear(torch.autograd.Function):
     """value + Σ ⟨input, gradient⟩ − its own value: linear in the inputs."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: tuple[Tensor, ...], scale: EarlyScale, *inputs: Tensor) -> Tensor:
-        ctx.gradients, ctx.scale = gradients, scale
+    def forward(
+        ctx: Any, value: Tensor, gradients: tuple[Tensor, ...], scale: EarlyScale, is_term: bool, *inputs: Tensor
+    ) -> Tensor:
+        ctx.gradients, ctx.scale, ctx.is_term = gradients, scale, is_term
         ctx.factor = scale.factor(value.device)
         return value.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
-        ctx.scale.note(incoming)
+        if ctx.is_term:
+            ctx.scale.note(incoming)
         share = incoming / ctx.factor
-        return None, None, None, *(gradient * share for gradient in ctx.gradients)
+        return None, None, None, None, *(gradient * share for gradient in ctx.gradients)

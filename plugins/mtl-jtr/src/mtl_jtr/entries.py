@@ -1,4 +1,4 @@
-"""What enters the stacks with the released code's switches.
+"""The stacks' entries with the released code's switches.
 
 Shape letters: B samples, O channels of all tasks together, O_t of task t, H and W image size.
 """

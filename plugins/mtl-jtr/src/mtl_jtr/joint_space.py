@@ -82,11 +82,11 @@ class JointSpace:
         """
         own = value if self.options.train_encoder_on == "both" else value.detach()
         gradients = gradients_now(value, leaves, self.scale, retain_graph=True)
-        return own + with_gradients(torch.zeros_like(value), attached, gradients, self.scale)
+        return own + with_gradients(torch.zeros_like(value), attached, gradients, self.scale, is_term=True)
 
     def alone(self, value: Tensor, leaves: Sequence[Tensor], attached: Sequence[Tensor]) -> Tensor:
         """The distance, whose gradient reaches the stacks and not g."""
-        return with_gradients(value, attached, gradients_now(value, leaves, self.scale), self.scale)
+        return with_gradients(value, attached, gradients_now(value, leaves, self.scale), self.scale, is_term=True)
 
     def reconstruction(self, step: Step, latents: Sequence[Latent], losses: Sequence[Compare]) -> Tensor:
         """L_Recon of both detached stacks, added over tasks and stacks.

@@ -60,7 +60,7 @@ RELEASED = Switches(
 
 
 def _switches(options: Any) -> Switches:
-    """Every switch as it was set, or as the variant says."""
+    """Every switch: its own value, or the variant's."""
     base = RELEASED if options.variant == "released" else PAPER
     given = {a.name: getattr(options, a.name) for a in attrs.fields(Switches)}
     return attrs.evolve(base, **{name: value for name, value in given.items() if value is not None})
@@ -80,7 +80,7 @@ def _views_to_crop(instance: Any, attribute: Any, value: tuple[float, ...] | Non
     if value and min(value) < 1:
         raise ValueError(f"must all be >= 1, found {list(value)}")
     if value and not _switches(instance).separate:
-        raise ValueError("crops are what views 1 and 2 show, which separate = true asks for")
+        raise ValueError("crops are shown in views 1 and 2, which separate = true adds")
 
 
 def _one_of(*values: str) -> Callable[[Any, Any, Any], Any]:

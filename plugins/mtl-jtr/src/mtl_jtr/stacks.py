@@ -1,4 +1,4 @@
-"""Ŷ and Y: what the network predicts, and what is known.
+"""Ŷ and Y: the stack of all predictions, and the stack with the labels that exist.
 
 Shape letters: B samples, O channels of all tasks together, O_t of task t, H and W image size.
 """

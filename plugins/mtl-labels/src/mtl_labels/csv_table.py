@@ -20,10 +20,11 @@ _Line = tuple[int, list[str]]
 
 
 def read_csv(path: Path, size: int, names: Sequence[str] | None) -> Split:
-    """
+    """The split that a table holds.
+
     :param size: N
     :param names: the samples' names, for a file with rows by name; a row may give a name with a file's ending
-    :raises DataError: it says the line
+    :raises DataError: the table is malformed; the message has the line
     """
     (_, (key, *columns)), *lines = _read_lines(path)
     _check_header(path, key, columns)

@@ -1,4 +1,4 @@
-"""What enters m: the label of a task where a sample has one, else its prediction.
+"""The maps that enter m: the label of a task where a sample has one, else its prediction.
 
 A pair's source has no label and its target has one, so that no sample needs both maps of a task.
 Shape letters: B samples, O channels of the task, H and W image size.
