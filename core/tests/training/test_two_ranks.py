@@ -31,7 +31,6 @@ from mtl_core.training.fabric import make_fabric
 from mtl_core.training.session import prepare
 from mtl_core.training.trainer import Trainer
 
-
 pytestmark = pytest.mark.slow
 
 

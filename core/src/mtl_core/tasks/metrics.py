@@ -145,7 +145,8 @@ class EdgeMetrics(Summed):
         known = torch.where(valid, target, torch.zeros_like(target))
         thresholds = torch.linspace(0.01, 0.99, 99, device=p.device)
         edge = (known > 0.5) & valid
-        # one histogram instead of 99 masks: pixels above a threshold are a reversed cumulative sum; of a NaN the error remembers it
+        # one histogram instead of 99 masks: pixels above a threshold are a reversed cumulative sum
+        # NaN counts as no edge here; the absolute error remembers it
         place = torch.bucketize(p.nan_to_num(0.0), thresholds).flatten()
         self.found += above(place, valid, self.found)
         self.hit += above(place, edge, self.hit)

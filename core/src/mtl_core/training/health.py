@@ -59,8 +59,8 @@ class Health:
             remedies = f'batch_norm = "reestimated", {remedies}'
         self._tell(
             "statistics",
-            "batch norm's statistics do not fit: validation losses in evaluation mode, against those with the statistics"
-            f" of each batch of {self._experiment.batch_size} as in training, are {losses}; use {remedies}",
+            "batch norm's statistics do not fit: validation losses in evaluation mode, against those with the"
+            f" statistics of each batch of {self._experiment.batch_size} as in training, are {losses}; use {remedies}",
         )
 
     def _tell(self, key: str, message: str) -> None:
