@@ -128,9 +128,7 @@ def test_a_shaper_that_stops_the_encoder_is_reported_once(tmp_path: Path, caplog
     assert [record["encoder/stopped"] for record in RunFolder(tmp_path).history()] == [1, 0.5, 0]
 
 
-def test_a_shaper_that_lets_something_through_is_not_reported(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_shaper_that_lets_something_through_is_not_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     trainer(tmp_path, Data(), Shut(steps=0), batch_size=3).fit()
     assert messages(caplog) == []
 
