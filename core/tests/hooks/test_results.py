@@ -108,6 +108,9 @@ WRONG: dict[str, tuple[str, object, str]] = {
     "heads in a list": ("build_heads", [nn.Identity()], "a list of 1 (a value of the type Identity), expected a torch.nn.ModuleDict"),
     "parameters for groups": ("parameter_groups", [nn.Parameter(ONE)], "a list of 1 (torch.float32 ()), expected a list of groups {\"params\": [...]"),
     "a vector for a scalar": ("combine_losses", torch.ones(3), "torch.float32 (3,), expected a scalar: a tensor of shape ()"),
+    "a whole number for a loss": ("combine_losses", torch.tensor(1), "torch.int64 (), expected a scalar: a tensor of shape () and type torch.float32"),
+    "a constant for a loss": ("combine_losses", torch.tensor(1.0), "torch.float32 () without a gradient (a constant, or detached), expected a scalar that is computed from the losses"),
+    "whole numbers for weights": ("shape_encoder_gradient", torch.ones(3, dtype=torch.long), "torch.int64 (3,), expected weights (3,) or a gradient like z"),
     "a number for a scalar": ("combine_losses", 3.0, "a value of the type float, expected a scalar"),
     "a bare term": ("compute_regularizer", ONE, "torch.float32 (), expected terms by name"),
     "a term that is a vector": ("compute_regularizer", {"pull": torch.ones(4)}, "torch.float32 (4,) for 'pull', expected terms by name, each a scalar tensor of shape () or (sum, count)"),
@@ -131,7 +134,7 @@ def test_a_wrong_answer_names_plugin_hook_what_was_found_and_what_was_expected(c
 
 
 RIGHT: list[tuple[str, object]] = [
-    ("combine_losses", torch.tensor(2.0)),
+    ("combine_losses", torch.tensor(2.0, requires_grad=True)),
     ("compute_regularizer", {"a": ONE, "b": (ONE, ONE)}),
     ("compute_regularizer", {}),
     ("compute_regularizer", None),
@@ -154,6 +157,6 @@ def test_a_right_answer_passes(hook: str, value: object) -> None:
 
 def test_a_check_waits_for_no_value() -> None:
     """On the meta device nothing has a value."""
-    assert ask("combine_losses", torch.ones((), device="meta")).device.type == "meta"
+    assert ask("combine_losses", torch.ones((), device="meta", requires_grad=True)).device.type == "meta"
     found: Tensor = ask("shape_encoder_gradient", torch.ones(3, device="meta"))
     assert found.device.type == "meta"

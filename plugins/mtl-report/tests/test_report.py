@@ -87,6 +87,13 @@ def test_results_seed_and_runtime(run: Path) -> None:
         assert part in text
 
 
+def test_why_the_numbers_cannot_be_used(run: Path) -> None:
+    assert "cannot be used" not in written(run)
+    file = run / "results.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"problems": ["all <4> steps", "depth"]}))
+    assert "The numbers of this run cannot be used: all &lt;4&gt; steps; depth." in written(run)
+
+
 def test_what_a_user_wrote_is_text_and_no_html(run: Path) -> None:
     reader = Reader(written(run))
     assert not {"u", "em"} & {tag for tag, _ in reader.tags}

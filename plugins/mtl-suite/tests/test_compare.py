@@ -148,6 +148,14 @@ def refused(reference: Path, run: Path) -> str:
     return str(caught.value)
 
 
+def test_numbers_that_cannot_be_used_are_reported(run: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    good, bad = run("a", 50.0, 1.0), run("b", 50.0, 1.0, problems=["depth: NaN"])
+    compare([good], [bad])
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{bad}: the numbers of this run cannot be used: depth: NaN"
+    ]
+
+
 def test_a_run_that_is_not_finished(run: Folder) -> None:
     reference, folder = run("plain", 20.0, 1.0), run("jtr", 20.0, 1.0)
     (folder / "results.json").unlink()

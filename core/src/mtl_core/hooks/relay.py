@@ -186,7 +186,7 @@ class Hooks:
     def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
         with logging_as(self.places.get("combine_losses", ""), step):
             answer = self.answer("combine_losses", losses=losses, means=means, active=active, step=step)
-        return losses.sum() if answer.value is None else answer.scalar()
+        return losses.sum() if answer.value is None else answer.total(losses)
 
     def compute_regularizer(self, step: Step) -> dict[str, Tensor | tuple[Tensor, Tensor]]:
         """Every plugin's terms, as ``plugin/term``; what a plugin logs gets its name too."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from mtl_core.data.sample import ExtraData, MultiTaskDataset, Sample
@@ -99,8 +100,13 @@ class Answer:
         fits = listed(self.value, Mapping) and all("params" in group for group in self.value)
         return [dict(group) for group in self.unless(fits, 'a list of groups {"params": [...], "lr": ...}')]
 
-    def scalar(self) -> Tensor:
-        made: Tensor = self.unless(has_shape(self.value, ()), "a scalar: a tensor of shape ()")
+    def total(self, losses: Tensor) -> Tensor:
+        """The combined loss, through which gradients go back to the tasks' losses."""
+        expected = f"a scalar: a tensor of shape () and type {losses.dtype}"
+        made: Tensor = self.unless(has_shape(self.value, ()) and self.value.is_floating_point(), expected)
+        learns = made.requires_grad or not (losses.requires_grad and torch.is_grad_enabled())
+        found = f"{shown(made)} without a gradient (a constant, or detached)"
+        self.unless(learns, "a scalar that is computed from the losses", found)
         return made
 
     def terms(self) -> Mapping[str, Term]:
@@ -116,7 +122,8 @@ class Answer:
         answer: Shaped | Tensor = self.value
         entering, z = answer.weights if isinstance(answer, Shaped) else answer, shapes_like_z(gradients.branches)
         fits = has_shape(entering, (len(gradients.tasks),)) or is_like(entering, z)
-        self.unless(fits, f"weights ({len(gradients.tasks)},) or a gradient like z, {z}", shown(entering))
+        expected = f"weights ({len(gradients.tasks)},) or a gradient like z, {z}, as floating-point numbers"
+        self.unless(fits and is_floating(entering), expected, shown(entering))
         if isinstance(answer, Shaped):
             Answer(self.plugin, self.hook, answer.state).state(plugin)
         return answer
@@ -153,6 +160,12 @@ def shown(value: object) -> str:
 
 def has_shape(value: object, shape: Sequence[int]) -> bool:
     return isinstance(value, Tensor) and tuple(value.shape) == tuple(shape)
+
+
+def is_floating(value: object) -> bool:
+    """Whether every tensor in it holds floating-point numbers."""
+    levels = value if isinstance(value, tuple) else (value,)
+    return all(level.is_floating_point() for level in levels if isinstance(level, Tensor))
 
 
 def listed(value: object, kind: type) -> bool:

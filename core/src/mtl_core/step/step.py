@@ -9,6 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from mtl_core.errors import ContractError
 from mtl_core.step.crops import label_views
 from mtl_core.tasks.tasks import Tasks
 
@@ -47,7 +48,13 @@ class Step:
     windows: Tensor | None = None
 
     def log(self, name: str, value: Tensor) -> None:
-        """Average a scalar over the epoch and write it to ``metrics.jsonl``; the plugin's name is put before it."""
+        """Average a scalar over the epoch and write it to ``metrics.jsonl``; the plugin's name is put before it.
+
+        :raises ContractError: the value is no tensor of shape ()
+        """
+        if not isinstance(value, Tensor) or value.ndim:
+            found = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+            raise ContractError(f'step.log("{name}", ...) was given {found}, expected a scalar: a tensor of shape ()')
         self.logged[name] = value.detach()
 
     def targets_of(self, view: int) -> dict[str, Tensor]:

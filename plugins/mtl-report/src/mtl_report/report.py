@@ -62,6 +62,7 @@ def page(run: RunFolder) -> str:
     parts = [
         f"<h1>{name}</h1><small>{escape(summary(result, history))}</small>",
         f"<p><strong>{skipped}</strong></p>" if (skipped := skipped_steps(run)) else "",
+        problems(result),
         results_table(result),
         heads_table(history),
         pictures(run),
@@ -73,6 +74,12 @@ def page(run: RunFolder) -> str:
     ]
     head = f"<meta charset='utf-8'><title>{name}</title><style>{STYLE}</style>"
     return f"<!doctype html><html lang='en'>{head}{''.join(parts)}</html>"
+
+
+def problems(result: dict[str, Any]) -> str:
+    """Why the run's numbers cannot be used, if so."""
+    found = "; ".join(result.get("problems", ()))
+    return f"<p><strong>The numbers of this run cannot be used: {escape(found)}.</strong></p>" if found else ""
 
 
 def summary(result: dict[str, Any], history: Sequence[dict[str, Any]]) -> str:

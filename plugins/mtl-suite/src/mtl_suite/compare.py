@@ -7,6 +7,7 @@ al., CVPR 2019; Nishi et al., CVPR 2024, Sec. 4.1).
 from __future__ import annotations
 
 import json
+import logging
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,8 @@ from rich.table import Table
 from mtl_core import CheckpointError, RunFolder, plain_json
 from mtl_suite.alike import check_alike, check_metrics, check_seeds, check_settings, same_twice
 from mtl_suite.result import Result, Spread, with_unit
+
+log = logging.getLogger("mtl")
 
 
 @attrs.frozen
@@ -95,7 +98,10 @@ def read_result(folder: Path) -> Result:
             f" `mtl evaluate {folder}` judges what there is"
         )
     try:
-        return from_record(folder, json.loads(run.results.read_text(encoding="utf-8")))
+        record = json.loads(run.results.read_text(encoding="utf-8"))
+        if problems := record.get("problems"):
+            log.warning("%s: the numbers of this run cannot be used: %s", folder, "; ".join(problems))
+        return from_record(folder, record)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{run.results}: not the results of a run ({type(error).__name__}: {error});"

@@ -1,0 +1,199 @@
+"""The loop: steps made of several micro-batches, what is read and when, what is reported."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mtl_core.data.sample import MultiTaskDataset
+from mtl_core.experiment import Experiment
+from mtl_core.hooks.markers import hookimpl
+from mtl_core.hooks.plugin import plugin
+from mtl_core.run_folder import RunFolder
+from mtl_core.step.encoder_gradients import EncoderGradients
+from mtl_core.step.step import Step
+from mtl_core.tasks.tasks import Tasks
+from mtl_core.testing.toys import Shapes, ToyLabels, ToyNetwork
+from mtl_core.training.fabric import make_fabric
+from mtl_core.training.loader import BatchOrder, Extra
+from mtl_core.training.session import prepare
+from mtl_core.training.trainer import Trainer
+
+
+@plugin
+class Data:
+    """Images with random labels: none, one or several each."""
+
+    samples: int = 15
+
+    @hookimpl
+    def build_dataset(self, split: str) -> MultiTaskDataset:
+        return Shapes(self.samples, (8, 8), split)
+
+    @hookimpl
+    def make_label_mask(self, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
+        return torch.rand(size, len(tasks), generator=generator) < 0.45
+
+
+@plugin
+class Look:
+    """Keeps what every micro-batch's losses are."""
+
+    @hookimpl
+    def setup(self) -> None:
+        self.steps: list[Step] = []
+
+    @hookimpl
+    def compute_regularizer(self, step: Step) -> None:
+        self.steps.append(step)
+
+
+@plugin
+class Shut:
+    """Lets nothing into the encoder in the first so many steps."""
+
+    steps: int = 1
+
+    @hookimpl
+    def setup(self) -> None:
+        self.calls = 0
+
+    @hookimpl
+    def shape_encoder_gradient(self, gradients: EncoderGradients) -> Tensor:
+        self.calls += 1
+        return torch.full_like(gradients.norms, float(self.calls > self.steps))
+
+
+def trainer(folder: Path, *plugins: object, **settings: Any) -> Trainer:
+    options = {"epochs": 1, "validation": 0.0, "device": "cpu", "optimizer": "sgd", "learning_rate": 0.1} | settings
+    made = Experiment(name="t", plugins=[*plugins, ToyNetwork()], **options)
+    folder.mkdir(exist_ok=True)
+    return Trainer(prepare(made), make_fabric(made), RunFolder(folder))
+
+
+def weights(t: Trainer) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in t.step.parameters()])
+
+
+@pytest.mark.parametrize("normalize", ["sample", "task", "none"])
+def test_micro_batches_give_the_gradient_of_one_batch(tmp_path: Path, normalize: str) -> None:
+    """Also where a task's labels fall unevenly on them: 6 · 2 samples in two steps of one or of two batches."""
+    whole = trainer(tmp_path / "a", Data(samples=12), batch_size=6, normalize=normalize)
+    parts = trainer(tmp_path / "b", Data(samples=12), batch_size=3, accumulate=2, normalize=normalize)
+    before = weights(whole).clone()
+    for t in (whole, parts):
+        t.fit()
+    torch.testing.assert_close(weights(parts), weights(whole), rtol=1e-4, atol=1e-6)
+    assert (weights(whole) - before).norm() > 1e-2
+
+
+def test_the_last_step_of_an_epoch_counts_the_batches_that_it_has(tmp_path: Path) -> None:
+    """Five batches of 3 in steps of 2, 2 and 1: L_t of a step is the sum over its labels by their number."""
+    t = trainer(tmp_path, Data(), Look(), batch_size=3, accumulate=2, normalize="task")
+    t.fit()
+    steps = t.session.hooks.plugins["look"].steps
+    for window in (steps[:2], steps[2:4], steps[4:]):
+        found = torch.stack([step.task_losses for step in window]).mean(0)
+        counts = torch.cat([step.labelled for step in window]).sum(0)
+        expected = torch.cat([step.losses for step in window]).sum(0) / counts.clamp(min=1)
+        torch.testing.assert_close(found, expected)
+
+
+def test_labels_of_a_step_are_counted_over_all_ranks_and_sources() -> None:
+    labelled = torch.rand(30, 3, generator=torch.Generator().manual_seed(0)) < 0.5
+    orders = [BatchOrder(range(20), 2, 5, rank, 2, [Extra(range(20, 30), 1)]) for rank in range(2)]
+    for order in orders:
+        order.go(3)
+    batches = [batch for order in orders for batch in list(order)[1:3]]
+    expected = sum(labelled[index].long() for batch in batches for _, index in batch)
+    assert all(torch.equal(order.label_counts(labelled, range(1, 3)), expected) for order in orders)
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "mtl"]
+
+
+def test_a_shaper_that_stops_the_encoder_is_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    t = trainer(tmp_path, Data(samples=12), Shut(steps=6), batch_size=3, epochs=3)
+    t.fit()
+    assert messages(caplog) == [
+        'plugin "shut" let no gradient into the encoder in 100 % of an epoch\'s steps, although tasks had one; see'
+        " encoder/stopped in metrics.jsonl"
+    ]
+    assert [record["encoder/stopped"] for record in RunFolder(tmp_path).history()] == [1, 0.5, 0]
+
+
+def test_a_shaper_that_lets_something_through_is_not_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trainer(tmp_path, Data(), Shut(steps=0), batch_size=3).fit()
+    assert messages(caplog) == []
+
+
+@pytest.mark.parametrize("never", [("segmentation", "depth", "normals"), ("depth", "normals")])
+def test_training_without_a_single_label_is_reported_before_it_begins(
+    tmp_path: Path, never: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    data = Data(samples=12)
+    t = trainer(tmp_path, data, ToyLabels(never=never), batch_size=3, use={"make_label_mask": "toylabels"})
+    seen: list[list[str]] = []
+    with caplog.at_level(logging.WARNING):
+        t.fit(lambda *_: seen.append(messages(caplog)))
+    told = [
+        "none of the 12 training samples carries a label of a task that is learned: there is nothing to learn from but"
+        " regularizers"
+    ]
+    assert seen[0] == (told if len(never) == 3 else [])
+
+
+class Counted(Tensor):
+    """A label mask that counts how often it is indexed."""
+
+    reads = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        Counted.reads += 1
+        return super().__getitem__(place)
+
+
+def test_the_label_mask_is_read_row_by_row_by_nobody(tmp_path: Path) -> None:
+    from mtl_core.training.loaders import sources
+
+    for settings, most in (({}, 0), ({"drop_unlabelled": True}, 2), ({"unlabelled_per_batch": 1}, 2)):
+        session = trainer(tmp_path, Data(samples=12), batch_size=3, **settings).session
+        expected = sources(session, list(range(12)))
+        session.labelled = session.labelled.as_subclass(Counted)
+        Counted.reads = 0
+        assert sources(session, list(range(12))) == expected
+        assert Counted.reads <= most
+
+
+def test_validation_is_read_by_workers_too(tmp_path: Path) -> None:
+    t = trainer(tmp_path, Data(), batch_size=3, validation=0.2, workers=1, epochs=2)
+    assert t.data.validation is not None
+    assert t.data.validation.num_workers == 1
+    t.fit()
+    assert {"val/depth/rmse", "validation/loss/depth"} <= set(RunFolder(tmp_path).history()[1])
+
+
+@plugin
+class Stopper(nn.Module):
+    """Ends the run in the second epoch, while the first one's checkpoint may still be written."""
+
+    @hookimpl
+    def after_epoch(self, epoch: int) -> None:
+        if epoch == 1:
+            raise ValueError("stopped")
+
+
+def test_a_run_that_ends_early_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    t = trainer(tmp_path, Data(), Stopper(), batch_size=3, epochs=3)
+    with pytest.raises(ValueError, match="stopped"):
+        t.fit()
+    again = trainer(tmp_path, Data(), Stopper(), batch_size=3, epochs=3)
+    again.resume()
+    assert (again.position.epoch, again.position.batch, again.position.micro_step) == (1, 0, 5)
+    assert not list(tmp_path.glob(".*.part"))
