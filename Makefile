@@ -42,7 +42,7 @@ format: $(STAMP) ## rewrite what ruff can put right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## ratios of time and memory, as JSON; BENCH=scaling or weighting for those
+bench: $(STAMP) ## ratios of time and memory, as JSON; BENCH=scaling, weighting or loading for those
 	$(BIN)/python tests/benchmarks/$(or $(BENCH),bench).py $(ARGS)
 
 docs: $(STAMP) ## check that the documentation is true

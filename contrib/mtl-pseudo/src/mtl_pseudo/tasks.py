@@ -84,7 +84,7 @@ class TokenLabels(Task):
     """The likely classes at every place of an image: labels float (B, 2k, H, W), −1 where invalid; cross-entropy.
 
     The first k channels of a label are classes, the others their probabilities, which add up to 1. Jiang et al., "All
-    Tokens Matter", NeurIPS 2021, Sec. 3.2: there a token of a transformer has such a label, here a pixel. Labels are
+    Tokens Matter", NeurIPS 2021: there a token of a transformer has such a label, here a pixel. Labels are
     coarse, so that the loss looks at one pixel in ``stride`` × ``stride``.
 
     :param top: k

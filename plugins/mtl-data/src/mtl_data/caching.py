@@ -215,7 +215,10 @@ class Cached:
         except FileNotFoundError:
             self._writes = False  # another run made room; what this process has mapped, it goes on reading
         except OSError as error:
-            self.stop(f"further samples are read from their files in every epoch: {store.path}: {error}")
+            self.stop(
+                f"further samples are read from their files in every epoch: {store.path}: {error.strerror or error};"
+                " free some room, or set MTL_CACHE to another folder"
+            )
 
     def widen(self, store: Store, index: int, sample: Sample) -> None:
         """Begin the file anew, with room for values that the samples looked at did not have."""

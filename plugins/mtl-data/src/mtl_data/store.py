@@ -4,8 +4,8 @@ Shape letters: N records.
 
 A line of JSON that says what is in it, N checksums, N records; the file has its full length from the beginning, and
 takes room on the disk where it was written. A record whose checksum is 0 is not there yet. The checksum is written
-after the record and compared at every reading: what a crash of a process or of the machine left half-written, or two
-layouts mixed up, counts as not there.
+after the record and compared when a process reads it for the first time: what a crash of a process or of the machine
+left half-written, or two layouts mixed up, counts as not there.
 """
 
 from __future__ import annotations
@@ -73,13 +73,16 @@ class Store:
         whole = np.frombuffer(self.memory, np.uint8)
         self.sums: NDArray[np.uint64] = whole[self.sums_at : self.sums_at + 8 * self.length].view(np.uint64)
         self.records = whole[self.records_at :].reshape(self.length, self.layout.size)
+        self.checked = bytearray(self.length)
 
     def get(self, index: int) -> Bytes | None:
         """A copy of a record, or None where it is not there."""
         if index >= self.length or not self.sums[index]:
             return None
         record: Bytes = self.records[index].copy()
-        return record if checksum(record) == self.sums[index] else None
+        if not self.checked[index]:
+            self.checked[index] = int(checksum(record) == self.sums[index])
+        return record if self.checked[index] else None
 
     def put(self, index: int, record: Bytes) -> None:
         """Write a record, then its checksum.
