@@ -456,8 +456,8 @@ class TestSwitches:
             "film": "norm",
             "statistics": "sample",
         }
-        assert {name: released.value_of(name) for name in switches} == switches
-        assert all(MTPSL().value_of(name) != value for name, value in switches.items())
+        assert {name: released.says(name) for name in switches} == switches
+        assert all(MTPSL().says(name) != value for name, value in switches.items())
         assert MTPSL(variant="released", second_view=False).views == 1
 
     @pytest.mark.parametrize("moved", [False, True], ids=["whole image", "window"])

@@ -43,7 +43,7 @@ def _switch(text: str, *values: str, check: Sequence[Any] = ()) -> Any:
 
 
 def _film_survives(instance: Any, attribute: Any, value: object) -> None:
-    if instance.value_of("statistics") == "sample" and instance.value_of("film") == "convolution":
+    if instance.says("statistics") == "sample" and instance.says("film") == "convolution":
         raise ValueError('"sample" takes away what FiLM does before the norm; use film = "norm"')
 
 
@@ -95,7 +95,7 @@ class MTPSL(nn.Module):
     )
     per_location: bool | None = _switch("the mean of distances per location, not one over the whole embedding")
 
-    def value_of(self, name: str) -> Any:
+    def says(self, name: str) -> Any:
         """A switch's value: its own, or the variant's."""
         own = getattr(self, name)
         return _SWITCHES[name][self.variant == "released"] if own is None else own
@@ -120,7 +120,7 @@ class MTPSL(nn.Module):
 
     @property
     def views(self) -> int:
-        return 2 if self.value_of("second_view") else 1
+        return 2 if self.says("second_view") else 1
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks, backbone: nn.Module, labelled: Tensor | None) -> None:
@@ -131,11 +131,11 @@ class MTPSL(nn.Module):
         self.target: Tensor
         for end, positions in zip(("source", "target"), ordered_pairs(len(self.paired)), strict=True):
             self.register_buffer(end, positions, persistent=False)
-        self.forms = Forms(**{f: self.value_of(f) for f in Forms.__annotations__})
+        self.forms = Forms(**{f: self.says(f) for f in Forms.__annotations__})
         self._count_draws(most_labels(len(self.paired), columns))
-        norm: Norm = "instance" if self.value_of("statistics") == "sample" else networks.norm
+        norm: Norm = "instance" if self.says("statistics") == "sample" else networks.norm
         channels = [task.label_channels for task in self.paired]
-        self.m = PairSpaces(channels, networks, norm, self.value_of("film"), self.width, self.bottleneck)
+        self.m = PairSpaces(channels, networks, norm, self.says("film"), self.width, self.bottleneck)
         self.m.to(memory_format=torch.channels_last)
 
     def _count_draws(self, most: int) -> None:
@@ -151,8 +151,8 @@ class MTPSL(nn.Module):
         self.counts = draws.tolist()
 
     def _draws_of(self, task: Task, most: int) -> int:
-        sampled = isinstance(task, Segmentation) and self.value_of("segmentation_as") == "samples"
-        return most if sampled and self.value_of("sample_for") == "pair" else 1
+        sampled = isinstance(task, Segmentation) and self.says("segmentation_as") == "samples"
+        return most if sampled and self.says("sample_for") == "pair" else 1
 
     @hookimpl
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -185,7 +185,7 @@ class MTPSL(nn.Module):
         return torch.stack([step.labelled[:, step.tasks.position(t)] for t in self.paired.names], 1)
 
     def _distance(self, a: Tensor, b: Tensor) -> Tensor:
-        return cosine(a, b, self.value_of("per_location"))
+        return cosine(a, b, self.says("per_location"))
 
     def _embeddings(self, step: Step, labelled: Tensor, places: Places) -> tuple[Tensor, Tensor]:
         """m(ŷ^s) and m(y^t), each (S, C, h, w), of one pass."""
@@ -217,7 +217,7 @@ class MTPSL(nn.Module):
     def _shares(self, labelled: Tensor, places: Places, dtype: torch.dtype) -> Tensor:
         """1 / (B · |U_x|), or 1 / B, of the places that count, 0 of the others; (S,)."""
         unlabelled = (~labelled).sum(1)[places.sample].clamp(min=1)
-        divisor = unlabelled if self.value_of("per_unlabelled") else torch.ones_like(unlabelled)
+        divisor = unlabelled if self.says("per_unlabelled") else torch.ones_like(unlabelled)
         return places.used.to(dtype) / (divisor * len(labelled))
 
 
