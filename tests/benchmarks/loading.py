@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from mtl_backbones import SegNet
-from mtl_core import Experiment, MultiTaskDataset, Run, make_fabric, open_hooks, parse_experiment
+from mtl_core import Experiment, MultiTaskDataset, RunFolder, make_fabric, open_hooks, parse_experiment
 from mtl_core.testing import Trainer, collate, prepare
 from mtl_labels import Full
 from mtl_nyuv2 import NYUv2
@@ -249,7 +249,7 @@ def waiting(plugin: object, workers: int, width: int, device: str) -> float:
     )
     fabric = make_fabric(made)
     fabric.launch()
-    trainer = Trainer(prepare(made), fabric, Run(Path(tempfile.mkdtemp())))
+    trainer = Trainer(prepare(made), fabric, RunFolder(Path(tempfile.mkdtemp())))
     trainer.loader = timed = Timed(trainer.loader)  # type: ignore[assignment]
     for number in range(2):
         timed.waited, begun = 0.0, time.perf_counter()
