@@ -186,7 +186,7 @@ CHECKPOINTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "missing": (Path.unlink, ["no such checkpoint", "mtl train"]),
     "truncated": (spoil_truncated, ["cannot be read as a checkpoint", "train again"]),
     "text": (spoil_text, ["cannot be read as a checkpoint"]),
-    "format": (spoil_format, ["checkpoint format 99, expected 1"]),
+    "format": (spoil_format, ["checkpoint format 99, expected 2"]),
     "weights": (spoil_weights, ["does not fit the experiment's networks", "has shape (1,), expected"]),
 }
 

@@ -18,7 +18,6 @@ GOOD = '{"epoch": 0, "seconds": 1.0}\n'
         "[1, 2]\n",
         "7\n",
         '{"seconds": 1.0}\n',
-        '{"epoch": 1}\n',
         '{"epoch": "1", "seconds": 1.0}\n',
     ],
 )

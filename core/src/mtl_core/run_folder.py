@@ -138,7 +138,7 @@ class RunFolder:
             record = json.loads(line)
         except ValueError as error:
             raise self._damaged_metrics(number, "it is not JSON") from error
-        if not isinstance(record, dict) or type(record.get("epoch")) is not int or "seconds" not in record:
+        if not isinstance(record, dict) or type(record.get("epoch")) is not int:
             raise self._damaged_metrics(number, "it is no record of an epoch")
         return record
 

@@ -99,7 +99,7 @@ class Drifting(Shapes):
 
     def __getitem__(self, index: int) -> Sample:
         sample = super().__getitem__(index)
-        return Sample(sample.image * (1 + 2 * index), sample.targets)
+        return Sample(sample.image * ((1 + 2 * index) / (1 + 2 * len(self))), sample.targets)
 
 
 @plugin

@@ -102,6 +102,9 @@ class TokenLabels(Task):
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         return super().loss(self.sparse(prediction), self.sparse(target))
 
+    def label_shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        return (2 * self.top, *size)
+
     def sparse(self, maps: Tensor) -> Tensor:
         """One pixel in stride × stride of (B, …, H, W), in the middle of its square."""
         step = min(self.stride, *maps.shape[-2:])

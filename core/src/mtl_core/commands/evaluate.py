@@ -122,7 +122,7 @@ def record_runtime(run: RunFolder) -> None:
     """Note the time of all epochs, those before a resume too."""
     if run.results.is_file():
         record = read_results(run)
-        seconds = sum(epoch["seconds"] for epoch in run.history())
+        seconds = sum(epoch.get("seconds") or 0.0 for epoch in run.history())
         write_text(run.results, to_json(record | {"runtime_seconds": round(seconds, 1)}, indent=2))
 
 

@@ -13,11 +13,6 @@ class Tasks(Sequence[Task]):
     """The K tasks of a run, in a fixed order; by position or by name."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        for task in tasks:
-            if isinstance(task.channels, bool) or not isinstance(task.channels, int) or task.channels < 1:
-                raise ValueError(
-                    f"task {task.name!r}: channels: expected a whole number from 1, found {task.channels!r}"
-                )
         self._tasks = {task.name: task for task in tasks}
         if len(self._tasks) != len(tasks):
             raise ValueError(f"two tasks have one name: {[t.name for t in tasks]}")

@@ -51,10 +51,13 @@ class BufferGuard:
     def __init__(self, buffers: Sequence[Tensor]) -> None:
         self._groups = _grouped(buffers)
 
+    # without gradients: a plugin may have made its buffer of something that asks for them
+    @torch.no_grad()
     def save(self) -> None:
         for group in self._groups:
             group.save()
 
+    @torch.no_grad()
     def restore(self, skipped: Tensor) -> None:
         """Put the saved values back where ``skipped``, a scalar tensor of bool, is true; no host sync."""
         for group in self._groups:

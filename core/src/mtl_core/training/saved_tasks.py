@@ -55,7 +55,10 @@ def _made(row: Mapping[str, Any], source: str) -> Task:
     options, problems = read_options(cls, {key: value for key, value in row.items() if key != "kind"})
     if problems:
         raise CheckpointError(f"{source}: a task that does not fit: {'; '.join(problems)}")
-    return cls(**options)
+    made = cls(**options)
+    if made.channels < 1:
+        raise CheckpointError(f"{source}: task {made.name!r} has {made.channels} channels; expected at least 1")
+    return made
 
 
 def _kind_of(cls: type[Task]) -> str:
