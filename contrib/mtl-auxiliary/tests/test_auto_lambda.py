@@ -42,6 +42,8 @@ from mtl_core.testing import (
 )
 
 ETA = 0.05
+PLACES = {"losses": "auto-lambda", "encoder": "other0"}
+"""Where λ acts → who combines the losses."""
 SIZE = (6, 6)
 
 
@@ -242,6 +244,15 @@ def test_a_step_moves_the_weights_and_nothing_of_the_network() -> None:
     assert any("running_mean" in name for name in before)
     expected = torch.tensor([0.3, 0.9, 0.5], dtype=torch.float64) - 1e-4 * slope_sign(session)
     torch.testing.assert_close(auto(session).weights, expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("place", ["losses", "encoder"])
+def test_what_is_remembered_holds_no_graph(place: str) -> None:
+    """Else every step's graph would hang on to the last one's, and memory would grow."""
+    session = session_of(Weighted(), place=place, settings={"use": {"combine_losses": PLACES[place]}})
+    for _ in range(2):
+        session.hooks.before_step(look(session))
+    assert not any(buffer.requires_grad for buffer in auto(session).buffers())
 
 
 def slope_sign(session: Session) -> Tensor:

@@ -150,7 +150,9 @@ def weight_slope(look_ahead: LookAhead, second: Batch, weights: Tensor, primary:
     losses = look_ahead.losses(second, ahead)
     v = look_ahead.gradient(torch.where(primary, losses, torch.zeros_like(losses)).sum(), ahead)
     reach = REACH / torch.nn.utils.get_total_norm(v.values())
-    above, below = (look_ahead.losses(train, _moved(theta, v, sign * reach)) for sign in (1, -1))
+    with torch.no_grad():  # with heads=False the heads' own parameters would keep a graph alive in the weights
+        above = look_ahead.losses(train, _moved(theta, v, reach))
+        below = look_ahead.losses(train, _moved(theta, v, -reach))
     return -look_ahead.learning_rate * (above - below) / (2 * reach)
 
 
