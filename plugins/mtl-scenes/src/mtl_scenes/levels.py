@@ -70,6 +70,7 @@ class Appearance:
 
     :param surfaces: draws a material for each class named
     :param glow: of what shines
+    :param lights: two places each, lowest and highest: shares of width, height (upwards negative) and depth
     :param tint: of the lights, from -tint to tint
     :param power: of the first light and of the second
     :param ambient: light from everywhere
@@ -79,6 +80,7 @@ class Appearance:
 
     surfaces: Callable[[Generator, Sequence[str]], Materials]
     glow: Range
+    lights: tuple[tuple[Triple, Triple], tuple[Triple, Triple]]
     tint: float
     power: tuple[Range, Range]
     ambient: Range
@@ -131,7 +133,7 @@ ANYWHERE = Viewpoint(
 )
 STEADY = Viewpoint(
     eye=((-0.2, 1.35, 0.25), (0.2, 1.65, 0.5)),
-    target=((-0.2, -1.0, 0.35), (0.2, -0.7, 0.5)),
+    target=((-0.2, -1.2, 0.35), (0.2, -0.9, 0.5)),
     roll=0.01,
     angle=(64, 74),
 )
@@ -139,6 +141,7 @@ STEADY = Viewpoint(
 ALIKE = Appearance(
     surfaces=any_surfaces,
     glow=(0.5, 2.0),
+    lights=(((-0.4, -0.97, -0.4),) * 2, ((0.4, -0.8, 0.4),) * 2),
     tint=0.2,
     power=((3.0, 6.0), (0.5, 2.5)),
     ambient=(0.25, 0.5),
@@ -148,9 +151,10 @@ ALIKE = Appearance(
 BY_CLASS = Appearance(
     surfaces=families.draw,
     glow=(0.3, 0.8),
+    lights=(((-0.4, -0.97, -0.35), (-0.3, -0.97, -0.4)), ((-0.3, -0.85, -0.2), (0.3, -0.8, 0.4))),
     tint=0.06,
-    power=((2.5, 4.0), (1.5, 2.5)),
-    ambient=(0.5, 0.65),
+    power=((5.0, 6.0), (0.4, 0.8)),
+    ambient=(0.28, 0.36),
     gain=(0.34, 0.4),
     noise=(0.004, 0.012),
 )

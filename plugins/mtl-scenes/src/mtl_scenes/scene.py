@@ -98,7 +98,7 @@ def furnish(builder: Builder, rng: Generator, interior: Interior) -> None:
 
 def make_lights(rng: Generator, room: Size, look: Appearance) -> tuple[Array, Array, Array]:
     w, h, d = room
-    near = rng.uniform((-0.4 * w, -0.97 * h, -0.4 * d), (0.4 * w, -0.8 * h, 0.4 * d), (2, 3))
+    near = rng.uniform(*(np.multiply(bound, (w, h, d)) for bound in look.lights))
     tint = 1 + rng.uniform(-look.tint, look.tint, (2, 1)) * np.array([1.0, 0.1, -1.0])
     first, second = look.power
     power = tint * rng.uniform((first[0], second[0]), (first[1], second[1]))[:, None]
