@@ -91,9 +91,7 @@ def test_a_run_that_took_no_step_ends_with_exit_code_1(experiment: Path, capsys:
     assert results(experiment)["problems"] == [told]
 
 
-def test_metrics_that_are_not_finite_end_with_exit_code_1(
-    experiment: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_metrics_that_are_not_finite_end_with_exit_code_1(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trained(experiment, network="nan") == 1
     told = "test data: depth: the predictions of 8 labelled image(s) are NaN"
     assert told in capsys.readouterr().err

@@ -17,7 +17,7 @@ class _Alike:
 
     def __init__(self, buffers: Sequence[Tensor]) -> None:
         self.buffers = list(buffers)
-        self.flat = torch.cat([buffer.reshape(-1) for buffer in self.buffers])
+        self.flat = torch.cat([buffer.detach().reshape(-1) for buffer in self.buffers])
         self.parts = self._split(self.flat)
 
     def _split(self, flat: Tensor) -> list[Tensor]:
@@ -51,10 +51,12 @@ class BufferGuard:
     def __init__(self, buffers: Sequence[Tensor]) -> None:
         self._groups = _grouped(buffers)
 
+    @torch.no_grad()
     def save(self) -> None:
         for group in self._groups:
             group.save()
 
+    @torch.no_grad()
     def restore(self, skipped: Tensor) -> None:
         """Put the saved values back where ``skipped``, a scalar tensor of bool, is true; no host sync."""
         for group in self._groups:
