@@ -25,7 +25,7 @@ from mtl_ial import IAL
 from mtl_labels import OneLabel
 from mtl_scenes import Scenes
 
-METHODS = {"supervised": lambda: [], "ial": lambda: [IAL(primary="segmentation", initial_weight=0.5)]}
+METHODS = {"supervised": list, "ial": lambda: [IAL(primary="segmentation", initial_weight=0.5)]}
 SHOWN = ("segmentation/miou", "depth/abs_err", "depth/rmse", "normals/mean_angle")
 
 
