@@ -1,8 +1,9 @@
 """What batch norm's statistics cost an evaluation at batch 4: running averages against re-estimated ones.
 
-``python tests/benchmarks/batch_norm.py [--width 8] [--seeds 0 1 2] [--epochs 12]``. Each network is trained once and
-evaluated three times after every third epoch: with its running averages, with statistics that are re-estimated over an
-epoch's training batches, and normalised by the test batches themselves, which a user could not do. JSON lines.
+``python tests/benchmarks/batch_norm.py [--width 8] [--seeds 0 1 2] [--methods supervised ial jtr-ial]``. Each network
+is trained once and evaluated three times after every third epoch: with its running averages, with statistics that are
+re-estimated over an epoch's training batches, and normalised by the test batches themselves, which a user could not do.
+JSON lines.
 """
 
 from __future__ import annotations
@@ -22,10 +23,18 @@ from mtl_core.training.batch_norm import reestimate
 from mtl_core.training.evaluation import evaluate
 from mtl_core.training.loader import evaluation_loader
 from mtl_ial import IAL
+from mtl_jtr import JTR
 from mtl_labels import OneLabel
 from mtl_scenes import Scenes
 
-METHODS = {"supervised": list, "ial": lambda: [IAL(primary="segmentation", initial_weight=0.5)]}
+METHODS = {
+    "supervised": list,
+    "ial": lambda: [IAL(primary="segmentation", initial_weight=0.5)],
+    "jtr-ial": lambda: [
+        JTR(c_dist=1.0, train_encoder_on="reconstruction", unpool="upsample"),
+        IAL(primary="segmentation", initial_weight=0.5),
+    ],
+}
 SHOWN = ("segmentation/miou", "depth/abs_err", "depth/rmse", "normals/mean_angle")
 
 
@@ -63,7 +72,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", default=["supervised", "ial"])
     options = parser.parse_args()
     torch.set_num_threads(1)
     for method in options.methods:

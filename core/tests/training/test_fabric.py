@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from mtl_core.data.datasets import BlankedDataset
 from mtl_core.data.sample import Batch, Sample, collate
+from mtl_core.errors import MtlError
 from mtl_core.experiment import Experiment
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
@@ -149,3 +152,33 @@ def test_momentum_begins_at_zero_even_if_the_first_step_is_skipped(
     plain, skipped = trainer(tmp_path / "a", **settings), trainer(tmp_path / "b", Poison(), **settings)
     torch.testing.assert_close(first_step(skipped), first_step(plain), rtol=1e-3, atol=1e-6)
     assert skipped.averages.take()["skipped_steps"] >= 1
+
+
+@pytest.fixture
+def _torch_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    benchmark, deterministic = torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.backends.cudnn.benchmark = benchmark
+    torch.use_deterministic_algorithms(deterministic)
+    os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+@pytest.mark.usefixtures("_torch_as_it_was")
+def test_algorithms_are_those_that_the_experiment_asks_for(tmp_path: Path) -> None:
+    """Also behind a run that asked for others."""
+    trainer(tmp_path, deterministic=True)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    trainer(tmp_path, cudnn_benchmark=True)
+    assert torch.backends.cudnn.benchmark
+    assert not torch.are_deterministic_algorithms_enabled()
+    trainer(tmp_path)
+    assert not torch.backends.cudnn.benchmark
+
+
+@pytest.mark.usefixtures("_torch_as_it_was")
+def test_timed_algorithms_are_not_deterministic(tmp_path: Path) -> None:
+    with pytest.raises(MtlError, match=r"deterministic, cudnn_benchmark: .*use one of the two"):
+        trainer(tmp_path, deterministic=True, cudnn_benchmark=True)

@@ -29,7 +29,7 @@ def gramian(branches: tuple[Branch, ...], scale: Tensor, group: dist.ProcessGrou
     :param group: a process group of the seam's own, so that DDP's collectives cannot be confused with it
     :return: (K, K), float32 or better
     """
-    levels = [level_products(level, scale) for level in zip(*branches, strict=True)]
+    levels = [_level_products(level, scale) for level in zip(*branches, strict=True)]
     found = [products for products in levels if products is not None]
     nothing = torch.zeros(len(branches), len(branches), device=scale.device)
     result = torch.stack(found).sum(0) if found else nothing
@@ -57,14 +57,14 @@ def parameter_gramian(
     :return: (K, K), float32 or better
     """
     levels = (z,) if isinstance(z, Tensor) else z
-    rows = torch.stack([parameter_gradient(b, levels, parameters) for b in branches])
+    rows = torch.stack([_parameter_gradient(b, levels, parameters) for b in branches])
     if group is not None:
         dist.all_reduce(rows, group=group)
         rows = rows / dist.get_world_size(group)
     return rows @ rows.mT / scale.to(rows.dtype) ** 2
 
 
-def parameter_gradient(b: Branch, levels: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
+def _parameter_gradient(b: Branch, levels: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
     """One branch through the encoder: (P,), float32 or better."""
     reached = [(level, gradient) for level, gradient in zip(levels, b, strict=True) if gradient is not None]
     found: Sequence[Tensor | None] = [None] * len(parameters)
@@ -75,12 +75,12 @@ def parameter_gradient(b: Branch, levels: Sequence[Tensor], parameters: Sequence
     return torch.cat([g.flatten().to(torch.promote_types(g.dtype, torch.float32)) for g in flat])
 
 
-def level_products(level: tuple[Tensor | None, ...], scale: Tensor) -> Tensor | None:
+def _level_products(level: tuple[Tensor | None, ...], scale: Tensor) -> Tensor | None:
     """One level's part of the Gramian, (K, K); None where no branch reached the level."""
     reached = [b for b in level if b is not None]
     if not reached:
         return None
-    products = inner_products(flattened(reached), scale)
+    products = _inner_products(_flattened(reached), scale)
     if len(reached) == len(level):
         return products
     places = {k: place for place, k in enumerate(k for k, b in enumerate(level) if b is not None)}
@@ -89,13 +89,13 @@ def level_products(level: tuple[Tensor | None, ...], scale: Tensor) -> Tensor | 
     return torch.stack([zero if a is None or b is None else products[a, b] for a, b in both]).view(len(level), -1)
 
 
-def flattened(branches: Sequence[Tensor]) -> list[Tensor]:
+def _flattened(branches: Sequence[Tensor]) -> list[Tensor]:
     """Each branch as (D,), all in the order in which the first lies in memory, so that channels-last needs no copy."""
     order = sorted(range(branches[0].ndim), key=branches[0].stride, reverse=True)
     return [b.permute(order).reshape(-1) for b in branches]
 
 
-def inner_products(rows: Sequence[Tensor], scale: Tensor) -> Tensor:
+def _inner_products(rows: Sequence[Tensor], scale: Tensor) -> Tensor:
     """Products of every two of the rows, each (D,), with the loss scale divided out: float32 or better.
 
     Half precision is divided by the scale first; its products could overflow.

@@ -31,7 +31,7 @@ def summed(value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     return total
 
 
-def with_global_value(value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+def _with_global_value(value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     """The mean over the ranks, with this rank's gradient."""
     if group is None:
         return value
@@ -73,7 +73,7 @@ def task_losses(
         "task": lambda: means if expected is None else sums / torch.where(expected > 0, expected, 1),
         "none": lambda: (losses * m).mean(0),
     }
-    both = with_global_value(torch.stack([shares[normalize](), means]), group)
+    both = _with_global_value(torch.stack([shares[normalize](), means]), group)
     return both[0], both[1], counts > 0
 
 

@@ -201,7 +201,7 @@ class Trainer:
 
     def end_epoch(self, seconds: float) -> None:
         """Settle batch norm's statistics, validate, log, choose the best, checkpoint."""
-        # a process that is forked while a thread writes may inherit a lock that nobody opens; loaders fork when asked
+        # validation may fork its workers now: one that is forked while the writer holds a lock would wait for ever
         self.writer.wait()
         position = self.position
         record = self.averages.take()
