@@ -17,7 +17,7 @@ from PIL import Image
 
 from mtl_core import DataError
 from mtl_core.testing import main
-from mtl_folder import Folder, commands
+from mtl_folder import Folder
 from mtl_folder.init import describe
 from mtl_nyuv2 import NYUv2
 
@@ -38,7 +38,7 @@ def call(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         return
     assert program == "mtl"
     with pytest.raises(SystemExit) as stop:
-        commands.main(arguments[1:]) if arguments[0] == "data" else main(arguments)
+        main(arguments)
     assert not stop.value.code, command
 
 
@@ -53,7 +53,9 @@ def test_the_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert describe("leaves") == guessed
     written.write_text(described, "utf-8")
     call(check, monkeypatch)
-    assert "train: 120 images\n  parts: " in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "leaves, train: 120 samples; images of 64 × 64 (120)" in shown
+    assert "nothing is broken" in shown
     Path("leaves.toml").write_text(experiment, "utf-8")
     for command in train.splitlines():
         call(command + (" --set epochs=2 --quiet" if " train " in command else ""), monkeypatch)
@@ -77,6 +79,20 @@ def test_the_message_that_the_tutorial_shows(tmp_path: Path, monkeypatch: pytest
     shown = re.search(r"^    (leaves/masks.*?)\n\n", PAGE, re.MULTILINE | re.DOTALL)
     assert shown is not None
     assert str(caught.value) == re.sub(r"\n\s+", " ", shown[1])
+
+
+def test_check_reads_every_mask_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    call(blocks("bash")[0], monkeypatch)
+    Path("leaves/mtl-folder.toml").write_text(blocks("toml")[1], "utf-8")
+    last = max(Path("leaves/masks").iterdir())
+    Image.fromarray(np.full((64, 64), 9, np.uint8)).save(last)
+    with pytest.raises(SystemExit) as stop:
+        main(["data", "check", "leaves"])
+    assert stop.value.code == 2
+    assert f'{last}: task "parts": ids that are no class: 9 (100 % of the pixels)' in capsys.readouterr().err
 
 
 def test_nyuv2_by_a_description_is_nyuv2() -> None:

@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +21,7 @@ from rich.table import Table
 from mtl_core.errors import MtlError
 
 if TYPE_CHECKING:
-    pass
+    from typer.models import CommandInfo
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -140,30 +140,52 @@ GO_ON = "mtl train goes on with --resume, mtl suite when it is started again"
 def join_commands() -> None:
     """Add the commands of other distributions: entry points of the group ``mtl.commands``, functions or typer apps.
 
-    One that cannot be imported is reported and left out; the others go on working.
+    Several distributions may share a group, such as ``mtl data``. What cannot be imported, or has a name that is taken,
+    is reported and left out; the others go on working.
     """
-    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    taken = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    taken |= {group.name or "" for group in app.registered_groups}
     groups: dict[str, typer.Typer] = {}
-    for entry in sorted(entry_points(group="mtl.commands"), key=lambda entry: entry.name):
-        if entry.name in known and entry.name not in groups:
+    entries = sorted(entry_points(group="mtl.commands"), key=lambda entry: (entry.name, entry.value))
+    for entry in entries:
+        if entry.name in taken:
             continue
         try:
             command = entry.load()
         except Exception as error:
-            owner = entry.dist.name if entry.dist else "?"
-            print(
-                f"mtl: command {entry.name} of {owner} cannot be imported ({error}); install it again", file=sys.stderr
-            )
+            _report(entry, f"cannot be imported ({error}); install it again")
             continue
-        known.add(entry.name)
-        if isinstance(command, typer.Typer) and entry.name in groups:
-            # several distributions share a group, such as `mtl data`
-            groups[entry.name].registered_commands += command.registered_commands
-        elif isinstance(command, typer.Typer):
-            groups[entry.name] = command
-            app.add_typer(command, name=entry.name)
+        if isinstance(command, typer.Typer):
+            _join(groups, entry, command)
         else:
+            taken.add(entry.name)
             app.command(entry.name)(command)
+    for name, group in groups.items():
+        app.add_typer(group, name=name)
+
+
+def _join(groups: dict[str, typer.Typer], entry: EntryPoint, command: typer.Typer) -> None:
+    """Add a distribution's group of commands to those of the same name."""
+    if entry.name not in groups:
+        groups[entry.name] = typer.Typer(
+            help=command.info.help if isinstance(command.info.help, str) else None, no_args_is_help=True
+        )
+    group = groups[entry.name]
+    names = {_name(one) for one in group.registered_commands}
+    for one in command.registered_commands:
+        if _name(one) in names:
+            _report(entry, f"has {_name(one)}, which another distribution has too; uninstall one of the two")
+        else:
+            group.registered_commands.append(one)
+
+
+def _name(command: CommandInfo) -> str | None:
+    return command.name or (command.callback.__name__ if command.callback else None)
+
+
+def _report(entry: EntryPoint, problem: str) -> None:
+    owner = entry.dist.name if entry.dist else "?"
+    print(f"mtl: command {entry.name} of {owner} {problem}", file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -67,22 +67,6 @@ def test_init_without_images_writes_nothing(tree: Any, capsys: pytest.CaptureFix
     assert not list(tree.root.iterdir())
 
 
-def test_check_reads_every_file(dense: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "check", dense.root)
-    assert code == 0
-    assert "train: 6 images\n  parts: 6 labels" in out
-    name = dense.open().names[-2]
-    dense.picture(f"masks/{name}.png", np.full((24, 32), 9, np.uint8))
-    code, _, err = run(capsys, "check", dense.root)
-    assert code == 2
-    assert f'masks/{name}.png: task "parts": ids that are no class: 9 (100 % of the pixels)' in err
-
-
-def test_check_does_not_ask_for_a_size(table: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    table.picture("photos/a.jpg", np.zeros((10, 20, 3), np.uint8))
-    assert run(capsys, "check", table.root)[0] == 0
-
-
 def test_it_runs_as_a_module(table: Any) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mtl_folder", "init", str(table.root), "--show"], capture_output=True, text=True

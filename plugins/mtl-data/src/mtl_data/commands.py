@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="data", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
-    help="Look at a data set, and check every file of it.",
+    help="Look at a data set, check every file of it, describe your own.",
 )  # fmt: skip
 data = app
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A data-set plugin, such as nyuv2.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A data-set plugin, or a folder with mtl-folder.toml.")]
 Options = Annotated[
     list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="An option of the plugin, such as root=PATH.")
 ]
@@ -54,7 +54,7 @@ def show(
     from mtl_data.sources import source
 
     made = source(name, overrides or [])
-    path = out or Path(f"{name}-{split}.png")
+    path = out or Path(f"{Path(name).name}-{split}.png")
     shown = look_at(made, split, samples)
     save(sheet(shown, f"{name}, {split}: {shown.size} samples; {', '.join(overrides or ['no options'])}"), path)
     report = {"name": name, **shown.report(), "file": str(path)}
@@ -88,7 +88,7 @@ def check(
     from mtl_data.check import check_split, processes, shared_images
     from mtl_data.sources import source
 
-    made = source(name, overrides or []).changed(cache=False)
+    made = source(name, overrides or []).changed(cache=False, check=None)  # all samples, from their files
     found = []
     for split in dict.fromkeys(splits or ("train", "test")):
         with _progress(f"{name}, {split}") as watch, _told_when_stopped(name):

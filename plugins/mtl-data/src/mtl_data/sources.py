@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -41,9 +44,12 @@ class Source:
 
 def source(name: str, overrides: Sequence[str] = ()) -> Source:
     """
+    :param name: of a plugin, or a folder: mtl-folder's plugin with this root
     :param overrides: ``OPTION=VALUE``
     :raises mtl_core.ExperimentError: there is no such plugin, or an option is missing or wrong
     """
+    if name not in entry_points(group="mtl.plugins").names and Path(name).is_dir():  # ./NAME is always a folder
+        name, overrides = "folder", [f"root={json.dumps(name)}", *overrides]
     text = f'name = "data"\n[plugins."{name}"]\n'
     experiment = parse_experiment(text, "mtl data", [f"plugins.{name}.{override}" for override in overrides])
     open_hooks(experiment, ("build_dataset",))

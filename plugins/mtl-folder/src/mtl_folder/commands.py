@@ -1,4 +1,4 @@
-"""``mtl data``: describe a folder, and check all of its files."""
+"""``mtl data init``: describe a folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import typer
 from mtl_core import MtlError
 
 app = typer.Typer(
-    name="data", help="Your own data: describe a folder, and check it.", no_args_is_help=True, add_completion=False
+    name="data",
+    help="Look at a data set, check every file of it, describe your own.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 FILE = "mtl-folder.toml"
 
@@ -21,7 +24,7 @@ FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="The fold
 
 @app.callback()
 def data() -> None:
-    """Your own data: describe a folder, and check it."""
+    """Look at a data set, check every file of it, describe your own."""
 
 
 @app.command(epilog="Example: mtl data init leaves")
@@ -57,24 +60,6 @@ def example(folder: Path, size: tuple[int, int] | None) -> str:
     if size is not None:
         lines.append(f"size = [{size[0]}, {size[1]}]")
     return "\n".join(f"  {line}".rstrip() for line in [*lines, "[plugins.full]", "[plugins.segnet]"])
-
-
-@app.command(epilog="Example: mtl data check leaves")
-def check(
-    folder: FolderArgument,
-    description: Annotated[str, typer.Option(help="The description, relative to FOLDER.")] = FILE,
-) -> None:
-    """Read every image and label of a folder and compare them with its description."""
-    from mtl_folder.opening import open_folder
-
-    any_size = (1, 1)  # whether images have one size is the experiment's matter
-    found = open_folder(folder, description, {}, any_size)
-    found.check(found.splits, None)
-    for split, dataset in found.splits.items():
-        print(f"{split}: {len(dataset)} images")
-        for name in dataset.tasks.names:
-            labels = sum(label is not None for label in dataset.sources.of(name))
-            print(f"  {name}: {labels} labels")
 
 
 def main(arguments: list[str] | None = None) -> None:
