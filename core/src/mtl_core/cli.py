@@ -50,6 +50,30 @@ def train(
     train_and_print(experiment, out or Path("runs") / f"{experiment.name}-{experiment.seed}", resume, quiet)
 
 
+@app.command(epilog="Example: mtl probe rooms.toml --out runs/rooms-probe --batches 8")
+def probe(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An experiment (TOML) whose mask withholds labels.")],
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME-SEED-probe by default.")] = None,
+    overrides: Overrides = None,
+    batches: Annotated[int, typer.Option(min=1, help="Training batches on which gradients are compared.")] = 4,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder's run stopped.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train, and measure whether each regularizer's gradient agrees with that of the labels that are withheld."""
+    from mtl_core.commands.probe import probe as probe_gradients
+    from mtl_core.commands.probe import show
+    from mtl_core.settings.toml_file import load_experiment
+
+    experiment = load_experiment(file, overrides or [])
+    folder = out or Path("runs") / f"{experiment.name}-{experiment.seed}-probe"
+    found = probe_gradients(experiment, folder, batches, resume, quiet or as_json)
+    if as_json and found:
+        print(json.dumps(found, ensure_ascii=False))
+    elif found:
+        show(found, Console())
+
+
 @app.command(epilog="Example: mtl evaluate runs/rooms-0 --split test --json")
 def evaluate(
     run: RunArgument,

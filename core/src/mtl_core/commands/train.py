@@ -24,6 +24,7 @@ from mtl_core.run_folder import RunFolder, skipped_steps, to_json, write_text
 from mtl_core.settings.diff import MAY_CHANGE, differing
 from mtl_core.settings.toml_file import dump_experiment, load_experiment, parse_toml, read_toml
 from mtl_core.training.fabric import make_fabric
+from mtl_core.training.probe import Probe
 from mtl_core.training.session import Session, open_hooks, prepare
 from mtl_core.training.trainer import Trainer
 
@@ -37,13 +38,16 @@ def train(
     resume: bool = False,
     watch: Watcher = lambda epoch, batch, batches: None,
     evaluate_on: str | None = "test",
+    probe: int = 0,
 ) -> RunFolder:
-    """Train an experiment and judge it.
+    """Train an experiment and evaluate it.
 
     :param out: the run's folder
     :param resume: go on where ``out`` stopped; a run that has not begun is begun
     :param watch: called after every batch
     :param evaluate_on: the split that is evaluated at the end (``results.json``, pictures, report); None for none
+    :param probe: batches on which every epoch ends with a comparison of the regularizers' gradients with those of the
+        withheld labels (:class:`mtl_core.training.probe.Probe`); 0 for none
     :raises MtlError: the folder holds a run already, or nothing to resume; or the experiment cannot be built
     :raises UnusableRun: the run has ended and everything is written, but every step was skipped or metrics are not
         finite
@@ -53,7 +57,7 @@ def train(
         fabric = make_fabric(experiment)
         with run.locked() if fabric.is_global_zero else nullcontext():
             launch(experiment, run, fabric)
-            train_in(run, experiment, fabric, watch, evaluate_on)
+            train_in(run, experiment, fabric, watch, evaluate_on, probe)
     except MtlError as error:
         if experiment.source and experiment.source not in str(error):
             error.add_note(f"experiment {experiment.source}")
@@ -77,7 +81,12 @@ def launch(experiment: Experiment, run: RunFolder, fabric: lightning_fabric.Fabr
 
 
 def train_in(
-    run: RunFolder, experiment: Experiment, fabric: lightning_fabric.Fabric, watch: Watcher, evaluate_on: str | None
+    run: RunFolder,
+    experiment: Experiment,
+    fabric: lightning_fabric.Fabric,
+    watch: Watcher,
+    evaluate_on: str | None,
+    probe: int = 0,
 ) -> None:
     """Train in a folder that no other process uses."""
     if fabric.is_global_zero:
@@ -87,6 +96,8 @@ def train_in(
     # a split that is missing is found here, and not when the training is done
     dataset = None if evaluate_on is None else session.hooks.build_dataset(evaluate_on)
     trainer = Trainer(session, fabric, run)
+    if probe:
+        trainer.probe = Probe(session, trainer.step, fabric, probe)
     if run.checkpoint().is_file():
         trainer.resume()
     elif fabric.is_global_zero and run.history():

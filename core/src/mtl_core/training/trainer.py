@@ -32,6 +32,7 @@ from mtl_core.training.health import Health
 from mtl_core.training.loaders import open_loaders
 from mtl_core.training.look_ahead import StepAhead
 from mtl_core.training.optimizer import gradient_norm, make_optimizer, make_schedule
+from mtl_core.training.probe import Probe
 from mtl_core.training.saved_tasks import tasks_to_plain
 from mtl_core.training.session import Session
 from mtl_core.training.step import TrainingStep
@@ -93,6 +94,7 @@ class Trainer:
         self.averages, self.selection = EpochMeans(fabric.device, self.group), BestEpoch(session.tasks, self.experiment)
         self.position, self.writer = Position(), CheckpointWriter()
         self.health = Health(self.experiment, session.hooks, fabric.is_global_zero)
+        self.probe: Probe | None = None
 
     def _set_up(self) -> None:
         """Hand module and optimizer to Fabric."""
@@ -207,6 +209,7 @@ class Trainer:
         record = self.averages.take()
         self._settle_statistics()
         record |= self._validate(record)
+        record |= {} if self.probe is None else self.probe.measure()
         self.health.look_at_encoder(record)
         self.session.hooks.after_epoch(position.epoch, record)
         rates = {"learning_rate": self.raw_optimizer.param_groups[0]["lr"]}
