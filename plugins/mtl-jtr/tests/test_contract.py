@@ -13,6 +13,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"train_encoder_on": "reconstruction", "unpool": "upsample", "distance": "l2", "centred": True},
     {"variant": "released"},
     {"segmentation_as": "samples", "reconstruction_as": "counts", "validity": "shared", "unlabelled": "consistency"},
+    {"network": "averages"},
     {"unlabelled": "consistency", "tasks": ("depth", "segmentation"), "bottleneck": 16, "width": 2},
 ]
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from mtl_core import MtlError, Step
 from mtl_core.testing import StubBackbone, judged, make_batch, make_step, make_tasks
 from mtl_jtr import JTR
+from mtl_jtr.averages import Averages
 
 TASKS = make_tasks("segmentation", "depth", "normals")
 ONE_LABEL = torch.eye(3, dtype=torch.bool)[torch.tensor([0, 1, 2, 0])]
@@ -308,3 +309,30 @@ def test_no_gradient_is_stored_before_the_backward_pass() -> None:
     step, made = step_of(), jtr()
     total(made, step)
     assert all(p.grad is None for p in [*made.parameters(), *step.predictions.values()])
+
+
+@pytest.mark.parametrize("size", [(16, 24), (17, 30)])
+def test_averages_of_blocks_are_a_smooth_g(size: tuple[int, int]) -> None:
+    """Every pixel of a block has the same gradient; g is linear in the stack."""
+    torch.manual_seed(0)
+    g = Averages(5, 7)
+    x = torch.rand(2, 5, *size, requires_grad=True)
+    latent = g.encode(x)
+    assert latent.features.shape == (2, 7, -(-size[0] // 8), -(-size[1] // 8))
+    assert g.decode(latent).shape == x.shape
+    gradient = torch.autograd.grad(latent.features.square().sum(), x)[0]
+    block = gradient[:, :, :8, :8]
+    torch.testing.assert_close(block, block[:, :, :1, :1].expand_as(block))
+    weight = g.encoder.weight[:, :, 0, 0]
+    expected = weight @ x[0, :, 8:16, 8:16].mean((1, 2)) + g.encoder.bias
+    torch.testing.assert_close(latent.features[0, :, 1, 1], expected)
+
+
+def test_the_smooth_g_is_an_option() -> None:
+    made = JTR(network="averages", bottleneck=9)
+    made.setup("jtr", TASKS, StubBackbone(4))
+    assert isinstance(made.g, Averages)
+    assert made.g.encoder.out_channels == 9
+    half = JTR(network="averages", reconstruct=False)
+    half.setup("jtr", TASKS, StubBackbone(4))
+    assert not hasattr(half.g, "decoder")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core import Depth, MtlError, Step, Tasks
+from mtl_jtr.averages import Averages
 from mtl_jtr.distances import distance
 from mtl_jtr.early_gradients import EarlyScale, gradients_now, with_gradients
 from mtl_jtr.options import Options
@@ -47,7 +48,7 @@ class JointSpace:
         """g_θ1: the joint-task latent of a stack, and what the decoder needs."""
         if self.options.channels_last:
             stack = stack.contiguous(memory_format=torch.channels_last)
-        whole = self.options.reconstruct or self.options.network == "backbone"
+        whole = self.options.reconstruct or self.options.network != "segnet"
         latent: Latent = self.g.encode(stack) if whole else self.g(stack)
         return latent
 
@@ -160,8 +161,18 @@ def make_g(name: str, options: Options, networks: Networks, channels: int) -> nn
         if not options.reconstruct:
             del made.decoder, made.head
         return made
+    if options.network == "averages":
+        return _smooth(options, channels)
     norm: Norm | None = "instance" if per_sample else None
     sizes: dict[str, Any] = {"width": options.width, "bottleneck": options.bottleneck, "norm": norm}
     if options.reconstruct:
         return networks.autoencoder(channels, channels, unpool=options.unpool, **sizes)
     return networks.encoder(channels, **sizes)
+
+
+def _smooth(options: Options, channels: int) -> nn.Module:
+    """Without norms, so that ``statistics`` has nothing to do."""
+    made = Averages(channels, options.bottleneck)
+    if not options.reconstruct:
+        del made.decoder, made.head
+    return made

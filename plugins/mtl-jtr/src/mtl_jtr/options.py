@@ -101,10 +101,10 @@ class Options:
         validator=[in_(("both", "reconstruction")), _trained_by_something],
         metadata=help("which terms train g's encoder; the paper: both"),
     )
-    network: Literal["segnet", "backbone"] = field(
+    network: Literal["segnet", "backbone", "averages"] = field(
         default="segnet",
-        validator=in_(("segnet", "backbone")),
-        metadata=help("g: a SegNet, or an autoencoder of the backbone's kind"),
+        validator=in_(("segnet", "backbone", "averages")),
+        metadata=help("g: a SegNet, an autoencoder of the backbone's kind, or averages of blocks (not in the paper)"),
     )
     unpool: Literal["indices", "upsample"] = field(
         default="indices", validator=in_(("indices", "upsample")), metadata=help("how g's decoder enlarges (SegNet)")
