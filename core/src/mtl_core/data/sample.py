@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import attrs
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from mtl_core.tasks.tasks import Tasks
 
@@ -63,10 +64,11 @@ class Batch(NamedTuple):
 def collate(rows: Sequence[tuple[Sample, Tensor, int]]) -> Batch:
     """Stack samples, their rows of the label mask and their positions."""
     samples = [sample for sample, _, _ in rows]
+    # torch's own collation stacks into shared memory in a worker, which spares a copy of the batch
     return Batch(
-        images=torch.stack([sample.image for sample in samples]),
-        targets={name: torch.stack([s.targets[name] for s in samples]) for name in samples[0].targets},
-        labelled=torch.stack([labelled for _, labelled, _ in rows]),
+        images=default_collate([sample.image for sample in samples]),
+        targets={name: default_collate([s.targets[name] for s in samples]) for name in samples[0].targets},
+        labelled=default_collate([labelled for _, labelled, _ in rows]),
         index=torch.tensor([index for _, _, index in rows]),
     )
 
