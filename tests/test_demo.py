@@ -1,8 +1,10 @@
 """`make demo`, on rooms that are small enough for a test."""
 
 import importlib.util
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,14 +27,18 @@ def some(miou, depth=(0.5, 0.4), normals=(30.0, 30.0)):
     return {"segmentation/miou": list(miou), "depth/abs_err": list(depth), "normals/mean_angle": list(normals)}
 
 
-def test_the_demo_trains_compares_and_draws(tmp_path):
-    (tmp_path / "demo.py").write_text((EXAMPLES / "demo.py").read_text())
+def written(folder, replacements):
+    (folder / "demo.py").write_text((EXAMPLES / "demo.py").read_text())
     for file in EXAMPLES.glob("demo-*.toml"):
         text = file.read_text()
-        for large, small in SMALL.items():
+        for large, small in replacements.items():
             assert large in text, f"{file.name} has no {large!r}"
             text = text.replace(large, small)
-        (tmp_path / file.name).write_text(text)
+        (folder / file.name).write_text(text)
+
+
+def test_the_demo_trains_compares_and_draws(tmp_path):
+    written(tmp_path, SMALL)
     ran = subprocess.run(
         [sys.executable, "demo.py", "out", "0", "1"], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
@@ -43,6 +49,32 @@ def test_the_demo_trains_compares_and_draws(tmp_path):
     assert len(list((tmp_path / "out").glob("*/report.html"))) == 4
     with Image.open(tmp_path / "out" / "demo.png") as picture:
         assert picture.width > 7 * 48
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="children are read from /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_training_goes_on_behind_a_demo_that_was_stopped(tmp_path, number):
+    written(tmp_path, SMALL | {"epochs = 12": "epochs = 100000"})
+    ran = subprocess.Popen([sys.executable, "demo.py", "out", "0"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    while len(list((tmp_path / "out").glob("*/metrics.jsonl"))) < 1:
+        assert ran.poll() is None
+        time.sleep(0.1)
+    children = [int(pid) for pid in Path(f"/proc/{ran.pid}/task/{ran.pid}/children").read_text().split()]
+    assert children
+    ran.send_signal(number)
+    ran.wait(60)
+    ended_by = time.monotonic() + 60
+    while any(runs(child) for child in children):
+        assert time.monotonic() < ended_by, "a child goes on"
+        time.sleep(0.1)
+
+
+def runs(process):
+    """Whether a process is there and more than a zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_it_claims_a_gain_only_where_every_seed_has_one(demo):

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
@@ -51,6 +52,18 @@ def run_one(name: str, seed: int, out: Path) -> None:
     train(load_experiment(HERE / f"{name}.toml", [f"seed={seed}"]), out)
 
 
+def end_with_parent() -> None:
+    """End this process when the demo ends, however that ends: no training goes on unseen."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -59,7 +72,8 @@ def train_all(folders: dict[tuple[str, int], Path]) -> None:
     """Every run in a process of its own, as many at a time as there are cores."""
     context = multiprocessing.get_context("spawn")
     epochs = sum(load_experiment(HERE / f"{name}.toml").epochs for name, _ in folders)
-    with ProcessPoolExecutor(min(cores(), len(folders)), context) as pool, Progress(console=console) as bar:
+    processes = ProcessPoolExecutor(min(cores(), len(folders)), context, end_with_parent)
+    with processes as pool, Progress(console=console) as bar:
         jobs = [pool.submit(run_one, *key, folder) for key, folder in folders.items()]
         task = bar.add_task(f"{len(jobs)} runs, epochs", total=epochs)
         for _ in until_done(jobs):
