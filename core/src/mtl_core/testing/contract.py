@@ -38,6 +38,8 @@ class PluginContract:
 
     hook: ClassVar[str] = ""
     """The hook that the contract is about."""
+    other_hooks: ClassVar[tuple[str, ...]] = ()
+    """Further hooks that the contract checks."""
     skips: ClassVar[Mapping[str, str]] = {}
     """Name of a check → why it does not hold for this plugin."""
     task_names: ClassVar[tuple[str, ...]] = DENSE

@@ -23,6 +23,7 @@ class BackboneContract(PluginContract):
     """``build_backbone`` and ``build_heads``: z, and a prediction of every task from it."""
 
     hook = "build_backbone"
+    other_hooks = ("build_heads",)
     batch_independent: ClassVar[bool] = True
     """Whether, in evaluation, a prediction depends on its own image only."""
 
