@@ -1,7 +1,6 @@
 """What holds for every rule of this distribution that combines losses and nothing else."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -9,20 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core import Experiment, RunFolder, Step, hookimpl, make_fabric, plugin
+from mtl_core import Step
 from mtl_core.testing import (
     Hooks,
+    ResumeContract,
     StubBackbone,
-    ToyData,
-    ToyLabels,
-    ToyNetwork,
-    Trainer,
     judged,
     make_batch,
     make_step,
     make_tasks,
     masks,
-    prepare,
 )
 from mtl_weighting.atw import ATW
 from mtl_weighting.dwa import DWA
@@ -137,71 +132,12 @@ def test_weights_are_seen_in_the_log(name: str) -> None:
         torch.testing.assert_close(logged[task], weights[k])
 
 
-@plugin
-class Poison:
-    """Turns every third step's images into NaN."""
+class TestRemembers(ResumeContract):
+    """No rule loses anything in a stopped run, and none keeps anything of a skipped step."""
 
-    @hookimpl
-    def setup(self) -> None:
-        self.calls = 0
-
-    @hookimpl
-    def augment(self, images: Tensor) -> Tensor:
-        self.calls += 1
-        return images * torch.nan if self.calls % 3 == 0 else images
-
-
-def trainer(name: str, folder: Path, *plugins: object) -> Trainer:
-    own = {"toy": ToyData(samples=16), "labels": ToyLabels(), "network": ToyNetwork(), name: RULES[name]()}
-    more = {f"more{i}": p for i, p in enumerate(plugins)}
-    experiment = Experiment(
-        name="t", plugins=own | more, epochs=3, batch_size=4, device="cpu", validation=0.25, learning_rate=1e-2
-    )
-    session = prepare(experiment)
-    folder.mkdir(exist_ok=True)
-    return Trainer(session, make_fabric(experiment), RunFolder(folder))
-
-
-def state(t: Trainer) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in t.step.state_dict().items()}
-
-
-def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[n].nan_to_num(-1), b[n].nan_to_num(-1)) for n in a)
-
-
-@every
-def test_a_skipped_step_changes_no_state(name: str, tmp_path: Path) -> None:
-    t, moved = trainer(name, tmp_path / "run", Poison()), []
-    batches = list(t.data.training) * 2
-    for batch in batches[:4]:
-        before = state(t)
-        t.train_batch(batch)
-        moved.append(not equal(before, state(t)))
-    assert moved == [True, True, False, True]
-
-
-class Stop(Exception):
-    """Ends a run in the middle of an epoch."""
-
-
-@every
-def test_a_run_resumed_within_an_epoch_ends_as_one_that_was_not_stopped(name: str, tmp_path: Path) -> None:
-    whole, first = trainer(name, tmp_path / "whole"), trainer(name, tmp_path / "parts")
-    whole.fit()
-
-    def stop(epoch: int, batch: int, batches: int) -> None:
-        if (epoch, batch) == (1, 2):
-            first.save()
-            raise Stop
-
-    with pytest.raises(Stop):
-        first.fit(stop)
-    second = trainer(name, tmp_path / "parts")
-    second.resume()
-    assert (second.position.epoch, second.position.batch) == (1, 2)
-    second.fit()
-    assert equal(state(whole), state(second))
+    @pytest.fixture(params=RULES)
+    def plugin(self, request: pytest.FixtureRequest) -> object:
+        return RULES[request.param]()
 
 
 def test_shares_are_constants_that_are_0_where_there_is_nothing_to_divide() -> None:
