@@ -68,7 +68,7 @@ def test_full_labels_leave_nothing_to_map() -> None:
 
 def test_a_task_per_image_is_refused_by_name() -> None:
     tasks = make_tasks("segmentation", "depth", "scene")
-    with pytest.raises(MtlError, match=r"direct-map: task 'scene' has one value per image .*tasks = \['segmentation'"):
+    with pytest.raises(MtlError, match=r"direct-map: task 'scene' has one value per image.*tasks = \['segmentation'"):
         DirectMap().setup("direct-map", tasks, StubBackbone(4))
     DirectMap(tasks=("segmentation", "depth"), width=4).setup("direct-map", tasks, StubBackbone(4))
 
