@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from mtl_core.tasks.classification import Classification
 from mtl_core.tasks.edges import BinaryEdges
@@ -292,3 +293,23 @@ def test_sums_do_not_lose_small_parts() -> None:
     metric.update(torch.full((1, 1, 1, 1), 2.0), torch.ones(1, 1, 1, 1))
     assert metric.absolute - 2.0**24 == 1
     assert metric.count - 2.0**24 == 1
+
+
+def test_classes_are_counted_as_torchmetrics_counts_them() -> None:
+    task = Segmentation(name="s", channels=5)
+    logits, labels = example(task)
+    ours = task.metrics()
+    ours.update(logits, labels)
+    theirs = MulticlassConfusionMatrix(5, ignore_index=-1)
+    theirs.update(logits, labels)
+    assert (labels == -1).any()
+    assert ours.confusion.equal(theirs.compute().to(ours.confusion.dtype))
+
+
+def test_top1_is_torchmetrics_accuracy() -> None:
+    logits, labels = random(40, 4, seed=1), torch.arange(40) % 5 - 1
+    ours = Classification(name="k", channels=4).metrics()
+    ours.update(logits, labels)
+    theirs = MulticlassAccuracy(4, ignore_index=-1, average="micro")
+    theirs.update(logits, labels)
+    assert float(ours.compute()["top1"]) == pytest.approx(100 * float(theirs.compute()))
