@@ -80,8 +80,10 @@ def test_what_an_absent_task_holds_reaches_nothing(name: str) -> None:
     step = step_with("absent")
     away = torch.tensor([torch.nan, 0, 0])
     spoilt = attrs.evolve(step, task_losses=step.task_losses + away, task_means=step.task_means + away)
-    hooks, clean = prepared(name), prepared(name)
-    (total, weights), (expected, clean_weights) = combined(hooks, spoilt), combined(clean, step_with("absent"))
+    hooks = prepared(name)
+    clean = prepared(name)
+    (total, weights) = combined(hooks, spoilt)
+    (expected, clean_weights) = combined(clean, step_with("absent"))
     assert torch.equal(total, expected)
     assert torch.equal(weights, clean_weights)
     assert weights[0] == 0
@@ -95,7 +97,8 @@ def test_what_an_absent_task_holds_reaches_nothing(name: str) -> None:
 @every
 def test_a_loss_that_is_infinite_leaves_no_trace_in_statistics(name: str) -> None:
     """Its gradient may be finite, and the step is then taken."""
-    hooks, step = prepared(name), step_with()
+    hooks = prepared(name)
+    step = step_with()
     combined(hooks, attrs.evolve(step, task_means=step.task_means + torch.tensor([torch.inf, 0, 0])))
     hooks.after_epoch(0, JUDGED)
     learned = hooks.plugins[name]
@@ -106,13 +109,15 @@ def test_a_loss_that_is_infinite_leaves_no_trace_in_statistics(name: str) -> Non
 
 def turned(step: Step) -> Step:
     """The same step with the tasks in the opposite order."""
-    tasks, flipped = step.tasks.select(step.tasks.names[::-1]), step.labelled.flip(1)
+    tasks = step.tasks.select(step.tasks.names[::-1])
+    flipped = step.labelled.flip(1)
     return judged(attrs.evolve(step, tasks=tasks, labelled=flipped))
 
 
 @pytest.mark.parametrize("name", [name for name in RULES if name not in DRAWN])
 def test_the_order_of_the_tasks_does_not_matter(name: str) -> None:
-    there, back = lived(prepared(name)), lived(prepared(name, TASKS.names[::-1]), turned)
+    there = lived(prepared(name))
+    back = lived(prepared(name, TASKS.names[::-1]), turned)
     total, weights = combined(there, step_with("one label", 9))
     other, turned_weights = combined(back, turned(step_with("one label", 9)))
     torch.testing.assert_close(other, total)
@@ -121,7 +126,8 @@ def test_the_order_of_the_tasks_does_not_matter(name: str) -> None:
 
 @every
 def test_weights_are_seen_in_the_log(name: str) -> None:
-    hooks, step = lived(prepared(name)), step_with("absent")
+    hooks = lived(prepared(name))
+    step = step_with("absent")
     _, weights = combined(hooks, step)
     logged = {task: step.logged.get(f"{name}/weight/{task}") for task in TASKS.names}
     if name in ("uniform", "fixed-weights"):
@@ -149,7 +155,8 @@ def test_shares_are_constants_that_are_0_where_there_is_nothing_to_divide() -> N
 
 
 def test_softmax_goes_over_the_active_tasks_alone() -> None:
-    values, active = torch.tensor([3.0, torch.nan, -1.0, 0.5]), torch.tensor([True, False, True, True])
+    values = torch.tensor([3.0, torch.nan, -1.0, 0.5])
+    active = torch.tensor([True, False, True, True])
     found = softmax_over(values, active)
     assert found[1] == 0
     torch.testing.assert_close(found[active], values[active].softmax(0))

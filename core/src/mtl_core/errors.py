@@ -29,7 +29,8 @@ class ExperimentError(MtlError):
     """
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:
-        self.source, self.problems = source, tuple(problems)
+        self.source = source
+        self.problems = tuple(problems)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__("\n  ".join([f"{source}: {count}", *problems]))
 

@@ -34,7 +34,8 @@ def _by_name(plugins: Iterable[object] | Mapping[str, object]) -> dict[str, obje
     """Plugins by their names in an experiment file: ``name``, a second instance ``name#2``."""
     if isinstance(plugins, Mapping):
         return dict(plugins)
-    found, made = discovery.installed_plugins(), dict[str, object]()
+    found = discovery.installed_plugins()
+    made = dict[str, object]()
     for plugin in plugins:
         base = discovery.name_of(type(plugin), found)
         count = sum(name.partition("#")[0] == base for name in made)

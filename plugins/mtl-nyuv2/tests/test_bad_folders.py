@@ -19,7 +19,8 @@ from mtl_nyuv2 import NYUv2
 from mtl_nyuv2 import arrays as array_files
 from mtl_nyuv2 import pictures as picture_files
 
-H, W = 24, 32
+H = 24
+W = 32
 
 Damage = Callable[[Path], Any]
 Hit = tuple[float, float, int]

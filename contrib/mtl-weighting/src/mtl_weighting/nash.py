@@ -109,7 +109,8 @@ class NashMTL(nn.Module):
 
     @hookimpl
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:
-        g, reached = gradients.gramian, gradients.reached
+        g = gradients.gramian
+        reached = gradients.reached
         if self.heads:  # the branches have their weights: only the limit is left
             entering = limited(reached.to(precise(g).dtype), g, self.max_norm)
             return Shaped(entering.to(g.dtype))

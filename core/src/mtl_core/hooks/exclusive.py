@@ -55,7 +55,8 @@ def _contested(hook: str, names: list[str]) -> str:
 
 def check_use(use: object, plugins: Iterable[str]) -> list[str]:
     """What is wrong with the names in ``[use]``."""
-    names, pairs = list(plugins), _named(use)
+    names = list(plugins)
+    pairs = _named(use)
     absent = [
         f'{place(f"use.{hook}", name)}: the experiment has no plugin "{name}"{nearest(name, names)}'
         f" (it has: {', '.join(names)})"

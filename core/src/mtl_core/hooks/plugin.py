@@ -133,7 +133,8 @@ def _check_hooks(cls: type) -> None:
     """Refuse methods that look like hooks and would never be called, or not as they expect."""
     specs = hook_arguments()
     for name, method in inspect.getmembers(cls, callable):
-        where, marked = f"{cls.__qualname__}.{name}", getattr(method, "mtl_impl", None)
+        where = f"{cls.__qualname__}.{name}"
+        marked = getattr(method, "mtl_impl", None)
         if name in specs and not marked:
             raise ContractError(f"{where}: has the name of a hook but no @hookimpl; decorate or rename it")
         if marked and name not in specs:

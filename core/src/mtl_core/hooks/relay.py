@@ -114,7 +114,8 @@ class Hooks:
     def relabel(
         self, dataset: MultiTaskDataset, labelled: Tensor, folder: Path | None
     ) -> tuple[MultiTaskDataset, Tensor]:
-        size, names = len(dataset), dataset.tasks.names
+        size = len(dataset)
+        names = dataset.tasks.names
         for name, change in self.implementations("relabel"):
             answer = Answer(name, "relabel", change(dataset=dataset, labelled=labelled, folder=folder))
             if answer.value is not None:
@@ -278,7 +279,8 @@ class _logging_as:  # noqa: N801 - a context manager, used like a function
     """Put a plugin's name before what it logs on a step."""
 
     def __init__(self, name: str, step: Step | None) -> None:
-        self.name, self.step = name, step
+        self.name = name
+        self.step = step
         self.before = {} if step is None else dict(step.logged)
 
     def __enter__(self) -> None:

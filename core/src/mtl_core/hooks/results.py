@@ -32,7 +32,9 @@ class Answer:
     """
 
     def __init__(self, plugin: str, hook: str, value: Any) -> None:
-        self.plugin, self.hook, self.value = plugin, hook, value
+        self.plugin = plugin
+        self.hook = hook
+        self.value = value
 
     def _unless(self, fits: bool, expected: str, found: str = "") -> Any:
         """The value where it fits.
@@ -120,7 +122,8 @@ class Answer:
     def shaped(self, gradients: EncoderGradients, plugin: Any) -> Shaped | Tensor:
         """Weights (K,) or a gradient like z, and values for buffers of the plugin."""
         answer: Shaped | Tensor = self.value
-        entering, z = answer.weights if isinstance(answer, Shaped) else answer, _shapes_like_z(gradients.branches)
+        entering = answer.weights if isinstance(answer, Shaped) else answer
+        z = _shapes_like_z(gradients.branches)
         fits = _has_shape(entering, (len(gradients.tasks),)) or _is_like(entering, z)
         expected = f"weights ({len(gradients.tasks)},) or a gradient like z, {z}, as floating-point numbers"
         self._unless(fits and _is_floating(entering), expected, _shown(entering))

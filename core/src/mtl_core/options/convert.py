@@ -135,7 +135,8 @@ def _table(value: Any, kind: Any) -> dict[str, Any]:
 
 def _every(parts: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
     """Structure every part, and report every part that cannot be."""
-    made, wrong = {}, []
+    made = {}
+    wrong = []
     for path, (value, kind) in parts.items():
         try:
             made[path] = structure(value, kind)

@@ -24,7 +24,8 @@ def read_options(
     :param settings: of the experiment, which a user may have written below the table's header
     :return: (the values that could be converted, one line for each mistake)
     """
-    known, prefix = options(cls), f"{path}." if path else ""
+    known = options(cls)
+    prefix = f"{path}." if path else ""
     made: dict[str, Any] = {}
     problems = [
         f"{place(prefix + key, value)}: unknown {_word(path)}{_misplaced(key, value, known, settings)}"

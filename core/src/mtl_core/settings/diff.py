@@ -27,7 +27,8 @@ def differing(old: _Document, new: _Document, free: Collection[str] = MAY_CHANGE
 
     :param free: settings that may differ; of ``epochs`` only where the rates of the epochs that are done stay the same
     """
-    before, after = _located(old), _located(new)
+    before = _located(old)
+    after = _located(new)
     changed = [key for key in before | after if not _is_free(key, free) and before.get(key) != after.get(key)]
     return [*(_both(key, before, after) for key in changed), *(_other_rates(before, after) if "epochs" in free else ())]
 

@@ -74,6 +74,7 @@ def _sampled(values: Tensor, windows: Tensor, mode: str) -> Tensor:
 def _affine(windows: Tensor) -> Tensor:
     """(B, 3) → (B, 2, 3), from a view's coordinates to the image's, both −1 to 1."""
     scale, x, y = windows.unbind(-1)
-    size, none = 1 / scale, torch.zeros_like(scale)
+    size = 1 / scale
+    none = torch.zeros_like(scale)
     room = 1 - size
     return torch.stack((torch.stack((size, none, x * room), -1), torch.stack((none, size, y * room), -1)), -2)

@@ -183,7 +183,8 @@ class AngleError(Summed):
         self.squared += degrees.square().sum()
 
     def compute(self) -> dict[str, Tensor]:
-        count, below = self.histogram.sum(), self.histogram.cumsum(0)
+        count = self.histogram.sum()
+        below = self.histogram.cumsum(0)
         median = (below < count / 2).sum().to(count.dtype) * (180 / self.BINS)
         shares = {f"within_{a:g}": 100 * below[round(a / 180 * self.BINS) - 1] / count for a in (11.25, 22.5, 30)}
         median = torch.where(count > 0, median, torch.nan)
@@ -213,7 +214,8 @@ class EdgeMetrics(Summed):
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Logits and labels in 0..1, both (B, 1, H, W)."""
-        valid, p = self.valid(target), prediction.sigmoid()
+        valid = self.valid(target)
+        p = prediction.sigmoid()
         self.note_nan(prediction, valid)
         known = torch.where(valid, target, torch.zeros_like(target))
         thresholds = torch.linspace(0.01, 0.99, 99, device=p.device)

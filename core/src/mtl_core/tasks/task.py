@@ -153,7 +153,8 @@ class Task:
 
     def value_problems(self, label: Tensor) -> list[str]:
         """What is wrong with the values of a label of the right type and shape; an invalid pixel is no fault."""
-        valid, encoded = self.valid(label[None]), self.encode(label[None])
+        valid = self.valid(label[None])
+        encoded = self.encode(label[None])
         if encoded[valid.expand_as(encoded)].isfinite().all():
             return []
         return [f"found valid pixels that are not finite, expected numbers; write {self.ignored:g} where unknown"]

@@ -129,7 +129,8 @@ class PluginContract(Contract):
 
     def test_every_option_fits_an_experiment_file(self, plugin: Any) -> None:
         for name, option in options(type(plugin)).items():
-            kind, value = kind_of(type(plugin), option), getattr(plugin, option.name)
+            kind = kind_of(type(plugin), option)
+            value = getattr(plugin, option.name)
             kept = structure(as_file(value), kind)
             assert kept == value, f"option {name}: {value!r} comes back from an experiment file as {kept!r}"
 

@@ -25,7 +25,8 @@ def read_array(path: Path, expected: str, *channels: int) -> NDArray[Any]:
     try:
         with path.open("rb") as file:
             values = np.load(file, allow_pickle=False)
-        shape, kind = values.shape, values.dtype.kind
+        shape = values.shape
+        kind = values.dtype.kind
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; expected {expected}") from error
     except Exception as error:  # damaged files make numpy raise a dozen kinds of error

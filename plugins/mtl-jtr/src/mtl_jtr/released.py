@@ -45,7 +45,8 @@ def _together(space: JointSpace, step: Step) -> dict[str, Tensor]:
 def _apart(space: JointSpace, step: Step) -> dict[str, Tensor]:
     """View 1's distance reaches the predictions and leaves g as it is; view 2's trains g and nothing else."""
     options = space.options
-    first, second = _view(space, step, 1), _view(space, step, 2)
+    first = _view(space, step, 1)
+    second = _view(space, step, 2)
     attached = space.attached(step, [torch.cat(parts, 1) for parts in (first.guess(), first.known())])
     leaves = [stack.detach().requires_grad_() for stack in attached]
     distance = options.c_dist * _logged_distance(space, step, [space.encode(leaf) for leaf in leaves])

@@ -202,7 +202,8 @@ class MTPSL(nn.Module):
     def _embeddings(self, step: Step, labelled: Tensor, places: Places) -> tuple[Tensor, Tensor]:
         """m(ŷ^s) and m(y^t), each (S, C, h, w), of one pass."""
         maps = self._maps(step, labelled)
-        s, t = self.source[places.pair], self.target[places.pair]
+        s = self.source[places.pair]
+        t = self.target[places.pair]
         # a sample's pairs of one s have different t: the n-th of its labels takes the n-th draw of ŷ^s
         number = (labelled.long().cumsum(1)[places.sample, t] - 1).clamp(min=0)
         draw = torch.minimum(number, self.draws[s] - 1)
