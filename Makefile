@@ -11,7 +11,7 @@ SOURCES := $(wildcard $(addsuffix /src,$(PROJECTS)))
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo lint format bench docs test-wheels clean
+.PHONY: help setup test demo lint types format bench docs test-wheels clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,19 +33,23 @@ test: $(STAMP) ## run every test
 demo: $(STAMP) ## train two networks on partially labelled images and compare them
 	$(BIN)/python docs/examples/demo.py
 
-lint: $(STAMP) ## style and types
+lint: types ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## types alone
 	MYPYPATH=$(subst $(SPACE),:,$(SOURCES)) $(BIN)/mypy $(SOURCES)
 
-format: $(STAMP) ## rewrite what ruff can put right
+format: $(STAMP) ## rewrite what ruff can put right, and the tables of hooks in the documentation
+	$(BIN)/python tests/hook_tables.py
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 bench: $(STAMP) ## ratios of time and memory, as JSON; BENCH=scaling, weighting or loading for those
 	$(BIN)/python tests/benchmarks/$(or $(BENCH),bench).py $(ARGS)
 
-docs: $(STAMP) ## check that the documentation is true
+docs: $(STAMP) ## write the tables of hooks, and check that the documentation is true
+	$(BIN)/python tests/hook_tables.py
 	$(TEST_ENV) $(BIN)/python -m pytest tests/test_docs.py $(ARGS)
 
 test-wheels: $(STAMP) ## each distribution's tests, from its wheel, with nothing undeclared beside it

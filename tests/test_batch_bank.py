@@ -98,7 +98,8 @@ class Meddler:
     more: float = 0.0
 
     def __call__(self, head: nn.Module, inputs: tuple[Tensor, ...], prediction: Tensor) -> None:
-        factor, more = self.factor, self.more
+        factor = self.factor
+        more = self.more
         if prediction.requires_grad:
             prediction.register_hook(lambda gradient: gradient * factor + more)
 

@@ -123,7 +123,8 @@ def test_predict_writes_labels_and_a_picture(run: Path, tmp_path: Path, capsys: 
 
 def test_plugins_in_their_json_form(capsys: pytest.CaptureFixture[str]) -> None:
     rows = {row["name"]: row for row in printed(capsys, "plugins", "--json")}
-    data, labels = "scenes nyuv2", "full onelabel randomlabels halflabels unlabelled split-file"
+    data = "scenes nyuv2"
+    labels = "full onelabel randomlabels halflabels unlabelled split-file"
     expected = f"{data} {labels} segnet smp randaugment geometry jtr ial consistency"
     assert set(expected.split()) <= set(rows)
     assert rows["jtr"]["distribution"] == "mtl-jtr"

@@ -115,7 +115,8 @@ ENCODER_RULES: dict[str, object] = {
 @pytest.mark.parametrize("decoder", ["uw", "dwa", "imtl-l", "gradnorm"])
 def test_any_decoder_rule_goes_with_any_encoder_rule(tmp_path: Path, decoder: str, encoder: str) -> None:
     """Beside JTR and with one label per image, chosen by ``[use]`` where both could combine the losses."""
-    data, rules = Scenes(size=(32, 32), train=8, test=2), [RULES[decoder], ENCODER_RULES[encoder]]
+    data = Scenes(size=(32, 32), train=8, test=2)
+    rules = [RULES[decoder], ENCODER_RULES[encoder]]
     use = {"combine_losses": decoder.removesuffix("-l")}
     t = trainer(tmp_path, data, OneLabel(), SegNet(width=4), JTR(), *rules, use=use)
     t.fit()
@@ -177,14 +178,16 @@ def test_a_pyramid_composes_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("network", [SegNet(width=4), SMP(encoder="resnet18")], ids=["one tensor", "pyramid"])
 def test_element_by_element_is_no_method_at_the_parameters(network: object, tmp_path: Path) -> None:
-    data, graddrop = Scenes(size=(64, 64), train=4, test=2), TorchJD(aggregator="GradDrop")
+    data = Scenes(size=(64, 64), train=4, test=2)
+    graddrop = TorchJD(aggregator="GradDrop")
     with pytest.raises(MtlError, match='element by element; use level = "features"'):
         trainer(tmp_path, data, OneLabel(), network, graddrop, level="parameters").fit()
 
 
 def test_means_of_what_arrives_leave_out_the_steps_that_nothing_reached(tmp_path: Path) -> None:
     """One image a step: where it carries depth, IAL gives depth a weight of 1; steps without it do not count."""
-    data, use = Scenes(size=(32, 32), train=8, test=2), {"combine_losses": "uniform"}
+    data = Scenes(size=(32, 32), train=8, test=2)
+    use = {"combine_losses": "uniform"}
     plugins = [data, OneLabel(), SegNet(width=4), IAL(primary="depth"), Uniform()]
     trainer(tmp_path, *plugins, use=use, batch_size=1).fit()
     (record,) = RunFolder(tmp_path).history()

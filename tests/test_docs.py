@@ -16,6 +16,7 @@ import pytest
 
 from mtl_core import MtlError, load_experiment
 from mtl_core.commands.explain import as_default, explain
+from mtl_core.hooks.spec_table import exclusive_hooks
 from mtl_core.testing import DatasetContract, RegularizerContract, hook_arguments, main, make_tasks
 from mtl_suite.plan import load_suite
 
@@ -88,10 +89,8 @@ def test_python_blocks_run(page: str, tmp_path: Path, monkeypatch: pytest.Monkey
         exec(compile(block, page, "exec", dont_inherit=True), names)
 
 
-def module_of(page: str, folder: Path) -> Iterator[ModuleType]:
-    """A page's first python block as a module that can be imported, as a reader would save it."""
-    path = folder / "block_of_a_page.py"
-    path.write_text(next(blocks(ROOT / page, "python")), "utf-8")
+def imported(path: Path) -> Iterator[ModuleType]:
+    """A file as a module."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
@@ -99,6 +98,13 @@ def module_of(page: str, folder: Path) -> Iterator[ModuleType]:
     spec.loader.exec_module(module)
     yield module
     del sys.modules[path.stem]
+
+
+def module_of(page: str, folder: Path) -> Iterator[ModuleType]:
+    """A page's first python block as a module that can be imported, as a reader would save it."""
+    path = folder / "block_of_a_page.py"
+    path.write_text(next(blocks(ROOT / page, "python")), "utf-8")
+    yield from imported(path)
 
 
 class TestTheTutorialsData(DatasetContract):
@@ -148,26 +154,39 @@ def test_settings_are_explained_in_the_terminal_too(capsys: pytest.CaptureFixtur
         assert part in page
 
 
-def test_every_hook_is_in_the_table_and_every_row_is_a_hook() -> None:
-    table = (
-        (ROOT / "docs" / "writing-a-plugin.md").read_text("utf-8").partition("## The hooks")[2].partition("\n## ")[0]
-    )
-    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(hook_arguments())
-    places = re.findall(
-        r"`(\w+)`", (ROOT / "README.md").read_text("utf-8").partition("## What composes")[2].partition("##")[0]
-    )
-    assert set(places) <= set(hook_arguments())
+@pytest.fixture(scope="module")
+def hook_tables() -> Iterator[ModuleType]:
+    """The script that writes the tables of hooks."""
+    yield from imported(ROOT / "tests" / "hook_tables.py")
 
 
-def test_every_hook_has_a_contract_or_is_called_by_one() -> None:
-    """A hook comes with its first plugin and with a check of what it promises."""
-    from mtl_core import testing
+@pytest.mark.parametrize("page", ["README.md", "docs/writing-a-plugin.md"])
+def test_tables_of_hooks_are_what_the_specs_say(page: str, hook_tables: ModuleType) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    assert page in hook_tables.PAGES
+    assert hook_tables.BLOCK.search(text)
+    assert hook_tables.generated(text) == text, "stale: run `make format`"
 
-    contracts = [getattr(testing, n) for n in testing.__all__ if n.endswith("Contract") and n != "PluginContract"]
-    lifecycle = {"setup", "parameter_groups", "after_epoch", "build_heads"}
-    lifecycle |= {"before_run", "build_extra_datasets", "relabel", "draw_pictures", "before_step", "after_step"}
-    lifecycle |= {"after_run", "after_predict"}
-    assert {c.hook for c in contracts} | lifecycle == set(hook_arguments())
+
+def test_a_table_of_hooks_that_was_changed_by_hand_is_stale(hook_tables: ModuleType) -> None:
+    text = (ROOT / "docs" / "writing-a-plugin.md").read_text("utf-8")
+    assert hook_tables.generated(text.replace("| a chain |", "| all |")) == text
+
+
+def test_every_spec_has_the_fields_of_the_tables(hook_tables: ModuleType) -> None:
+    for hook in hook_arguments():
+        fields = hook_tables.fields_of(hook)
+        assert {"gives", "how many"} <= fields.keys(), hook
+        assert (hook in exclusive_hooks()) == (fields["how many"].partition(";")[0] == "one"), hook
+
+
+def test_conditions_of_the_table_name_hooks_that_the_plugins_have(hook_tables: ModuleType) -> None:
+    known = hook_tables.fillers()
+    assert [(hook, plugin) for hook, plugin in hook_tables.CONDITIONS if plugin not in known[hook]] == []
+
+
+def test_every_hook_comes_with_its_first_plugin(hook_tables: ModuleType) -> None:
+    assert set(hook_arguments()) == set(hook_tables.fillers())
 
 
 def test_every_plugin_has_a_page_and_a_row() -> None:

@@ -67,7 +67,8 @@ def test_trains(network: str, method: str, tmp_path: Path) -> None:
 def test_units_of_cross_stitch_learn_at_their_rate(tmp_path: Path) -> None:
     """Adam's first step moves every weight by its learning rate."""
     made = trainer(tmp_path, CrossStitch(width=4, rate=50.0), Full(), [])
-    units, other = made.session.network.backbone.units[0].alpha, made.session.network.heads["depth"].head[0].weight
+    units = made.session.network.backbone.units[0].alpha
+    other = made.session.network.heads["depth"].head[0].weight
     before = units.detach().clone(), other.detach().clone()
     train(made, steps=1)
     moved = [(now - then).abs().max().item() for now, then in zip((units, other), before, strict=True)]

@@ -211,7 +211,8 @@ def test_one_image_in_a_batch(name: str, tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_label_scenarios_with_one_task(scenario: object, refused: bool) -> None:
-    hooks, tasks = Hooks({"labels": scenario}, required=()), make_tasks("depth")
+    hooks = Hooks({"labels": scenario}, required=())
+    tasks = make_tasks("depth")
     generator = torch.Generator().manual_seed(0)
     if refused:
         with pytest.raises(MtlError, match=r"the data set has one task \(depth\); use full or unlabelled"):

@@ -118,6 +118,7 @@ def test_nyuv2_by_a_description_is_nyuv2() -> None:
     assert list(by_description.names or ()) == list(by_plugin.names or ())
     assert list(by_description.tasks) == list(by_plugin.tasks)
     for index in range(0, len(by_plugin), 60):
-        mine, theirs = by_description[index], by_plugin[index]
+        mine = by_description[index]
+        theirs = by_plugin[index]
         assert torch.equal(mine.image, theirs.image)
         assert all(torch.equal(mine.targets[name], theirs.targets[name]) for name in theirs.targets)

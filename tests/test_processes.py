@@ -47,7 +47,8 @@ def run(launcher: str, arguments: list[str]) -> subprocess.CompletedProcess[str]
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["torchrun", "fabric"])
 def test_train_and_evaluate_in_two_processes(launcher: str, tmp_path: Path) -> None:
-    file, out = tmp_path / "two.toml", tmp_path / "run"
+    file = tmp_path / "two.toml"
+    out = tmp_path / "run"
     file.write_text(EXPERIMENT, "utf-8")
     trained = run(launcher, ["train", str(file), "--out", str(out), "--quiet"])
     assert trained.returncode == 0, trained.stderr
@@ -63,7 +64,8 @@ def test_train_and_evaluate_in_two_processes(launcher: str, tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["torchrun", "fabric"])
 def test_one_run_per_task_in_two_processes(launcher: str, tmp_path: Path) -> None:
-    file, out = tmp_path / "two.toml", tmp_path / "stl"
+    file = tmp_path / "two.toml"
+    out = tmp_path / "stl"
     file.write_text(EXPERIMENT + "\n[plugins.randaugment]\n", "utf-8")
     trained = run(launcher, ["train-each", str(file), "--out", str(out), "--quiet"])
     assert trained.returncode == 0, trained.stderr

@@ -85,13 +85,15 @@ def kill_once_there_are(run: subprocess.Popen[bytes], path: Path, lines: int) ->
 def test_a_run_killed_twice_ends_like_one_that_was_not(tmp_path: Path, workers: int, precision: str) -> None:
     file = tmp_path / "resume.toml"
     file.write_text(EXPERIMENT.format(workers=workers, precision=precision))
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole = tmp_path / "whole"
+    killed = tmp_path / "killed"
     finish(file, whole)
     kill_once_there_are(start(file, killed), killed / "last.ckpt", 0)
     assert not (killed / "results.json").exists()
     kill_once_there_are(start(file, killed, "--resume"), killed / "metrics.jsonl", 1)
     finish(file, killed, "--resume")
-    expected, found = outcome(whole), outcome(killed)
+    expected = outcome(whole)
+    found = outcome(killed)
     assert found[0] == expected[0]
     assert all(same(found[1][key], expected[1][key]) for key in expected[1])
     assert sorted(p.name for p in killed.iterdir()) == sorted(p.name for p in whole.iterdir())

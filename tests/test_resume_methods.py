@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from mtl_auxiliary import GCS, OLAUX, AutoLambda
-from mtl_core import Experiment, RunFolder, make_fabric
-from mtl_core.testing import ToyData, ToyLabels, ToyNetwork, Trainer, prepare
+from mtl_core.testing import ResumeContract
 from mtl_ial import IAL
 from mtl_torchjd import TorchJD
 from mtl_weighting.gradnorm import GradNorm
@@ -40,66 +38,22 @@ METHODS: dict[str, Callable[[], object]] = {
 }  # fmt: skip
 """Those of losses alone are tested in mtl-weighting."""
 
-every = pytest.mark.parametrize("name", METHODS)
 
-
-def trainer(name: str, folder: Path) -> Trainer:
-    plugins = [ToyData(samples=16), ToyLabels(), ToyNetwork(channels=4), METHODS[name]()]
-    settings = {"epochs": 4, "batch_size": 3, "learning_rate": 1e-2, "validation": 0.25, "device": "cpu"}
-    experiment = Experiment(name="methods", plugins=plugins, **settings)  # type: ignore[arg-type]
-    folder.mkdir(exist_ok=True)
-    return Trainer(prepare(experiment, RunFolder(folder)), make_fabric(experiment), RunFolder(folder))
-
-
-def state(t: Trainer) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in t.step.state_dict().items()}
-
-
-def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[n].nan_to_num(-1), b[n].nan_to_num(-1)) for n in a)
-
-
-@every
-def test_a_skipped_step_leaves_no_trace_and_the_next_one_works(name: str, tmp_path: Path) -> None:
-    t, moved = trainer(name, tmp_path / "run"), []
-    for number, batch in enumerate(t.data.training):
-        before = state(t)
-        t.train_batch(batch._replace(images=batch.images * float("nan")) if number == 2 else batch)
-        moved.append(not equal(before, state(t)))
-    assert moved == [True, True, False, True]
-
-
-class Stop(Exception):
-    """Ends a run in the middle of an epoch."""
-
-
-@every
-def test_a_run_resumed_within_an_epoch_ends_as_one_that_was_not_stopped(name: str, tmp_path: Path) -> None:
-    whole, first = trainer(name, tmp_path / "whole"), trainer(name, tmp_path / "parts")
-    whole.fit()
-
-    def stop(epoch: int, batch: int, batches: int) -> None:
-        if (epoch, batch) == (2, 2):
-            first.save()
-            raise Stop
-
-    with pytest.raises(Stop):
-        first.fit(stop)
-    second = trainer(name, tmp_path / "parts")
-    second.resume()
-    assert (second.position.epoch, second.position.batch) == (2, 2)
-    second.fit()
-    assert equal(state(whole), state(second))
+class TestEveryMethod(ResumeContract):
+    @pytest.fixture(params=METHODS)
+    def plugin(self, request: pytest.FixtureRequest) -> object:
+        return METHODS[request.param]()
 
 
 def test_what_is_remembered_changes_the_outcome(tmp_path: Path) -> None:
-    """Else the test above could not fail: forgotten on the way, it does."""
-    whole, first = trainer("gradnorm losses", tmp_path / "whole"), trainer("gradnorm losses", tmp_path / "parts")
-    whole.fit()
+    """The contract can fail: weights that are forgotten on the way change the outcome."""
+    contract = TestEveryMethod()
+    first = contract.trainer(GradNorm(place="losses"), tmp_path)
 
     def forget(epoch: int, batch: int, batches: int) -> None:
-        if (epoch, batch) == (2, 2):
-            first.session.hooks.plugins["gradnorm"].weights.fill_(1)
+        if (epoch, batch) == contract.stop:
+            first.session.hooks.plugins["plugin"].weights.fill_(1)
 
     first.fit(forget)
-    assert not equal(state(whole), state(first))
+    whole = contract.whole_run(GradNorm(place="losses"))
+    assert not all(torch.equal(value, whole[name]) for name, value in first.step.state_dict().items())

@@ -76,7 +76,8 @@ def labels(path: Path, **arrays: object) -> None:
 @pytest.mark.parametrize("kind", ["empty", "random", "no key", "pickled", "rank", "type", "complex", "columns"])
 def test_a_damaged_label_mask(finished: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = finished / "labels.npz"
-    whole, names = path.read_bytes(), np.array(["segmentation", "depth", "normals"])
+    whole = path.read_bytes()
+    names = np.array(["segmentation", "depth", "normals"])
     arrays = {
         "no key": {"other": np.ones(3)},
         "pickled": {"labelled": np.array([{}], object), "tasks": names},
@@ -130,7 +131,8 @@ def test_a_test_split_that_is_missing_is_found_before_training(tmp_path: Path, i
 
 
 def test_predict_turns_images_and_writes_through_no_link(finished: Path, tmp_path: Path) -> None:
-    photo, out = tmp_path / "photo.jpg", tmp_path / "out"
+    photo = tmp_path / "photo.jpg"
+    out = tmp_path / "out"
     picture = Image.new("RGB", (40, 60))
     exif = picture.getexif()
     exif[0x0112] = 6  # turned by a quarter
@@ -145,7 +147,8 @@ def test_predict_turns_images_and_writes_through_no_link(finished: Path, tmp_pat
 
 
 def test_predict_overwrites_no_input_under_another_name(finished: Path, tmp_path: Path) -> None:
-    photo, out = tmp_path / "photo.png", tmp_path / "out"
+    photo = tmp_path / "photo.png"
+    out = tmp_path / "out"
     Image.new("RGB", (40, 40), "red").save(photo)
     out.mkdir()
     (out / "photo_depth.png").hardlink_to(photo)

@@ -60,7 +60,8 @@ def test_a_lightning_module() -> None:
     class Module(lightning.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.encoder, self.heads = encoder, heads
+            self.encoder = encoder
+            self.heads = heads
 
         def training_step(self, batch: Tensor, index: int) -> Tensor:
             return total_of(self.encoder, self.heads, batch)
@@ -68,7 +69,8 @@ def test_a_lightning_module() -> None:
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=1.0)
 
-    before, gradient = encoder.weight.detach().clone(), expected(encoder, heads, x)
+    before = encoder.weight.detach().clone()
+    gradient = expected(encoder, heads, x)
     silent = {
         "logger": False,
         "enable_checkpointing": False,

@@ -151,7 +151,8 @@ def test_mistakes_are_messages(tmp_path: Path, case: str) -> None:
     text, expected = MISTAKES[case]
     text = HEAD + text + ROWS if case == "other scenario" else text
     if case == "no table":
-        expected, text = "experiments: expected a table", "experiments = 3\n" + HEAD
+        expected = "experiments: expected a table"
+        text = "experiments = 3\n" + HEAD
     with pytest.raises(ExperimentError) as error:
         load_suite(write(tmp_path, text))
     assert expected in str(error.value)
@@ -170,7 +171,8 @@ def fill(suite: Suite) -> Table:
     pretend(suite, "stl", "one", 0, {"segmentation/miou": 6.0, "depth/abs_err": 0.5}, "segmentation")
     pretend(suite, "stl", "one", 0, {"segmentation/miou": 6.0, "depth/abs_err": 0.5}, "depth")
     pretend(suite, "supervised", "full", 0, {"segmentation/miou": 20.0, "depth/abs_err": 0.8})
-    worse, better = {"val/depth/abs_err": 0.9}, {"val/depth/abs_err": 0.7}
+    worse = {"val/depth/abs_err": 0.9}
+    better = {"val/depth/abs_err": 0.7}
     pretend(suite, "grid", "full", 0, {"segmentation/miou": 1.0, "depth/abs_err": 0.4}, "learning_rate=0.1", **worse)
     pretend(suite, "grid", "full", 0, {"segmentation/miou": 30.0, "depth/abs_err": 0.4}, "learning_rate=0.2", **better)
     return collect(suite)
@@ -248,7 +250,8 @@ def test_a_suite_runs_skips_goes_on_and_reports_failures(tmp_path: Path, capsys:
     """Two processes at a time; one row cannot be built for its data, and fails alone."""
     rows = '[experiments.supervised]\n[experiments.broken]\ntasks = ["dept"]\n'
     text = HEAD.replace("[0, 1]", "[0]").replace("[scenarios.full.plugins.full]", "") + rows
-    path, out = write(tmp_path, text), tmp_path / "runs"
+    path = write(tmp_path, text)
+    out = tmp_path / "runs"
     assert exit_code("suite", path, "--out", out, "--parallel", 2) == 2
     shown = capsys.readouterr()
     assert "1 of 2 runs failed" in shown.err
@@ -287,6 +290,7 @@ def test_slurm(tmp_path: Path) -> None:
     if subprocess.run(["sinfo", "--noheader"], capture_output=True).returncode != 0:
         pytest.skip("Slurm is installed, and no controller answers")
     text = HEAD.replace("[scenarios.full.plugins.full]", "") + "[experiments.supervised]\n"
-    path, out = write(tmp_path, text), tmp_path / "runs"
+    path = write(tmp_path, text)
+    out = tmp_path / "runs"
     assert exit_code("suite", path, "--out", out, "--cluster", "slurm", "--parallel", 2) == 0
     assert len(list((tmp_path / "runs").glob("*/supervised-*/results.json"))) == 2

@@ -97,7 +97,8 @@ def test_another_reference(suite: Suite, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_the_paper_refers_depth_extended_to_onelabel() -> None:
     """JTR, Tab. 1: Supervised MTL with the further images has −10.73, the change against Supervised MTL of onelabel."""
-    before, after = (25.75, 0.6511, 33.73), (23.43, 0.6918, 39.44)
+    before = (25.75, 0.6511, 33.73)
+    after = (23.43, 0.6918, 39.44)
     changes = [100 * (b - a) / a for a, b in zip(before, after, strict=True)]
     assert (changes[0] - changes[1] - changes[2]) / 3 == pytest.approx(-10.73, abs=0.005)
     root = Path(__file__).parent.parent / "docs" / "examples" / "suites"

@@ -25,7 +25,8 @@ def classes(source: Path) -> list[tuple[str, ast.ClassDef]]:
 
 def kinds(project: Path) -> set[str]:
     """``module:Class`` of the subclasses of kinds of tasks, those of a distribution's own kinds too."""
-    known, found = set(KINDS), set[str]()
+    known = set(KINDS)
+    found = set[str]()
     every = classes(project / "src")
     for _ in every:
         for module, node in every:

@@ -14,7 +14,8 @@ from copier import run_copy
 ROOT = Path(__file__).parent.parent
 TEMPLATES = str(ROOT / "templates")
 KINDS = yaml.safe_load((ROOT / "templates" / "copier.yml").read_text("utf-8"))["kind"]["choices"]
-SUMMARY, AUTHOR = 'Say "smooth" to 100 % of <maps> ö', 'Ann "A" O\'Hara'
+SUMMARY = 'Say "smooth" to 100 % of <maps> ö'
+AUTHOR = 'Ann "A" O\'Hara'
 
 
 def generate(folder: Path, kind: str, name: str, **answers: str) -> Path:

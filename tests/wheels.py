@@ -85,7 +85,8 @@ def closure(wanted: Iterable[Requirement]) -> set[str]:
     queue = list(wanted)
     while queue:
         requirement = queue.pop()
-        name, extras = canonicalize_name(requirement.name), {"", *requirement.extras}
+        name = canonicalize_name(requirement.name)
+        extras = {"", *requirement.extras}
         if extras <= seen.get(name, set()) or name in projects():
             continue
         seen[name] = seen.get(name, set()) | extras
@@ -120,7 +121,8 @@ def link(names: Iterable[str], site: Path) -> None:
     for name in names:
         dist = installed(name)
         for top in {file.parts[0] for file in dist.files or ()} - {"..", "__pycache__"}:
-            place, source = site / top, Path(str(dist.locate_file(top)))
+            place = site / top
+            source = Path(str(dist.locate_file(top)))
             if not place.exists() and source.exists():
                 place.symlink_to(source.resolve())
 
@@ -162,7 +164,8 @@ def ours(wheel: Path) -> set[str]:
 
 def needed(name: str, wheels: dict[str, Path | Failure]) -> list[str]:
     """A distribution behind those of this repository that it needs."""
-    wheel, order = wheels[name], list[str]()
+    wheel = wheels[name]
+    order = list[str]()
     for other in sorted(ours(wheel) - {name}) if isinstance(wheel, Path) else ():
         order += [n for n in needed(other, wheels) if n not in order]
     return [*order, name]

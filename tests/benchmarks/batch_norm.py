@@ -55,7 +55,8 @@ def test_batches(made: Trainer) -> list[Batch]:
 
 def three_ways(made: Trainer, test: list[Batch]) -> dict[str, dict[str, float]]:
     """The same weights, evaluated three times; the run goes on as if nothing had been done."""
-    network, device = made.step.network, made.fabric.device
+    network = made.step.network
+    device = made.fabric.device
     before = [buffer.clone() for buffer in network.buffers()]
     found = {"running": evaluate(network, test, device), "batch": evaluate(network, test, device, by_batch=True)}
     made.position.epoch -= 1  # the batches of the epoch that has ended
@@ -77,7 +78,8 @@ def main() -> None:
     torch.set_num_threads(1)
     for method in options.methods:
         for seed in options.seeds:
-            made, begun = trainer(method, seed, options.width, options.epochs), time.process_time()
+            made = trainer(method, seed, options.width, options.epochs)
+            begun = time.process_time()
             test = test_batches(made)
             for epoch in range(1, options.epochs + 1):
                 made.train_epoch(lambda *_: None)

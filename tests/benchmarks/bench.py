@@ -66,9 +66,11 @@ def framework_step(made: Trainer) -> Step:
 
 def hand_written_step(made: Trainer) -> Step:
     """The same network, optimizer and tensors in a plain PyTorch loop."""
-    network, batch = made.session.network, batch_for(made)
+    network = made.session.network
+    batch = batch_for(made)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
-    m, (images, targets) = batch.labelled.float(), batch[:2]
+    m = batch.labelled.float()
+    (images, targets) = batch[:2]
 
     def step() -> None:
         z = network.backbone(images)
@@ -104,10 +106,12 @@ def paired(a: Step, b: Step, pairs: int, device: torch.device) -> dict[str, obje
     """Ratios a/b of alternating steps."""
     for warm_up in (a, b, a, b):
         warm_up()
-    ratios, times = [], []
+    ratios = []
+    times = []
     for pair in range(pairs):
         first, second = (a, b) if pair % 2 == 0 else (b, a)
-        one, two = seconds(first, device), seconds(second, device)
+        one = seconds(first, device)
+        two = seconds(second, device)
         x, y = (one, two) if pair % 2 == 0 else (two, one)
         ratios.append(x / y)
         times.append(y)

@@ -130,10 +130,12 @@ def paired(a: Step, b: Step, pairs: int, device: torch.device) -> dict[str, obje
     """Ratios a/b of alternating steps, and the time of b."""
     for warm_up in (a, b):
         warm_up()
-    ratios, times = [], []
+    ratios = []
+    times = []
     for pair in range(pairs):
         first, second = (a, b) if pair % 2 == 0 else (b, a)
-        one, two = seconds(first, device), seconds(second, device)
+        one = seconds(first, device)
+        two = seconds(second, device)
         x, y = (one, two) if pair % 2 == 0 else (two, one)
         ratios.append(x / y)
         times.append(y)

@@ -75,7 +75,9 @@ def make_training(width: int, regularize: Regularizer, learned: nn.Module | None
 
 
 def measure(width: int, pairs: int, clock: Callable[[], float]) -> dict[str, object]:
-    jtr, plain, written_out = plugin(width), plugin(width, channels_last=False), plugin(width, channels_last=False)
+    jtr = plugin(width)
+    plain = plugin(width, channels_last=False)
+    written_out = plugin(width, channels_last=False)
     steps = {
         "supervised": make_training(width, nothing),
         "jtr": make_training(width, lambda step: jtr.compute_regularizer(step).values(), jtr),

@@ -37,7 +37,8 @@ from mtl_labels import Full
 from mtl_nyuv2 import NYUv2
 from mtl_scenes import Scenes
 
-BATCH, EPOCH = 8, 128
+BATCH = 8
+EPOCH = 128
 Size = tuple[int, int]
 Sample = dict[str, Any]
 Writer = Callable[[Path, int, Size], None]
@@ -84,7 +85,8 @@ def pictures(root: Path, count: int, size: Size) -> None:
 
 def nyud_mt(root: Path, count: int, size: Size) -> None:
     for index in range(count):
-        raw, name = draw(index, size), f"{index:04d}"
+        raw = draw(index, size)
+        name = f"{index:04d}"
         for kind in ("images", "segmentation", "depth", "normals", "gt_sets"):
             (root / kind).mkdir(parents=True, exist_ok=True)
         Image.fromarray(raw["image"]).save(root / "images" / f"{name}.jpg")
@@ -97,7 +99,8 @@ def nyud_mt(root: Path, count: int, size: Size) -> None:
 def frames(root: Path, count: int, size: Size) -> None:
     """FastDepth's, which have depth alone, at the full 480 × 640."""
     for index in range(count):
-        raw, folder = draw(index, (480, 640)), root / "train" / f"scene_{index // 16:04d}"
+        raw = draw(index, (480, 640))
+        folder = root / "train" / f"scene_{index // 16:04d}"
         folder.mkdir(parents=True, exist_ok=True)
         with h5py.File(folder / f"{index:05d}.h5", "w") as file:
             file.create_dataset("rgb", data=raw["image"].transpose(2, 0, 1), compression="gzip")
@@ -137,7 +140,8 @@ class Plain(Dataset[tuple[Tensor, ...]]):
     """MTAN's arrays, each sample from its four files."""
 
     def __init__(self, root: Path, count: int) -> None:
-        self.root, self.count = root / "train", count
+        self.root = root / "train"
+        self.count = count
 
     def __len__(self) -> int:
         return self.count
@@ -154,7 +158,8 @@ class Rows(Dataset[Any]):
     """A data set's samples as core's loader stacks them."""
 
     def __init__(self, dataset: MultiTaskDataset) -> None:
-        self.dataset, self.all = dataset, torch.ones(len(dataset.tasks), dtype=torch.bool)
+        self.dataset = dataset
+        self.all = torch.ones(len(dataset.tasks), dtype=torch.bool)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -194,10 +199,12 @@ def beside_plain(ours: Iterable[Any], theirs: Iterable[Any], pairs: int) -> dict
     """Samples/s of the one, and the ratio to the other's."""
     for warm_up in (ours, theirs, ours, theirs):
         seconds(warm_up)
-    ratios, rates = [], []
+    ratios = []
+    rates = []
     for pair in range(pairs):
         first, second = (ours, theirs) if pair % 2 == 0 else (theirs, ours)
-        one, two = seconds(first), seconds(second)
+        one = seconds(first)
+        two = seconds(second)
         mine, other = (one, two) if pair % 2 == 0 else (two, one)
         ratios.append(other / mine)
         rates.append(EPOCH / mine)
@@ -217,7 +224,8 @@ def measured(cached: MultiTaskDataset, fresh: MultiTaskDataset, plain: Plain, pa
     found: dict[str, Any] = {"decoding samples/s": round(len(few) / (time.perf_counter() - begun), 1)}
     found["reading"] = beside_plain(Reading(cached), Reading(plain), pairs)
     for workers in (0, 1, 2):
-        ours, theirs = loader(Rows(cached), workers, collate), loader(plain, workers)
+        ours = loader(Rows(cached), workers, collate)
+        theirs = loader(plain, workers)
         found[f"{workers} workers"] = beside_plain(ours, theirs, pairs)
     return found
 
@@ -226,7 +234,8 @@ class Timed:
     """A loader that notes how long its user waits."""
 
     def __init__(self, batches: Any) -> None:
-        self.batches, self.waited = batches, 0.0
+        self.batches = batches
+        self.waited = 0.0
 
     def __iter__(self) -> Iterator[Any]:
         source = iter(self.batches)
@@ -252,8 +261,10 @@ def waiting(plugin: object, workers: int, width: int, device: str) -> float:
     trainer = Trainer(prepare(made), fabric, RunFolder(Path(tempfile.mkdtemp())))
     trainer.loader = timed = Timed(trainer.loader)  # type: ignore[assignment]
     for number in range(2):
-        timed.waited, begun = 0.0, time.perf_counter()
-        trainer.epoch, trainer.batch = number, 0
+        timed.waited = 0.0
+        begun = time.perf_counter()
+        trainer.epoch = number
+        trainer.batch = 0
         trainer.train_epoch(lambda epoch, batch, batches: None)
         if fabric.device.type == "cuda":
             torch.cuda.synchronize()
@@ -273,7 +284,8 @@ def given(text: str) -> tuple[MultiTaskDataset, MultiTaskDataset]:
 
 
 def readers(root: Path, count: int, size: Size, pairs: int) -> dict[str, Any]:
-    plain, found = Plain(root / "nyuv2 arrays", count), dict[str, Any]()
+    plain = Plain(root / "nyuv2 arrays", count)
+    found = dict[str, Any]()
     for name, (write, options) in FORMS.items():
         write(root / name, count, size)
         both = [

@@ -118,7 +118,8 @@ def memory(method: str, tasks: int, scenario: str) -> float:
 
 def growth(values: Sequence[float]) -> dict[str, float]:
     """Least-squares polynomial of degree two in K, and how far a straight line is off at K = 14."""
-    line, curve = np.polyfit(COUNTS, values, 1), np.polyfit(COUNTS, values, 2)
+    line = np.polyfit(COUNTS, values, 1)
+    curve = np.polyfit(COUNTS, values, 2)
     residual = float(np.abs(np.polyval(line, COUNTS) - values).max() / max(values))
     return {"slope per task": round(float(line[0]), 5), "quadratic coefficient": round(float(curve[0]), 6),
             "largest distance from a line, of the maximum": round(residual, 3)}  # fmt: skip

@@ -82,7 +82,9 @@ def memory(method: str, tasks: int) -> float:
 
 def rows(tasks: int, methods: list[str], pairs: int) -> dict[str, object]:
     """Each method's step and memory over those of uniform weights."""
-    reference, base, found = framework_step(made("uniform", tasks)), memory("uniform", tasks), {}
+    reference = framework_step(made("uniform", tasks))
+    base = memory("uniform", tasks)
+    found = {}
     for name in methods:
         found[name] = paired(framework_step(made(name, tasks)), reference, pairs, torch.device("cpu"))
         found[name]["memory"] = round(memory(name, tasks) / base, 2)

@@ -150,7 +150,8 @@ def exact_slope(network: Network, chosen: list[str], weights: Tensor, primary: T
 
 def plain_slope(network: Network, chosen: list[str], weights: Tensor, primary: Tensor, ahead: LookAhead) -> Tensor:
     """The published algorithm on a network of its own, whose parameters are moved in place."""
-    real, virtual = copy.deepcopy(network), copy.deepcopy(network)
+    real = copy.deepcopy(network)
+    virtual = copy.deepcopy(network)
 
     def own(net: Network) -> list[Tensor]:
         return [p for n, p in net.named_parameters() if n in chosen]
@@ -179,7 +180,8 @@ CASES = {"multi-task": {}, "auxiliary": {"primary": "depth"}, "encoder": {"prima
 @pytest.mark.parametrize("case", CASES)
 def test_the_slope_is_that_of_the_algorithm_written_plainly(case: str) -> None:
     session = session_of(**CASES[case])
-    ahead, own = look(session), auto(session)
+    ahead = look(session)
+    own = auto(session)
     chosen = list(ahead.parameters(heads=case != "encoder"))
     expected = plain_slope(session.network, chosen, own.weights, own.is_primary, ahead)
     torch.testing.assert_close(slope(session, ahead), expected, rtol=1e-8, atol=1e-12)
@@ -188,7 +190,8 @@ def test_the_slope_is_that_of_the_algorithm_written_plainly(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_the_slope_is_close_to_that_through_the_virtual_step(case: str) -> None:
     session = session_of(**CASES[case])
-    ahead, own = look(session), auto(session)
+    ahead = look(session)
+    own = auto(session)
     chosen = list(ahead.parameters(heads=case != "encoder"))
     exact = exact_slope(session.network, chosen, own.weights, own.is_primary, ahead)
     assert exact.abs().min() > 1e-6
@@ -197,7 +200,8 @@ def test_the_slope_is_close_to_that_through_the_virtual_step(case: str) -> None:
 
 def test_the_shorter_the_difference_the_closer(monkeypatch: pytest.MonkeyPatch) -> None:
     session = session_of(primary="segmentation")
-    ahead, own = look(session), auto(session)
+    ahead = look(session)
+    own = auto(session)
     exact = exact_slope(session.network, list(ahead.parameters()), own.weights, own.is_primary, ahead)
     errors = []
     for reach in (1e-1, 1e-2, 1e-3):
@@ -300,7 +304,8 @@ def test_a_batch_that_is_not_finite_moves_nothing() -> None:
 @pytest.mark.parametrize("source", ["training", "validation"])
 def test_the_second_batch_comes_from_where_it_was_asked(source: str) -> None:
     session = session_of(validation_batch=source)
-    ahead, asked = look(session), []
+    ahead = look(session)
+    asked = []
     second = ahead.second
     recording = StepAhead(ahead.step, ahead.batch, 0, ahead.optimizer, lambda s: asked.append(s) or second(s))
     session.hooks.before_step(recording)
@@ -308,10 +313,12 @@ def test_the_second_batch_comes_from_where_it_was_asked(source: str) -> None:
 
 
 def test_losses_are_weighed() -> None:
-    own, step = AutoLambda(), make_step(make_tasks())
+    own = AutoLambda()
+    step = make_step(make_tasks())
     own.setup(name="auto-lambda", tasks=make_tasks(), places={})
     own.weights.copy_(torch.tensor([0.2, 0.3, 0.4]))
-    given, active = torch.tensor([1.0, float("nan"), 10.0]), torch.tensor([True, False, True])
+    given = torch.tensor([1.0, float("nan"), 10.0])
+    active = torch.tensor([True, False, True])
     assert own.combine_losses(losses=given, active=active, step=step).item() == pytest.approx(0.2 + 4)
     assert {n: v.item() for n, v in step.logged.items()} == pytest.approx(
         {"lambda/segmentation": 0.2, "lambda/depth": 0.3, "lambda/normals": 0.4}
@@ -320,7 +327,8 @@ def test_losses_are_weighed() -> None:
 
 def test_in_the_encoder_losses_are_weighed_by_lambda_and_heads_by_the_other_rule() -> None:
     session = session_of(Weighted(), primary="depth", place="encoder", network=ToyNetwork(channels=4))
-    ahead, network = look(session), session.network
+    ahead = look(session)
+    network = session.network
     total, _ = ahead.step(ahead.batch, 0)
     total.backward()
     found = {name: p.grad for name, p in network.named_parameters()}

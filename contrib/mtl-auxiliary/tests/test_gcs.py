@@ -34,7 +34,8 @@ class TestWeightedWithTwoPrimaries(GradientShaperContract):
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
-    x, y = a.numpy(), b.numpy()
+    x = a.numpy()
+    y = b.numpy()
     return float(np.dot(x, y) / np.sqrt(np.dot(x, x) * np.dot(y, y)))
 
 

@@ -64,7 +64,9 @@ def steps(count: int) -> list[Tensor]:
 
 
 def test_every_five_steps_a_weight_moves_by_beta_times_the_mean_cosine() -> None:
-    hooks, weights, seen = prepared(beta=0.05), np.full(3, 0.1), []
+    hooks = prepared(beta=0.05)
+    weights = np.full(3, 0.1)
+    seen = []
     weights[0] = 1
     for number, rows in enumerate(steps(17)):
         np.testing.assert_allclose(take(hooks, rows), weights, rtol=1e-6)
@@ -78,7 +80,8 @@ def test_every_five_steps_a_weight_moves_by_beta_times_the_mean_cosine() -> None
 
 
 def test_as_published_it_is_the_learning_rate_times_the_inner_product() -> None:
-    hooks, rates = prepared(measure="product", beta=0.1, steps=2), (0.5, 0.25)
+    hooks = prepared(measure="product", beta=0.1, steps=2)
+    rates = (0.5, 0.25)
     rows = steps(2)
     for rate, b in zip(rates, rows, strict=True):
         hooks.before_step(Rate(rate))
@@ -93,8 +96,10 @@ def test_a_cosine_needs_no_learning_rate() -> None:
 
 
 def test_only_steps_that_both_tasks_reached_are_counted() -> None:
-    hooks, rows = prepared(beta=1.0, steps=2), steps(4)
-    without_primary, without_auxiliary = rows[1].clone(), rows[2].clone()
+    hooks = prepared(beta=1.0, steps=2)
+    rows = steps(4)
+    without_primary = rows[1].clone()
+    without_auxiliary = rows[2].clone()
     without_primary[0], without_auxiliary[1] = 0, 0
     sequence = [rows[0], without_primary, without_auxiliary, rows[3]]
     for b in sequence:
@@ -106,7 +111,8 @@ def test_only_steps_that_both_tasks_reached_are_counted() -> None:
 
 
 def test_a_step_that_is_not_taken_is_not_counted() -> None:
-    hooks, rows = prepared(steps=2), steps(3)
+    hooks = prepared(steps=2)
+    rows = steps(3)
     take(hooks, rows[0], keep=False)
     take(hooks, rows[1])
     assert hooks.plugins["ol-aux"].counts.tolist() == [0, 1, 1]
@@ -119,7 +125,8 @@ def test_without_a_primary_branch_auxiliaries_keep_their_weight() -> None:
 
 
 def test_a_weight_that_fell_to_zero_comes_back() -> None:
-    hooks, rows = prepared(beta=1.0, steps=1), steps(1)[0]
+    hooks = prepared(beta=1.0, steps=1)
+    rows = steps(1)[0]
     take(hooks, rows)
     assert take(hooks, rows * torch.tensor([[1.0], [1.0], [-1.0]]))[2] == 0
     assert take(hooks, rows)[2] > 0
@@ -127,7 +134,8 @@ def test_a_weight_that_fell_to_zero_comes_back() -> None:
 
 def test_resumes_where_it_was() -> None:
     rows = steps(9)
-    whole, before = prepared(steps=3), prepared(steps=3)
+    whole = prepared(steps=3)
+    before = prepared(steps=3)
     expected = [take(whole, b) for b in rows]
     first = [take(before, b) for b in rows[:4]]
     after = prepared(steps=3)
@@ -136,7 +144,8 @@ def test_resumes_where_it_was() -> None:
 
 
 def test_weights_of_auxiliaries_are_logged() -> None:
-    hooks, step = prepared(), make_step(make_tasks())
+    hooks = prepared()
+    step = make_step(make_tasks())
     hooks.shape_encoder_gradient(encoder_gradients(steps(1)[0], step=step))
     assert {name: value.item() for name, value in step.logged.items()} == pytest.approx(
         {"ol-aux/weight/depth": 0.1, "ol-aux/weight/normals": 0.1}

@@ -33,9 +33,11 @@ def test_the_term_equals_the_equation_sample_by_sample() -> None:
         for k in unlabelled:
             one, two = step.predictions[TASKS[k].name][:, b].detach()
             if k == 0:
-                one, two = one.softmax(0), two.softmax(0)
+                one = one.softmax(0)
+                two = two.softmax(0)
             if k == 2:
-                one, two = F.normalize(one, dim=0), F.normalize(two, dim=0)
+                one = F.normalize(one, dim=0)
+                two = F.normalize(two, dim=0)
             total += float(((one - two) ** 2).mean()) / len(unlabelled)
     found = Consistency(weight=3.0).compute_regularizer(step)["difference"].detach()
     assert float(found) == pytest.approx(3 * total / 4, rel=1e-5)

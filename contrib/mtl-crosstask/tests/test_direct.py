@@ -31,14 +31,16 @@ def made(norm: Norm = "group", **options: float) -> DirectMap:
 
 
 def test_the_term_equals_the_sum_written_out() -> None:
-    plugin, step = made(weight=3.0), make_step(TASKS, make_batch(TASKS, LABELLED, size=SIZE))
+    plugin = made(weight=3.0)
+    step = make_step(TASKS, make_batch(TASKS, LABELLED, size=SIZE))
     total = torch.zeros(())
     for b in range(4):
         known = [k for k in range(3) if LABELLED[b, k]]
         missing = [k for k in range(3) if not LABELLED[b, k]]
         for s in missing:
             for t in known:
-                source, target = TASKS[s], TASKS[t]
+                source = TASKS[s]
+                target = TASKS[t]
                 prediction = source.to_label_space(step.predictions[source.name][0, b : b + 1])
                 output = plugin.m[source, target](prediction)
                 total = total + target.loss(output, step.targets[target.name][b : b + 1])[0] / len(missing)
@@ -48,7 +50,8 @@ def test_the_term_equals_the_sum_written_out() -> None:
 
 @pytest.mark.parametrize("norm", ["group", "batch"])
 def test_it_trains_the_maps_and_the_heads_that_have_no_label(norm: Norm) -> None:
-    plugin, step = made(norm), make_step(TASKS, make_batch(TASKS, LABELLED, size=SIZE))
+    plugin = made(norm)
+    step = make_step(TASKS, make_batch(TASKS, LABELLED, size=SIZE))
     plugin.compute_regularizer(step)["mapped"].backward()
     assert all(p.grad is not None for p in plugin.parameters())
     for k, task in enumerate(TASKS):
@@ -68,7 +71,7 @@ def test_full_labels_leave_nothing_to_map() -> None:
 
 def test_a_task_per_image_is_refused_by_name() -> None:
     tasks = make_tasks("segmentation", "depth", "scene")
-    with pytest.raises(MtlError, match=r"direct-map: task 'scene' has one value per image .*tasks = \['segmentation'"):
+    with pytest.raises(MtlError, match=r"direct-map: task 'scene' has one value per image.*tasks = \['segmentation'"):
         DirectMap().setup("direct-map", tasks, StubBackbone(4))
     DirectMap(tasks=("segmentation", "depth"), width=4).setup("direct-map", tasks, StubBackbone(4))
 

@@ -33,19 +33,23 @@ def made(norm: Norm = "group", **options: float) -> PerceptualMap:
 def test_the_terms_equal_the_sums_written_out() -> None:
     plugin = made(weight=3.0, map_weight=0.5)
     step = make_step(TASKS, make_batch(TASKS, LABELLED, size=SIZE))
-    distance, learnt = torch.zeros(()), torch.zeros(())
+    distance = torch.zeros(())
+    learnt = torch.zeros(())
     for b in range(4):
-        spaces, inputs = {}, {}
+        spaces = {}
+        inputs = {}
         for k, task in enumerate(TASKS):
             spaces[k] = task.to_label_space(step.predictions[task.name][0, b : b + 1]).detach()
             one = {task.name: step.targets[task.name][b : b + 1]}
-            label, valid = task.encode(one[task.name]), task.valid(one[task.name])
+            label = task.encode(one[task.name])
+            valid = task.valid(one[task.name])
             inputs[k] = torch.where(valid, label, spaces[k]) if LABELLED[b, k] else spaces[k]
         labels = [k for k in range(3) if LABELLED[b, k]]
         for t in labels:
             for s in range(3):
                 if s != t:
-                    m, share = plugin.m[TASKS[t], TASKS[s]], len(labels) * 2
+                    m = plugin.m[TASKS[t], TASKS[s]]
+                    share = len(labels) * 2
                     output = m(inputs[t])
                     apart = TASKS[s].to_label_space(m(spaces[t])) - TASKS[s].to_label_space(output)
                     distance = distance + apart.square().mean() / share
@@ -57,7 +61,8 @@ def test_the_terms_equal_the_sums_written_out() -> None:
 
 @pytest.mark.parametrize("norm", ["group", "batch"])
 def test_the_distance_trains_the_network_alone_and_the_other_term_the_maps_alone(norm: Norm) -> None:
-    plugin, step = made(norm), make_step(TASKS, make_batch(TASKS, LABELLED, size=SIZE))
+    plugin = made(norm)
+    step = make_step(TASKS, make_batch(TASKS, LABELLED, size=SIZE))
     terms = plugin.compute_regularizer(step)
     terms["distance"].backward(retain_graph=True)
     assert all(p.grad is None for p in plugin.parameters())

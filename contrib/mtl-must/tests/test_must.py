@@ -25,7 +25,9 @@ from mtl_core.testing import TOY_TASKS, Shapes, ToyData, ToyLabels, ToyNetwork, 
 from mtl_must import MuST, PseudoLabelled, confident
 from mtl_must.pseudo import label_file, labelled_by
 
-SEGMENTATION, DEPTH, NORMALS = Segmentation(name="s", channels=3), Depth(name="d"), Normals(name="n")
+SEGMENTATION = Segmentation(name="s", channels=3)
+DEPTH = Depth(name="d")
+NORMALS = Normals(name="n")
 
 
 def experiment(epochs: int = 1, **settings: Any) -> Experiment:
@@ -93,7 +95,8 @@ def test_the_student_gets_its_own_labels_and_the_teachers_for_the_rest(run: RunF
     seen = PseudoLabelled(data, given, run.folder / "must")
     assert seen.known.all()
     for index in range(12):
-        true, found = data[index], seen[index]
+        true = data[index]
+        found = seen[index]
         for k, name in enumerate(TOY_TASKS.names):
             stored = torch.from_numpy(np.load(label_file(run.folder / "must", name))[index])
             assert torch.equal(found.targets[name], true.targets[name] if given[index, k] else stored)

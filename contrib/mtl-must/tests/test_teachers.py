@@ -23,7 +23,8 @@ from mtl_must.checks import check_masks
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The toys can be read from a run folder."""
-    dist, classes = distribution("mtl-core"), (ToyData, ToyLabels, ToyNetwork)
+    dist = distribution("mtl-core")
+    classes = (ToyData, ToyLabels, ToyNetwork)
     toys = [SimpleNamespace(name=c.__name__.lower(), value=f"{c.__module__}:{c.__name__}", dist=dist) for c in classes]
     monkeypatch.setattr(discovery, "entry_points", lambda group: toys)
 
@@ -121,7 +122,8 @@ def test_a_kill_leaves_no_labels_without_a_record(stopped: Path, monkeypatch: py
 def test_a_teacher_knows_no_label_that_the_student_must_not(stopped: Path) -> None:
     """The settings are the same, and what they draw is not: a file of labels that was edited."""
     given = torch.from_numpy(np.load(stopped / "must" / "teachers" / "depth" / "labels.npz")["labelled"])
-    data, place = Shapes(12, (32, 32), "train"), stopped / "must"
+    data = Shapes(12, (32, 32), "train")
+    place = stopped / "must"
     check_masks(data, given, place)
     check_masks(data, torch.ones_like(given), place)
     given[1, TOY_TASKS.position("depth")] = False

@@ -55,7 +55,8 @@ def test_tasks_stand_behind_the_data_sets(source: dict[str, Any]) -> None:
     assert made.tasks.names == ("segmentation", "depth", "normals", "extra0", "extra1")
     assert isinstance(made.tasks["extra0"], SoftClassification)
     assert isinstance(made.tasks["extra1"], TokenLabels)
-    sample, plain = made[2], Shapes(5, (32, 32), "train")[2]
+    sample = made[2]
+    plain = Shapes(5, (32, 32), "train")[2]
     assert torch.equal(sample.image, plain.image)
     assert all(torch.equal(sample.targets[name], label) for name, label in plain.targets.items())
     assert sample.targets["extra0"].shape == (7,)

@@ -22,7 +22,8 @@ def token_label() -> torch.Tensor:
 
 
 def test_cross_entropy_with_a_distribution() -> None:
-    logits, target = torch.randn(3, 4), torch.rand(3, 4).softmax(1)
+    logits = torch.randn(3, 4)
+    target = torch.rand(3, 4).softmax(1)
     expected = -(target * logits.log_softmax(1)).sum(1)
     torch.testing.assert_close(SOFT.loss(logits, target), expected)
     assert SOFT.loss(logits, target).shape == (3,)
@@ -95,7 +96,8 @@ def test_a_blank_token_label_is_invalid() -> None:
 
 
 def test_agreement_of_tokens() -> None:
-    metric, logits = TOKENS.metrics(), torch.zeros(1, 6, 2, 3)
+    metric = TOKENS.metrics()
+    logits = torch.zeros(1, 6, 2, 3)
     logits[:, 1, 1] = 1
     metric.update(logits, token_label())
     assert metric.compute()["top1"] == pytest.approx(60)

@@ -73,7 +73,8 @@ def test_the_classifier_at_every_place(tmp_path: Path, name: str) -> None:
     assert made.tasks == [TokenLabels(name="t", channels=7, top=3)]
     images = torch.rand(2, 3, 32, 48)
     found = labels_of(made, images)
-    classes, shares = found["t.classes"], found["t.shares"]
+    classes = found["t.classes"]
+    shares = found["t.shares"]
     assert (classes.dtype, classes.shape, shares.shape) == (torch.int16, shares.shape, classes.shape)
     assert classes.shape[:2] == (2, 3)
     assert classes.shape[2] == classes.shape[3] > 3
@@ -215,7 +216,8 @@ def test_wrapped_weights_and_safetensors(tmp_path: Path, resnet: Path) -> None:
     state = torch.load(resnet, weights_only=True)
     torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "a.pth")
     save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "a.safetensors")
-    images, found = torch.rand(1, 3, 32, 32), []
+    images = torch.rand(1, 3, 32, 32)
+    found = []
     for path in (resnet, tmp_path / "a.pth", tmp_path / "a.safetensors"):
         found.append(labels_of(teacher(model="timm:test_resnet", weights=str(path), classes=7), images)["t"])
     assert torch.equal(found[0], found[1])

@@ -104,7 +104,8 @@ def published(name: str, rows: Tensor, keep: Tensor) -> Tensor:
     for key, value in SETTINGS.get(name, {}).items():
         settings[key] = torch.tensor(value, dtype=rows.dtype)[keep] if isinstance(value, tuple) else value
     if name == "CRMOGM":  # without a past it is what it smooths
-        class_, settings = torchjd.aggregation.UPGrad, {}
+        class_ = torchjd.aggregation.UPGrad
+        settings = {}
     assert class_ is not None
     torch.manual_seed(make_step(make_tasks()).shared.initial_seed())
     aggregator = class_(**settings)
@@ -124,7 +125,8 @@ def test_is_what_torchjd_computes_on_the_reached_rows(name: str, case: str) -> N
     if few or leaderless:
         return
     options = {"solver": "frank-wolfe"} if name == "MGDA" else {}
-    found, expected = enters(prepared(make(name, rescale=False, **options)), rows), published(name, rows, keep)
+    found = enters(prepared(make(name, rescale=False, **options)), rows)
+    expected = published(name, rows, keep)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
 
 
@@ -171,7 +173,8 @@ def test_another_order_of_the_tasks_gives_the_same_gradient(name: str) -> None:
 
 
 def test_draws_anew_in_every_step_and_alike_on_every_rank() -> None:
-    tasks, rows = make_tasks(), ROWS["conflicting"](random_rows(3))
+    tasks = make_tasks()
+    rows = ROWS["conflicting"](random_rows(3))
     hooks = prepared(make("Random"))
     steps = [make_step(tasks, seed=seed, rank=rank) for seed, rank in ((0, 0), (0, 1), (1, 0))]
     found = [hooks.shape_encoder_gradient(encoder_gradients(rows, step=step)) for step in steps]
@@ -253,7 +256,8 @@ def test_a_pyramid_with_a_level_that_nobody_uses() -> None:
     gradients = encoder_gradients(rows, step=make_step(make_tasks()))
     pyramid = attrs.evolve(gradients, branches=tuple((b[0][:1], None, b[0][1:]) for b in gradients.branches))
     hooks = prepared(make("TrimmedMean"))
-    whole, parts = hooks.shape_encoder_gradient(gradients), hooks.shape_encoder_gradient(pyramid)
+    whole = hooks.shape_encoder_gradient(gradients)
+    parts = hooks.shape_encoder_gradient(pyramid)
     assert isinstance(whole, Shaped)
     assert isinstance(parts, Shaped)
     assert parts.weights[1] is None

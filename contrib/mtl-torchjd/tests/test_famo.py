@@ -34,7 +34,8 @@ class Look:
     train_batch = None
 
     def __init__(self, losses: Tensor, active: Tensor) -> None:
-        self.now, self.mask = losses, active
+        self.now = losses
+        self.mask = active
 
     def losses(self, batch: object) -> Tensor:
         return self.now
@@ -61,7 +62,8 @@ def drawn(number: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_is_torchjds_over_steps(dtype: torch.dtype) -> None:
-    (hooks, famo), oracle = prepared(), torchjd.scalarization.FAMO(K)
+    (hooks, famo) = prepared()
+    oracle = torchjd.scalarization.FAMO(K)
     for number in range(5):
         before, after = drawn(number, dtype)
         torch.testing.assert_close(stepped(hooks, before, after), oracle(before))

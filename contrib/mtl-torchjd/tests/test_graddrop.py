@@ -26,7 +26,8 @@ from mtl_torchjd import TorchJD
 from mtl_torchjd.graddrop import drop_by_batch
 
 D = torch.float64
-N, SHAPE = 4, (3, 2, 2)
+N = 4
+SHAPE = (3, 2, 2)
 
 
 def drawn(seed: int, *shape: int) -> Tensor:
@@ -54,7 +55,9 @@ def written_out(rows: Tensor, z: Tensor, leak: Tensor, seed: int) -> Tensor:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("leak", [(0.0, 0.0, 0.0), (0.1, 0.0, 1.0)])
 def test_is_the_algorithm_of_the_paper(seed: int, leak: tuple[float, ...]) -> None:
-    rows, z, shares = drawn(seed, 3, N, *SHAPE), drawn(seed + 10, N, *SHAPE), torch.tensor(leak, dtype=D)
+    rows = drawn(seed, 3, N, *SHAPE)
+    z = drawn(seed + 10, N, *SHAPE)
+    shares = torch.tensor(leak, dtype=D)
     torch.manual_seed(seed)
     found = drop_by_batch(rows, z, shares)
     torch.testing.assert_close(found, written_out(rows, z, shares, seed))
@@ -62,7 +65,8 @@ def test_is_the_algorithm_of_the_paper(seed: int, leak: tuple[float, ...]) -> No
 
 def one_label_per_image() -> tuple[EncoderGradients, Tensor, Tensor]:
     """Gradients of four images, each of which has one task's label."""
-    rows, z = drawn(0, 3, N, *SHAPE), drawn(1, N, *SHAPE)
+    rows = drawn(0, 3, N, *SHAPE)
+    z = drawn(1, N, *SHAPE)
     owner = torch.arange(N) % 3
     rows = torch.where((owner == torch.arange(3)[:, None])[:, :, None, None, None], rows, torch.zeros_like(rows))
     made = encoder_gradients(rows.flatten(1)[:, :24], step=make_step(make_tasks()))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core import Batch, Experiment, LookAhead, MtlError, RunFolder, hookimpl, make_fabric, plugin
+from mtl_core import Batch, Experiment, LookAhead, MtlError, RunFolder, hookimpl, make_fabric, plugin, shared_gramian
 from mtl_core.testing import (
     BlankedDataset,
     LossRuleContract,
@@ -23,7 +23,6 @@ from mtl_core.testing import (
     prepare,
 )
 from mtl_torchjd import TorchJD
-from mtl_torchjd.heads import shared_gramian
 from mtl_torchjd.min_norm import min_norm_weights
 
 HOST = {"test_runs_on_the_meta_device": "torchjd computes on the host: one round trip in each step"}

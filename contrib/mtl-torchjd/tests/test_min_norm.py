@@ -112,7 +112,8 @@ def prepared(tasks: int, **options: object) -> Hooks:
 
 @pytest.mark.parametrize("kind", ["random", "uneven"])
 def test_the_plugin_is_exact_and_torchjds_steps_are_an_option(kind: str) -> None:
-    rows, tasks = rows_of(6, kind, 0), make_tasks("segmentation", "depth", "normals", "edges", "shading", "scene")
+    rows = rows_of(6, kind, 0)
+    tasks = make_tasks("segmentation", "depth", "normals", "edges", "shading", "scene")
     gradients = encoder_gradients(rows, tasks)
     norms = {}
     for solver in ("exact", "frank-wolfe"):

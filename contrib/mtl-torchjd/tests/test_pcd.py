@@ -51,7 +51,8 @@ def scaled_by(means: Tensor, rows: Tensor) -> Tensor:
 
 def test_a_task_that_is_reached_in_every_third_step_weighs_as_in_every_step() -> None:
     """Gradients that never change are their own mean, however often they are seen."""
-    hooks, rows = prepared(TorchJD(aggregator="PCD", settings={"tau": 0.9}, rescale=False)), random_rows(3)
+    hooks = prepared(TorchJD(aggregator="PCD", settings={"tau": 0.9}, rescale=False))
+    rows = random_rows(3)
     first = stepped(hooks, rows)
     assert first.all()
     for step in range(30):
@@ -65,12 +66,14 @@ def test_scales_each_task_by_its_mean_over_the_steps_that_reached_it(beta: float
     hooks = prepared(TorchJD(aggregator="PCD", settings={"tau": 0.9, "beta": beta}, rescale=False))
     squares: list[list[Tensor]] = [[], [], []]
     for step in range(12):
-        rows, mask = random_rows(3, seed=step), reached(step)
+        rows = random_rows(3, seed=step)
+        mask = reached(step)
         here = mask.nonzero().flatten().tolist()
         for k in here:
             squares[k].append(rows[k].square().sum())
         means = torch.stack([mean(squares[k], beta) for k in here])
-        found, expected = stepped(hooks, rows * mask[:, None]), scaled_by(means, rows[mask])
+        found = stepped(hooks, rows * mask[:, None])
+        expected = scaled_by(means, rows[mask])
         torch.testing.assert_close(found[mask], expected, rtol=1e-9, atol=1e-12)
     assert hooks.plugins["plugin"].method._n_steps.tolist() == [12, 6, 4]
 
@@ -79,7 +82,8 @@ def test_scales_each_task_by_its_mean_over_the_steps_that_reached_it(beta: float
 def test_tau_has_a_number_for_each_task_and_leaves_out_the_leaders(mask: list[int]) -> None:
     """7 is no fraction: torchjd would refuse it."""
     hooks = prepared(TorchJD(aggregator="PCD", primary="depth", settings={"tau": (0.2, 7.0, 0.9)}, rescale=False))
-    rows, others = random_rows(3), [k for k in (0, 2) if mask[k]]
+    rows = random_rows(3)
+    others = [k for k in (0, 2) if mask[k]]
     order = [1, *others]
     oracle = PCDWeighting(tau=torch.tensor([0.2, 7.0, 0.9], dtype=torch.float64)[others])
     found = stepped(hooks, rows * torch.tensor(mask)[:, None])

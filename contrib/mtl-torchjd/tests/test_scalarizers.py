@@ -70,7 +70,8 @@ def combined(hooks: Hooks, step: Step) -> Tensor:
 @pytest.mark.parametrize("name", sorted(catalogue.scalarizers()))
 @pytest.mark.parametrize("mask", [[1, 1, 1], [0, 1, 1], [1, 0, 1], [0, 1, 0]])
 def test_is_what_torchjd_computes_on_the_active_tasks(name: str, mask: list[int]) -> None:
-    active, values = torch.tensor(mask).bool(), torch.tensor([0.7, 1.3, 2.1])
+    active = torch.tensor(mask).bool()
+    values = torch.tensor([0.7, 1.3, 2.1])
     step = with_losses(values, active)
     total = combined(prepared(make(name)), step)
     class_ = getattr(torchjd.scalarization, name)
@@ -81,7 +82,8 @@ def test_is_what_torchjd_computes_on_the_active_tasks(name: str, mask: list[int]
     torch.manual_seed(step.shared.initial_seed())
     expected = oracle(own)
     torch.testing.assert_close(total, expected)
-    found, wanted = torch.autograd.grad(total, step.task_losses)[0], torch.autograd.grad(expected, own)[0]
+    found = torch.autograd.grad(total, step.task_losses)[0]
+    wanted = torch.autograd.grad(expected, own)[0]
     torch.testing.assert_close(found[active], wanted)
     assert not found[~active].any()
 
@@ -89,7 +91,8 @@ def test_is_what_torchjd_computes_on_the_active_tasks(name: str, mask: list[int]
 @pytest.mark.parametrize("name", sorted(catalogue.scalarizers()))
 @pytest.mark.parametrize("mask", [[1, 1, 1], [1, 0, 1], [0, 0, 0]])
 def test_logs_the_weight_of_every_task_that_has_a_label(name: str, mask: list[int]) -> None:
-    active, shares = torch.tensor(mask).bool(), torch.tensor([0.5, 1.0, 0.2])
+    active = torch.tensor(mask).bool()
+    shares = torch.tensor([0.5, 1.0, 0.2])
     step = with_losses(torch.tensor([0.7, 1.3, 2.1]), active, shares)
     weights = torch.autograd.grad(combined(prepared(make(name)), step), step.task_losses)[0]
     expected = weights.masked_fill(~active, torch.nan)
@@ -99,23 +102,28 @@ def test_logs_the_weight_of_every_task_that_has_a_label(name: str, mask: list[in
 
 @pytest.mark.parametrize("name", sorted(catalogue.scalarizers()))
 def test_is_as_precise_as_the_losses(name: str) -> None:
-    values, everybody = torch.tensor([0.7, 1.3, 2.1], dtype=torch.float64), torch.ones(K, dtype=torch.bool)
-    step, single = with_losses(values, everybody), with_losses(values.float(), everybody)
+    values = torch.tensor([0.7, 1.3, 2.1], dtype=torch.float64)
+    everybody = torch.ones(K, dtype=torch.bool)
+    step = with_losses(values, everybody)
+    single = with_losses(values.float(), everybody)
     total = combined(prepared(make(name)), step)
     assert total.dtype == torch.float64
     torch.testing.assert_close(total.float(), combined(prepared(make(name)), single))
 
 
 def test_settings_are_as_precise_as_the_losses() -> None:
-    values, tenths = torch.ones(K, dtype=torch.float64), (0.1, 0.2, 0.3)
+    values = torch.ones(K, dtype=torch.float64)
+    tenths = (0.1, 0.2, 0.3)
     hooks = prepared(TorchJD(scalarizer="Constant", settings={"weights": tenths}))
     assert combined(hooks, with_losses(values, values.bool())).item() == sum(tenths)
 
 
 def test_weights_come_from_the_means_and_gradients_from_the_losses() -> None:
     """Half the labels of a task halve its share of the batch, and not the weight that its loss asks for."""
-    active, values = torch.ones(K, dtype=torch.bool), torch.tensor([0.7, 1.3, 2.1])
-    full, half = with_losses(values, active), with_losses(values, active, torch.tensor([0.5, 1.0, 1.0]))
+    active = torch.ones(K, dtype=torch.bool)
+    values = torch.tensor([0.7, 1.3, 2.1])
+    full = with_losses(values, active)
+    half = with_losses(values, active, torch.tensor([0.5, 1.0, 1.0]))
     hooks = prepared(make("STCH"))
     gradients = [torch.autograd.grad(combined(hooks, step), step.task_losses)[0] for step in (full, half)]
     torch.testing.assert_close(gradients[0], gradients[1])
@@ -144,7 +152,8 @@ def test_without_any_label_every_parameter_still_has_a_gradient() -> None:
 
 
 def test_dwa_is_torchjds_over_epochs() -> None:
-    hooks, oracle = prepared(make("DWA")), torchjd.scalarization.DWA()
+    hooks = prepared(make("DWA"))
+    oracle = torchjd.scalarization.DWA()
     everybody = torch.ones(K, dtype=torch.bool)
     for epoch in range(4):
         for batch in range(3):
@@ -155,7 +164,8 @@ def test_dwa_is_torchjds_over_epochs() -> None:
 
 
 def test_dwa_averages_the_steps_in_which_a_task_had_a_label() -> None:
-    hooks, everybody = prepared(make("DWA")), torch.ones(K, dtype=torch.bool)
+    hooks = prepared(make("DWA"))
+    everybody = torch.ones(K, dtype=torch.bool)
     for factor in (1.0, 0.5):
         for mask in ([1, 1, 0], [1, 0, 1]):
             combined(hooks, with_losses(factor * torch.tensor([1.0, 2.0, 3.0]), torch.tensor(mask).bool()))

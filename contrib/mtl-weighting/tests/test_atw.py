@@ -68,7 +68,8 @@ def test_the_first_step_is_uw() -> None:
 
 def test_losses_that_change_alike_give_uw() -> None:
     """Only how a task changes beside the others counts, whatever the losses' sizes."""
-    atw, uw = prepared(ATW(short=2, long=5)), prepared(UW())
+    atw = prepared(ATW(short=2, long=5))
+    uw = prepared(UW())
     for factor in (1.0, 0.6, 0.7, 0.3, 0.1):
         row = [4e3 * factor, 1.0 * factor, 5e-4 * factor]
         for a, b in zip(combined(atw, row), combined(uw, row), strict=True):
@@ -77,7 +78,8 @@ def test_losses_that_change_alike_give_uw() -> None:
 
 def test_a_step_without_a_tasks_label_leaves_its_means_alone() -> None:
     nan = math.nan
-    rare, dense = prepared(ATW(short=2, long=4)), prepared(ATW(short=2, long=4))
+    rare = prepared(ATW(short=2, long=4))
+    dense = prepared(ATW(short=2, long=4))
     for row in ([4.0, 1.0, nan], [nan, nan, 0.5], [2.0, nan, 0.3], [nan, 1.2, nan]):
         combined(rare, row)
     for row in ([4.0, 1.0, 0.5], [2.0, 1.2, 0.3]):
@@ -87,7 +89,8 @@ def test_a_step_without_a_tasks_label_leaves_its_means_alone() -> None:
 
 
 def test_the_share_of_labels_does_not_matter() -> None:
-    one, other = prepared(ATW(short=2, long=4)), prepared(ATW(short=2, long=4))
+    one = prepared(ATW(short=2, long=4))
+    other = prepared(ATW(short=2, long=4))
     for n, row in enumerate(([4.0, 1.0, 0.5], [2.0, 1.2, 0.3], [1.0, 1.1, 0.6])):
         _, a, _ = combined(one, row)
         _, b, _ = combined(other, row, share=1 / (n + 2))
@@ -106,7 +109,8 @@ def test_sigma_settles_at_the_mean_loss_whatever_the_pace() -> None:
 
 
 def test_paces_have_mean_1_over_the_tasks_seen() -> None:
-    fast, slow = torch.tensor([1.0, 3.0, 7.0, 0.0]), torch.tensor([2.0, 2.0, 9.0, 0.0])
+    fast = torch.tensor([1.0, 3.0, 7.0, 0.0])
+    slow = torch.tensor([2.0, 2.0, 9.0, 0.0])
     found = relative_paces(fast, slow, torch.tensor([True, True, False, False]))
     torch.testing.assert_close(found, torch.tensor([0.5, 1.5, 1.0, 1.0]))
     assert relative_paces(torch.zeros(2), torch.zeros(2), torch.ones(2, dtype=torch.bool)).tolist() == [1, 1]

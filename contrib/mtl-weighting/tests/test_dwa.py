@@ -92,7 +92,8 @@ def test_a_task_without_labels_in_one_of_the_epochs_has_ratio_1() -> None:
 
 
 def test_the_share_of_labels_does_not_matter() -> None:
-    one, other = prepared(), prepared()
+    one = prepared()
+    other = prepared()
     for epoch, row in enumerate(([4.0, 2.0, 1.0], [2.0, 1.9, 0.1])):
         weights(one, row)
         weights(other, row, share=0.3 / (epoch + 1))

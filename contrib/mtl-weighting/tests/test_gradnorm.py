@@ -109,7 +109,8 @@ def test_weights_move_as_published(optimizer: str, alpha: float) -> None:
     hooks = prepared(alpha=alpha, weight_learning_rate=0.05, optimizer=optimizer)
     w = torch.ones(3, dtype=D, requires_grad=True)
     steps = (torch.optim.Adam if optimizer == "adam" else torch.optim.SGD)([w], lr=0.05)
-    generator, first = torch.Generator().manual_seed(0), None
+    generator = torch.Generator().manual_seed(0)
+    first = None
     for k in range(10):
         rows = random_rows(3, seed=k) * torch.tensor([[1.0], [3.0], [0.2]], dtype=D)
         losses = torch.rand(3, dtype=D, generator=generator) + 0.5
@@ -124,7 +125,8 @@ def test_weights_move_as_published(optimizer: str, alpha: float) -> None:
 
 def test_norms_come_together() -> None:
     """With α = 0 the weighted norms of tasks of very different size meet."""
-    hooks, rows = prepared(alpha=0.0), random_rows(3)
+    hooks = prepared(alpha=0.0)
+    rows = random_rows(3)
     sizes = torch.tensor([[1.0], [4.0], [0.5]], dtype=D)
     for _ in range(400):
         keep(hooks, gradients_of(rows * sizes * weights(hooks)[:, None], torch.ones(3)))
@@ -134,7 +136,8 @@ def test_norms_come_together() -> None:
 
 
 def test_a_task_that_learns_slowly_gets_more() -> None:
-    hooks, rows = prepared(), random_rows(3)
+    hooks = prepared()
+    rows = random_rows(3)
     rows = rows / rows.norm(dim=1, keepdim=True)
     keep(hooks, gradients_of(rows, torch.ones(3)))
     for _ in range(20):
@@ -145,18 +148,23 @@ def test_a_task_that_learns_slowly_gets_more() -> None:
 
 @pytest.mark.parametrize("scale", [1e-10, 1e10])
 def test_scale_of_gradients_and_losses_does_not_matter(scale: float) -> None:
-    plain, scaled = prepared(), prepared()
+    plain = prepared()
+    scaled = prepared()
     for k in range(3):
-        rows, losses = random_rows(3, seed=k), torch.tensor([1.0, 2.0 + k, 0.5])
+        rows = random_rows(3, seed=k)
+        losses = torch.tensor([1.0, 2.0 + k, 0.5])
         keep(plain, gradients_of(rows, losses))
         keep(scaled, gradients_of(rows * scale, losses * scale))
     assert torch.allclose(weights(plain), weights(scaled), rtol=1e-6)
 
 
 def test_order_of_the_tasks_does_not_matter() -> None:
-    plain, other, order = prepared(), prepared(), torch.tensor([2, 0, 1])
+    plain = prepared()
+    other = prepared()
+    order = torch.tensor([2, 0, 1])
     for k in range(3):
-        rows, losses = random_rows(3, seed=k), torch.tensor([1.0, 2.0 + k, 0.5])
+        rows = random_rows(3, seed=k)
+        losses = torch.tensor([1.0, 2.0 + k, 0.5])
         keep(plain, gradients_of(rows, losses))
         keep(other, gradients_of(rows[order], losses[order]))
     assert torch.allclose(weights(plain)[order], weights(other), rtol=1e-9)
@@ -177,10 +185,12 @@ def test_an_absent_task_keeps_all_it_has() -> None:
 
 
 def test_a_subset_moves_as_if_there_were_no_other_task() -> None:
-    full, pair = prepared(optimizer="sgd"), random_rows(3, seed=1)
+    full = prepared(optimizer="sgd")
+    pair = random_rows(3, seed=1)
     keep(full, gradients_of(pair * torch.tensor([[1], [0], [1]]), torch.tensor([1.0, 0.0, 2.0])))
     keep(full, gradients_of(pair * torch.tensor([[1], [0], [1]]), torch.tensor([0.5, 0.0, 2.0])))
-    w, plain = torch.ones(2, dtype=D), pair[[0, 2]].norm(dim=1)
+    w = torch.ones(2, dtype=D)
+    plain = pair[[0, 2]].norm(dim=1)
     first = torch.tensor([1.0, 2.0], dtype=D)
     for losses in (first, torch.tensor([0.5, 2.0], dtype=D)):
         # the branches above carried no weight: of norms n = ‖b‖ the plain ones are n / w
@@ -191,7 +201,8 @@ def test_a_subset_moves_as_if_there_were_no_other_task() -> None:
 
 def test_a_task_that_only_a_regularizer_reached_takes_no_part() -> None:
     """Neither before it was ever labelled nor later."""
-    hooks, active = prepared(), torch.tensor([True, False, True])
+    hooks = prepared()
+    active = torch.tensor([True, False, True])
     keep(hooks, gradients_of(random_rows(3), torch.tensor([1.0, 0.0, 1.0]), active))
     assert hooks.plugins["gradnorm"].memory.seen.tolist() == active.tolist()
     assert weights(hooks)[1] == 1
@@ -220,7 +231,8 @@ def test_one_task_or_none_changes_no_weight(present: list[int]) -> None:
 
 def test_a_labelled_task_without_gradient_stands_aside() -> None:
     hooks = prepared()
-    rows, everything = random_rows(3) * torch.tensor([[1], [0], [1]]), torch.ones(3, dtype=torch.bool)
+    rows = random_rows(3) * torch.tensor([[1], [0], [1]])
+    everything = torch.ones(3, dtype=torch.bool)
     keep(hooks, gradients_of(rows, torch.ones(3), everything))
     assert weights(hooks)[1] == 1
     assert weights(hooks).isfinite().all()
@@ -238,7 +250,8 @@ def test_an_infinite_loss_with_finite_gradients_spoils_nothing() -> None:
 
 
 def test_no_weight_reaches_zero() -> None:
-    hooks, rows = prepared(alpha=0.0, weight_learning_rate=0.5, optimizer="sgd"), random_rows(3)
+    hooks = prepared(alpha=0.0, weight_learning_rate=0.5, optimizer="sgd")
+    rows = random_rows(3)
     for _ in range(20):
         keep(hooks, gradients_of(rows * torch.tensor([[1e3], [1.0], [1.0]]), torch.ones(3)))
         assert (weights(hooks) > 0).all()
@@ -260,9 +273,11 @@ def test_weights_multiply_the_losses_of_active_tasks() -> None:
 
 def test_in_the_encoder_the_weights_are_on_the_branches() -> None:
     """The branches carry no weight then, so that their norms are multiplied with it before they are compared."""
-    encoder, losses = prepared(optimizer="sgd", place="encoder"), prepared(optimizer="sgd")
+    encoder = prepared(optimizer="sgd", place="encoder")
+    losses = prepared(optimizer="sgd")
     for k in range(3):
-        rows, w = random_rows(3, seed=k), weights(losses).clone()
+        rows = random_rows(3, seed=k)
+        w = weights(losses).clone()
         keep(losses, gradients_of(rows * w[:, None], torch.ones(3)))
         shaped = encoder.shape_encoder_gradient(gradients_of(rows, torch.ones(3)))
         assert isinstance(shaped, Shaped)
@@ -278,7 +293,8 @@ def test_where_another_plugin_has_its_place_it_says_what_to_do(place: str, hook:
 
 
 def test_weights_are_logged() -> None:
-    hooks, step = prepared(), make_step(make_tasks())
+    hooks = prepared()
+    step = make_step(make_tasks())
     hooks.watch_encoder_gradient(encoder_gradients(random_rows(3), step=step))
     assert {name: value.item() for name, value in step.logged.items()} == {
         f"gradnorm/weight/{task}": 1 for task in make_tasks().names
@@ -286,7 +302,8 @@ def test_weights_are_logged() -> None:
 
 
 def test_state_goes_on_where_it_was_saved() -> None:
-    hooks, batches = prepared(), [random_rows(3, seed=s) for s in range(6)]
+    hooks = prepared()
+    batches = [random_rows(3, seed=s) for s in range(6)]
     for rows in batches[:3]:
         keep(hooks, gradients_of(rows, rows.abs().mean(1)))
     other = prepared()
@@ -307,7 +324,9 @@ def test_in_training_the_norms_come_together(beside: dict[str, object]) -> None:
     backbone = hooks.build_backbone((16, 16))
     network = Network(backbone, hooks.build_heads(backbone, TOY_TASKS, (16, 16)), TOY_TASKS)
     hooks.setup(TOY_TASKS, (16, 16), StubBackbone(width=4), lambda name: None)
-    step, batch, spread = TrainingStep(network, hooks), make_batch(TOY_TASKS, masks(6, 3)["full"], size=(16, 16)), []
+    step = TrainingStep(network, hooks)
+    batch = make_batch(TOY_TASKS, masks(6, 3)["full"], size=(16, 16))
+    spread = []
     for number in range(60):
         step(batch, number)[0].backward()
         step.arrival.commit()

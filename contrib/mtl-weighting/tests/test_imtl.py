@@ -66,7 +66,8 @@ def projections(rows: Tensor, alpha: Tensor) -> Tensor:
 def closed_form(rows: Tensor) -> Tensor:
     """The paper's: (α_2 … α_K) = b_1 Uᵀ (D Uᵀ)⁻¹ with D = b_1 − b_t, U = u_1 − u_t, α_1 what is left to 1."""
     units = rows / rows.norm(dim=1, keepdim=True)
-    d, u = rows[0] - rows[1:], units[0] - units[1:]
+    d = rows[0] - rows[1:]
+    u = units[0] - units[1:]
     rest = rows[0] @ u.T @ torch.linalg.inv(d @ u.T)
     return torch.cat(((1 - rest.sum())[None], rest))
 
@@ -94,7 +95,8 @@ def test_is_that_of_torchjd() -> None:
 
 
 def test_order_of_the_tasks_does_not_matter() -> None:
-    rows, order = random_rows(5), torch.tensor([3, 0, 4, 1, 2])
+    rows = random_rows(5)
+    order = torch.tensor([3, 0, 4, 1, 2])
     assert torch.allclose(weights(rows[order]), weights(rows)[order], rtol=1e-9)
 
 
@@ -106,8 +108,10 @@ def test_scale_of_all_gradients_does_not_matter(scale: float) -> None:
 
 def test_a_larger_gradient_of_one_task_takes_no_more_part() -> None:
     """α_t ‖b_t‖ stay in the same proportion."""
-    rows, sizes = random_rows(3), torch.tensor([1.0, 1e4, 1e-3], dtype=D)
-    plain, other = weights(rows) * rows.norm(dim=1), weights(rows * sizes[:, None]) * rows.norm(dim=1) * sizes
+    rows = random_rows(3)
+    sizes = torch.tensor([1.0, 1e4, 1e-3], dtype=D)
+    plain = weights(rows) * rows.norm(dim=1)
+    other = weights(rows * sizes[:, None]) * rows.norm(dim=1) * sizes
     assert torch.allclose(plain / plain.sum(), other / other.sum(), rtol=1e-7)
 
 
@@ -158,7 +162,8 @@ def test_single_precision_gives_nearly_the_same() -> None:
 
 def test_scale_settles_where_every_scaled_loss_is_one() -> None:
     """With few labels too: L_t is a tenth of L̄_t here."""
-    s, means = torch.zeros(3, requires_grad=True), torch.tensor([0.2, 3.0, 40.0])
+    s = torch.zeros(3, requires_grad=True)
+    means = torch.tensor([0.2, 3.0, 40.0])
     optimizer = torch.optim.Adam([s], lr=0.1)
     for _ in range(300):
         optimizer.zero_grad()
@@ -180,7 +185,8 @@ def test_value_and_gradients_by_hand() -> None:
 
 def test_with_every_label_it_is_torchjds_sum() -> None:
     scalarization = pytest.importorskip("torchjd.scalarization", reason="torchjd is not installed")
-    theirs, means = scalarization.IMTLL(3), torch.tensor([0.5, 2.0, 8.0])
+    theirs = scalarization.IMTLL(3)
+    means = torch.tensor([0.5, 2.0, 8.0])
     with torch.no_grad():
         theirs.log_scale.copy_(torch.tensor([0.3, -0.2, 0.1]))
     found = scaled_losses(means, means, torch.ones(3).bool(), theirs.log_scale)

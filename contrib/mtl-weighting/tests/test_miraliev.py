@@ -58,7 +58,8 @@ def test_objectives_of_tasks_in_the_order_of_the_uncertainties() -> None:
 @pytest.mark.parametrize("mask", ["full", "one label", "absent"])
 def test_every_objective_has_its_own_uncertainty(mask: str) -> None:
     """Against sums over samples in plain Python: a sample counts 1 / (number of its labels) in L_t, and in O too."""
-    step, hooks = step_with(mask), prepared(Miraliev(objectives=("dice", "gradient")))
+    step = step_with(mask)
+    hooks = prepared(Miraliev(objectives=("dice", "gradient")))
     sigma = torch.tensor([0.5, 0.8, 1.3, 2.0, 0.7])
     with torch.no_grad():
         hooks.plugins["rule"].log_sigma.copy_(sigma.log())
@@ -84,7 +85,8 @@ def test_absent_task_moves_none_of_its_uncertainties() -> None:
 
 
 def test_the_further_objective_reaches_its_tasks_predictions() -> None:
-    step, other = step_with(), step_with()
+    step = step_with()
+    other = step_with()
     with_dice = torch.autograd.grad(combined(prepared(Miraliev()), step), [*step.predictions.values()])
     without = torch.autograd.grad(combined(prepared(UW()), other), [*other.predictions.values()])
     assert not torch.allclose(with_dice[0], without[0], rtol=1e-2)
@@ -109,10 +111,12 @@ def half(step: Step, rows: slice, whole: Step) -> Step:
 
 @pytest.mark.parametrize("mask", ["full", "one label", "absent"])
 def test_gradients_of_two_ranks_average_to_those_of_one_process(mask: str) -> None:
-    whole, hooks = step_with(mask), prepared(Miraliev(objectives=("dice", "gradient")))
+    whole = step_with(mask)
+    hooks = prepared(Miraliev(objectives=("dice", "gradient")))
     sigma = hooks.plugins["rule"].log_sigma
     expected = torch.autograd.grad(combined(hooks, whole), [sigma, whole.predictions["segmentation"]])
-    found, arrived = [], []
+    found = []
+    arrived = []
     for rows in (slice(0, 2), slice(2, 4)):
         part = half(whole, rows, whole)
         slope, reached = torch.autograd.grad(combined(hooks, part), [sigma, part.predictions["segmentation"]])
@@ -143,7 +147,8 @@ def test_dice_is_0_where_all_is_right_and_1_where_all_is_wrong() -> None:
 
 def test_gradient_by_loops() -> None:
     generator = torch.Generator().manual_seed(3)
-    prediction, target = torch.rand(2, 1, 3, 4, generator=generator), torch.rand(2, 1, 3, 4, generator=generator) + 0.5
+    prediction = torch.rand(2, 1, 3, 4, generator=generator)
+    target = torch.rand(2, 1, 3, 4, generator=generator) + 0.5
     target[0, 0, 1, 2] = 0  # missing
     expected = []
     for b in range(2):
@@ -161,7 +166,8 @@ def test_gradient_by_loops() -> None:
 def test_what_an_invalid_pixel_holds_reaches_nothing(loss: object, name: str) -> None:
     task = EXAMPLES[name]
     step = make_step(make_tasks(name), make_batch(make_tasks(name), size=(8, 8)))
-    prediction, target = step.predictions[name][0], step.targets[name]
+    prediction = step.predictions[name][0]
+    target = step.targets[name]
     blank = task.blank(target)
     mixed = torch.cat((target[:1], blank[1:]))
     found = loss(task, prediction, mixed)

@@ -106,13 +106,15 @@ def test_two_tasks_by_hand() -> None:
 
 
 def test_order_of_the_tasks_does_not_matter() -> None:
-    rows, order = random_rows(5), torch.tensor([3, 0, 4, 1, 2])
+    rows = random_rows(5)
+    order = torch.tensor([3, 0, 4, 1, 2])
     assert torch.allclose(alpha(rows[order]), alpha(rows)[order], rtol=1e-9)
 
 
 def test_a_tasks_scale_changes_its_weight_alone() -> None:
     """Nash's axiom: what a gain is measured in does not matter."""
-    rows, sizes = random_rows(3), torch.tensor([1e-4, 1.0, 1e4], dtype=D)
+    rows = random_rows(3)
+    sizes = torch.tensor([1e-4, 1.0, 1e4], dtype=D)
     assert torch.allclose(alpha(rows * sizes[:, None]) * sizes, alpha(rows), rtol=1e-8)
 
 
@@ -172,7 +174,8 @@ def test_gradients_that_oppose_one_another_enter_as_nothing() -> None:
 
 
 def test_weights_are_kept_for_as_many_steps_as_asked() -> None:
-    hooks, batches = prepared(update_every=3, max_norm=0), [random_rows(3, seed=s) for s in range(5)]
+    hooks = prepared(update_every=3, max_norm=0)
+    batches = [random_rows(3, seed=s) for s in range(5)]
     found = [shape(hooks, rows).weights for rows in batches]
     for k, source in enumerate((0, 0, 0, 3, 3)):
         assert torch.allclose(found[k], alpha(batches[source]), rtol=1e-6), k
@@ -181,7 +184,8 @@ def test_weights_are_kept_for_as_many_steps_as_asked() -> None:
 def test_another_set_of_tasks_is_solved_for_at_once() -> None:
     """Weights belong to the tasks that bargained; the count starts anew with them."""
     hooks = prepared(update_every=3, max_norm=0)
-    pair, full = torch.tensor([[1], [1], [0]]), torch.tensor([[1], [1], [1]])
+    pair = torch.tensor([[1], [1], [0]])
+    full = torch.tensor([[1], [1], [1]])
     batches = [random_rows(3, seed=s) * m for s, m in enumerate((full, pair, pair, pair, pair, full))]
     found = [shape(hooks, rows).weights for rows in batches]
     for k, source in enumerate((0, 1, 1, 1, 4, 5)):
@@ -190,7 +194,8 @@ def test_another_set_of_tasks_is_solved_for_at_once() -> None:
 
 def test_a_batch_that_reached_nothing_leaves_what_is_kept() -> None:
     hooks = prepared(update_every=4, max_norm=0)
-    first, second = random_rows(3), random_rows(3, seed=1)
+    first = random_rows(3)
+    second = random_rows(3, seed=1)
     shape(hooks, first)
     assert shape(hooks, 0 * first).weights.tolist() == [0, 0, 0]
     for _ in range(3):
@@ -199,7 +204,8 @@ def test_a_batch_that_reached_nothing_leaves_what_is_kept() -> None:
 
 
 def test_a_run_that_begins_with_such_a_batch_begins_with_the_next() -> None:
-    hooks, rows = prepared(update_every=4, max_norm=0), random_rows(3)
+    hooks = prepared(update_every=4, max_norm=0)
+    rows = random_rows(3)
     assert shape(hooks, 0 * rows).weights.tolist() == [0, 0, 0]
     assert torch.allclose(shape(hooks, rows).weights, alpha(rows), rtol=1e-6)
 
@@ -212,7 +218,8 @@ def test_kept_weights_are_limited_on_the_new_gradients() -> None:
 
 
 def test_state_goes_on_where_it_was_saved() -> None:
-    hooks, batches = prepared(update_every=3), [random_rows(3, seed=s) for s in range(6)]
+    hooks = prepared(update_every=3)
+    batches = [random_rows(3, seed=s) for s in range(6)]
     for rows in batches[:2]:
         shape(hooks, rows)
     other = prepared(update_every=3)

@@ -58,7 +58,8 @@ def losses_of(session: Session) -> Tensor:
 
 def published(session: Session, max_norm: float) -> list[Tensor]:
     """K gradients of the shared parameters, α of the normed Gramian, a backward pass of Σ α_t L_t, a limited norm."""
-    network, losses = session.network, losses_of(session)
+    network = session.network
+    losses = losses_of(session)
     shared = list(network.backbone.parameters())
     rows = []
     for loss in losses:
@@ -107,7 +108,8 @@ class Look:
     train_batch = None
 
     def __init__(self, lengths: list[float]) -> None:
-        self.lengths, self.asked = torch.tensor(lengths), 0
+        self.lengths = torch.tensor(lengths)
+        self.asked = 0
 
     def active(self, batch: object) -> Tensor:
         return self.lengths != 0
@@ -123,7 +125,8 @@ class Look:
 
 def looked(session: Session, *looks: Look) -> list[list[float]]:
     """α after each step, up to a factor: the second task's is 1; of orthogonal gradients it is 1/‖b_t‖."""
-    nash, found = session.hooks.plugins["nash"], []
+    nash = session.hooks.plugins["nash"]
+    found = []
     for look in looks:
         session.hooks.before_step(look)  # type: ignore[arg-type]
         found.append([round(weight, 4) for weight in (nash.weights / nash.weights[1]).tolist()])

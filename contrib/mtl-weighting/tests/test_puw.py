@@ -39,7 +39,8 @@ def metrics(performance: float, spread: float = 0.5) -> dict[str, float]:
 
 def run(puw: PUW, epochs: range, judge: Callable[[Tensor], float] = lambda weights: 0.0) -> list[Tensor]:
     """Weights in use in every epoch; each epoch's metrics are better than the last one's by what ``judge`` says."""
-    used, level = [], 0.0
+    used = []
+    level = 0.0
     for epoch in epochs:
         used.append(puw.weights.clone())
         level += judge(puw.weights)
@@ -89,20 +90,23 @@ def test_a_gain_is_the_mean_relative_improvement_whichever_way_is_better() -> No
 
 
 def test_a_task_without_a_value_is_left_out_of_the_gain() -> None:
-    before, now = torch.tensor([[math.nan, 1.0], [1.0, math.nan]]), torch.tensor([[5.0, 1.0], [1.5, 1.0]])
+    before = torch.tensor([[math.nan, 1.0], [1.0, math.nan]])
+    now = torch.tensor([[5.0, 1.0], [1.5, 1.0]])
     assert gain(before, now, [True, True]).tolist() == [0.5, 0]
     assert gain(before * math.nan, now, [True, True]).isnan().all()
 
 
 def test_what_was_0_has_no_relative_improvement() -> None:
     """As mIoU may be after the first epoch; of 1e8 nothing else would be seen."""
-    before, now = torch.tensor([[0.0, 1.0], [0.5, 1.0]]), torch.tensor([[0.1, 1.0], [0.6, 0.9]])
+    before = torch.tensor([[0.0, 1.0], [0.5, 1.0]])
+    now = torch.tensor([[0.1, 1.0], [0.6, 0.9]])
     assert gain(before, now, [True, True]).tolist() == pytest.approx([0.2, 0.05])
 
 
 def test_particles_are_weighed_by_performance_and_certainty() -> None:
     gains = torch.tensor([[0.1, 0.0], [0.3, 0.0], [0.1, 0.2], [0.3, 0.2]])
-    equal, performance = weighed(gains, 1.0), weighed(gains, 0.0)
+    equal = weighed(gains, 1.0)
+    performance = weighed(gains, 0.0)
     assert equal.argmax() == 3
     assert equal.argmin() == 0
     assert equal[1].item() == pytest.approx(equal[2].item())
@@ -134,7 +138,8 @@ def test_equal_gains_beside_one_that_is_not_known_are_equal(particles: int) -> N
 
 
 def test_resampling_keeps_each_particle_about_as_often_as_its_probability_says() -> None:
-    states, probabilities = torch.arange(10.0)[:, None].expand(10, 3), torch.tensor([0.55, 0.25, 0.2] + [0.0] * 7)
+    states = torch.arange(10.0)[:, None].expand(10, 3)
+    probabilities = torch.tensor([0.55, 0.25, 0.2] + [0.0] * 7)
     for seed in range(20):
         kept = resampled(states, probabilities, torch.Generator().manual_seed(seed))[:, 0].long().bincount(minlength=10)
         assert kept.sum() == 10
@@ -148,7 +153,8 @@ def test_a_move_has_the_size_of_the_noise() -> None:
 
 
 def test_uncertainty_is_the_spread_of_the_samples_losses() -> None:
-    losses, labelled = torch.tensor([[1.0, 9.0], [3.0, 5.0], [2.0, 7.0]]), torch.tensor([[1, 0], [1, 0], [0, 0]]).bool()
+    losses = torch.tensor([[1.0, 9.0], [3.0, 5.0], [2.0, 7.0]])
+    labelled = torch.tensor([[1, 0], [1, 0], [0, 0]]).bool()
     sums = moments(losses, labelled)
     assert sums.tolist() == [[2, 0], [4, 0], [10, 0]]
     assert spread(*sums[:, 0].tolist()) == pytest.approx(0.5)
@@ -173,7 +179,8 @@ def test_a_loss_that_is_not_finite_counts_as_no_label() -> None:
 def test_uncertainty_is_that_of_the_epoch_however_labels_fall_on_its_steps() -> None:
     """As core averages what is logged: over steps, and over ranks just so, each with as many labels as it has."""
     torch.manual_seed(0)
-    losses, labelled = torch.rand(12, 2) + 0.1, torch.rand(12, 2) > 0.4
+    losses = torch.rand(12, 2) + 0.1
+    labelled = torch.rand(12, 2) > 0.4
     labelled[:4, 0], labelled[4:, 1] = False, False
     averages = EpochMeans(torch.device("cpu"))
     for rows in (slice(0, 4), slice(4, 5), slice(5, 12)):
@@ -199,7 +206,8 @@ def test_what_it_needs_for_that_is_logged_under_its_name() -> None:
 
 
 def test_weights_multiply_the_losses_of_active_tasks() -> None:
-    puw, step = prepared(), make_step(TASKS, make_batch(TASKS, masks(4, 3)["absent"]))
+    puw = prepared()
+    step = make_step(TASKS, make_batch(TASKS, masks(4, 3)["absent"]))
     puw.weights.copy_(torch.tensor([0.5, 2.0, 0.5]))
     total = puw.combine_losses(losses=step.task_losses, active=step.active, step=step)
     assert total.item() == pytest.approx(float((2 * step.task_losses[1] + 0.5 * step.task_losses[2]).detach()))

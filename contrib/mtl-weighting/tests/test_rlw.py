@@ -22,7 +22,8 @@ def step_with(mask: str = "full") -> Step:
 
 
 def weights(step: Step, number: int, rank: int = 0) -> Tensor:
-    step.shared, step.generator = generator_for(7, "shared", number), generator_for(7, "step", number, rank)
+    step.shared = generator_for(7, "shared", number)
+    step.generator = generator_for(7, "step", number, rank)
     total = Hooks({"rlw": RLW()}, required=()).combine_losses(step.task_losses, step.task_means, step.active, step)
     return torch.autograd.grad(total, step.task_losses, retain_graph=True)[0]
 
@@ -40,7 +41,8 @@ def test_steps_differ_and_ranks_do_not() -> None:
 
 
 def test_an_absent_task_leaves_the_others_what_they_had_among_themselves() -> None:
-    full, absent = weights(step_with(), 4), weights(step_with("absent"), 4)
+    full = weights(step_with(), 4)
+    absent = weights(step_with("absent"), 4)
     assert absent[0] == 0
     torch.testing.assert_close(absent[1:], full[1:] / full[1:].sum())
 

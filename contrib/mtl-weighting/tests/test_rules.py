@@ -1,7 +1,6 @@
 """What holds for every rule of this distribution that combines losses and nothing else."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -9,20 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core import Experiment, RunFolder, Step, hookimpl, make_fabric, plugin
+from mtl_core import Step
 from mtl_core.testing import (
     Hooks,
+    ResumeContract,
     StubBackbone,
-    ToyData,
-    ToyLabels,
-    ToyNetwork,
-    Trainer,
     judged,
     make_batch,
     make_step,
     make_tasks,
     masks,
-    prepare,
 )
 from mtl_weighting.atw import ATW
 from mtl_weighting.dwa import DWA
@@ -85,8 +80,10 @@ def test_what_an_absent_task_holds_reaches_nothing(name: str) -> None:
     step = step_with("absent")
     away = torch.tensor([torch.nan, 0, 0])
     spoilt = attrs.evolve(step, task_losses=step.task_losses + away, task_means=step.task_means + away)
-    hooks, clean = prepared(name), prepared(name)
-    (total, weights), (expected, clean_weights) = combined(hooks, spoilt), combined(clean, step_with("absent"))
+    hooks = prepared(name)
+    clean = prepared(name)
+    (total, weights) = combined(hooks, spoilt)
+    (expected, clean_weights) = combined(clean, step_with("absent"))
     assert torch.equal(total, expected)
     assert torch.equal(weights, clean_weights)
     assert weights[0] == 0
@@ -100,7 +97,8 @@ def test_what_an_absent_task_holds_reaches_nothing(name: str) -> None:
 @every
 def test_a_loss_that_is_infinite_leaves_no_trace_in_statistics(name: str) -> None:
     """Its gradient may be finite, and the step is then taken."""
-    hooks, step = prepared(name), step_with()
+    hooks = prepared(name)
+    step = step_with()
     combined(hooks, attrs.evolve(step, task_means=step.task_means + torch.tensor([torch.inf, 0, 0])))
     hooks.after_epoch(0, JUDGED)
     learned = hooks.plugins[name]
@@ -111,13 +109,15 @@ def test_a_loss_that_is_infinite_leaves_no_trace_in_statistics(name: str) -> Non
 
 def turned(step: Step) -> Step:
     """The same step with the tasks in the opposite order."""
-    tasks, flipped = step.tasks.select(step.tasks.names[::-1]), step.labelled.flip(1)
+    tasks = step.tasks.select(step.tasks.names[::-1])
+    flipped = step.labelled.flip(1)
     return judged(attrs.evolve(step, tasks=tasks, labelled=flipped))
 
 
 @pytest.mark.parametrize("name", [name for name in RULES if name not in DRAWN])
 def test_the_order_of_the_tasks_does_not_matter(name: str) -> None:
-    there, back = lived(prepared(name)), lived(prepared(name, TASKS.names[::-1]), turned)
+    there = lived(prepared(name))
+    back = lived(prepared(name, TASKS.names[::-1]), turned)
     total, weights = combined(there, step_with("one label", 9))
     other, turned_weights = combined(back, turned(step_with("one label", 9)))
     torch.testing.assert_close(other, total)
@@ -126,7 +126,8 @@ def test_the_order_of_the_tasks_does_not_matter(name: str) -> None:
 
 @every
 def test_weights_are_seen_in_the_log(name: str) -> None:
-    hooks, step = lived(prepared(name)), step_with("absent")
+    hooks = lived(prepared(name))
+    step = step_with("absent")
     _, weights = combined(hooks, step)
     logged = {task: step.logged.get(f"{name}/weight/{task}") for task in TASKS.names}
     if name in ("uniform", "fixed-weights"):
@@ -137,71 +138,12 @@ def test_weights_are_seen_in_the_log(name: str) -> None:
         torch.testing.assert_close(logged[task], weights[k])
 
 
-@plugin
-class Poison:
-    """Turns every third step's images into NaN."""
+class TestRemembers(ResumeContract):
+    """No rule loses anything in a stopped run, and none keeps anything of a skipped step."""
 
-    @hookimpl
-    def setup(self) -> None:
-        self.calls = 0
-
-    @hookimpl
-    def augment(self, images: Tensor) -> Tensor:
-        self.calls += 1
-        return images * torch.nan if self.calls % 3 == 0 else images
-
-
-def trainer(name: str, folder: Path, *plugins: object) -> Trainer:
-    own = {"toy": ToyData(samples=16), "labels": ToyLabels(), "network": ToyNetwork(), name: RULES[name]()}
-    more = {f"more{i}": p for i, p in enumerate(plugins)}
-    experiment = Experiment(
-        name="t", plugins=own | more, epochs=3, batch_size=4, device="cpu", validation=0.25, learning_rate=1e-2
-    )
-    session = prepare(experiment)
-    folder.mkdir(exist_ok=True)
-    return Trainer(session, make_fabric(experiment), RunFolder(folder))
-
-
-def state(t: Trainer) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in t.step.state_dict().items()}
-
-
-def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[n].nan_to_num(-1), b[n].nan_to_num(-1)) for n in a)
-
-
-@every
-def test_a_skipped_step_changes_no_state(name: str, tmp_path: Path) -> None:
-    t, moved = trainer(name, tmp_path / "run", Poison()), []
-    batches = list(t.data.training) * 2
-    for batch in batches[:4]:
-        before = state(t)
-        t.train_batch(batch)
-        moved.append(not equal(before, state(t)))
-    assert moved == [True, True, False, True]
-
-
-class Stop(Exception):
-    """Ends a run in the middle of an epoch."""
-
-
-@every
-def test_a_run_resumed_within_an_epoch_ends_as_one_that_was_not_stopped(name: str, tmp_path: Path) -> None:
-    whole, first = trainer(name, tmp_path / "whole"), trainer(name, tmp_path / "parts")
-    whole.fit()
-
-    def stop(epoch: int, batch: int, batches: int) -> None:
-        if (epoch, batch) == (1, 2):
-            first.save()
-            raise Stop
-
-    with pytest.raises(Stop):
-        first.fit(stop)
-    second = trainer(name, tmp_path / "parts")
-    second.resume()
-    assert (second.position.epoch, second.position.batch) == (1, 2)
-    second.fit()
-    assert equal(state(whole), state(second))
+    @pytest.fixture(params=RULES)
+    def plugin(self, request: pytest.FixtureRequest) -> object:
+        return RULES[request.param]()
 
 
 def test_shares_are_constants_that_are_0_where_there_is_nothing_to_divide() -> None:
@@ -213,7 +155,8 @@ def test_shares_are_constants_that_are_0_where_there_is_nothing_to_divide() -> N
 
 
 def test_softmax_goes_over_the_active_tasks_alone() -> None:
-    values, active = torch.tensor([3.0, torch.nan, -1.0, 0.5]), torch.tensor([True, False, True, True])
+    values = torch.tensor([3.0, torch.nan, -1.0, 0.5])
+    active = torch.tensor([True, False, True, True])
     found = softmax_over(values, active)
     assert found[1] == 0
     torch.testing.assert_close(found[active], values[active].softmax(0))

@@ -41,9 +41,11 @@ def test_with_every_label_it_is_the_published_sum_and_its_gradients() -> None:
 @pytest.mark.parametrize(("kind", "share"), [(torch.optim.Adam, 1 / 2), (torch.optim.SGD, 1 / 4)])
 def test_goes_libmtls_way_with_its_start_and_a_part_of_its_learning_rate(kind: type, share: float) -> None:
     """LibMTL: s = log σ² from −0.5, the loss L / (2 eˢ) + s / 2; docs/methods/uw.md gives the settings."""
-    rate, s = 0.02, torch.full((3,), -0.5, dtype=D, requires_grad=True)
+    rate = 0.02
+    s = torch.full((3,), -0.5, dtype=D, requires_grad=True)
     log_sigma = torch.full((3,), 0.7788, dtype=D).log().requires_grad_()
-    theirs, ours = kind([s], lr=rate), kind([log_sigma], lr=share * rate)
+    theirs = kind([s], lr=rate)
+    ours = kind([log_sigma], lr=share * rate)
     for step in range(5):
         losses = torch.tensor([0.3, 2.0, 5.0], dtype=D) / (1 + step)
         (losses / (2 * s.exp()) + s / 2).sum().backward()
@@ -60,7 +62,8 @@ def test_is_torchjds() -> None:
     log_sigma = torch.tensor([-0.4, 0.0, 0.7], dtype=D, requires_grad=True)
     theirs.log_var.data = 2 * log_sigma.detach()
     losses = torch.tensor([0.3, 2.0, 5.0], dtype=D, requires_grad=True)
-    ours, other = total(losses, losses, log_sigma), theirs(losses)
+    ours = total(losses, losses, log_sigma)
+    other = theirs(losses)
     torch.testing.assert_close(ours, other)
     torch.testing.assert_close(*(torch.autograd.grad(t, losses)[0] for t in (ours, other)))
     slope = torch.autograd.grad(total(losses, losses, log_sigma), log_sigma)[0]
@@ -88,7 +91,8 @@ def test_sigma_has_its_own_learning_rate_and_no_weight_decay() -> None:
 
 def test_an_absent_task_gives_its_sigma_no_gradient_and_momentum_goes_on() -> None:
     log_sigma = torch.zeros(2, requires_grad=True)
-    optimizer, losses = torch.optim.Adam([log_sigma], lr=0.1), torch.tensor([3.0, 3.0])
+    optimizer = torch.optim.Adam([log_sigma], lr=0.1)
+    losses = torch.tensor([3.0, 3.0])
     for active in (torch.tensor([True, True]), torch.tensor([True, False])):
         before = log_sigma.detach().clone()
         optimizer.zero_grad()

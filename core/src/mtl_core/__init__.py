@@ -37,12 +37,13 @@ if TYPE_CHECKING:
     from mtl_core.step.crops import draw_windows
     from mtl_core.step.encoder_gradients import Branch, EncoderGradients, Shaped
     from mtl_core.step.finished_run import Drawings, Examples, FinishedRun
-    from mtl_core.step.look_ahead import LookAhead, Parameters, Source
+    from mtl_core.step.look_ahead import LookAhead, Parameters, Source, shared_gramian
     from mtl_core.step.step import Features, Step
     from mtl_core.tasks.classification import Classification
     from mtl_core.tasks.edges import BinaryEdges
     from mtl_core.tasks.normals import Normals
     from mtl_core.tasks.pictures import Pixels, palette
+    from mtl_core.tasks.precision import at_least_float32
     from mtl_core.tasks.regression import Depth, Regression
     from mtl_core.tasks.segmentation import Segmentation
     from mtl_core.tasks.task import Task, masked_mean
@@ -124,6 +125,7 @@ _HOMES = {
         "LookAhead",
         "Parameters",
         "Source",
+        "shared_gramian",
     ),
     "step.step": (
         "Features",
@@ -133,6 +135,7 @@ _HOMES = {
     "tasks.edges": ("BinaryEdges",),
     "tasks.normals": ("Normals",),
     "tasks.pictures": ("Pixels", "palette"),
+    "tasks.precision": ("at_least_float32",),
     "tasks.regression": (
         "Depth",
         "Regression",
@@ -199,6 +202,7 @@ __all__ = [
     "Step",
     "Task",
     "Tasks",
+    "at_least_float32",
     "chosen_tasks",
     "describe_value",
     "differences",
@@ -234,6 +238,7 @@ __all__ = [
     "progress",
     "read_options",
     "read_toml",
+    "shared_gramian",
     "skipped_steps",
     "split_key",
     "split_validation",

@@ -33,7 +33,8 @@ def progress(experiment: Experiment, quiet: bool = False) -> Iterator[Watcher]:
         task = bar.add_task(escape(experiment.name), total=None)
 
         def watch(epoch: int, batch: int, batches: int) -> None:
-            done, total = epoch * batches + batch, experiment.epochs * batches
+            done = epoch * batches + batch
+            total = experiment.epochs * batches
             bar.update(task, completed=done, total=total, description=f"{escape(experiment.name)}  epoch {epoch + 1}")
 
         yield watch

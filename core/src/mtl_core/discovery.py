@@ -45,8 +45,8 @@ def installed_plugins(core: str | None = None, group: str = GROUP) -> list[Insta
     :param group: entry-point group to read
     """
     core = core_version() if core is None else core
-    found = [describe(e.name, e.value, e.dist, core) for e in entry_points(group=group) if e.dist is not None]
-    return sorted(with_conflicts(found), key=lambda f: (f.name, f.distribution))
+    found = [_describe(e.name, e.value, e.dist, core) for e in entry_points(group=group) if e.dist is not None]
+    return sorted(_with_conflicts(found), key=lambda f: (f.name, f.distribution))
 
 
 def core_version() -> str:
@@ -56,8 +56,8 @@ def core_version() -> str:
         return ""  # run from a source folder: there is no version to compare with
 
 
-def describe(name: str, value: str, dist: Distribution, core: str) -> InstalledPlugin:
-    wanted = requirement(dist.requires or (), CORE)
+def _describe(name: str, value: str, dist: Distribution, core: str) -> InstalledPlugin:
+    wanted = _requirement(dist.requires or (), CORE)
     fits = not core or wanted is None or wanted.specifier.contains(core, prereleases=True)
     requires = str(wanted.specifier) if wanted else ""
     reason = "" if fits else f"needs {CORE}{requires}, installed is {core}; install a version of {dist.name} for it"
@@ -67,7 +67,7 @@ def describe(name: str, value: str, dist: Distribution, core: str) -> InstalledP
     )  # fmt: skip
 
 
-def requirement(lines: Iterable[str], name: str) -> Requirement | None:
+def _requirement(lines: Iterable[str], name: str) -> Requirement | None:
     """The requirement of ``name`` that holds here, if there is one; lines that cannot be read are passed over."""
     for line in lines:
         try:
@@ -79,11 +79,11 @@ def requirement(lines: Iterable[str], name: str) -> Requirement | None:
     return None
 
 
-def with_conflicts(found: Sequence[InstalledPlugin]) -> list[InstalledPlugin]:
-    return [conflicting(f, [o.distribution for o in found if o.name == f.name]) for f in found]
+def _with_conflicts(found: Sequence[InstalledPlugin]) -> list[InstalledPlugin]:
+    return [_conflicting(f, [o.distribution for o in found if o.name == f.name]) for f in found]
 
 
-def conflicting(found: InstalledPlugin, owners: Sequence[str]) -> InstalledPlugin:
+def _conflicting(found: InstalledPlugin, owners: Sequence[str]) -> InstalledPlugin:
     if len(owners) == 1:
         return found
     reason = f"{' and '.join(sorted(owners))} both have a plugin of this name; uninstall one of them"
@@ -101,10 +101,10 @@ def import_value(value: str) -> Any:
 def name_of(cls: type, found: Iterable[InstalledPlugin]) -> str:
     """The entry-point name of an imported class; its own name in small letters where no distribution has it."""
     for f in found:
-        if f.value.partition(":")[2] == cls.__qualname__ and same_package(cls, f) and import_value(f.value) is cls:
+        if f.value.partition(":")[2] == cls.__qualname__ and _same_package(cls, f) and import_value(f.value) is cls:
             return f.name
     return cls.__name__.lower()
 
 
-def same_package(cls: type, found: InstalledPlugin) -> bool:
+def _same_package(cls: type, found: InstalledPlugin) -> bool:
     return cls.__module__.partition(".")[0] == found.value.partition(":")[0].partition(".")[0]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-WORKER = re.compile(r"\ACaught \w+ in DataLoader worker process .*\nmtl_core\.errors\.\w+: ", re.DOTALL)
+_WORKER = re.compile(r"\ACaught \w+ in DataLoader worker process .*\nmtl_core\.errors\.\w+: ", re.DOTALL)
 """What torch's loader puts before the message of an error that a worker raised."""
 
 
@@ -18,7 +18,7 @@ class MtlError(Exception):
 
     def __init__(self, message: str) -> None:
         # torch makes a worker's error again in the main process, with the worker's traceback for a message
-        super().__init__(WORKER.sub("", message).rstrip("\n"))
+        super().__init__(_WORKER.sub("", message).rstrip("\n"))
 
 
 class ExperimentError(MtlError):
@@ -29,7 +29,8 @@ class ExperimentError(MtlError):
     """
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:
-        self.source, self.problems = source, tuple(problems)
+        self.source = source
+        self.problems = tuple(problems)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__("\n  ".join([f"{source}: {count}", *problems]))
 

@@ -16,25 +16,26 @@ from mtl_core.errors import ExperimentError
 from mtl_core.options.fields import help, options
 from mtl_core.options.read import read_options
 
-FINITE = lt(float("inf"))
+_FINITE = lt(float("inf"))
 
-POSITIVE = [gt(0.0), FINITE]
+_POSITIVE = [gt(0.0), _FINITE]
 
-NOT_NEGATIVE = [ge(0.0), FINITE]
+_NOT_NEGATIVE = [ge(0.0), _FINITE]
 
 C = TypeVar("C", bound=type)
 
-NAME = r"\w[\w .+=-]*"
+_NAME = r"\w[\w .+=-]*"
 
 INSTANCE = r"[^#\s]+(#[\w-]+)?"
 """A plugin's name, and for a second instance of it ``#`` and whatever tells the two apart."""
 
 
-def by_name(plugins: Iterable[object] | Mapping[str, object]) -> dict[str, object]:
+def _by_name(plugins: Iterable[object] | Mapping[str, object]) -> dict[str, object]:
     """Plugins by their names in an experiment file: ``name``, a second instance ``name#2``."""
     if isinstance(plugins, Mapping):
         return dict(plugins)
-    found, made = discovery.installed_plugins(), dict[str, object]()
+    found = discovery.installed_plugins()
+    made = dict[str, object]()
     for plugin in plugins:
         base = discovery.name_of(type(plugin), found)
         count = sum(name.partition("#")[0] == base for name in made)
@@ -43,11 +44,11 @@ def by_name(plugins: Iterable[object] | Mapping[str, object]) -> dict[str, objec
 
 
 def is_name(experiment: object, attribute: object, name: str) -> None:
-    if not re.fullmatch(NAME, name):
+    if not re.fullmatch(_NAME, name):
         raise ValueError(f'"{name}" cannot name a folder; use letters, digits, spaces and . _ - + =')
 
 
-def check_plugins(plugins: Mapping[str, object]) -> list[str]:
+def _check_plugins(plugins: Mapping[str, object]) -> list[str]:
     """What is wrong with plugins made in Python, whose types nobody has looked at."""
     problems = [
         f'plugins.{n}: expected a name; a second instance is "name#2"' for n in plugins if not re.fullmatch(INSTANCE, n)
@@ -60,28 +61,28 @@ def check_plugins(plugins: Mapping[str, object]) -> list[str]:
     return problems
 
 
-def names_once(experiment: object, attribute: object, names: tuple[str, ...]) -> None:
+def _names_once(experiment: object, attribute: object, names: tuple[str, ...]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"expected each task once, found {', '.join(twice)} more than once")
 
 
-def mixes_unlabelled(experiment: Any, attribute: object, count: int | None) -> None:
+def _mixes_unlabelled(experiment: Any, attribute: object, count: int | None) -> None:
     if count is not None and experiment.drop_unlabelled:
         raise ValueError("drop_unlabelled leaves out the samples that this setting adds; use one of the two")
 
 
-def mistakes(given: Mapping[str, Any]) -> list[str]:
+def _mistakes(given: Mapping[str, Any]) -> list[str]:
     """What is wrong with what :class:`Experiment` is called with."""
     plugins = given.get("plugins", ())
     problems = read_options(Experiment, {**given, **({"plugins": {}} if "plugins" in given else {})})[1]
     if not isinstance(plugins, Iterable) or isinstance(plugins, str):
         return [*problems, f"plugins: expected a list of plugins, found {plugins!r}"]
-    plugins = by_name(plugins)
-    return problems + check_plugins(plugins)
+    plugins = _by_name(plugins)
+    return problems + _check_plugins(plugins)
 
 
-def explaining(cls: C) -> C:
+def _explaining(cls: C) -> C:
     """Let a call with unknown or missing settings, which attrs refuses one at a time, tell every mistake."""
     made: Any = cls
     plain = made.__init__
@@ -91,7 +92,7 @@ def explaining(cls: C) -> C:
         try:
             plain(self, *positional, **given)
         except TypeError as error:
-            if positional or not (problems := mistakes(given)):
+            if positional or not (problems := _mistakes(given)):
                 raise
             raise ExperimentError("Experiment(...)", problems) from error
 
@@ -104,16 +105,16 @@ def chosen(plugin: object) -> dict[str, Any]:
     return {key: getattr(plugin, option.name) for key, option in options(type(plugin)).items()}
 
 
-class Traced:
+class _Traced:
     """Knows where it was written."""
 
     source: str = ""
     """The file, as messages call it; empty for one that was made in Python."""
 
 
-@explaining
+@_explaining
 @attrs.define(kw_only=True, eq=False)
-class Experiment(Traced):
+class Experiment(_Traced):
     """A set of plugins and the settings of a run, in Python or as a file (:mod:`mtl_core.settings`).
 
     ``plugins`` takes instances, or a mapping from name to instance, and *is* a dict from name to instance, in order.
@@ -124,7 +125,7 @@ class Experiment(Traced):
 
     name: str = field(validator=is_name, metadata=help("name in run folders, tables and reports"))
     plugins: dict[str, object] = field(
-        converter=by_name, metadata=help("plugins, in the order in which chains call them")
+        converter=_by_name, metadata=help("plugins, in the order in which chains call them")
     )
     use: dict[str, str] = field(factory=dict, metadata=help("exclusive hook → the plugin that fills it"))
     seed: int = field(default=0, validator=[ge(0), lt(2**63)], metadata=help("seed of everything random"))
@@ -132,10 +133,10 @@ class Experiment(Traced):
     batch_size: int = field(default=8, validator=[ge(1), le(10**6)], metadata=help("samples per step and device"))
     optimizer: Literal["adam", "adamw", "sgd"] = field(default="adam", metadata=help("optimizer, torch's own"))
     learning_rate: float = field(
-        default=1e-4, validator=POSITIVE, metadata=help("learning rate of the main parameter group")
+        default=1e-4, validator=_POSITIVE, metadata=help("learning rate of the main parameter group")
     )
     weight_decay: float = field(
-        default=0.0, validator=NOT_NEGATIVE, metadata=help("weight decay of the main parameter group")
+        default=0.0, validator=_NOT_NEGATIVE, metadata=help("weight decay of the main parameter group")
     )
     momentum: float = field(default=0.0, validator=[ge(0.0), lt(1.0)], metadata=help("momentum of sgd"))
     schedule: Literal["constant", "step", "cosine", "poly"] = field(
@@ -171,7 +172,7 @@ class Experiment(Traced):
     accumulate: int = field(default=1, validator=[ge(1), le(10**6)], metadata=help("batches per optimizer step"))
     clip: float | None = field(
         default=None,
-        validator=optional(POSITIVE),
+        validator=optional(_POSITIVE),
         metadata=help("largest norm of the gradient; none: any"),
     )
     workers: int = field(
@@ -199,21 +200,21 @@ class Experiment(Traced):
         default=False, metadata=help("take deterministic algorithms where torch has them, and warn where it has none")
     )
     freeze: tuple[str, ...] = field(
-        default=(), validator=names_once, metadata=help("tasks whose heads are not trained")
+        default=(), validator=_names_once, metadata=help("tasks whose heads are not trained")
     )
     level: Literal["features", "parameters"] = field(
         default="features",
         metadata=help("what a gradient shaper compares: gradients at the features, or of the encoder's parameters"),
     )
     tasks: tuple[str, ...] = field(
-        default=(), validator=names_once, metadata=help("tasks to learn; empty: all of the data set's")
+        default=(), validator=_names_once, metadata=help("tasks to learn; empty: all of the data set's")
     )
     drop_unlabelled: bool = field(
         default=False, metadata=help("leave out training samples without a label of any task that is learned")
     )
     unlabelled_per_batch: int | None = field(
         default=None,
-        validator=[optional(ge(1)), mixes_unlabelled],
+        validator=[optional(ge(1)), _mixes_unlabelled],
         metadata=help("training samples without any label in every batch, beside batch_size others; none: mixed"),
     )
     counts_for: tuple[str, ...] = field(
@@ -222,7 +223,7 @@ class Experiment(Traced):
     )
 
     def __attrs_pre_init__(self, **given: Any) -> None:
-        if problems := mistakes({key: value for key, value in given.items() if value is not attrs.NOTHING}):
+        if problems := _mistakes({key: value for key, value in given.items() if value is not attrs.NOTHING}):
             raise ExperimentError("Experiment(...)", problems)
 
     @property

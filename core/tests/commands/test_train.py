@@ -81,7 +81,8 @@ train(made, sys.argv[1])
 @pytest.mark.slow
 def test_processes_that_fabric_starts_find_the_folder_prepared(tmp_path: Path) -> None:
     """They run the script again from its beginning, while the first process holds the lock."""
-    script, folder = tmp_path / "script.py", tmp_path / "run"
+    script = tmp_path / "script.py"
+    folder = tmp_path / "run"
     script.write_text(SCRIPT)
     ended = subprocess.run([sys.executable, script, folder], capture_output=True, text=True, check=False, timeout=240)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -162,7 +163,8 @@ def test_validation_is_judged_by_the_labels_from_before_relabel(tmp_path: Path) 
     """Learned are all of the plugin's labels; measured, in the tasks that are learned, those of the scenario."""
     made = experiment(Guesses(), validation=0.5, tasks=("depth", "segmentation"))
     trainer = Trainer(prepare(made), make_fabric(made), RunFolder(tmp_path))
-    given, true = ToyLabels().make_label_mask(8, Shapes(8, (32, 32), "train").tasks), Shapes(8, (32, 32), "train")
+    given = ToyLabels().make_label_mask(8, Shapes(8, (32, 32), "train").tasks)
+    true = Shapes(8, (32, 32), "train")
     for batch in trainer.data.validation:
         assert torch.equal(batch.labelled, given[batch.index][:, [1, 0]])
         for depth, labelled, index in zip(batch.targets["depth"], batch.labelled[:, 0], batch.index, strict=True):

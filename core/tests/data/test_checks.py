@@ -29,7 +29,8 @@ Change = Callable[[Sample], Any]
 class Changed(Shapes):
     def __init__(self, change: Change, first: int = 0, **attributes: Any) -> None:
         super().__init__(4, SIZE, "train")
-        self.change, self.first = change, first
+        self.change = change
+        self.first = first
         vars(self).update(attributes)
 
     def __getitem__(self, index: int) -> Any:

@@ -31,7 +31,8 @@ class OneEach(Shapes):
         self.labelled = torch.eye(3, dtype=torch.bool).repeat(2, 1)
 
     def __getitem__(self, index: int) -> Sample:
-        sample, name = super().__getitem__(index), self.tasks.names[index % 3]
+        sample = super().__getitem__(index)
+        name = self.tasks.names[index % 3]
         return Sample(sample.image, {name: sample.targets[name]})
 
 
@@ -59,7 +60,8 @@ def test_an_absent_label_is_blank() -> None:
     batch = collate([blanked[i] for i in range(6)])
     whole = Shapes(6, SIZE, "train")
     for k, task in enumerate(data.tasks):
-        target, full = batch.targets[task.name], torch.stack([whole[i].targets[task.name] for i in range(6)])
+        target = batch.targets[task.name]
+        full = torch.stack([whole[i].targets[task.name] for i in range(6)])
         assert (target.dtype, target.shape) == (full.dtype, full.shape)
         assert torch.equal(task.valid(target).flatten(1).any(1), data.labelled[:, k])
 

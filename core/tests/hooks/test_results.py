@@ -61,7 +61,8 @@ for name in HOOKS:
 
 def ask(hook: str, value: object) -> Any:
     """What core makes of an answer."""
-    hooks, generator = Hooks({"mine": Says(hook=hook, value=value)}, required=()), torch.Generator()
+    hooks = Hooks({"mine": Says(hook=hook, value=value)}, required=())
+    generator = torch.Generator()
     hooks.setup(TASKS, (32, 32), StubBackbone(4), lambda name: None)
     step = make_step(TASKS)
     asked: dict[str, Callable[[], Any]] = {

@@ -41,9 +41,12 @@ def source(row: Tensor, y: int, x: int) -> tuple[float, float]:
 
 def between(map_: Tensor, y: float, x: float) -> Tensor:
     """Bilinear, one pixel (C, H, W) → (C,)."""
-    y, x = min(max(y, 0.0), SIZE[0] - 1), min(max(x, 0.0), SIZE[1] - 1)
-    top, left = min(int(y), SIZE[0] - 2), min(int(x), SIZE[1] - 2)
-    a, b = y - top, x - left
+    y = min(max(y, 0.0), SIZE[0] - 1)
+    x = min(max(x, 0.0), SIZE[1] - 1)
+    top = min(int(y), SIZE[0] - 2)
+    left = min(int(x), SIZE[1] - 2)
+    a = y - top
+    b = x - left
     above = (1 - b) * map_[:, top, left] + b * map_[:, top, left + 1]
     below = (1 - b) * map_[:, top + 1, left] + b * map_[:, top + 1, left + 1]
     return (1 - a) * above + a * below
@@ -75,7 +78,8 @@ def test_labels_move_with_the_image_and_follow_their_physics() -> None:
                 at = source(row.double(), y, x)
                 if any(abs(v - math.floor(v) - 0.5) < 1e-3 for v in at):
                     continue  # halfway between two pixels
-                i, j = round(at[0]), round(at[1])
+                i = round(at[0])
+                j = round(at[1])
                 assert found["segmentation"][b, y, x] == targets["segmentation"][b, i, j]
                 torch.testing.assert_close(found["depth"][b, :, y, x], targets["depth"][b, :, i, j] / row[0])
                 torch.testing.assert_close(found["shading"][b, :, y, x], targets["shading"][b, :, i, j], equal_nan=True)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from mtl_core.tasks.classification import Classification
 from mtl_core.tasks.edges import BinaryEdges
@@ -17,7 +18,10 @@ from mtl_core.tasks.regression import Depth, Regression
 from mtl_core.tasks.segmentation import Segmentation
 from mtl_core.tasks.task import Task
 
-B, H, W, C = 4, 6, 8, 5
+B = 4
+H = 6
+W = 8
+C = 5
 SEGMENTATION = Segmentation(name="s", channels=C)
 DEPTH = Depth(name="d")
 SHADING = Regression(name="r", channels=2)
@@ -69,7 +73,8 @@ def found(task: Task) -> dict[str, float]:
 def test_miou_counts_pixels_of_the_whole_data_set() -> None:
     logits, target = (x.numpy() for x in example(SEGMENTATION))
     keep = target >= 0
-    guess, truth = logits.argmax(1)[keep], target[keep]
+    guess = logits.argmax(1)[keep]
+    truth = target[keep]
     assert C - 1 not in truth
     assert C - 1 in guess
     ious = [np.sum((guess == c) & (truth == c)) / np.sum((guess == c) | (truth == c)) for c in range(C)]
@@ -86,8 +91,10 @@ def test_a_class_that_occurs_nowhere_is_left_out_of_miou() -> None:
 
 def test_iou_of_every_class_is_a_detail_by_name() -> None:
     prediction, target = example(SEGMENTATION)
-    guess, truth = prediction.argmax(1).numpy(), target.numpy()
-    guess, truth = guess[truth >= 0], truth[truth >= 0]
+    guess = prediction.argmax(1).numpy()
+    truth = target.numpy()
+    guess = guess[truth >= 0]
+    truth = truth[truth >= 0]
     ious = [100 * np.sum((guess == c) & (truth == c)) / np.sum((guess == c) | (truth == c)) for c in range(C)]
     metric = SEGMENTATION.metrics()
     metric.update(prediction, target)
@@ -123,7 +130,8 @@ def test_relative_and_logarithmic_errors_of_depth() -> None:
 
 
 def test_depth_is_clamped_where_the_task_says_so() -> None:
-    prediction, target = torch.tensor([-3.0, 2.0]).view(1, 1, 1, 2), torch.tensor([1.0, 2.0]).view(1, 1, 1, 2)
+    prediction = torch.tensor([-3.0, 2.0]).view(1, 1, 1, 2)
+    target = torch.tensor([1.0, 2.0]).view(1, 1, 1, 2)
     plain = measured(DEPTH.metrics(), (prediction, target))
     clamped = measured(Depth(name="d", clamp=1e-9).metrics(), (prediction, target))
     assert plain["abs_err"] == pytest.approx(2.0)
@@ -152,7 +160,8 @@ def test_a_metric_has_its_direction_and_unit(task: Task, metric: str, higher: bo
 
 def test_angles() -> None:
     prediction, target = (x.double().numpy() for x in example(NORMALS))
-    dot, cross = (prediction * target).sum(1), np.linalg.norm(np.cross(prediction, target, axis=1), axis=1)
+    dot = (prediction * target).sum(1)
+    cross = np.linalg.norm(np.cross(prediction, target, axis=1), axis=1)
     degrees = np.degrees(np.arctan2(cross, dot))[np.linalg.norm(target, axis=1) > 0.5]
     expected = {"mean_angle": degrees.mean(), "rmse_angle": np.sqrt((degrees**2).mean())} | {
         f"within_{limit:g}": 100 * np.mean(degrees < limit) for limit in (11.25, 22.5, 30)
@@ -167,11 +176,13 @@ def test_angles() -> None:
 def test_f_of_the_best_threshold() -> None:
     logits, target = example(EDGES)
     keep = target.isfinite().numpy()
-    p, edge = logits.sigmoid().numpy()[keep], target.numpy()[keep] > 0.5
+    p = logits.sigmoid().numpy()[keep]
+    edge = target.numpy()[keep] > 0.5
     fs = []
     for threshold in np.linspace(0.01, 0.99, 99, dtype=np.float32):
         hit = np.sum((p > threshold) & edge)
-        precision, recall = hit / max(np.sum(p > threshold), 1), hit / edge.sum()
+        precision = hit / max(np.sum(p > threshold), 1)
+        recall = hit / edge.sum()
         fs.append(2 * precision * recall / max(precision + recall, 1e-12))
     expected = {"ods_f": 100 * max(fs), "abs_err": np.abs(p - edge).mean()}
     assert found(EDGES) == pytest.approx(expected, rel=1e-5)
@@ -200,7 +211,8 @@ def test_what_is_right_has_no_error_and_a_hundred_per_cent(task: Task) -> None:
 @every_task
 def test_two_halves_merged_are_the_whole(task: Task) -> None:
     prediction, target = example(task)
-    first, second = task.metrics(), task.metrics()
+    first = task.metrics()
+    second = task.metrics()
     first.update(prediction[:1], target[:1])
     second.update(prediction[1:], target[1:])
     first.merge_state(second)
@@ -292,3 +304,24 @@ def test_sums_do_not_lose_small_parts() -> None:
     metric.update(torch.full((1, 1, 1, 1), 2.0), torch.ones(1, 1, 1, 1))
     assert metric.absolute - 2.0**24 == 1
     assert metric.count - 2.0**24 == 1
+
+
+def test_classes_are_counted_as_torchmetrics_counts_them() -> None:
+    task = Segmentation(name="s", channels=5)
+    logits, labels = example(task)
+    ours = task.metrics()
+    ours.update(logits, labels)
+    theirs = MulticlassConfusionMatrix(5, ignore_index=-1)
+    theirs.update(logits, labels)
+    assert (labels == -1).any()
+    assert ours.confusion.equal(theirs.compute().to(ours.confusion.dtype))
+
+
+def test_top1_is_torchmetrics_accuracy() -> None:
+    logits = random(40, 4, seed=1)
+    labels = torch.arange(40) % 5 - 1
+    ours = Classification(name="k", channels=4).metrics()
+    ours.update(logits, labels)
+    theirs = MulticlassAccuracy(4, ignore_index=-1, average="micro")
+    theirs.update(logits, labels)
+    assert float(ours.compute()["top1"]) == pytest.approx(100 * float(theirs.compute()))

@@ -181,7 +181,8 @@ class OneEach(Shapes):
         self.labelled = torch.eye(3, dtype=torch.bool).repeat(2, 1)[:4]
 
     def __getitem__(self, index: int) -> Sample:
-        sample, name = super().__getitem__(index), self.tasks.names[index % 3]
+        sample = super().__getitem__(index)
+        name = self.tasks.names[index % 3]
         return Sample(sample.image, {name: sample.targets[name]})
 
 

@@ -29,7 +29,8 @@ def test_a_withheld_label_of_a_batch_is_invalid_and_the_others_are_not(name: str
 def test_other_invalid_values_are_invalid_and_the_valid_ones_stay(name: str) -> None:
     tasks = make_tasks(name)
     target = make_batch(tasks, torch.tensor([[True], [False]]), size=SMALL).targets[name]
-    other, valid = other_invalid_values(tasks[name], target), tasks[name].valid(target)
+    other = other_invalid_values(tasks[name], target)
+    valid = tasks[name].valid(target)
     assert torch.equal(tasks[name].valid(other), valid)
     kept = valid.view(target.shape) if target.ndim < 4 and valid.numel() == target.numel() else valid.expand_as(target)
     assert torch.equal(other[kept], target[kept])

@@ -188,7 +188,8 @@ class Stretched:
 
     @hookimpl
     def augment(self, images: Tensor) -> Tensor:
-        low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+        low = images.amin((1, 2, 3), keepdim=True)
+        high = images.amax((1, 2, 3), keepdim=True)
         return (images - low) / (high - low)
 
 

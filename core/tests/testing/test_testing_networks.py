@@ -22,7 +22,8 @@ class Through(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv, self.channels = nn.Conv2d(in_channels, out_channels, 3, padding=1), out_channels
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.channels = out_channels
 
     def forward(self, x: Tensor) -> Tensor:
         return self.after(self.conv(x), x)

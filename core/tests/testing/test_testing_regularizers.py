@@ -50,7 +50,8 @@ class Compare(nn.Module):
         return {f"compare/{task.name}": self.term(step, task.name) for task in step.tasks}
 
     def term(self, step: Step, name: str) -> tuple[Tensor, Tensor]:
-        task, valid = step.tasks[name], step.valid(name)
+        task = step.tasks[name]
+        valid = step.valid(name)
         wrong = (step.predictions[name][1] * self.scale - task.encode(step.targets[name])).square()
         return torch.where(valid, wrong, torch.zeros_like(wrong)).sum(), valid.sum()
 

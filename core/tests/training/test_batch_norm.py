@@ -41,7 +41,8 @@ def state(module: nn.Module) -> dict[str, Tensor]:
 
 def test_statistics_are_those_of_all_batches_together() -> None:
     """Also of the second layer, behind a first one that normalises every batch by itself."""
-    net, entering = network(), []
+    net = network()
+    entering = []
     net[4].register_forward_pre_hook(lambda module, inputs: entering.append(inputs[0].detach()))
     before = state(net)
     reestimate(net, batches())
@@ -58,7 +59,8 @@ def test_statistics_are_those_of_all_batches_together() -> None:
 
 def test_with_the_statistics_of_a_batch_evaluation_is_what_training_computes() -> None:
     """Up to the variance: normalised with that of the batch, kept as an estimate of the population's."""
-    net, images = network(), batches()[1]
+    net = network()
+    images = batches()[1]
     trained = net(images)
     reestimate(net, [images])
     torch.testing.assert_close(net.eval()(images), trained, rtol=1e-2, atol=1e-2)
@@ -82,8 +84,10 @@ def test_a_layer_in_evaluation_mode_and_one_without_statistics_are_left_alone() 
 
 
 def test_a_network_may_normalise_by_the_batch_in_evaluation() -> None:
-    net, images = network(), batches()[1]
-    expected, layers = net(images), batch_norms(net)
+    net = network()
+    images = batches()[1]
+    expected = net(images)
+    layers = batch_norms(net)
     net.eval()
     before = state(net)
     assert not torch.allclose(net(images), expected)

@@ -31,7 +31,9 @@ def losses(heads: nn.ModuleList, branches: list[Features]) -> Tensor:
 
 def test_gramian_and_weighted_sum_equal_explicit_backward_passes() -> None:
     encoder, heads = network()
-    x, weights, seen = inputs(), torch.tensor([1.0, -0.5, 2.0], dtype=torch.float64), {}
+    x = inputs()
+    weights = torch.tensor([1.0, -0.5, 2.0], dtype=torch.float64)
+    seen = {}
 
     def shape(branches: tuple[seam.Branch, ...], scale: Tensor) -> Tensor:
         seen["gramian"] = seam.gramian(branches, scale)
@@ -100,7 +102,8 @@ def test_a_branch_that_nothing_reached_is_a_zero_row() -> None:
 
 
 def test_branches_may_lie_in_memory_in_different_orders() -> None:
-    one, other = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    one = torch.randn(2, 3, 4, 5)
+    other = torch.randn(2, 3, 4, 5)
     expected = torch.stack([one.flatten(), other.flatten()])
     for first, second in ((one, other.contiguous(memory_format=torch.channels_last)), (other, one)):
         rows = ((first.contiguous(memory_format=torch.channels_last),), (second,))
@@ -113,7 +116,8 @@ def test_branches_may_lie_in_memory_in_different_orders() -> None:
 def test_pairs_and_blocks_come_to_the_same(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pairs on a CPU, blocks on an accelerator."""
     monkeypatch.setattr("mtl_core.training.gramian.BLOCK", 7)
-    rows, exact = list(torch.randn(3, 50).to(dtype)), torch.promote_types(dtype, torch.float32)
+    rows = list(torch.randn(3, 50).to(dtype))
+    exact = torch.promote_types(dtype, torch.float32)
     wanted = torch.stack(rows).to(exact) / 2 @ (torch.stack(rows).to(exact) / 2).T
     for products in (by_pairs, by_blocks):
         found = products(rows, exact, torch.tensor(2.0))
@@ -153,7 +157,8 @@ def test_non_finite_gradients_stay_non_finite() -> None:
 def test_parameter_gramian_equals_explicit_parameter_gradients() -> None:
     """A pyramid of two levels, heads that use one of them, a branch that nothing reached."""
     torch.manual_seed(0)
-    first, second = nn.Linear(4, 6).double(), nn.Linear(6, 3).double()
+    first = nn.Linear(4, 6).double()
+    second = nn.Linear(6, 3).double()
     low = first(inputs()).tanh()
     z = (low, second(low))
     parameters = [*first.parameters(), *second.parameters()]
@@ -177,8 +182,10 @@ def test_parameter_gramian_equals_explicit_parameter_gradients() -> None:
 def test_the_level_decides_what_a_shaper_sees_and_the_weights_act_on_parameters_alike() -> None:
     """With weights from the parameters' Gramian, the encoder receives the weighted sum of the parameters' gradients."""
     encoder, heads = network()
-    x, weights = inputs(), torch.tensor([0.5, 2.0, -1.0], dtype=torch.float64)
-    z, seen = encoder(x), {}
+    x = inputs()
+    weights = torch.tensor([0.5, 2.0, -1.0], dtype=torch.float64)
+    z = encoder(x)
+    seen = {}
 
     def shape(branches: tuple[seam.Branch, ...], scale: Tensor) -> Tensor:
         seen["gramian"] = seam.parameter_gramian(branches, z, list(encoder.parameters()), scale)

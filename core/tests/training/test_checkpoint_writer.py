@@ -55,7 +55,8 @@ def test_files_appear_in_their_order_and_share_a_copy(tmp_path: Path, monkeypatc
 
 
 def test_an_error_is_raised_at_the_next_write(tmp_path: Path) -> None:
-    writer, missing = CheckpointWriter(), tmp_path / "file" / "last.ckpt"
+    writer = CheckpointWriter()
+    missing = tmp_path / "file" / "last.ckpt"
     (tmp_path / "file").write_text("no folder")
     writer.write({missing: {"w": torch.ones(1)}})
     with pytest.raises(OSError, match="file"):

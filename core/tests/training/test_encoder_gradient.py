@@ -91,7 +91,8 @@ def test_a_regularizer_may_differentiate_with_respect_to_the_features(graph: boo
 
 
 def test_the_penalty_is_there() -> None:
-    with_it, without = stepped(session_of(Penalty()))[1], stepped(session_of())[1]
+    with_it = stepped(session_of(Penalty()))[1]
+    without = stepped(session_of())[1]
     name = "backbone.0.weight"
     assert (with_it[name] - without[name]).norm() > 1e-3 * without[name].norm()
 
@@ -107,7 +108,8 @@ def test_a_second_backward_pass_of_one_step_is_refused() -> None:
 
 def test_the_gradient_of_an_earlier_step_is_refused() -> None:
     session = session_of(Weights())
-    step, batch = TrainingStep(session.network, session.hooks), batch_of(session)
+    step = TrainingStep(session.network, session.hooks)
+    batch = batch_of(session)
     first, _ = step(batch, 0)
     second, _ = step(batch, 1)
     with pytest.raises(ContractError, match="a step that is over"):

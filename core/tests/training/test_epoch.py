@@ -38,9 +38,11 @@ def test_an_epoch_starts_from_nothing() -> None:
 
 @pytest.mark.parametrize("stop", range(len(STEPS) + 1))
 def test_a_resumed_epoch_ends_with_the_same_means(stop: int) -> None:
-    stopped, resumed = averages(STEPS[:stop]), EpochMeans(torch.device("cpu"))
+    stopped = averages(STEPS[:stop])
+    resumed = EpochMeans(torch.device("cpu"))
     resumed.load_state_dict(stopped.state_dict())
-    found, whole = averages(STEPS[stop:], resumed).take(), averages(STEPS).take()
+    found = averages(STEPS[stop:], resumed).take()
+    whole = averages(STEPS).take()
     assert repr(found) == repr(whole)
 
 

@@ -25,7 +25,9 @@ class Constant(nn.Module):
 
     def __init__(self, channels: int, dark: float, dense: bool = True) -> None:
         super().__init__()
-        self.channels, self.dark, self.dense = channels, dark, dense
+        self.channels = channels
+        self.dark = dark
+        self.dense = dense
 
     def forward(self, z: Tensor) -> Tensor:
         shape = (len(z), self.channels, *(z.shape[-2:] if self.dense else ()))
@@ -95,7 +97,8 @@ def test_a_metric_that_is_infinite_is_a_problem() -> None:
 
 
 def test_workers_give_the_same_batches() -> None:
-    data, every = Shapes(6, (8, 8), "test"), torch.ones(6, 3, dtype=torch.bool)
+    data = Shapes(6, (8, 8), "test")
+    every = torch.ones(6, 3, dtype=torch.bool)
     loader = evaluation_loader(data, every, range(6), 4, workers=2)
     assert loader.num_workers == 2
     for a, b in zip(loader, evaluation_loader(data, every, range(6), 4), strict=True):

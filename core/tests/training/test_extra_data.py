@@ -34,7 +34,8 @@ def batches(order: BatchOrder, epoch: int, start: int = 0) -> list[list[tuple[in
 
 
 def test_every_batch_has_the_fixed_number_and_the_main_order_is_untouched() -> None:
-    plain, extended = BatchOrder(MAIN, 3, seed=4), BatchOrder(MAIN, 3, seed=4, extras=[EXTRA, Extra([20], 1)])
+    plain = BatchOrder(MAIN, 3, seed=4)
+    extended = BatchOrder(MAIN, 3, seed=4, extras=[EXTRA, Extra([20], 1)])
     for epoch in range(3):
         for alone, batch in zip(batches(plain, epoch), batches(extended, epoch), strict=True):
             assert batch[:3] == alone
@@ -168,5 +169,6 @@ def test_wholly_unlabelled_samples_can_have_a_fixed_number_too() -> None:
     train_places, extras = sources(session, list(range(6)))
     assert train_places == [0, 2, 3, 5]
     assert extras == [Extra([1, 4], 1)]
-    made.unlabelled_per_batch, made.drop_unlabelled = None, True
+    made.unlabelled_per_batch = None
+    made.drop_unlabelled = True
     assert sources(session, list(range(6))) == ([0, 2, 3, 5], [])

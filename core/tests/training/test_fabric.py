@@ -134,7 +134,8 @@ def test_clipping_limits_the_unscaled_gradient(tmp_path: Path, precision: str) -
 
 def test_the_loss_scale_falls_after_a_step_that_was_skipped(tmp_path: Path) -> None:
     t = trainer(tmp_path, Poison(), precision="fp16", clip=1.0)
-    before, scale = weights(t), t.fabric.strategy.precision.scaler
+    before = weights(t)
+    scale = t.fabric.strategy.precision.scaler
     t.train_batch(batch_of(t))
     assert torch.equal(weights(t), before)
     assert scale.get_scale() == 2**15
@@ -149,7 +150,8 @@ def test_momentum_begins_at_zero_even_if_the_first_step_is_skipped(
     """What ``empty_like`` gives is whatever the memory held."""
     monkeypatch.setattr(torch, "empty_like", lambda like, **options: torch.full_like(like, 1e3, **options))
     settings = {"precision": precision, "optimizer": "sgd", "momentum": 0.9, "learning_rate": 1e-3}
-    plain, skipped = trainer(tmp_path / "a", **settings), trainer(tmp_path / "b", Poison(), **settings)
+    plain = trainer(tmp_path / "a", **settings)
+    skipped = trainer(tmp_path / "b", Poison(), **settings)
     torch.testing.assert_close(first_step(skipped), first_step(plain), rtol=1e-3, atol=1e-6)
     assert skipped.averages.take()["skipped_steps"] >= 1
 
@@ -157,7 +159,8 @@ def test_momentum_begins_at_zero_even_if_the_first_step_is_skipped(
 @pytest.fixture
 def _torch_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    benchmark, deterministic = torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    deterministic = torch.are_deterministic_algorithms_enabled()
     yield
     torch.backends.cudnn.benchmark = benchmark
     torch.use_deterministic_algorithms(deterministic)

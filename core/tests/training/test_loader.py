@@ -24,7 +24,8 @@ def indices(order: BatchOrder) -> list[list[int]]:
 
 def test_an_epoch_visits_every_sample_once_in_an_order_of_its_own() -> None:
     order = BatchOrder(range(10, 34), batch=4, seed=0)
-    first, again = indices(order), indices(order)
+    first = indices(order)
+    again = indices(order)
     order.go(1)
     second = indices(order)
     assert first == again
@@ -77,7 +78,8 @@ class Planted(Shapes):
 
 def test_a_withheld_label_is_blank_before_anything_sees_it() -> None:
     mask = torch.eye(3, dtype=torch.bool).repeat(2, 1)
-    clean, planted = BlankedDataset(Shapes(6, (8, 8), "train"), mask), BlankedDataset(Planted(mask), mask)
+    clean = BlankedDataset(Shapes(6, (8, 8), "train"), mask)
+    planted = BlankedDataset(Planted(mask), mask)
     for i in range(6):
         for name, target in clean[i][0].targets.items():
             assert torch.equal(target, planted[i][0].targets[name])

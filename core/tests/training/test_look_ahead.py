@@ -66,7 +66,8 @@ class Looker(nn.Module):
 
     @hookimpl
     def before_step(self, look_ahead: LookAhead) -> None:
-        second, held = look_ahead.second_batch(), look_ahead.second_batch("validation")
+        second = look_ahead.second_batch()
+        held = look_ahead.second_batch("validation")
         theta = look_ahead.parameters()
         gradient = look_ahead.gradient(look_ahead.losses(look_ahead.train_batch, theta).sum(), theta)
         assert look_ahead.losses(second, look_ahead.stepped(theta, gradient)).isfinite().all()
@@ -142,7 +143,8 @@ def test_a_look_leaves_parameters_gradients_and_statistics() -> None:
 
 def test_losses_are_those_of_the_network_at_the_parameters_given() -> None:
     session = session_of()
-    ahead, network = look(session), session.network
+    ahead = look(session)
+    network = session.network
     theta = {name: p + 0.1 for name, p in ahead.parameters().items()}
     with torch.no_grad():
         found = ahead.losses(ahead.train_batch, theta)
@@ -150,7 +152,8 @@ def test_losses_are_those_of_the_network_at_the_parameters_given() -> None:
             p += 0.1
         torch.testing.assert_close(ahead.losses(ahead.train_batch), found)
         network.eval()  # no dropout, and statistics that are the same whoever computes
-        predictions, batch = network(ahead.train_batch.images), ahead.train_batch
+        predictions = network(ahead.train_batch.images)
+        batch = ahead.train_batch
         one_label_each = torch.stack([t.loss(predictions[t.name], batch.targets[t.name]) for t in network.tasks], 1)
         expected = torch.where(batch.labelled, one_label_each, torch.zeros(())).sum(0) / 4
         torch.testing.assert_close(ahead.losses(batch), expected)

@@ -29,7 +29,8 @@ class Named(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.with_deepest(images)[0]
@@ -63,7 +64,8 @@ def trainer(folder: Path, **settings: Any) -> Trainer:
 @pytest.fixture
 def compiled_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each kind of operation runs in a compiled graph."""
-    calls, compile = Counter[str](), torch.compile
+    calls = Counter[str]()
+    compile = torch.compile
 
     def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
         kinds = {type(m).__name__ for m in graph.modules()} | {str(n.target) for n in graph.graph.nodes}

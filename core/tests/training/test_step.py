@@ -102,14 +102,16 @@ def gradients(session: Session) -> dict[str, Tensor]:
 
 
 def test_without_a_shaper_the_seam_is_absent_and_with_weights_one_it_changes_nothing() -> None:
-    plain, shaped = gradients(session_of()), gradients(session_of(Halve()))
+    plain = gradients(session_of())
+    shaped = gradients(session_of(Halve()))
     for name, gradient in plain.items():
         factor = 0.5 if name.startswith("backbone") else 1.0
         torch.testing.assert_close(shaped[name], factor * gradient, rtol=1e-5, atol=1e-9)
 
 
 def test_who_watches_changes_nothing_and_sees_what_is_not_shaped_yet() -> None:
-    plain, watched = gradients(session_of()), session_of(Watch())
+    plain = gradients(session_of())
+    watched = session_of(Watch())
     for name, gradient in gradients(watched).items():
         torch.testing.assert_close(gradient, plain[name], rtol=1e-5, atol=1e-9)
     both = session_of(Halve(), Watch(), Watch())
@@ -138,7 +140,8 @@ def test_a_shaper_that_does_not_answer_is_named(tmp_path: Path) -> None:
 
 def test_what_a_regularizer_sends_through_the_heads_passes_the_seam() -> None:
     """A regularizer whose own backward ran before the shaped gradient was written would be lost here."""
-    plain, shaped = gradients(session_of(Pull())), gradients(session_of(Pull(), Halve()))
+    plain = gradients(session_of(Pull()))
+    shaped = gradients(session_of(Pull(), Halve()))
     without = gradients(session_of())
     name = "backbone.0.weight"
     torch.testing.assert_close(shaped[name], 0.5 * plain[name], rtol=1e-5, atol=1e-9)
@@ -180,7 +183,8 @@ def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:
 
 
 def test_experiments_that_differ_in_one_plugin_start_from_the_same_weights() -> None:
-    one, two = session_of().network.state_dict(), session_of(Halve(), Pull()).network.state_dict()
+    one = session_of().network.state_dict()
+    two = session_of(Halve(), Pull()).network.state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -220,7 +224,8 @@ class Deepest:
 
     @hookimpl
     def compute_regularizer(self, step: Step) -> None:
-        self.deepest, self.features = step.deepest, step.features
+        self.deepest = step.deepest
+        self.features = step.features
 
 
 class Named(nn.Module):
@@ -228,7 +233,8 @@ class Named(nn.Module):
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
-        self.inner, self.channels = inner, inner.channels
+        self.inner = inner
+        self.channels = inner.channels
 
     def with_deepest(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return self.inner(images), images[:, :, ::8, ::8]
@@ -263,7 +269,9 @@ def draws(rank: int, number: int) -> tuple[list[float], list[float]]:
 
 
 def test_ranks_share_one_generator_and_have_one_of_their_own() -> None:
-    (own, shared), (other_own, other_shared), (_, later) = draws(0, 5), draws(1, 5), draws(0, 6)
+    (own, shared) = draws(0, 5)
+    (other_own, other_shared) = draws(1, 5)
+    (_, later) = draws(0, 6)
     assert own != other_own
     assert shared == other_shared
     assert shared not in (own, later)

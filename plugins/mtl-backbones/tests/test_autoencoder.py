@@ -29,7 +29,8 @@ def test_bottleneck_narrows_the_latent():
 def test_its_encoder_is_of_the_backbones_kind_with_weights_of_its_own():
     backbone, network = make(output_stride=32)
     assert network.encode(torch.rand(2, 9, 64, 64)).features.shape[-2:] == (2, 2)
-    own, theirs = network.encoder.state_dict(), backbone.encoder.state_dict()
+    own = network.encoder.state_dict()
+    theirs = backbone.encoder.state_dict()
     assert own.keys() == theirs.keys()
     assert own["conv1.weight"].shape == (64, 9, 7, 7)
     assert not any(a is b for a in network.parameters() for b in backbone.parameters())

@@ -48,7 +48,8 @@ class TestOneTask(BackboneContract):
 
 def build(tasks=("segmentation", "depth", "scene"), size=(32, 64), **options):
     torch.manual_seed(0)
-    plugin, made = CrossStitch(**{"width": 4, **options}), make_tasks(*tasks)
+    plugin = CrossStitch(**{"width": 4, **options})
+    made = make_tasks(*tasks)
     backbone = plugin.build_backbone(image_size=size, in_channels=3)
     return Network(backbone, plugin.build_heads(backbone=backbone, tasks=made), made)
 

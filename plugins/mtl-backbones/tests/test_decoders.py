@@ -60,7 +60,8 @@ def theirs(head):
 @pytest.mark.parametrize(("head", "width", "stride"), [("deeplab", 16, 8), ("fpn", 64, 32), ("unet", 64, 32)])
 def test_same_as_the_librarys_own_network_where_that_one_works(head, width, stride):
     backbone, heads = build(head=head, head_channels=width, output_stride=stride)
-    own, other = heads["segmentation"], theirs(head)
+    own = heads["segmentation"]
+    other = theirs(head)
     other.encoder.load_state_dict(backbone.encoder.state_dict())
     decoder = other.decoder.blocks if head == "unet" else other.decoder
     if head == "deeplab":  # without `aspp_separable`, which the library sets by the network's name
@@ -69,7 +70,8 @@ def test_same_as_the_librarys_own_network_where_that_one_works(head, width, stri
     other.segmentation_head[0].load_state_dict(own.out.state_dict())
     x = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        found, expected = own.eval()(backbone.eval()(x)), other.eval()(x)
+        found = own.eval()(backbone.eval()(x))
+        expected = other.eval()(x)
     assert expected.std() > 1e-3
     # the library enlarges DeepLabV3's prediction with other corners than ours
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
@@ -104,7 +106,9 @@ def test_any_size_and_stride(head, encoder, stride):
 def test_the_deeplab_head_has_the_parameters_of_the_layers_in_its_paper():
     """ASPP with three dilated 3 × 3, a 1 × 1 and a pooled 1 × 1, their projection, a 3 × 3 and a 1 × 1 convolution."""
     _, heads = build(head="deeplab", head_channels=256)
-    c, w, out = 512, 256, 5
+    c = 512
+    w = 256
+    out = 5
     branches = 2 * c * w + 3 * 9 * c * w
     expected = branches + 5 * w * w + 9 * w * w + 7 * 2 * w + w * out + out
     assert sum(p.numel() for p in heads["segmentation"].parameters()) == expected

@@ -31,15 +31,18 @@ class TestGroupNorm(BackboneContract):
         return MTAN(width=4, norm="group")
 
     def test_training_too_sees_each_image_alone(self, plugin):
-        network, images = self.build(plugin).double(), self.images().double()
-        alone, together = network(images[:1]), network(images)
+        network = self.build(plugin).double()
+        images = self.images().double()
+        alone = network(images[:1])
+        together = network(images)
         for name in alone:
             torch.testing.assert_close(together[name][:1], alone[name])
 
 
 def build(tasks=None, size=(32, 64), **options):
     torch.manual_seed(0)
-    plugin, tasks = MTAN(**{"width": 4, **options}), tasks or make_tasks("segmentation", "depth", "scene")
+    plugin = MTAN(**{"width": 4, **options})
+    tasks = tasks or make_tasks("segmentation", "depth", "scene")
     backbone = plugin.build_backbone(image_size=size, in_channels=3)
     return Network(backbone, plugin.build_heads(backbone=backbone, tasks=tasks), tasks)
 
@@ -93,14 +96,20 @@ def by_the_equations(network: Network, images: Tensor, task: str) -> Tensor:
         hidden = conv(x, state, f"{name}.0", f"{name}.1", 0).relu()
         return conv(hidden, state, f"{name}.3", f"{name}.4", 0).sigmoid()
 
-    trunk, head, counts = "backbone.segnet", f"heads.{task}", (2, 2, 3, 3, 3)
-    u, p, places, x = [], [], [], images
+    trunk = "backbone.segnet"
+    head = f"heads.{task}"
+    counts = (2, 2, 3, 3, 3)
+    u = []
+    p = []
+    places = []
+    x = images
     for n in range(5):
         u.append(block(x, f"{trunk}.encoder.levels.{n}", 0, 1))
         p.append(block(u[n], f"{trunk}.encoder.levels.{n}", 1, counts[n]))
         x, where = F.max_pool2d(p[n], 2, return_indices=True)
         places.append((where, p[n].shape))
-    opened, decoded = {}, {}
+    opened = {}
+    decoded = {}
     for n in (4, 3, 2, 1, 0):
         opened[n] = F.max_unpool2d(x, places[n][0], 2, output_size=places[n][1])
         decoded[n] = x = block(opened[n], f"{trunk}.decoder.levels.{n}", 0, counts[n])
@@ -176,7 +185,8 @@ class TestSharing:
 
     def test_other_parameters_reach_it_in_a_functional_call(self):
         network = build()
-        images, name = torch.rand(2, 3, 32, 64), "backbone.on_the_way_down.0.0.weight"
+        images = torch.rand(2, 3, 32, 64)
+        name = "backbone.on_the_way_down.0.0.weight"
         other = {name: -network.state_dict()[name]}
         found = torch.func.functional_call(network, other, (images,))["depth"]
         assert (found - network(images)["depth"]).abs().max() > 1e-3

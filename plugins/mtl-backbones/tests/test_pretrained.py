@@ -74,7 +74,8 @@ def test_options_go_before_what_timm_says(lite0):
 def test_its_features_tell_pictures_apart_better_than_random_ones(lite0):
     """Trained features of two crops of one texture are nearer to each other than to those of another texture."""
     grid = torch.stack(torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij"))
-    stripes, rings = (grid[0] / 3).sin(), ((grid - 48).norm(dim=0) / 2).sin()
+    stripes = (grid[0] / 3).sin()
+    rings = ((grid - 48).norm(dim=0) / 2).sin()
     pictures = torch.stack([stripes, stripes.roll(5, 0), rings, rings.roll(5, 1)])
     images = (pictures[:, None].expand(-1, 3, -1, -1) + 1) / 2
 

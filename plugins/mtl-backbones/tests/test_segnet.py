@@ -27,8 +27,10 @@ class TestGroupNorm(BackboneContract):
         return SegNet(width=4, norm="group")
 
     def test_training_too_sees_each_image_alone(self, plugin):
-        network, images = self.build(plugin).double(), self.images().double()
-        alone, together = network(images[:1]), network(images)
+        network = self.build(plugin).double()
+        images = self.images().double()
+        alone = network(images[:1])
+        together = network(images)
         for name in alone:
             torch.testing.assert_close(together[name][:1], alone[name])
 

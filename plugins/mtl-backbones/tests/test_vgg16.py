@@ -78,7 +78,9 @@ def test_computes_what_torchvisions_layers_compute(norm):
     layers.load_state_dict(backbone.features.state_dict())
     x = torch.rand(2, 3, 48, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        found, expected = backbone.eval()(x), layers.eval()[:-1](x)  # without the fifth pooling
+        # without the fifth pooling
+        found = backbone.eval()(x)
+        expected = layers.eval()[:-1](x)
     assert found.shape == (2, 512, 3, 4)
     torch.testing.assert_close(found, expected)
 

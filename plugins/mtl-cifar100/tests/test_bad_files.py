@@ -27,7 +27,8 @@ class Calls:
     """What an attacker puts into a pickle."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
-        self.function, self.arguments = function, arguments
+        self.function = function
+        self.arguments = arguments
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self.function, self.arguments

@@ -14,10 +14,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-H, W = 32, 64
+H = 32
+W = 64
 TRAIN = ("aachen_000000_000019", "aachen_000002_000019", "aachen_000010_000019", "bochum_000000_000313")
 VAL = ("frankfurt_000000_000294", "lindau_000001_000019")
-BASELINE, FOCAL = 0.222126, 2268.36
+BASELINE = 0.222126
+FOCAL = 2268.36
 
 UIDS = (
     0, 3, 7, 11, 23, 24, 26, 24001, 26013, 7000, 2400101, 2401204, 2500002, 2600101, 2799905, 2800003, 2400100, 3200001

@@ -17,7 +17,8 @@ from PIL import Image
 from mtl_cityscapes import Cityscapes
 from mtl_core import DataError
 
-H, W = 32, 64
+H = 32
+W = 64
 THREE = ("segmentation", "parts", "depth")
 AACHEN = "train/aachen/aachen_000000_000019"
 Damage = Callable[[Path], Any]
@@ -66,8 +67,10 @@ def truncated(path: Path) -> None:
 
 GREY = np.full((H, W), 9, np.uint8)
 RGB = np.stack([GREY] * 3, -1)
-IMAGE, IDS = f"leftImg8bit/{AACHEN}_leftImg8bit.png", f"gtFine/{AACHEN}_gtFine_labelIds.png"
-DISPARITY, CAMERA = f"disparity/{AACHEN}_disparity.png", f"camera/{AACHEN}_camera.json"
+IMAGE = f"leftImg8bit/{AACHEN}_leftImg8bit.png"
+IDS = f"gtFine/{AACHEN}_gtFine_labelIds.png"
+DISPARITY = f"disparity/{AACHEN}_disparity.png"
+CAMERA = f"camera/{AACHEN}_camera.json"
 PARTS = f"gtFinePanopticParts/{AACHEN}_gtFinePanopticParts.tif"
 PICTURES: dict[str, tuple[str, Damage, tuple[str, ...]]] = {
     "text": (IMAGE, written("no image"), ("cannot be read as an image", "expected an RGB image", "copy it again")),

@@ -43,7 +43,8 @@ def test_values_are_what_the_files_say(
         dataset = opened(trees / "official", split, classes=classes)
         assert dataset.names == list(expected)
         for i, name in enumerate(expected):
-            sample, files = dataset[i], raw(name)
+            sample = dataset[i]
+            files = raw(name)
             assert np.array_equal(sample.image, files["image"].transpose(2, 0, 1))
             assert np.array_equal(sample.targets["segmentation"], tables[classes][files["ids"]])
             known = files["raw"] > 0
@@ -90,7 +91,8 @@ def test_all_trees_give_the_same_samples(trees: Path, depth: str) -> None:
 
 
 def test_parts_are_the_same_in_both_trees_that_have_them(trees: Path, raw: Raw) -> None:
-    one, two = opened(trees / "official", tasks=THREE), opened(trees / "dataset" / "cityscapes", tasks=THREE)
+    one = opened(trees / "official", tasks=THREE)
+    two = opened(trees / "dataset" / "cityscapes", tasks=THREE)
     for i in range(4):
         assert_equal(one[i], two[i])
     parts = one[0].targets["parts"]

@@ -32,7 +32,9 @@ class Files:
 
     def __init__(self, root: Path, labelled: Any = None, size: tuple[int, int] = SIZE) -> None:
         self.paths = sorted(root.glob("*.txt"))
-        self.tasks, self.names, self.size = TASKS, [path.stem for path in self.paths], size
+        self.tasks = TASKS
+        self.names = [path.stem for path in self.paths]
+        self.size = size
         self.labelled = None if labelled is None else torch.tensor(labelled)
         self.reads: Counter[int] = Counter()
 
@@ -265,7 +267,8 @@ def test_values_that_nobody_had_seen_before_are_kept_too(root: Path) -> None:
     def odd() -> Any:
         return cached(Odd(root), Odd(root).paths, {})
 
-    one, other = odd(), odd()
+    one = odd()
+    other = odd()
     one[1], other[3], one[0], other[0]
     for dataset in (one, other, one):
         assert all(same(dataset[i], Odd(root)[i]) for i in range(5))
@@ -409,7 +412,8 @@ def read_all(samples: int, ready: Any, answers: Any) -> None:
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # 3.12 warns of threads; the child uses none
 def test_two_runs_may_build_it_at_once(cache: Path) -> None:
     context = multiprocessing.get_context("fork")
-    ready, answers = context.Barrier(2), context.Queue()
+    ready = context.Barrier(2)
+    answers = context.Queue()
     runs = [context.Process(target=read_all, args=(40, ready, answers)) for _ in range(2)]
     for run in runs:
         run.start()
@@ -431,7 +435,8 @@ def loaded(dataset: Any, start: str) -> Iterator[Sample]:
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # 3.12 warns of threads; the child uses none
 def test_workers_share_it(start: str) -> None:
     """What a worker decodes is there for this process, and the other way round."""
-    plain, dataset = Shapes(8, (16, 16), "train"), cached(Shapes(8, (16, 16), "train"), [], {})
+    plain = Shapes(8, (16, 16), "train")
+    dataset = cached(Shapes(8, (16, 16), "train"), [], {})
     assert same(dataset[2], plain[2])
     found = list(loaded(dataset, start))
     assert all(same(a, plain[i]) for i, a in enumerate(found))

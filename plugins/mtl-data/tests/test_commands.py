@@ -27,8 +27,10 @@ from mtl_data.show import look_at, sheet
 from mtl_data.sources import Source, source
 from mtl_data.statistics import LabelStatistics, what_is_wrong
 
-H, W = 12, 16
-TRAIN, TEST = 9, 4
+H = 12
+W = 16
+TRAIN = 9
+TEST = 4
 
 PLUGIN = '''
 """A data set of files: SPLIT/N_image.png, N_classes.png, N_depth.png; a label that is not there is missing."""
@@ -154,7 +156,8 @@ def test_a_whole_data_set_is_counted(root: Path, run: Run) -> None:
     assert code == 0
     train = report["splits"]["train"]
     assert (train["samples"], train["sizes"], train["broken"]) == (TRAIN, {f"{H} × {W}": TRAIN}, [])
-    classes, depth = pixels(root, "train", "classes"), pixels(root, "train", "depth") / 10
+    classes = pixels(root, "train", "classes")
+    depth = pixels(root, "train", "depth") / 10
     label = train["labels"]["classes"]
     assert label["classes"]["cup"] == {"pixels": int((classes == 3).sum()), "labels": TRAIN}
     assert label["valid"] == pytest.approx((classes > 0).mean())
@@ -391,7 +394,8 @@ def test_labels_of_another_form_are_told(task: Any, label: torch.Tensor, message
 
 
 def test_colours_mean_what_the_legend_says() -> None:
-    depth, edges = Depth(name="d"), Regression(name="e", channels=1)
+    depth = Depth(name="d")
+    edges = Regression(name="e", channels=1)
     ramp = torch.linspace(1, 5, 16).view(1, 1, 16).repeat(1, 4, 1)
     drawn = colours(depth, ramp, (1.0, 5.0)).astype(int)
     assert (drawn[:, 0] < drawn[:, -1]).all()

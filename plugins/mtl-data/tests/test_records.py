@@ -133,7 +133,8 @@ def test_a_sample_comes_back_from_its_record() -> None:
 
 
 def test_a_missing_label_is_not_a_blank_one() -> None:
-    layout, lacking = layout_of([sample(0)], TASKS), sample(1)
+    layout = layout_of([sample(0)], TASKS)
+    lacking = sample(1)
     del lacking.targets["d"]
     record = layout.pack(lacking)
     assert record is not None
@@ -151,7 +152,8 @@ def test_no_room_for_a_task_without_labels() -> None:
 
 
 def test_a_layout_widens_for_values_and_not_for_another_form() -> None:
-    layout, odd = layout_of([sample(0)], TASKS), sample(1)
+    layout = layout_of([sample(0)], TASKS)
+    odd = sample(1)
     odd.targets["d"] = odd.targets["d"] + 1e-4
     wider = layout.widened(odd, TASKS)
     assert wider is not None

@@ -34,7 +34,8 @@ def random_normals(share: float, seed: int = 0) -> Tensor:
 def test_classes_and_depths_are_those_that_were_there(height: int, width: int) -> None:
     classes = torch.randint(-1, 13, (24, 32), generator=generator())
     depth = torch.rand(1, 24, 32, generator=generator()) * 9
-    small, near = resize_nearest(classes, (height, width)), resize_nearest(depth, (height, width))
+    small = resize_nearest(classes, (height, width))
+    near = resize_nearest(depth, (height, width))
     assert (small.shape, small.dtype) == ((height, width), torch.int64)
     assert torch.isin(small, classes).all()
     assert near.shape == (1, height, width)
@@ -91,7 +92,8 @@ def test_bytes_and_floats_are_resized_alike(size: Any) -> None:
 def test_labels_stay_on_their_pixels(size: Any) -> None:
     """A ramp over the image and over each label is the same ramp afterwards, to within a pixel's width."""
     ramp = torch.linspace(0, 1, 32).expand(1, 24, 32)
-    image, depth = resize_image(ramp.repeat(3, 1, 1), size)[:1], resize_nearest(ramp, size)
+    image = resize_image(ramp.repeat(3, 1, 1), size)[:1]
+    depth = resize_nearest(ramp, size)
     tilt = torch.stack((ramp[0], torch.zeros(24, 32), -torch.ones(24, 32)))
     normals = resize_normals(F.normalize(tilt, dim=0), size)
     pixel = 1 / min(32, size[1]) + 1e-3

@@ -14,7 +14,8 @@ from PIL import Image
 from mtl_core import MultiTaskDataset
 from mtl_folder import Folder
 
-H, W = 24, 32
+H = 24
+W = 32
 Array = NDArray[Any]
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from mtl_core import BinaryEdges, Classification, Depth, Normals, Regression, Sample, Segmentation
 from mtl_folder.image_regression import ImageRegression
 
-H, W = 24, 32
+H = 24
+W = 32
 HEADER = 'images = "images/{name}.png"\n[splits]\ntest = 0.25\n'
 GREY = np.random.default_rng(0).integers(256, size=(H, W, 3), dtype=np.uint8)
 

@@ -16,7 +16,8 @@ from PIL import Image
 from mtl_core import DataError
 
 NAMES = tuple(f"{i:04d}" for i in range(8))
-H, W = 24, 32
+H = 24
+W = 32
 Damage = Callable[[Any], object]
 
 

@@ -65,7 +65,8 @@ def test_a_share_of_a_training_folder(tree: Any) -> None:
     for folder, letters in (("train", LETTERS), ("test", ("x", "y"))):
         write(tree, f"{folder}/{{name}}.jpg", f"{folder}/{{name}}.png", *letters)
     tree.describe(f'images = "{{split}}/{{name}}.jpg"\n[splits]\nval = 0.25\n{TASK}"{{split}}/{{name}}.png"')
-    train, val = names(tree, "train"), names(tree, "val")
+    train = names(tree, "train")
+    val = names(tree, "val")
     assert (len(train), len(val)) == (6, 2)
     assert sorted([*train, *val]) == list(LETTERS)
     assert names(tree, "test") == ["x", "y"]
@@ -97,7 +98,8 @@ def test_lists(flat: Any) -> None:
 def test_a_list_for_the_test_data_and_the_rest_for_training(flat: Any) -> None:
     flat.text("test.txt", "b\nc\n")
     flat.describe(f'images = "images"\n[splits]\ntest = "test.txt"\nval = 0.5\n{TASK}"masks"')
-    train, val = names(flat, "train"), names(flat, "val")
+    train = names(flat, "train")
+    val = names(flat, "val")
     assert (len(train), len(val)) == (3, 3)
     assert sorted([*train, *val]) == list("adefgh")
 
@@ -150,7 +152,8 @@ def test_names_are_in_the_order_of_their_numbers(tree: Any) -> None:
 def test_several_placeholders(tree: Any) -> None:
     """As Cityscapes lies on a disk."""
     for split, city in (("train", "aachen"), ("train", "bonn"), ("val", "lindau")):
-        at, masks = f"left/{split}/{city}/{city}_{{name}}_left.jpg", f"fine/{split}/{city}/{city}_{{name}}_ids.png"
+        at = f"left/{split}/{city}/{city}_{{name}}_left.jpg"
+        masks = f"fine/{split}/{city}/{city}_{{name}}_ids.png"
         write(tree, at, masks, "000000_000019", "000001_000019")
     tree.describe(
         'images = "left/{split}/{city}/{city}_{name}_left.jpg"\n[splits]\ntest = "val"\n'

@@ -23,7 +23,8 @@ class Small:
         torch.manual_seed(seed)
         self.encoder = nn.Sequential(nn.Linear(5, 4, dtype=D), nn.Tanh())
         self.heads = nn.ModuleList(nn.Sequential(nn.Linear(4, 3, dtype=D), nn.Tanh()) for _ in NAMES)
-        self.x, self.y = torch.randn(8, 5, dtype=D), torch.randn(3, 8, 3, dtype=D)
+        self.x = torch.randn(8, 5, dtype=D)
+        self.y = torch.randn(3, 8, 3, dtype=D)
         self.labelled = labelled
         self.ial = IAL(primary=primary)
         self.ial.setup(name="ial", tasks=TASKS, places={"combine_losses": "ial"})
@@ -43,7 +44,8 @@ class Small:
 
     def train(self, regularizer=lambda predictions: 0.0) -> Shaped:
         """One backward pass through the seam."""
-        scale, answers = LossScale(), []
+        scale = LossScale()
+        answers = []
         state = SimpleNamespace()
 
         def shape(branches, loss_scale):

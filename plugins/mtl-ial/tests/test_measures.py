@@ -67,7 +67,8 @@ def epochs(*means: list[list[float]], active: Tensor = ALL) -> Progress:
 def test_speed_by_hand() -> None:
     """Depth fell from 2 to 1 (r = 0.5), normals stayed (r = 1): softmax of 0.25 and 0.5, mean weight 0.1."""
     progress = epochs([[9.0, 2.5, 1.0], [9.0, 1.5, 1.0]], [[1.0, 1.0, 1.0]])
-    a, b = math.exp(0.25), math.exp(0.5)
+    a = math.exp(0.25)
+    b = math.exp(0.5)
     found = speed(progress, AUXILIARY, 0.1)
     assert found[1:].tolist() == pytest.approx([0.2 * a / (a + b), 0.2 * b / (a + b)])
     assert float(found[1:].mean()) == pytest.approx(0.1)
@@ -123,7 +124,8 @@ def test_without_the_norms_branches_keep_their_own_length() -> None:
 
 
 def test_the_loss_rule_notes_progress_for_the_measures_that_need_it(measure: str) -> None:
-    ial, step = made(measure=measure), make_step(TASKS, make_batch(TASKS))
+    ial = made(measure=measure)
+    step = make_step(TASKS, make_batch(TASKS))
     ial.combine_losses(step.task_losses, step.task_means, step.active, step)
     noted = bool(ial.first.any())
     assert noted == (measure in ("speed", "norm"))

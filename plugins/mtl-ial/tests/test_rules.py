@@ -87,7 +87,8 @@ def test_a_loss_that_is_nan_stays_nan() -> None:
 
 
 def test_primary_is_divided_by_its_decoder_weight_and_auxiliaries_take_its_norm() -> None:
-    b, w = rows(), torch.tensor([0.25, 7.0, 0.1], dtype=D)
+    b = rows()
+    w = torch.tensor([0.25, 7.0, 0.1], dtype=D)
     result = entering(b, decoder_weights=w)
     length = (b[0] / 0.25).norm()
     assert result[0].item() == 4
@@ -109,12 +110,14 @@ def test_the_direction_does_not_depend_on_the_scale(scale: float) -> None:
 
 @pytest.mark.parametrize("scale", [1e-10, 1e10])
 def test_an_auxiliary_tasks_own_scale_does_not_matter(scale: float) -> None:
-    b, factor = rows(), torch.tensor([[1], [scale], [1]], dtype=D)
+    b = rows()
+    factor = torch.tensor([[1], [scale], [1]], dtype=D)
     assert torch.allclose(entering(b * factor)[:, None] * b * factor, entering(b)[:, None] * b, rtol=1e-10)
 
 
 def test_several_primaries_add_up_and_their_sum_is_the_norm() -> None:
-    b, w = rows(), torch.tensor([0.5, 0.2, 3.0], dtype=D)
+    b = rows()
+    w = torch.tensor([0.5, 0.2, 3.0], dtype=D)
     result = entering(b, primary=torch.tensor([True, True, False]), decoder_weights=w)
     together = b[0] / 0.5 + b[1] / 0.2
     assert result[:2].tolist() == pytest.approx([2, 5], abs=1e-12)
@@ -165,7 +168,8 @@ def test_nan_stays_nan(row: int) -> None:
 
 def test_running_mean_has_no_bias_towards_zero() -> None:
     mean = Reference(torch.zeros((), dtype=D), torch.zeros((), dtype=D))
-    yes, no = torch.tensor(True), torch.tensor(False)
+    yes = torch.tensor(True)
+    no = torch.tensor(False)
     assert mean.corrected(0.99).isnan()
     mean = mean.updated(torch.tensor(3.0, dtype=D), yes, 0.99)
     assert mean.corrected(0.99).item() == pytest.approx(3, abs=1e-10)
@@ -177,6 +181,7 @@ def test_running_mean_has_no_bias_towards_zero() -> None:
 
 def test_primary_norm_leaves_out_what_is_absent_even_if_it_is_nan() -> None:
     g = torch.tensor([[4.0, math.nan], [math.nan, math.nan]], dtype=D)
-    both, active = torch.tensor([True, True]), torch.tensor([True, False])
+    both = torch.tensor([True, True])
+    active = torch.tensor([True, False])
     norm, present = primary_norm(g, primary_coefficients(both, torch.ones(2, dtype=D), active), active)
     assert (norm.item(), present.item()) == (2, True)

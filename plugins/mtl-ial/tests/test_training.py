@@ -57,7 +57,8 @@ def test_the_running_mean_is_kept_and_used_when_the_primary_is_absent() -> None:
 
 
 def test_a_regularizer_reaches_the_encoder_through_an_unlabelled_task() -> None:
-    plain, pulled = training_step(), training_step(Pull())
+    plain = training_step()
+    pulled = training_step(Pull())
     run(plain, "alone")
     logged = run(pulled, "alone")
     assert logged["train/active/normals"] == 0

@@ -44,7 +44,8 @@ def finite(found: list[Tensor]) -> bool:
 
 def skipped(made: JTR, steps: int) -> list[float]:
     """The loss scale of every step that was skipped, by the rule of torch's GradScaler: half as large after each."""
-    scale, found = FIRST, []
+    scale = FIRST
+    found = []
     for number in range(steps):
         if not finite(gradients(made, step_of(number), scale)):
             found.append(scale)
@@ -71,7 +72,8 @@ def test_the_defaults_begin_as_before() -> None:
 @pytest.mark.parametrize("variant", ["paper", "released"])
 @pytest.mark.parametrize("c_recon", [0.0, 500.0])
 def test_the_scale_is_the_losss_whatever_the_coefficients(variant: str, c_recon: float) -> None:
-    made, step = jtr(variant=variant, c_recon=c_recon), step_of(views=1 if variant == "paper" else 3)
+    made = jtr(variant=variant, c_recon=c_recon)
+    step = step_of(views=1 if variant == "paper" else 3)
     gradients(made, step, 128.0)
     assert made.scale.loss_scale == 128
     again = gradients(made, step_of(views=1 if variant == "paper" else 3), 128.0)
@@ -105,7 +107,8 @@ def early(scale: EarlyScale, function: Callable[[Tensor], Tensor], x: Tensor, we
 
 
 def test_by_hand() -> None:
-    scale, x = EarlyScale(), torch.ones(2, requires_grad=True)
+    scale = EarlyScale()
+    x = torch.ones(2, requires_grad=True)
     expected = []
     for loss_scale in (FIRST, FIRST / 2, FIRST / 64, FIRST / 64):
         with torch.autocast("cpu", torch.float16):
@@ -118,7 +121,8 @@ def test_by_hand() -> None:
 
 
 def test_accumulated_gradients_come_with_a_part_of_the_loss_scale() -> None:
-    scale, x = EarlyScale(), torch.ones(2, requires_grad=True)
+    scale = EarlyScale()
+    x = torch.ones(2, requires_grad=True)
     for _ in range(2):
         with torch.autocast("cpu", torch.float16):
             total = early(scale, lambda leaf: (leaf.half() * 3.0).float(), x, weight=1.0)

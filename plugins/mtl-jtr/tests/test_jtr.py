@@ -52,13 +52,15 @@ def total(made: JTR, step: Step) -> Tensor:
 
 def plain_stacks(step: Step) -> tuple[Tensor, Tensor]:
     """Eq. 4, sample by sample and task by task; detached where a sample has no label, and so no distance."""
-    rows, known = [], []
+    rows = []
+    known = []
     for b in range(len(step.labelled)):
         s, d, n = (step.predictions[t.name][0, b] for t in TASKS)
         predictions = [s.softmax(0), d, n / n.norm(dim=0, keepdim=True)]
         if not step.labelled[b].any():
             predictions = [p.detach() for p in predictions]
-        labels, valid = [], []
+        labels = []
+        valid = []
         for task in TASKS:
             target = step.targets[task.name][b]
             if task.name == "segmentation":
@@ -81,7 +83,8 @@ def plain_reconstruction(g: Any, stack: Tensor) -> Tensor:
     out = g(fixed)
     segmentation = -(fixed[:, :5] * out[:, :5].log_softmax(1)).sum(1).mean()
     depth = (out[:, 5:6] - fixed[:, 5:6]).abs().mean()
-    a, b = out[:, 6:], fixed[:, 6:]
+    a = out[:, 6:]
+    b = fixed[:, 6:]
     cosine = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
     return segmentation + depth + (1 - cosine).mean()
 
@@ -105,8 +108,10 @@ def gradients(made: JTR, step: Step, loss: Tensor) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("labelled", [ONE_LABEL, SOME, torch.ones(4, 3, dtype=torch.bool)])
 def test_loss_and_every_gradient_equal_the_equations_written_out(labelled: Tensor) -> None:
-    step, made = step_of(labelled), jtr()
-    found, expected = total(made, step), plain_loss(made, step)
+    step = step_of(labelled)
+    made = jtr()
+    found = total(made, step)
+    expected = plain_loss(made, step)
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
     theirs = gradients(made, step, expected)
     for name, gradient in gradients(made, step, found).items():
@@ -115,22 +120,26 @@ def test_loss_and_every_gradient_equal_the_equations_written_out(labelled: Tenso
 
 
 def test_reconstruction_sends_nothing_to_predictions() -> None:
-    step, made = step_of(), jtr(c_dist=0.0)
+    step = step_of()
+    made = jtr(c_dist=0.0)
     assert all(g.abs().max() == 0 for n, g in gradients(made, step, total(made, step)).items() if "prediction" in n)
 
 
 def test_the_distance_reaches_a_prediction_that_stands_in_for_a_missing_label() -> None:
     """Through Y as well as through Ŷ: detaching the substitutes changes the gradient."""
-    step, made = step_of(), jtr(c_recon=0.0)
+    step = step_of()
+    made = jtr(c_recon=0.0)
     whole = gradients(made, step, total(made, step))["prediction depth"]
     guess, known = plain_stacks(step)
-    a, b = made.g.encode(guess).features.flatten(1), made.g.encode(known.detach()).features.flatten(1)
+    a = made.g.encode(guess).features.flatten(1)
+    b = made.g.encode(known.detach()).features.flatten(1)
     only_guess = gradients(made, step, 4 * (1 - F.cosine_similarity(a, b)).mean())["prediction depth"]
     assert (whole - only_guess).norm() > 1e-3 * whole.norm()
 
 
 def test_encoder_trained_on_reconstruction_alone() -> None:
-    step, made = step_of(), jtr(train_encoder_on="reconstruction")
+    step = step_of()
+    made = jtr(train_encoder_on="reconstruction")
     found = gradients(made, step, total(made, step))
     without = gradients(made, step, total_without_distance(made, step))
     for name, gradient in found.items():
@@ -149,7 +158,8 @@ def total_without_distance(made: JTR, step: Step) -> Tensor:
     [("l1", lambda a, b: (a - b).abs().mean(1)), ("l2", lambda a, b: (a - b).square().mean(1))],
 )
 def test_other_distances(kind: str, formula: Any) -> None:
-    step, made = step_of(), jtr(distance=kind, c_dist=1.0)
+    step = step_of()
+    made = jtr(distance=kind, c_dist=1.0)
     guess, known = plain_stacks(step)
     a, b = (made.g.encode(stack).features.flatten(1) for stack in (guess, known))
     torch.testing.assert_close(made.compute_regularizer(step)["distance"], formula(a, b).mean())
@@ -160,7 +170,8 @@ def test_distance_per_location_and_centred() -> None:
     made = jtr(per_location=True, centred=True, c_dist=1.0)
     guess, known = plain_stacks(step)
     a, b = (made.g.encode(stack).features for stack in (guess, known))
-    a, b = a - b.mean(0), b - b.mean(0)
+    a = a - b.mean(0)
+    b = b - b.mean(0)
     expected = torch.stack([1 - F.cosine_similarity(x, y, dim=0).mean() for x, y in zip(a, b, strict=True)]).mean()
     torch.testing.assert_close(made.compute_regularizer(step)["distance"], expected)
 
@@ -174,7 +185,8 @@ def test_without_reconstruction_there_is_no_decoder() -> None:
 def test_a_sample_without_labels_counts_nothing_or_the_distance_of_two_views() -> None:
     none = torch.zeros(4, 3, dtype=torch.bool)
     assert total(jtr(c_recon=0.0), step_of(none)) == 0
-    step, made = step_of(none, views=2), jtr(c_recon=0.0, c_dist=1.0, unlabelled="consistency")
+    step = step_of(none, views=2)
+    made = jtr(c_recon=0.0, c_dist=1.0, unlabelled="consistency")
     assert made.views == 2
     one = plain_stacks(step)[0]
     two = plain_stacks(attrs.evolve(step, predictions={n: p[1:] for n, p in step.predictions.items()}))[0]
@@ -187,16 +199,19 @@ def test_a_sample_without_labels_counts_nothing_or_the_distance_of_two_views() -
 @pytest.mark.parametrize("norm", ["group", "batch"])
 def test_the_distance_reaches_no_sample_that_it_does_not_use(norm: str, unlabelled: str, depth_as: str) -> None:
     """Labelled samples' second view, and either view of unlabelled ones that have no distance; batch norm sees all."""
-    step, made = step_of(SOME, views=2), jtr(norm, unlabelled=unlabelled, depth_as=depth_as)
+    step = step_of(SOME, views=2)
+    made = jtr(norm, unlabelled=unlabelled, depth_as=depth_as)
     found = gradients(made, step, made.compute_regularizer(step)["distance"])
-    labelled, both = SOME.any(1).tolist(), unlabelled == "consistency"
+    labelled = SOME.any(1).tolist()
+    both = unlabelled == "consistency"
     for name in TASKS.names:
         reached = found[f"prediction {name}"].flatten(2).abs().amax(2) > 0
         assert reached.tolist() == [[has or both for has in labelled], [both and not has for has in labelled]]
 
 
 def test_pictures_are_predictions_and_what_g_makes_of_both_stacks() -> None:
-    step, made = step_of(), jtr(depth_scale=10.0).eval()
+    step = step_of()
+    made = jtr(depth_scale=10.0).eval()
     with torch.no_grad():
         drawn = made.draw_pictures(step)
     assert drawn is not None
@@ -214,12 +229,14 @@ def test_pictures_are_predictions_and_what_g_makes_of_both_stacks() -> None:
 
 
 def test_equal_stacks_have_finite_gradients() -> None:
-    step, made = step_of(torch.zeros(4, 3, dtype=torch.bool)), jtr(per_location=True)
+    step = step_of(torch.zeros(4, 3, dtype=torch.bool))
+    made = jtr(per_location=True)
     assert all(g.isfinite().all() for g in gradients(made, step, total(made, step)).values())
 
 
 def test_depth_scale_divides_metres_in_both_stacks() -> None:
-    step, small = step_of(), step_of()
+    step = step_of()
+    small = step_of()
     with torch.no_grad():
         small.predictions["depth"] /= 10
     small.targets["depth"] = small.targets["depth"] / 10
@@ -270,7 +287,9 @@ def test_distance_reconstruction_and_spread_are_logged() -> None:
 
 def test_terms_keep_their_gradients_apart() -> None:
     """Half of the distance and a third of the reconstruction, as a rule that weighs terms would ask for."""
-    step, made, plain = step_of(SOME), jtr(), jtr(c_dist=2.0, c_recon=2 / 3)
+    step = step_of(SOME)
+    made = jtr()
+    plain = jtr(c_dist=2.0, c_recon=2 / 3)
     terms = made.compute_regularizer(step)
     found = gradients(made, step, terms["distance"] / 2 + terms["reconstruction"] / 3)
     for name, expected in gradients(plain, step, plain_loss(plain, step)).items():
@@ -278,15 +297,19 @@ def test_terms_keep_their_gradients_apart() -> None:
 
 
 def test_a_backward_pass_can_be_repeated() -> None:
-    step, made = step_of(), jtr()
-    loss, wanted = total(made, step), list(made.g.parameters())
+    step = step_of()
+    made = jtr()
+    loss = total(made, step)
+    wanted = list(made.g.parameters())
     once = torch.autograd.grad(loss, wanted, retain_graph=True)
     for first, second in zip(once, torch.autograd.grad(loss, wanted), strict=True):
         assert torch.equal(first, second)
 
 
 def test_the_memory_format_changes_no_result() -> None:
-    step, made, other = step_of(), jtr(), jtr(channels_last=False)
+    step = step_of()
+    made = jtr()
+    other = jtr(channels_last=False)
     assert made.g.encoder.levels[1][0].weight.is_contiguous(memory_format=torch.channels_last)
     theirs = gradients(other, step, total(other, step))
     for name, gradient in gradients(made, step, total(made, step)).items():
@@ -294,7 +317,8 @@ def test_the_memory_format_changes_no_result() -> None:
 
 
 def test_half_precision_keeps_every_gradient() -> None:
-    step, made = make_step(TASKS, make_batch(TASKS, ONE_LABEL)), jtr().float()
+    step = make_step(TASKS, make_batch(TASKS, ONE_LABEL))
+    made = jtr().float()
     exact = gradients(made, step, total(made, step))
     with torch.autocast("cpu", torch.bfloat16):
         loss = total(made, step)
@@ -306,7 +330,8 @@ def test_half_precision_keeps_every_gradient() -> None:
 
 def test_no_gradient_is_stored_before_the_backward_pass() -> None:
     """``.grad`` stays empty in the forward pass: on several ranks DDP would otherwise reduce it twice."""
-    step, made = step_of(), jtr()
+    step = step_of()
+    made = jtr()
     total(made, step)
     assert all(p.grad is None for p in [*made.parameters(), *step.predictions.values()])
 

@@ -66,7 +66,9 @@ class Plain:
     """
 
     def __init__(self, made: JTR, step: Step, **switches: Any) -> None:
-        self.made, self.step, self.s = made, step, {**AS_PAPER, **switches}
+        self.made = made
+        self.step = step
+        self.s = {**AS_PAPER, **switches}
         self.generator = generator_for(0, "step", 0, 0)
         self.size = len(step.labelled)
 
@@ -80,14 +82,17 @@ class Plain:
         targets = self.step.targets_of(view)
         rows = []
         for k, task in enumerate(TASKS):
-            out, target = self.step.predictions[task.name][view, b], targets[task.name][b]
+            out = self.step.predictions[task.name][view, b]
+            target = targets[task.name][b]
             there = bool(self.step.labelled[b, k])
             if self.s["detach_labelled"] and there:
                 out = out.detach()
             if k == 0:
-                label, valid = F.one_hot(target.clamp(min=0), 5).permute(2, 0, 1).double(), target >= 0
+                label = F.one_hot(target.clamp(min=0), 5).permute(2, 0, 1).double()
+                valid = target >= 0
             else:
-                label, valid = target, (target[0] > 0 if k == 1 else target.norm(dim=0) > 0.5)
+                label = target
+                valid = target[0] > 0 if k == 1 else target.norm(dim=0) > 0.5
             rows.append((out, label * valid, valid, there))
         return rows
 
@@ -120,7 +125,8 @@ class Plain:
         return torch.stack(rows)
 
     def known(self, view: int) -> Tensor:
-        guess, rows = self.guessed(view), []
+        guess = self.guessed(view)
+        rows = []
         for b in range(self.size):
             parts = list(guess[b].split(CHANNELS))
             for k, (_, label, valid, there) in enumerate(self.maps(view, b)):
@@ -161,7 +167,8 @@ class Plain:
 
     def own_losses(self, out: Tensor, target: Tensor) -> Tensor:
         classes = -(target[:5] * out[:5].log_softmax(0)).sum(0).mean()
-        a, b = out[6:], target[6:]
+        a = out[6:]
+        b = target[6:]
         cosine = (a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0)).clamp(min=1e-8)
         return classes + (out[5] - target[5]).abs().mean() + (1 - cosine).mean()
 
@@ -190,21 +197,25 @@ class Plain:
 
     def loss(self) -> Tensor:
         if not self.s["separate"]:
-            guess, known = self.guessed(0), self.known(0)
+            guess = self.guessed(0)
+            known = self.known(0)
             distance = self.distance(self.encode(guess).features, self.encode(known).features)
             return 4 * distance + 2 * self.reconstruction(0, guess, known)
-        guess, known = self.guessed(1), self.known(1)
+        guess = self.guessed(1)
+        known = self.known(1)
         frozen = [p.requires_grad_(False) for p in self.made.g.parameters()]
         network = self.distance(self.encode(guess).features, self.encode(known).features)
         for p in frozen:
             p.requires_grad_()
-        guess, known = self.guessed(2, soft=True), self.known(2)
+        guess = self.guessed(2, soft=True)
+        known = self.known(2)
         own = self.distance(self.encode(guess.detach()).features, self.encode(known.detach()).features)
         return 4 * network + 8 * own + 2 * self.reconstruction(2, guess, known)
 
 
 def agrees(made: JTR, step: Step, plain: Plain) -> None:
-    found, expected = total(made.compute_regularizer(step)), plain.loss()
+    found = total(made.compute_regularizer(step))
+    expected = plain.loss()
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
     theirs = gradients(made, step, expected)
     for name, gradient in gradients(made, step, found).items():
@@ -262,7 +273,8 @@ def test_all_switches_at_the_papers_values_are_the_paper() -> None:
 
 
 def test_view_1_leaves_g_alone_and_view_2_leaves_the_predictions_alone() -> None:
-    made, step = jtr(variant="released"), step_of()
+    made = jtr(variant="released")
+    step = step_of()
     terms = made.compute_regularizer(step)
     network = gradients(made, step, terms["distance"], True)
     assert all(g.abs().max() == 0 for n, g in network.items() if not n.startswith("prediction"))
@@ -279,7 +291,8 @@ def test_view_1_leaves_g_alone_and_view_2_leaves_the_predictions_alone() -> None
 def test_the_distance_reaches_unlabelled_tasks_only(statistics: str) -> None:
     """Of samples that have any label: the last one has no distance."""
     labelled = SOME & (torch.arange(4) < 3)[:, None]
-    made, step = jtr(variant="released", statistics=statistics), step_of(labelled)
+    made = jtr(variant="released", statistics=statistics)
+    step = step_of(labelled)
     found = gradients(made, step, made.compute_regularizer(step)["distance"])
     for k, task in enumerate(TASKS):
         for b in range(4):
@@ -308,7 +321,9 @@ def test_samples_are_one_hot_and_as_frequent_as_their_probabilities() -> None:
 
 
 def test_noise_is_drawn_where_the_logits_are_from_one_number_of_the_host() -> None:
-    one, other, logits = generator_for(0, "draws"), generator_for(0, "draws"), torch.zeros(1, 3, 30, 30)
+    one = generator_for(0, "draws")
+    other = generator_for(0, "draws")
+    logits = torch.zeros(1, 3, 30, 30)
     assert not torch.equal(gumbel(logits, one), gumbel(logits, one))
     for _ in range(2):
         torch.randint(2**62, (), generator=other)
@@ -317,7 +332,8 @@ def test_noise_is_drawn_where_the_logits_are_from_one_number_of_the_host() -> No
 
 
 def test_views_and_windows_are_the_variants() -> None:
-    paper, released = jtr(), jtr(variant="released")
+    paper = jtr()
+    released = jtr(variant="released")
     generator = generator_for(0, "windows")
     assert (paper.views, released.views, jtr(separate=True).views) == (1, 3, 3)
     assert paper.choose_windows(3, 4, generator) is None
@@ -392,7 +408,8 @@ def test_depth_scale_changes_what_enters_and_not_what_is_reconstructed() -> None
     made = jtr(reconstruction_as="counts", depth_scale=10.0)
     view = View.of(step, TASKS, 0, made.switches, made.depth_scale)
     plain = View.of(step, TASKS, 0, made.switches, 1.0)
-    guess, known = view.guess(), view.known()
+    guess = view.guess()
+    known = view.known()
     torch.testing.assert_close(10 * known[1], plain.known()[1])
     torch.testing.assert_close(view.guess_targets(guess)[1], step.predictions["depth"][0])
     torch.testing.assert_close(view.known_targets(known)[1], plain.known()[1])

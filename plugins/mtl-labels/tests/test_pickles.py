@@ -91,7 +91,8 @@ def test_a_pth_that_calls(tmp_path: Path, attack: str, where: str, zipped: bool)
 
 
 def test_an_archive_that_only_looks_like_torchs(tmp_path: Path) -> None:
-    trace, path = tmp_path / "trace", tmp_path / "a.pth"
+    trace = tmp_path / "trace"
+    path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({"a": touch(trace)}))
     refused(path)
@@ -172,7 +173,8 @@ def test_no_damage_gives_another_error(tmp_path: Path, damage: int) -> None:
     data = bytearray(path.read_bytes())
     data[damage % len(data)] ^= 1 + damage % 255
     path.write_bytes(data)
-    tasks, message = Tasks([Regression(name="segmentation", channels=1)]), f"{path}: "
+    tasks = Tasks([Regression(name="segmentation", channels=1)])
+    message = f"{path}: "
     try:
         SplitFile(path=str(path)).make_label_mask(2, tasks, NAMES)
     except DataError as error:

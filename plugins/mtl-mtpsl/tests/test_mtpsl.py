@@ -208,12 +208,14 @@ def assert_equal(made: MTPSL, step: Step, expected: Tensor) -> None:
 @pytest.mark.parametrize("known", [False, True], ids=["mask unknown", "mask known"])
 @pytest.mark.parametrize("labelled", [ONE_LABEL, SOME], ids=["one label", "some"])
 def test_batched_passes_equal_the_loop_over_samples_and_pairs(labelled: Tensor, known: bool) -> None:
-    step, made = step_of(labelled), mtpsl(labelled=labelled if known else None)
+    step = step_of(labelled)
+    made = mtpsl(labelled=labelled if known else None)
     assert_equal(made, step, plain_loss(made, step))
 
 
 def test_one_label_takes_four_half_network_passes_per_image_in_one_call() -> None:
-    step, made = step_of(), mtpsl(labelled=ONE_LABEL)
+    step = step_of()
+    made = mtpsl(labelled=ONE_LABEL)
     seen: list[int] = []
     for module in made.m.encoder.modules():
         if isinstance(module, torch.nn.Conv2d):
@@ -264,7 +266,8 @@ def test_batch_statistics_see_nothing_but_pairs() -> None:
     labelled = torch.tensor([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=torch.bool)
     found = []
     for seed in (0, 1):
-        step, made = step_of(labelled), mtpsl("batch")
+        step = step_of(labelled)
+        made = mtpsl("batch")
         for layer in made.m.inputs:
             layer[1].eval()  # type: ignore[index]  # these see every sample
         others = make_batch(TASKS, labelled, size=SIZE, seed=seed).targets
@@ -278,7 +281,8 @@ def test_batch_statistics_see_nothing_but_pairs() -> None:
 
 @pytest.mark.parametrize("filled", [False, True])
 def test_a_batch_without_any_pair_is_zero_with_zero_gradients(filled: bool) -> None:
-    step, made = step_of(torch.full((3, 3), filled)), mtpsl()
+    step = step_of(torch.full((3, 3), filled))
+    made = mtpsl()
     loss = total(made, step)
     assert loss == 0
     assert all(g.abs().max() == 0 for g in gradients(made, step, loss).values())
@@ -288,7 +292,8 @@ def test_a_batch_without_any_pair_is_zero_with_zero_gradients(filled: bool) -> N
 @pytest.mark.parametrize("norm", ["group", "batch"])
 def test_only_predictions_of_tasks_without_a_label_are_trained(norm: str, options: dict[str, Any]) -> None:
     """In samples that have another task's label; batch norm reaches no further."""
-    step, made = step_of(SOME), mtpsl(norm, **options)
+    step = step_of(SOME)
+    made = mtpsl(norm, **options)
     found = gradients(made, step, total(made, step))
     for (b, labels), (k, name) in itertools.product(enumerate(SOME), enumerate(NAMES)):
         trains = found[f"prediction {name}"][0, b].abs().max() > 0
@@ -296,14 +301,16 @@ def test_only_predictions_of_tasks_without_a_label_are_trained(norm: str, option
 
 
 def test_features_are_not_trained() -> None:
-    step, made = step_of(), mtpsl()
+    step = step_of()
+    made = mtpsl()
     step.deepest = step.deepest.clone().requires_grad_()  # type: ignore[union-attr]
     assert torch.autograd.grad(total(made, step), step.deepest, allow_unused=True) == (None,)
 
 
 def test_other_features_are_pooled_to_the_embeddings_shape() -> None:
     """z at full resolution with fewer channels, and a pyramid, whose last level is taken."""
-    step, made = step_of(), mtpsl(weight=1.0)
+    step = step_of()
+    made = mtpsl(weight=1.0)
     fine = torch.rand(3, 4, *SIZE, dtype=torch.float64)
     pooled = F.avg_pool2d(fine, 32).repeat_interleave(4, 1)
     expected = made.compute_regularizer(attrs.evolve(step, deepest=pooled))["features"]
@@ -317,7 +324,8 @@ def test_segnets_own_features_have_the_embeddings_shape() -> None:
     z, deepest = network.with_deepest(torch.rand(2, 3, *SIZE))
     assert z.shape == (2, 2, *SIZE)
     assert deepest.shape[1:] == (16, 1, 2)
-    made, step = mtpsl(), step_of()
+    made = mtpsl()
+    step = step_of()
     passed = made._embeddings(step, ONE_LABEL, placed(ONE_LABEL, made.source, made.target, 6))
     assert passed[0].shape[1:] == deepest.shape[1:]
 
@@ -339,7 +347,8 @@ def test_film_has_its_own_parameter_group() -> None:
 
 
 def test_a_pair_is_ordered_and_has_its_own_space() -> None:
-    made, step = mtpsl(), step_of(SOME)
+    made = mtpsl()
+    step = step_of(SOME)
     found = gradients(made, step, total(made, step))["gamma"]
     used = {p for p, (s, t) in enumerate(PAIRS) if any(row[t] and not row[s] for row in SOME)}
     assert {p for p in range(6) if found[p].abs().max() > 0} == used == {0, 4, 5}
@@ -349,35 +358,42 @@ class TestSwitches:
     """Each thing that the released code does differently, alone against the loop."""
 
     def test_film_behind_the_norm(self) -> None:
-        step, made = step_of(SOME), mtpsl(film="norm")
+        step = step_of(SOME)
+        made = mtpsl(film="norm")
         assert_equal(made, step, plain_loss(made, step, film="norm"))
 
     def test_statistics_of_each_map_by_itself(self) -> None:
         """Batch norm in training mode that sees one map at a time."""
-        step, made = step_of(), mtpsl("batch", film="norm", statistics="sample")
+        step = step_of()
+        made = mtpsl("batch", film="norm", statistics="sample")
         alone = mtpsl("batch", film="norm")
         alone.load_state_dict(made.state_dict(), strict=False)
-        found, expected = total(made, step), plain_loss(alone, step, film="norm")
+        found = total(made, step)
+        expected = plain_loss(alone, step, film="norm")
         torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
         assert (total(alone, step) - expected).abs() > 1e-4
 
     def test_distance_per_location(self) -> None:
-        step, made = step_of(SOME), mtpsl(per_location=True)
+        step = step_of(SOME)
+        made = mtpsl(per_location=True)
         assert_equal(made, step, plain_loss(made, step, per_location=True))
 
     def test_sums_over_pairs(self) -> None:
-        step, made = step_of(SOME), mtpsl(per_unlabelled=False)
+        step = step_of(SOME)
+        made = mtpsl(per_unlabelled=False)
         assert_equal(made, step, plain_loss(made, step, shared=False))
 
     def test_second_view(self) -> None:
-        step, made = step_of(SOME, views=2), mtpsl(second_view=True)
+        step = step_of(SOME, views=2)
+        made = mtpsl(second_view=True)
         assert made.views == 2
         assert_equal(made, step, plain_loss(made, step, view=1))
         assert gradients(made, step, total(made, step))["prediction depth"][0].abs().max() == 0
 
     def test_second_view_that_shows_a_window(self) -> None:
         windows = draw_windows(2, 4, (1.5,), torch.Generator().manual_seed(3)).double()
-        step, made = step_of(SOME, views=2, windows=windows), mtpsl(second_view=True)
+        step = step_of(SOME, views=2, windows=windows)
+        made = mtpsl(second_view=True)
         assert_equal(made, step, plain_loss(made, step, view=1))
         drawn = made.choose_windows(2, 4, torch.Generator().manual_seed(3))
         assert drawn is not None
@@ -388,27 +404,31 @@ class TestSwitches:
     @pytest.mark.parametrize("switch", FORMS)
     def test_what_enters(self, switch: str) -> None:
         one = {switch: FORMS[switch]}
-        step, made = step_of(SOME), mtpsl(**one)
+        step = step_of(SOME)
+        made = mtpsl(**one)
         expected = plain_loss(made, step, **one)
         assert_equal(made, step, expected)
         assert (expected - plain_loss(made, step)).abs() > 1e-6, "the switch does nothing"
 
     def entered(self, step: Step, **options: Any) -> dict[str, Tensor]:
         """Task → maps that enter m."""
-        made, found = mtpsl(**options), {}
+        made = mtpsl(**options)
+        found = {}
         for name, layer in zip(NAMES, made.m.inputs, strict=True):
             layer.register_forward_pre_hook(lambda module, inputs, n=name: found.update({n: inputs[0].detach()}))
         made.compute_regularizer(step)
         return found
 
     def test_the_papers_forms(self) -> None:
-        step, found = step_of(SOME), self.entered(step_of(SOME))
+        step = step_of(SOME)
+        found = self.entered(step_of(SOME))
         for (k, name), b in itertools.product(enumerate(NAMES), range(4)):
             expected = plain_map(step, name, b, bool(SOME[b, k]))
             torch.testing.assert_close(found[name][b], expected)
 
     def test_hard_segmentation(self) -> None:
-        step, found = step_of(SOME), self.entered(step_of(SOME), segmentation_as="samples")
+        step = step_of(SOME)
+        found = self.entered(step_of(SOME), segmentation_as="samples")
         maps = found["segmentation"]
         torch.testing.assert_close(maps.sum(1), torch.ones_like(maps[:, 0]))
         torch.testing.assert_close(maps.amax(1), torch.ones_like(maps[:, 0]))
@@ -418,7 +438,8 @@ class TestSwitches:
         assert torch.equal(found["depth"], plain["depth"])
 
     def test_depth_by_its_maximum(self) -> None:
-        step, found = step_of(SOME), self.entered(step_of(SOME), depth_as="share")["depth"]
+        step = step_of(SOME)
+        found = self.entered(step_of(SOME), depth_as="share")["depth"]
         label, valid = plain_label(step, "depth", 0)
         assert torch.equal(torch.where(valid, found[0], 0), torch.where(valid, label / label.max(), 0))
         guess = step.predictions["depth"][0, 1].detach()
@@ -430,12 +451,14 @@ class TestSwitches:
         assert (self.entered(step, depth_as="share")["depth"][1] == -2).all()
 
     def test_shifted_normals(self) -> None:
-        plain, found = self.entered(step_of(SOME)), self.entered(step_of(SOME), normals_as="positive")
+        plain = self.entered(step_of(SOME))
+        found = self.entered(step_of(SOME), normals_as="positive")
         torch.testing.assert_close(found["normals"], (plain["normals"] + 1) / 2)
         assert torch.equal(found["segmentation"], plain["segmentation"])
 
     def test_no_validity_mask(self) -> None:
-        step, found = step_of(SOME), self.entered(step_of(SOME), mask_invalid=False)
+        step = step_of(SOME)
+        found = self.entered(step_of(SOME), mask_invalid=False)
         for (k, name), b in itertools.product(enumerate(NAMES), range(4)):
             if SOME[b, k]:
                 label, valid = plain_label(step, name, b)
@@ -464,7 +487,8 @@ class TestSwitches:
     def test_the_variant_equals_the_loop(self, moved: bool) -> None:
         """Instance norm passes maps one at a time here and there; that it is batch norm of one map is shown above."""
         windows = draw_windows(2, 4, (1.5,), torch.Generator().manual_seed(3)).double() if moved else None
-        step, made = step_of(SOME, views=2, windows=windows), mtpsl("batch", variant="released")
+        step = step_of(SOME, views=2, windows=windows)
+        made = mtpsl("batch", variant="released")
         released = {"film": "norm", "per_location": True, "shared": False, "view": 1, **FORMS}
         assert_equal(made, step, plain_loss(made, step, **released))
 
@@ -474,12 +498,14 @@ class TestSwitches:
         step = step_of(TWO_LABELS)
         made = mtpsl(segmentation_as="samples", sample_for="pair", labelled=TWO_LABELS if known else None)
         assert_equal(made, step, plain_loss(made, step, segmentation_as="samples", per_pair=True))
-        once, again = mtpsl(segmentation_as="samples", labelled=TWO_LABELS), step_of(TWO_LABELS)
+        once = mtpsl(segmentation_as="samples", labelled=TWO_LABELS)
+        again = step_of(TWO_LABELS)
         assert_equal(once, again, plain_loss(once, again, segmentation_as="samples"))
         assert (total(made, step_of(TWO_LABELS)) - total(once, step_of(TWO_LABELS))).abs() > 1e-6
 
     def test_the_variant_equals_the_loop_with_several_labels_too(self) -> None:
-        step, made = step_of(TWO_LABELS, views=2), mtpsl("batch", variant="released", labelled=TWO_LABELS)
+        step = step_of(TWO_LABELS, views=2)
+        made = mtpsl("batch", variant="released", labelled=TWO_LABELS)
         released = {"film": "norm", "per_location": True, "shared": False, "view": 1, "per_pair": True, **FORMS}
         assert_equal(made, step, plain_loss(made, step, **released))
 
@@ -513,7 +539,8 @@ def test_a_hard_sample_is_drawn_with_the_softmaxs_shares_and_has_its_gradient() 
 def test_noise_is_drawn_where_the_logits_are_from_one_number_of_the_host() -> None:
     one, other = (torch.Generator().manual_seed(0) for _ in range(2))
     logits = torch.zeros(1, 2, 30, 30)
-    first, second = hard_sample(logits, one), hard_sample(logits, one)
+    first = hard_sample(logits, one)
+    second = hard_sample(logits, one)
     assert not torch.equal(first, second)
     for _ in range(2):
         torch.randint(2**62, (), generator=other)
@@ -541,7 +568,8 @@ def test_places_are_counted_for_the_paired_tasks_alone() -> None:
 
 
 def test_half_precision_keeps_every_gradient() -> None:
-    step, made = step_of(SOME), mtpsl().float()
+    step = step_of(SOME)
+    made = mtpsl().float()
     single = judged(attrs.evolve(
         step,
         predictions={n: p.detach().float().requires_grad_() for n, p in step.predictions.items()},
@@ -555,7 +583,8 @@ def test_half_precision_keeps_every_gradient() -> None:
 
 
 def test_distance_and_spread_are_logged() -> None:
-    step, made = step_of(SOME), mtpsl()
+    step = step_of(SOME)
+    made = mtpsl()
     terms = made.compute_regularizer(step)
     assert set(step.logged) == {"latent_distance", "latent_cosine", "pairs"}
     assert step.logged["pairs"] == 4 / 4
@@ -568,7 +597,8 @@ def test_distance_and_spread_are_logged() -> None:
 @pytest.mark.parametrize("known", [False, True], ids=["places left over", "none left over"])
 def test_the_spread_is_that_of_labels_of_different_samples(known: bool) -> None:
     labelled = ONE_LABEL if known else SOME
-    step, made = step_of(labelled), mtpsl(labelled=labelled if known else None)
+    step = step_of(labelled)
+    made = mtpsl(labelled=labelled if known else None)
     made.compute_regularizer(step)
     found = [
         (b, plain_embedding(made, plain_map(step, NAMES[t], b, True), t, pair).detach())

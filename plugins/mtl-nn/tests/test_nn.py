@@ -55,7 +55,8 @@ class TestLayers:
 
     def test_head_is_affine(self) -> None:
         torch.manual_seed(0)
-        head, (a, b) = SegNetHead(4, 3).double(), torch.randn(2, 1, 4, 6, 5).double()
+        head = SegNetHead(4, 3).double()
+        (a, b) = torch.randn(2, 1, 4, 6, 5).double()
         zero = torch.zeros_like(a)
         torch.testing.assert_close(head(a + b) - head(b), head(a) - head(zero))
 
@@ -80,26 +81,30 @@ class TestLayers:
 
 class TestModulatedEncoder:
     def test_what_gives_nothing_new_changes_nothing(self) -> None:
-        encoder, x = Encoder(3, 4), images(32, 64)
+        encoder = Encoder(3, 4)
+        x = images(32, 64)
         same = encoder(x, after_conv=lambda number, y: y, after_norm=lambda number, y: y + 0)
         assert torch.equal(encoder(x).features, same.features)
 
     def test_every_convolution_is_numbered_and_sized(self) -> None:
-        encoder, seen = Encoder(3, 4, bottleneck=6), []
+        encoder = Encoder(3, 4, bottleneck=6)
+        seen = []
         encoder(images(32, 64), after_conv=lambda number, y: (seen.append((number, y.shape[1])), y)[1])
         assert seen == list(enumerate(encoder.sizes))
         assert encoder.sizes == (4, 4, 8, 8, *[16] * 3, *[32] * 3, *[6] * 3)
 
     @pytest.mark.parametrize("place", ["after_conv", "after_norm"])
     def test_a_shift_before_the_norm_is_taken_away_and_one_behind_it_is_not(self, place: str) -> None:
-        encoder, x = Encoder(3, 4).double(), images(32, 64).double()
+        encoder = Encoder(3, 4).double()
+        x = images(32, 64).double()
         moved = encoder(x, **{place: lambda number, y: y + 1.0}).features
         assert torch.allclose(moved, encoder(x).features) is (place == "after_conv")
 
 
 class TestSegNet:
     def test_the_deepest_features_are_the_encoders(self) -> None:
-        network, x = SegNet(3, 4, "group"), images(64, 32)
+        network = SegNet(3, 4, "group")
+        x = images(64, 32)
         z, deepest = network.with_deepest(x)
         assert torch.equal(z, network(x))
         assert torch.equal(deepest, network.encoder(x).features)
@@ -141,7 +146,8 @@ class TestSegNet:
 
     def test_channels_last_gives_the_same(self) -> None:
         torch.manual_seed(0)
-        network, x = SegNet(width=4).double().eval(), images(48, 64).double()
+        network = SegNet(width=4).double().eval()
+        x = images(48, 64).double()
         expected = network(x)
         found = network.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last))
         assert found.is_contiguous(memory_format=torch.channels_last)
@@ -155,7 +161,8 @@ class TestSegNet:
 
     def test_runs_on_the_meta_device(self) -> None:
         with torch.device("meta"):
-            network, x = SegNet(), torch.empty(4, 3, 288, 384)
+            network = SegNet()
+            x = torch.empty(4, 3, 288, 384)
         z = network(x)
         z.sum().backward()
         assert z.shape == (4, 64, 288, 384)
@@ -199,13 +206,15 @@ class TestAutoencoder:
     def test_bottleneck_changes_nothing_else(self) -> None:
         """Three convolutions of the last encoder level, one of the decoder's."""
         with torch.device("meta"):
-            wide, narrow = Networks().autoencoder(17, 17), Networks().autoencoder(17, 17, bottleneck=256)
+            wide = Networks().autoencoder(17, 17)
+            narrow = Networks().autoencoder(17, 17, bottleneck=256)
         level = [(512, 512), (512, 512), (512, 512), (512, 512)]
         smaller = [(512, 256), (256, 256), (256, 256), (256, 512)]
         assert count(wide) - count(narrow) == by_hand(level) - by_hand(smaller)
 
     def test_forward_is_decoding_of_the_encoding(self) -> None:
-        network, x = Autoencoder(3, 3, width=2).eval(), images(40, 40)
+        network = Autoencoder(3, 3, width=2).eval()
+        x = images(40, 40)
         assert torch.equal(network(x), network.decode(network.encode(x)))
 
     @pytest.mark.parametrize(("unpool", "passes"), [("indices", True), ("upsample", False)])

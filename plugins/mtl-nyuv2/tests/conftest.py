@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-H, W = 24, 32
+H = 24
+W = 32
 
 Raw = dict[str, NDArray[Any]]
 

@@ -33,7 +33,8 @@ def assert_equal(a: Sample, b: Sample) -> None:
 
 
 def test_values_are_what_the_files_say(pictures: Path, raw: Raw) -> None:
-    sample, files = opened(pictures)[1], raw(1)
+    sample = opened(pictures)[1]
+    files = raw(1)
     assert np.array_equal(sample.image, files["image"].transpose(2, 0, 1))
     assert np.array_equal(sample.targets["segmentation"], files["label"].astype(int) - 1)
     np.testing.assert_allclose(sample.targets["depth"][0], files["depth"] / 1000, rtol=1e-6)
@@ -41,7 +42,8 @@ def test_values_are_what_the_files_say(pictures: Path, raw: Raw) -> None:
 
 def test_normals_are_what_the_files_say(pictures: Path, raw: Raw) -> None:
     """The same direction, length 1, within the rounding of 8 bits; the first two rows are invalid."""
-    normals, coded = opened(pictures)[0].targets["normals"].double().numpy(), raw(0)["normal"].astype(float)
+    normals = opened(pictures)[0].targets["normals"].double().numpy()
+    coded = raw(0)["normal"].astype(float)
     assert (normals[:, :2] == 0).all()
     vectors = ((coded - 128) / 127).transpose(2, 0, 1)[:, 2:]
     np.testing.assert_allclose(np.linalg.norm(normals[:, 2:], axis=0), 1, atol=1e-6)
@@ -49,7 +51,8 @@ def test_normals_are_what_the_files_say(pictures: Path, raw: Raw) -> None:
 
 
 def test_both_forms_give_the_same_samples(pictures: Path, arrays: Path) -> None:
-    one, two = opened(pictures), opened(arrays)
+    one = opened(pictures)
+    two = opened(arrays)
     for a, b in zip((one[i] for i in range(3)), (two[i] for i in range(3)), strict=True):
         assert (a.image.dtype, b.image.dtype) == (torch.uint8, torch.float32)
         torch.testing.assert_close(a.image / 255, b.image)
@@ -102,7 +105,8 @@ def test_what_is_missing_in_arrays_is_invalid(arrays: Path) -> None:
 @pytest.mark.parametrize("size", [None, (16, 20)])
 def test_a_cached_sample_equals_a_fresh_one(request: pytest.FixtureRequest, form: str, size: Any) -> None:
     root = request.getfixturevalue(form)
-    cached, fresh = opened(root, size=size), opened(root, size=size, cache=False)
+    cached = opened(root, size=size)
+    fresh = opened(root, size=size, cache=False)
     for i in (0, 2, 0, 2):
         assert_equal(cached[i], fresh[i])
     shutil.rmtree(root)

@@ -15,7 +15,8 @@ from mtl_core.testing import DatasetContract
 from mtl_nyuv2 import NYUv2
 from mtl_nyuv2.extended import DepthExtended
 
-H, W = 12, 16
+H = 12
+W = 16
 SCENES = {"train": {"kitchen_0001": ["00001", "00021", "00003"], "attic": ["00001"]}, "val": {"official": ["00002"]}}
 
 
@@ -65,7 +66,8 @@ def test_frames_are_in_the_order_of_scenes_and_numbers(archive: Path) -> None:
 
 
 def test_values_are_what_the_files_say(archive: Path) -> None:
-    sample, files = opened(archive)[2], draw(3 + len("kitchen_0001"))
+    sample = opened(archive)[2]
+    files = draw(3 + len("kitchen_0001"))
     assert np.array_equal(sample.image, files["rgb"])
     assert np.array_equal(sample.targets["depth"][0], files["depth"])
 

@@ -21,7 +21,9 @@ from mtl_nyuv2 import NYUv2
 from mtl_nyuv2.labelled import FILE
 from mtl_nyuv2.official import names_of, split_numbers, tables
 
-H, W, COUNT = 6, 8, 1449
+H = 6
+W = 8
+COUNT = 1449
 
 
 def contents(count: int = COUNT, height: int = H, width: int = W) -> dict[str, Any]:
@@ -80,14 +82,16 @@ class TestContract(DatasetContract):
 
 
 def test_the_official_splits() -> None:
-    train, test = split_numbers("train"), split_numbers("test")
+    train = split_numbers("train")
+    test = split_numbers("test")
     assert (len(train), len(test)) == (795, 654)
     assert sorted(train + test) == list(range(1, 1450))
     assert (train[:4], test[:4]) == ([3, 4, 5, 6], [1, 2, 9, 14])
 
 
 def test_the_class_tables() -> None:
-    thirteen, forty = names_of(13), names_of(40)
+    thirteen = names_of(13)
+    forty = names_of(40)
     assert (len(thirteen), len(forty)) == (13, 40)
     both = {forty[number - 1]: thirteen[tables(40, 13)[number] - 1] for number in range(1, 41)}
     assert both["wall"] == both["door"] == "wall"

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from mtl_nyuv2 import NYUv2
 from mtl_nyuv2.normals import from_depth, rays
 
-H, W = 60, 80
+H = 60
+W = 80
 
 
 def plane(normal: tuple[float, float, float], distance: float) -> tuple[Tensor, Tensor]:
@@ -71,7 +72,8 @@ def test_real_rooms(real: Path) -> None:
     medians = []
     for index in range(0, 795, 80):
         targets = dataset[index].targets
-        found, expected = from_depth(targets["depth"]), targets["normals"]
+        found = from_depth(targets["depth"])
+        expected = targets["normals"]
         both = (found.norm(dim=0) > 0.5) & (expected.norm(dim=0) > 0.5)
         assert both.float().mean() > 0.7
         cosine = (found * expected).sum(0)[both]

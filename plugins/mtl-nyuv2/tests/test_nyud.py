@@ -16,7 +16,8 @@ from mtl_core.testing import DatasetContract
 from mtl_nyuv2 import NYUv2
 from mtl_nyuv2.official import tables
 
-H, W = 12, 16
+H = 12
+W = 16
 EVERY = ("segmentation", "depth", "normals", "edges")
 
 
@@ -73,7 +74,8 @@ def test_the_lists_give_the_splits_in_their_order(archive: Path) -> None:
 
 
 def test_values_are_what_the_files_say(archive: Path) -> None:
-    sample, files = opened(archive)[0], draw(3)
+    sample = opened(archive)[0]
+    files = draw(3)
     assert (sample.image.int() - torch.from_numpy(files["images"].transpose(2, 0, 1)).int()).abs().float().mean() < 6
     assert np.array_equal(sample.targets["segmentation"], files["segmentation"].astype(int) - 1)
     assert np.array_equal(sample.targets["depth"][0], files["depth"])

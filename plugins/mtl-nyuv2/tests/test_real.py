@@ -14,7 +14,8 @@ from mtl_nyuv2 import NYUv2
 from mtl_nyuv2.values import CLASSES
 
 SCALE = 144 / 480
-FOCAL, CENTRE = (518.86 * SCALE, 519.47 * SCALE), (325.58 * SCALE, 253.74 * SCALE)
+FOCAL = (518.86 * SCALE, 519.47 * SCALE)
+CENTRE = (325.58 * SCALE, 253.74 * SCALE)
 """Of the colour camera (the data set's toolbox), in pixels of the small images: x, y."""
 REACH = 3
 """Pixels on either side of a difference of depths."""
@@ -34,7 +35,8 @@ def rays(height: int, width: int) -> Tensor:
 
 def normals_of(depth: Tensor) -> tuple[Tensor, Tensor]:
     """Normals from differences of depth (3, H', W'), and where these are of one surface: REACH less all round."""
-    points, r = depth * rays(*depth.shape[-2:]), REACH
+    points = depth * rays(*depth.shape[-2:])
+    r = REACH
     right = (points[:, :, 2 * r :] - points[:, :, : -2 * r])[:, r:-r]
     down = (points[:, 2 * r :] - points[:, : -2 * r])[:, :, r:-r]
     whole = -F.max_pool2d(-(depth > 0).float(), 2 * r + 1, 1)[0] > 0

@@ -16,11 +16,16 @@ from scipy.io import savemat
 
 Array = NDArray[Any]
 
-H, W = 24, 32
+H = 24
+W = 32
 TRAIN = ("2008_000002", "2008_000003", "2010_004365")
 TEST = ("2008_000008", "2009_000010")
 
-WALL, GROUND, PERSON_MAP, SKY, CAR = 440, 189, 284, 360, 59
+WALL = 440
+GROUND = 189
+PERSON_MAP = 284
+SKY = 360
+CAR = 59
 """Classes of the label maps: walls, persons and cars have normals, ground and sky have none."""
 
 
@@ -69,7 +74,8 @@ def draw(seed: int, size: tuple[int, int] = (H, W), person: bool = True) -> Raw:
 def parts_of(inside: Array) -> list[tuple[str, Array]]:
     """The upper third head, all of it torso and then its hair again, the lowest row a foot."""
     rows = np.flatnonzero(inside.any(1))
-    head, foot = inside.copy(), inside.copy()
+    head = inside.copy()
+    foot = inside.copy()
     head[rows[len(rows) // 3] :] = False
     foot[: rows[-1]] = False
     return [("head", head), ("torso", inside), ("hair", head), ("lfoot", foot)]

@@ -30,7 +30,8 @@ def opened(root: Path, split: str = "train", **options: Any) -> Any:
 
 
 def test_values_are_what_the_files_say(tree: Path, raw: Raw) -> None:
-    data, files = opened(tree), raw(0)
+    data = opened(tree)
+    files = raw(0)
     sample = data[0]
     assert sample.image.dtype == torch.uint8
     assert (sample.image.permute(1, 2, 0).float() - torch.from_numpy(files.image)).abs().mean() < 3  # JPEG
@@ -41,7 +42,8 @@ def test_values_are_what_the_files_say(tree: Path, raw: Raw) -> None:
     assert [int(parts[row, 20]) for row in (5, 6, 9, 10, 16, 17, 18)] == [0, 1, 1, 2, 2, 6, 0]
     assert sample.targets["saliency"].tolist() == (files.saliency > 127).astype(int).tolist()
     assert sample.targets["edges"][0].tolist() == training_edges(files.label_map).astype(float).tolist()
-    normals, known = sample.targets["normals"], np.isin(files.label_map, (440, 284, 59))
+    normals = sample.targets["normals"]
+    known = np.isin(files.label_map, (440, 284, 59))
     assert (normals.norm(dim=0) > 0.5).numpy().tolist() == known.tolist()
     published = files.normals.astype(float) / 127.5 - 1
     assert np.abs(normals.permute(1, 2, 0).numpy() - published * (1, 1, -1))[known].max() < 0.01
@@ -71,7 +73,8 @@ def test_classes_of_the_label_map(tree: Path, raw: Raw) -> None:
 
 
 def test_squeezing_changes_proportions_and_no_class(tree: Path) -> None:
-    own, wide = opened(tree)[0], opened(tree, size=(24, 64))[0]
+    own = opened(tree)[0]
+    wide = opened(tree, size=(24, 64))[0]
     assert torch.equal(wide.targets["parts"], own.targets["parts"].repeat_interleave(2, 1))
     assert torch.equal(wide.targets["saliency"], own.targets["saliency"].repeat_interleave(2, 1))
     assert torch.equal(wide.targets["edges"], own.targets["edges"].repeat_interleave(2, 2))
@@ -80,7 +83,8 @@ def test_squeezing_changes_proportions_and_no_class(tree: Path) -> None:
 
 
 def test_padding_leaves_pixels_as_they_are(tree: Path) -> None:
-    own, padded = opened(tree)[0], opened(tree, size=(31, 40), resize="pad")[0]
+    own = opened(tree)[0]
+    padded = opened(tree, size=(31, 40), resize="pad")[0]
     inside = (..., slice(3, 27), slice(4, 36))
     assert torch.equal(padded.image[inside], own.image)
     for name, label in own.targets.items():

@@ -65,7 +65,8 @@ def test_thick_lines_are_thinned() -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_padding_does_not_count(form: str) -> None:
     """Neither as a wider tolerance nor as false alarms."""
-    target, rng = label(), torch.Generator().manual_seed(0)
+    target = label()
+    rng = torch.Generator().manual_seed(0)
     prediction = logits(torch.roll(target, 1, 2) * 0.6 + torch.rand(1, *SIZE, generator=rng) * 0.3)
     padded = torch.nn.functional.pad(target, (9, 3, 40, 2), value=torch.nan)
     noise = torch.nn.functional.pad(prediction, (9, 3, 40, 2), value=5.0)

@@ -34,11 +34,13 @@ quick = settings(max_examples=80, deadline=None)
 
 def assigned(predicted: Mask, true: Mask, radius: float) -> int:
     """The benchmark's problem as it is posed: everybody has a partner or an outlier's penalty, at the least cost."""
-    a, b = np.argwhere(predicted), np.argwhere(true)
+    a = np.argwhere(predicted)
+    b = np.argwhere(true)
     if not len(a) or not len(b):
         return 0
     distance = np.hypot(*(a[:, None] - b[None]).transpose(2, 0, 1))
-    penalty, never = 100 * radius, 1e9
+    penalty = 100 * radius
+    never = 1e9
     costs = np.full((len(a) + len(b), len(b) + len(a)), never)
     costs[: len(a), : len(b)] = np.where(distance <= radius, distance, never)
     np.fill_diagonal(costs[: len(a), len(b) :], penalty)
@@ -57,7 +59,8 @@ def test_the_largest_matching_is_the_cheapest_assignment(predicted: Mask, true: 
 @pytest.mark.parametrize("seed", range(3))
 def test_lines_are_matched_as_the_assignment_does(seed: int) -> None:
     """Maps like those that are judged, where pixels compete for partners."""
-    predicted, true = lines(seed, (40, 50)), lines(seed + 100, (40, 50))
+    predicted = lines(seed, (40, 50))
+    true = lines(seed + 100, (40, 50))
     assert largest_matching(predicted, true, 3.0) == assigned(predicted, true, 3.0)
 
 
@@ -69,7 +72,8 @@ def lines(seed: int, size: tuple[int, int]) -> Mask:
 
 
 def test_a_pixel_has_one_partner() -> None:
-    true, predicted = np.zeros((9, 9), bool), np.zeros((9, 9), bool)
+    true = np.zeros((9, 9), bool)
+    predicted = np.zeros((9, 9), bool)
     true[4, 4] = True
     predicted[3:6, 3:6] = True
     assert largest_matching(predicted, true, 2.0) == 1
@@ -77,13 +81,15 @@ def test_a_pixel_has_one_partner() -> None:
 
 @pytest.mark.parametrize(("radius", "pairs"), [(1.9, 0), (2.0, 9), (2.5, 9)])
 def test_a_pair_is_no_farther_apart_than_the_tolerance(radius: float, pairs: int) -> None:
-    true, predicted = np.zeros((9, 9), bool), np.zeros((9, 9), bool)
+    true = np.zeros((9, 9), bool)
+    predicted = np.zeros((9, 9), bool)
     true[:, 3] = predicted[:, 5] = True
     assert largest_matching(predicted, true, radius) == pairs
 
 
 def test_nothing_has_no_partner() -> None:
-    nothing, all_of_it = np.zeros((5, 5), bool), np.ones((5, 5), bool)
+    nothing = np.zeros((5, 5), bool)
+    all_of_it = np.ones((5, 5), bool)
     assert largest_matching(nothing, all_of_it, 2.0) == largest_matching(all_of_it, nothing, 2.0) == 0
     for counts in (matched_counts, dilated_counts):
         found = counts(np.zeros((5, 5)), all_of_it, 2.0)
@@ -134,7 +140,8 @@ def best_f(counts: Any) -> float:
 def test_few_thresholds_are_those_of_the_many(noise: float) -> None:
     true = lines(3, (90, 120))
     strength = suppress(blurred(true, noise, 0))
-    many, few = matched_counts(strength, true, 2.5), matched_counts(strength, true, 2.5, FEW_THRESHOLDS)
+    many = matched_counts(strength, true, 2.5)
+    few = matched_counts(strength, true, 2.5, FEW_THRESHOLDS)
     assert few.matched.tolist() == many.matched[4::5].tolist()
     assert few.predicted.tolist() == many.predicted[4::5].tolist()
     assert 0 <= best_f(many) - best_f(few) < 1.0
@@ -146,7 +153,8 @@ def test_the_dilated_form_is_near(noise: float) -> None:
     """The page of the data set has figures for real images."""
     true = lines(3, (90, 120))
     strength = suppress(blurred(true, noise, 0))
-    exact, estimate = matched_counts(strength, true, 2.5), dilated_counts(strength, true, 2.5)
+    exact = matched_counts(strength, true, 2.5)
+    estimate = dilated_counts(strength, true, 2.5)
     assert estimate.true == exact.true
     assert abs(best_f(estimate) - best_f(exact)) < 1.5
 
@@ -155,7 +163,8 @@ def test_the_dilated_form_is_near(noise: float) -> None:
 @given(masks, masks, radii)
 def test_of_the_same_lines_the_dilated_form_bounds_the_exact(predicted: Mask, true: Mask, radius: float) -> None:
     strength = thin(predicted) * 0.7
-    exact, bound = matched_counts(strength, true, radius), dilated_counts(strength, true, radius)
+    exact = matched_counts(strength, true, radius)
+    bound = dilated_counts(strength, true, radius)
     assert (bound.predicted == exact.predicted).all()
     assert (bound.matched >= exact.matched).all()
     assert (bound.matched <= np.minimum(bound.predicted, bound.true)).all()

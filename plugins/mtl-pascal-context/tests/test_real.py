@@ -14,7 +14,8 @@ from mtl_core import Sample
 from mtl_pascal_context import PascalContext
 from mtl_pascal_context.tree import find_tree
 
-FLOORS, CEILING = (158, 330, 244), 68
+FLOORS = (158, 330, 244)
+CEILING = 68
 """Floor, rug and mat; ceiling."""
 
 
@@ -66,7 +67,8 @@ def vertical(real: Path, numbers: tuple[int, ...], most: int = 25) -> float:
             continue
         normals = dataset[index].targets["normals"]
         height, width = label_map.shape
-        top, left = (512 - height) // 2, (512 - width) // 2
+        top = (512 - height) // 2
+        left = (512 - width) // 2
         found.append(float(normals[1, top : top + height, left : left + width][torch.from_numpy(marked)].mean()))
         if len(found) == most:
             break

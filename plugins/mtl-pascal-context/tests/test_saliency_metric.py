@@ -31,7 +31,8 @@ def test_by_hand() -> None:
     target = torch.tensor([[[1, 1, 0, 0]], [[1, 0, 0, 0]]])
     found = judged(probability, target)
     assert found["miou"] == pytest.approx(100 * (0.5 + 0.5) / 2)
-    precision, recall = 2 / 3, 2 / 3
+    precision = 2 / 3
+    recall = 2 / 3
     expected = (1 + BETA_SQUARED) * precision * recall / (BETA_SQUARED * precision + recall)
     assert found["max_f"] == pytest.approx(100 * expected)
 
@@ -50,17 +51,21 @@ def test_against_loops() -> None:
     probability = torch.rand(4, 6, 7, generator=draw).clamp(0.001, 0.999)
     target = (torch.rand(4, 6, 7, generator=draw) < probability).long()
     target[torch.rand(4, 6, 7, generator=draw) < 0.2] = -1
-    overlaps, scores = [], []
+    overlaps = []
+    scores = []
     for threshold in OVERLAP_THRESHOLDS:
         rows = []
         for p, t in zip(probability, target, strict=True):
-            chosen, salient = (p > threshold)[t >= 0], (t == 1)[t >= 0]
+            chosen = (p > threshold)[t >= 0]
+            salient = (t == 1)[t >= 0]
             rows.append((chosen & salient).sum() / (chosen | salient).sum())
         overlaps.append(torch.stack(rows).mean())
     for threshold in F_THRESHOLDS:
-        chosen, salient = (probability >= threshold)[target >= 0], (target == 1)[target >= 0]
+        chosen = (probability >= threshold)[target >= 0]
+        salient = (target == 1)[target >= 0]
         hit = (chosen & salient).sum()
-        precision, recall = hit / chosen.sum().clamp(min=1), hit / salient.sum()
+        precision = hit / chosen.sum().clamp(min=1)
+        recall = hit / salient.sum()
         scores.append(1.3 * precision * recall / (0.3 * precision + recall).clamp(min=1e-12))
     found = judged(probability, target)
     assert found["miou"] == pytest.approx(100 * float(max(overlaps)), rel=1e-4)

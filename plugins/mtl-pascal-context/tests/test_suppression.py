@@ -65,17 +65,20 @@ def test_smoothing_is_a_triangle() -> None:
 
 def test_points_between_pixels() -> None:
     values = np.arange(12.0).reshape(3, 4)
-    y, x = np.array([0.5, 1.25, -3.0, 9.0]), np.array([0.5, 2.0, -1.0, 9.0])
+    y = np.array([0.5, 1.25, -3.0, 9.0])
+    x = np.array([0.5, 2.0, -1.0, 9.0])
     assert interpolated(values, y, x) == pytest.approx([2.5, 7.0, 0.0, 11.0], abs=0.01)
 
 
 def test_it_is_what_its_formula_says_pixel_by_pixel() -> None:
     strength = np.random.default_rng(0).random((15, 19)) * (np.random.default_rng(1).random((15, 19)) > 0.3)
-    angle, expected = orientation(strength), np.zeros_like(strength)
+    angle = orientation(strength)
+    expected = np.zeros_like(strength)
     for y, x in zip(*np.nonzero(strength), strict=True):
         sides = []
         for side in (-1, 1):
-            at_y, at_x = y + side * math.sin(angle[y, x]), x + side * math.cos(angle[y, x])
+            at_y = y + side * math.sin(angle[y, x])
+            at_x = x + side * math.cos(angle[y, x])
             sides.append(float(interpolated(strength, np.array([at_y]), np.array([at_x]))[0]))
         if strength[y, x] * FACTOR >= max(sides):
             expected[y, x] = strength[y, x] * ramp(15, BORDER)[y] * ramp(19, BORDER)[x]

@@ -53,7 +53,8 @@ def batch(task: str) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("name", PUBLISHED_WEIGHTS)
 def test_the_weight_multiplies_the_loss_and_nothing_else(name: str) -> None:
-    plain, weighted = chosen(loss_weights="none")[name], chosen()[name]
+    plain = chosen(loss_weights="none")[name]
+    weighted = chosen()[name]
     prediction, target = batch(name)
     expected = PUBLISHED_WEIGHTS[name] * plain.loss(prediction, target)
     assert torch.allclose(weighted.loss(prediction, target), expected)
@@ -79,9 +80,11 @@ def test_a_blank_label_costs_nothing(name: str) -> None:
 
 def test_saliency_is_balanced_binary_cross_entropy() -> None:
     """The one-channel form of HED and MTI-Net, on the difference of the two logits."""
-    prediction, target = normal(2, 2, 5, 6), batch("saliency")[1]
+    prediction = normal(2, 2, 5, 6)
+    target = batch("saliency")[1]
     valid = target >= 0
-    logit, salient = (prediction[:, 1] - prediction[:, 0])[valid], target[valid].float()
+    logit = (prediction[:, 1] - prediction[:, 0])[valid]
+    salient = target[valid].float()
     share = 1 - salient.mean()
     weight = share * salient + (1 - share) * (1 - salient)
     expected = (weight * F.binary_cross_entropy_with_logits(logit, salient, reduction="none")).sum()

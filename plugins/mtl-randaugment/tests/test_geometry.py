@@ -103,7 +103,8 @@ def normals_of(depth: Tensor, focal: float) -> Tensor:
     size = depth.shape[-1]
     y, x = torch.meshgrid(*[torch.arange(size) - (size - 1) / 2] * 2, indexing="ij")
     points = depth * torch.stack((x / focal, y / focal, torch.ones_like(x)))
-    across, down = points[:, :-1, 1:] - points[:, :-1, :-1], points[:, 1:, :-1] - points[:, :-1, :-1]
+    across = points[:, :-1, 1:] - points[:, :-1, :-1]
+    down = points[:, 1:, :-1] - points[:, :-1, :-1]
     return F.normalize(torch.linalg.cross(down, across, dim=0), dim=0)
 
 
@@ -115,10 +116,16 @@ def test_the_plane_of_these_tests_has_the_normals_of_its_depth() -> None:
 @pytest.mark.parametrize("degrees", [-30.0, 15.0, 90.0])
 def test_rotated_normals_are_the_normals_of_the_rotated_plane(degrees: float) -> None:
     """Turning the image about its centre turns the camera about its axis: the plane's gradient turns with it."""
-    a, size, focal, gx, gy = math.radians(degrees), 41, 40.0, 0.05, -0.02
+    a = math.radians(degrees)
+    size = 41
+    focal = 40.0
+    gx = 0.05
+    gy = -0.02
     turned = (math.cos(a) * gx - math.sin(a) * gy, math.sin(a) * gx + math.cos(a) * gy)
-    motion, inside = attrs.evolve(STILL, angle=a), (slice(None), slice(14, 27), slice(14, 27))
-    before, expected = tilted_plane(size, focal, (gx, gy)), tilted_plane(size, focal, turned)
+    motion = attrs.evolve(STILL, angle=a)
+    inside = (slice(None), slice(14, 27), slice(14, 27))
+    before = tilted_plane(size, focal, (gx, gy))
+    expected = tilted_plane(size, focal, turned)
     depth, normals = (
         moved_label(TASKS[n], t, motion)[inside] for n, t in zip(("depth", "normals"), before, strict=True)
     )
@@ -128,7 +135,8 @@ def test_rotated_normals_are_the_normals_of_the_rotated_plane(degrees: float) ->
 
 
 def test_mirrored_normals_are_the_normals_of_the_mirrored_plane() -> None:
-    before, expected = tilted_plane(21, 40.0, (0.05, -0.02)), tilted_plane(21, 40.0, (-0.05, -0.02))
+    before = tilted_plane(21, 40.0, (0.05, -0.02))
+    expected = tilted_plane(21, 40.0, (-0.05, -0.02))
     for name, target, wanted in zip(("depth", "normals"), before, expected, strict=True):
         torch.testing.assert_close(moved_label(TASKS[name], target, MIRROR), wanted)
 
@@ -159,7 +167,8 @@ def test_classes_and_maps_keep_their_values(motion: Motion) -> None:
     """Nothing is mixed: no class and no value that was not there, and what was invalid stays so."""
     sample = make_sample(TASKS, (24, 36))
     for name in ("segmentation", "shading", "edges"):
-        before, after = sample.targets[name], moved_label(TASKS[name], sample.targets[name], motion)
+        before = sample.targets[name]
+        after = moved_label(TASKS[name], sample.targets[name], motion)
         assert torch.isin(after[after == after], torch.cat((before.flatten(), torch.tensor([-1])))).all(), name
         share = valid(TASKS[name], after).float().mean()
         assert 0.3 < share < 0.9, f"{name}: {share:.0%} valid of 80%"
@@ -235,7 +244,8 @@ def test_bytes_and_floats_move_alike() -> None:
 
 
 def test_draws_every_scale_both_mirrorings_and_rotations_to_both_sides() -> None:
-    made, generator = geometry(rotation=10.0, flip=0.3), torch.Generator().manual_seed(0)
+    made = geometry(rotation=10.0, flip=0.3)
+    generator = torch.Generator().manual_seed(0)
     drawn = [made.draw(generator) for _ in range(2000)]
     for scale in (1.0, 1.2, 1.5):
         assert sum(m.scale == scale for m in drawn) == pytest.approx(667, abs=80)
@@ -246,7 +256,8 @@ def test_draws_every_scale_both_mirrorings_and_rotations_to_both_sides() -> None
 
 
 def test_labels_per_image_pass_unchanged() -> None:
-    made, label = geometry(Tasks([Classification(name="scene", channels=3)]), flip=1.0), torch.tensor(2)
+    made = geometry(Tasks([Classification(name="scene", channels=3)]), flip=1.0)
+    label = torch.tensor(2)
     found = made.transform_sample(Sample(torch.rand(3, 8, 8), {"scene": label}), torch.Generator())
     assert found.targets["scene"] is label
 
@@ -263,7 +274,9 @@ class TestPadding:
 
     @pytest.mark.parametrize("offset", [(0, 0), (3, 0), (0, -2), (-4, 4), (31, -19), (40, 3), (-31, 20)])
     def test_is_a_crop_of_the_padded_image(self, offset: tuple[int, int]) -> None:
-        sample, (x, y), room = make_sample(TASKS, (20, 31)), offset, 40
+        sample = make_sample(TASKS, (20, 31))
+        (x, y) = offset
+        room = 40
         motion = attrs.evolve(STILL, offset=offset)
         window = (..., slice(room - y, room - y + 20), slice(room - x, room - x + 31))
         padded = F.pad(sample.image, (room,) * 4)
@@ -280,7 +293,8 @@ class TestPadding:
         assert not found[:, 0].any()
 
     def test_every_offset_is_as_likely_as_the_others(self) -> None:
-        made, generator = geometry(scales=(1.0,), padding=2), torch.Generator().manual_seed(0)
+        made = geometry(scales=(1.0,), padding=2)
+        generator = torch.Generator().manual_seed(0)
         found = [made.draw(generator).offset for _ in range(2500)]
         counts = [found.count((x, y)) for x in range(-2, 3) for y in range(-2, 3)]
         assert sum(counts) == 2500

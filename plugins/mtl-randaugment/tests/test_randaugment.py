@@ -80,7 +80,8 @@ def test_the_weakest_solarize_inverts_pure_white_as_torchvisions_does() -> None:
 
 def test_each_image_gets_what_it_drew() -> None:
     """One image after the other, through torchvision's functions: sorting by operation must not mix images up."""
-    plugin, x = RandAugment(operations=3, magnitude=31), images(40)
+    plugin = RandAugment(operations=3, magnitude=31)
+    x = images(40)
     expected = list(x)
     for one in plugin.draw(40, generator(5)):
         drawn = [name for name, count in zip(NAMES, one.counts, strict=True) for _ in range(count)]
@@ -126,7 +127,8 @@ def test_runs_on_a_cuda_device() -> None:
     with FakeTensorMode(allow_non_fake_inputs=False) as mode:
         x = torch.empty(99, 3, 12, 16, device="cuda")
         for one in drawn:
-            places, strengths = mode.from_tensor(one.places), mode.from_tensor(one.strengths)
+            places = mode.from_tensor(one.places)
+            strengths = mode.from_tensor(one.strengths)
             x = changed(x, attrs.evolve(one, places=places, strengths=strengths))
     assert (x.device.type, x.shape) == ("cuda", (99, 3, 12, 16))
 

@@ -21,9 +21,11 @@ def maps(name: str, seed: int = 0) -> Tensor:
 
 
 def test_a_task_has_its_label_and_a_column_for_each_title() -> None:
-    first, second = maps("depth", 0), maps("depth", 1)
+    first = maps("depth", 0)
+    second = maps("depth", 1)
     found = drawings(BATCH, TASKS, {"one": {"depth": first}, "two": {"depth": second}})
-    depth, rows = TASKS["depth"], []
+    depth = TASKS["depth"]
+    rows = []
     for i, image in enumerate(BATCH.images):
         label = BATCH.targets["depth"][i]
         valid = label[0].numpy() > 0

@@ -174,7 +174,8 @@ def labels(height: int, width: int) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("labelled", [True, False])
 def test_a_sheet_has_a_column_per_picture(labelled: bool) -> None:
-    height, width = 64, 96
+    height = 64
+    width = 96
     truth = labels(height, width)
     image = torch.zeros(3, height, width, dtype=torch.uint8)
     row = (image, {name: (label, label if labelled else None) for name, label in truth.items()})
@@ -206,7 +207,8 @@ def test_prediction_and_label_share_one_scale() -> None:
     label = labels(8, 12)["depth"]
     found, drawn = drawn_pair(TASKS["depth"], label.clamp(min=1) + 2, label)
     # 2 m further away: the prediction's first row looks like the label's row of 3 m
-    near, far = label[0, :, 0] + 2, label[0, :, 0]
+    near = label[0, :, 0] + 2
+    far = label[0, :, 0]
     row = int((far - near[0]).abs().argmin())
     assert np.abs(found[0, 0].astype(int) - drawn[row, 0]).max() < 30
     assert not np.array_equal(found[0, 0], drawn[0, 0])

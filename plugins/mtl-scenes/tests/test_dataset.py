@@ -41,7 +41,8 @@ def equal(a, b):
 
 def test_defaults():
     made = Scenes()
-    train, test = made.build_dataset("train"), made.build_dataset("test")
+    train = made.build_dataset("train")
+    test = made.build_dataset("test")
     assert (len(train), len(test)) == (256, 64)
     assert train.tasks.names == ("segmentation", "depth", "normals")
     assert train[0].image.shape == (3, 64, 96)
@@ -52,7 +53,8 @@ def test_defaults():
 
 @every_level
 def test_two_instances_give_the_same_samples_in_any_order(level):
-    first, second = scenes(tasks=ALL, difficulty=level), scenes(tasks=ALL, difficulty=level)
+    first = scenes(tasks=ALL, difficulty=level)
+    second = scenes(tasks=ALL, difficulty=level)
     backwards = [second[i] for i in reversed(range(6))][::-1]
     assert all(equal(first[i], backwards[i]) for i in range(6))
 
@@ -108,9 +110,11 @@ def test_levels_are_different_rooms_with_the_same_tasks():
 
 
 def test_medium_rooms_are_the_hard_ones_in_other_colours():
-    medium, hard = scenes(difficulty="medium"), scenes(difficulty="hard")
+    medium = scenes(difficulty="medium")
+    hard = scenes(difficulty="hard")
     for index in range(6):
-        first, second = medium[index], hard[index]
+        first = medium[index]
+        second = hard[index]
         assert (first.image != second.image).double().mean() > 0.9
         assert all(torch.equal(first.targets[name], second.targets[name]) for name in first.targets)
 
@@ -168,14 +172,17 @@ def test_easy_rooms_show_few_things_and_these_large():
 
 
 def test_the_cache_changes_nothing():
-    cached, plain = scenes(tasks=ALL), scenes(tasks=ALL, cache=False)
-    first, again = cached[3], cached[3]
+    cached = scenes(tasks=ALL)
+    plain = scenes(tasks=ALL, cache=False)
+    first = cached[3]
+    again = cached[3]
     assert equal(first, again)
     assert equal(first, plain[3])
 
 
 def test_a_kept_sample_is_not_rendered_again(monkeypatch):
-    cached, plain = scenes(), scenes(cache=False)
+    cached = scenes()
+    plain = scenes(cache=False)
     kept = cached[0]
     monkeypatch.setattr(dataset, "make_scene", lambda rng, level: pytest.fail("rendered again"))
     assert equal(cached[0], kept)
@@ -184,7 +191,8 @@ def test_a_kept_sample_is_not_rendered_again(monkeypatch):
 
 
 def test_changing_a_sample_leaves_the_cache_alone():
-    data, clean = scenes(tasks=ALL), scenes(tasks=ALL)[0]
+    data = scenes(tasks=ALL)
+    clean = scenes(tasks=ALL)[0]
     sample = data[0]
     for tensor in (sample.image, *sample.targets.values()):
         tensor.zero_()
@@ -256,7 +264,8 @@ def test_iteration_ends():
 def test_numbers_do_not_come_from_the_global_generators():
     np.random.seed(0)
     torch.manual_seed(0)
-    state, first = np.random.get_state()[1].copy(), scenes()[0]
+    state = np.random.get_state()[1].copy()
+    first = scenes()[0]
     torch.manual_seed(1)
     assert (np.random.get_state()[1] == state).all()
     assert equal(scenes()[0], first)

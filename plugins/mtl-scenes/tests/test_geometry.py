@@ -24,7 +24,8 @@ def inside(kind, points):
 @pytest.mark.parametrize("kind", [BOX, CYLINDER, SPHERE])
 def test_a_ray_is_inside_exactly_between_enter_and_leave(kind):
     rng = np.random.default_rng(kind)
-    origin, target = rng.normal(0, 3, (3, 200)), rng.uniform(-1.2, 1.2, (3, 200))
+    origin = rng.normal(0, 3, (3, 200))
+    target = rng.uniform(-1.2, 1.2, (3, 200))
     enter, leave = interval(kind, origin, target - origin)
     t = np.linspace(-1, 3, 2001)[:, None]
     sampled = inside(kind, origin[:, None] + t * (target - origin)[:, None])
@@ -35,14 +36,17 @@ def test_a_ray_is_inside_exactly_between_enter_and_leave(kind):
 
 def first_hit(scene, directions):
     """Every solid against every pixel in double precision, one solid after the other."""
-    solids, eye = scene.solids, scene.camera.position.astype(float)
+    solids = scene.solids
+    eye = scene.camera.position.astype(float)
     depth = np.full(SIZE, np.inf)
     for i, (kind, centre, half, turn) in enumerate(
         zip(solids.kind, solids.centre, solids.half, solids.turn, strict=True)
     ):
-        c, s = np.cos(float(turn)), np.sin(float(turn))
+        c = np.cos(float(turn))
+        s = np.sin(float(turn))
         into = np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]]) / half.astype(float)[:, None]
-        origin, direction = into @ (eye - centre), np.einsum("ij,jhw->ihw", into, directions.astype(float))
+        origin = into @ (eye - centre)
+        direction = np.einsum("ij,jhw->ihw", into, directions.astype(float))
         enter, leave = interval(kind, origin[:, None, None], direction)
         t = leave if i == 0 else np.where((enter < leave) & (enter > NEAR), enter, np.inf)
         depth = np.minimum(depth, t)

@@ -34,7 +34,8 @@ def flat_view(image=None, depth=None, normal=(0, 0, -1), size=(24, 24)):
 def test_normals_are_those_of_the_depth(seed, level):
     seen = view(seed, level=level)
     points = (seen.rays * seen.depth).astype(float)
-    right, down = points[:, 1:-1, 2:] - points[:, 1:-1, :-2], points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
+    right = points[:, 1:-1, 2:] - points[:, 1:-1, :-2]
+    down = points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
     derived = np.cross(down, right, axis=0)
     derived /= np.linalg.norm(derived, axis=0)
     angle = np.degrees(np.arccos(np.clip((derived * seen.normals[:, 1:-1, 1:-1]).sum(0), -1, 1)))
@@ -94,7 +95,8 @@ def test_depth_is_measured_along_the_optical_axis(seed, level):
 
 @every_level
 def test_labels_do_not_depend_on_the_sensor(level):
-    first, second = view(noise=1, level=level), view(noise=2, level=level)
+    first = view(noise=1, level=level)
+    second = view(noise=2, level=level)
     assert (first.image != second.image).mean() > 0.3
     for name in ("segmentation", "depth", "normals", "occlusion_edges", "reshading"):
         np.testing.assert_array_equal(LABELS[name][1](first), LABELS[name][1](second))

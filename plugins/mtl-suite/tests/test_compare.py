@@ -61,7 +61,8 @@ def test_delta_by_hand(run: Folder) -> None:
 def test_another_metric_of_a_task_for_delta(run: Folder) -> None:
     """RMSE in place of aErr, as in the IAL paper; a task's first counts."""
     rmse = {"segmentation/miou": 10.0, "depth/abs_err": 1.0, "depth/rmse": 2.0}
-    plain, better = run("plain", 0, 0, metrics=rmse), run("better", 0, 0, metrics=rmse | {"depth/rmse": 1.5})
+    plain = run("plain", 0, 0, metrics=rmse)
+    better = run("better", 0, 0, metrics=rmse | {"depth/rmse": 1.5})
     found = compare([plain], [better], ["depth/rmse", "depth/abs_err"])
     assert found.headline == {"segmentation/miou": True, "depth/rmse": False}
     assert found.rows[0].per_task["depth"][0] == pytest.approx(25)
@@ -122,7 +123,8 @@ def test_the_table_has_every_metric_and_the_best_in_bold(run: Folder) -> None:
 
 def test_levels_are_told_where_the_rows_differ(run: Folder) -> None:
     """Gradients at the features and at the parameters are two protocols."""
-    plain, one = run("plain", 20.0, 0.5), run("mgda", 25.0, 0.75, level="features")
+    plain = run("plain", 20.0, 0.5)
+    one = run("mgda", 25.0, 0.75, level="features")
     assert "gradients" not in printed(compare([plain], [plain, one]))
     comparison = compare([plain], [plain, one, run("mgda-parameters", 24.0, 0.7, level="parameters")])
     text = printed(comparison)
@@ -149,7 +151,8 @@ def refused(reference: Path, run: Path) -> str:
 
 
 def test_numbers_that_cannot_be_used_are_reported(run: Folder, caplog: pytest.LogCaptureFixture) -> None:
-    good, bad = run("a", 50.0, 1.0), run("b", 50.0, 1.0, problems=["depth: NaN"])
+    good = run("a", 50.0, 1.0)
+    bad = run("b", 50.0, 1.0, problems=["depth: NaN"])
     compare([good], [bad])
     assert [record.getMessage() for record in caplog.records] == [
         f"{bad}: the numbers of this run cannot be used: depth: NaN"
@@ -157,7 +160,8 @@ def test_numbers_that_cannot_be_used_are_reported(run: Folder, caplog: pytest.Lo
 
 
 def test_a_run_that_is_not_finished(run: Folder) -> None:
-    reference, folder = run("plain", 20.0, 1.0), run("jtr", 20.0, 1.0)
+    reference = run("plain", 20.0, 1.0)
+    folder = run("jtr", 20.0, 1.0)
     (folder / "results.json").unlink()
     message = refused(reference, folder)
     assert all(part in message for part in (str(folder), "results.json", f"mtl evaluate {folder}"))
@@ -171,14 +175,16 @@ def test_a_folder_that_is_no_run(run: Folder, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("headline", [{"segmentation/miou": True}, {"segmentation/miou": True, "depth/abs_err": True}])
 def test_other_tasks(run: Folder, headline: dict[str, bool]) -> None:
-    reference, folder = run("plain", 20.0, 1.0), run("jtr", 20.0, 1.0, headline=headline)
+    reference = run("plain", 20.0, 1.0)
+    folder = run("jtr", 20.0, 1.0, headline=headline)
     message = refused(reference, folder)
     assert str(folder) in message
     assert "compare runs with the same tasks" in message
 
 
 def test_another_split(run: Folder) -> None:
-    reference, folder = run("plain", 20.0, 1.0), run("jtr", 20.0, 1.0, split="validation")
+    reference = run("plain", 20.0, 1.0)
+    folder = run("jtr", 20.0, 1.0, split="validation")
     message = refused(reference, folder)
     assert "validation split, checkpoint last" in message
     assert f"; run `mtl evaluate {folder}`, which" in message
@@ -186,7 +192,8 @@ def test_another_split(run: Folder) -> None:
 
 
 def test_another_checkpoint(run: Folder) -> None:
-    reference, folder = run("plain", 20.0, 1.0), run("jtr", 20.0, 1.0, checkpoint="best")
+    reference = run("plain", 20.0, 1.0)
+    folder = run("jtr", 20.0, 1.0, checkpoint="best")
     message = refused(reference, folder)
     assert "test split, checkpoint best, the reference" in message
     assert f"; run `mtl evaluate {folder}`, which" in message
@@ -267,7 +274,8 @@ def heads(comparison: Comparison) -> list[str]:
 
 
 def test_the_reference_is_the_first_column_once(run: Folder) -> None:
-    plain, jtr = run("plain", 20.0, 0.8), run("jtr", 25.0, 0.6)
+    plain = run("plain", 20.0, 0.8)
+    jtr = run("jtr", 25.0, 0.6)
     for runs in ([jtr], [jtr, plain], [plain, jtr]):
         assert heads(compare([plain], runs)) == ["metric", "plain", "jtr"]
     found = compare([plain], [jtr]).to_json()
@@ -303,7 +311,8 @@ def test_units_stand_beside_the_metrics(run: Folder) -> None:
     ],
 )
 def test_damaged_results(run: Folder, content: str) -> None:
-    reference, folder = run("plain", 20.0, 1.0), run("jtr", 20.0, 1.0)
+    reference = run("plain", 20.0, 1.0)
+    folder = run("jtr", 20.0, 1.0)
     (folder / "results.json").write_text(content)
     message = refused(reference, folder)
     assert all(part in message for part in (str(folder / "results.json"), f"mtl evaluate {folder}"))
@@ -332,7 +341,8 @@ def test_two_runs_of_one_name_and_seed_are_not_two_seeds(tmp_path: Path) -> None
 def finished(folder: Path, name: str, seed: int, depth: float) -> Path:
     folder.mkdir()
     (folder / "experiment.toml").write_text("")
-    metrics, headline = {"depth/abs_err": depth}, {"depth/abs_err": False}
+    metrics = {"depth/abs_err": depth}
+    headline = {"depth/abs_err": False}
     record = {
         "name": name,
         "seed": seed,

@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-H, W = 24, 24
+H = 24
+W = 24
 
 Layout = Literal["buildings", "archives", "one", "omnidata", "domains"]
 View = tuple[str, int, int]

@@ -67,7 +67,8 @@ def test_a_view_is_twelve_bytes(tree: Path) -> None:
 
 
 def test_each_view_has_the_domains_of_its_files(tree: Path, trees: SimpleNamespace) -> None:
-    gone, alone = ("hanson", 2, 0), ("merom", 7, 2)
+    gone = ("hanson", 2, 0)
+    alone = ("merom", 7, 2)
     trees.file(tree, "buildings", gone, "normal").unlink()
     trees.file(tree, "buildings", alone, "rgb").unlink()
     index = build(tree)
@@ -204,7 +205,9 @@ def test_who_waited_reads_what_the_other_made(
 ) -> None:
     (tree / ".mtl").mkdir()
     trees.age(tree)
-    made, waits, got = build(tree), threading.Event(), []
+    made = build(tree)
+    waits = threading.Event()
+    got = []
     monkeypatch.setattr(keeping, "build", lambda *given: pytest.fail("it was made twice"))
     monkeypatch.setattr(keeping, "console", lambda: SimpleNamespace(print=lambda text: waits.set()))
     with FileLock(tree / BESIDE.with_name(BESIDE.name + ".lock")):

@@ -76,7 +76,8 @@ def test_normals_face_the_camera(tree: Path, real: Path) -> None:
 def test_normals_agree_with_depth(tree: Path, real: Path) -> None:
     targets = sample(tree).targets
     points = targets["depth"] * rays(real)
-    right, down = points[:, 1:-1, 2:] - points[:, 1:-1, :-2], points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
+    right = points[:, 1:-1, 2:] - points[:, 1:-1, :-2]
+    down = points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
     whole = -F.max_pool2d(-(targets["depth"] > 0).float(), 3, 1)[0] > 0
     label = targets["normals"][:, 1:-1, 1:-1]
     usable = whole & (right[2].abs() < 0.1) & (down[2].abs() < 0.1) & (label.norm(dim=0) > 0.5)
@@ -118,6 +119,7 @@ def test_edges_of_occlusion_are_where_depth_jumps(tree: Path) -> None:
     targets = sample(tree, convention="plain").targets
     depth = targets["depth"]
     nearest = -F.max_pool2d(-depth[None], 5, 1, 2)[0]
-    jump, known = F.max_pool2d(depth[None], 5, 1, 2)[0] - nearest, nearest > 0
+    jump = F.max_pool2d(depth[None], 5, 1, 2)[0] - nearest
+    known = nearest > 0
     edge = targets["occlusion_edges"]
     assert edge[known & (jump > 0.5)].mean() > 5 * edge[known & (jump < 0.1)].mean()

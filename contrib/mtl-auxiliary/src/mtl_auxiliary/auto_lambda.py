@@ -92,7 +92,8 @@ class AutoLambda(nn.Module):
             )
         self.is_primary = nn.Buffer(primary_mask(name, self.primary or tasks.names, tasks), persistent=False)
         self.weights = nn.Buffer(torch.full((len(tasks),), self.initial_weight))
-        self.first, self.second = nn.Buffer(torch.zeros(len(tasks))), nn.Buffer(torch.zeros(len(tasks)))
+        self.first = nn.Buffer(torch.zeros(len(tasks)))
+        self.second = nn.Buffer(torch.zeros(len(tasks)))
         self.count = nn.Buffer(torch.zeros(len(tasks)))
 
     @hookimpl
@@ -103,7 +104,8 @@ class AutoLambda(nn.Module):
 
     def _move(self, slope: Tensor, known: Tensor) -> None:
         """One step of Adam; a task whose slope (K,) is not known keeps its weight and its moments."""
-        (a, b), count = _BETAS, self.count + known
+        a, b = _BETAS
+        count = self.count + known
         first = a * self.first + (1 - a) * slope
         second = b * self.second + (1 - b) * slope**2
         # 1 − β^count: the moments are corrected for their start at 0, in float32 to the last digit
@@ -144,7 +146,8 @@ def weight_slope(look_ahead: LookAhead, second: Batch, weights: Tensor, primary:
     :param heads: whether λ weighs the heads' training too; otherwise only the encoder's
     :return: (K,), NaN where no primary task has a label in the second batch
     """
-    train, theta = look_ahead.train_batch, look_ahead.parameters(heads)
+    train = look_ahead.train_batch
+    theta = look_ahead.parameters(heads)
     total = (weights * look_ahead.losses(train, theta)).sum()
     ahead = look_ahead.stepped(theta, look_ahead.gradient(total, theta))
     losses = look_ahead.losses(second, ahead)

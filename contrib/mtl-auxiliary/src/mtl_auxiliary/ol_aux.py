@@ -62,7 +62,8 @@ class OLAUX(nn.Module):
     def setup(self, name: str, tasks: Tasks) -> None:
         self.is_primary = nn.Buffer(primary_mask(name, self.primary, tasks), persistent=False)
         self.weights = nn.Buffer(torch.full((len(tasks),), self.initial_weight))
-        self.sums, self.counts = nn.Buffer(torch.zeros(len(tasks))), nn.Buffer(torch.zeros(len(tasks)))
+        self.sums = nn.Buffer(torch.zeros(len(tasks)))
+        self.counts = nn.Buffer(torch.zeros(len(tasks)))
         self.learning_rate = 1.0
 
     @property
@@ -75,7 +76,8 @@ class OLAUX(nn.Module):
 
     @hookimpl
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:
-        g, primary = gradients.gramian, self.is_primary
+        g = gradients.gramian
+        primary = self.is_primary
         products, cosines = against_primary(g, primary)
         agreement = cosines if self.measure == "cosine" else self.learning_rate * products
         both = gradients.reached & (gradients.reached & primary).any() & ~primary
@@ -85,7 +87,8 @@ class OLAUX(nn.Module):
 
     def _after(self, agreement: Tensor, both: Tensor) -> dict[str, Tensor]:
         """The state after a step: a task that has N agreements moves by β times their mean, and begins anew."""
-        sums, counts = torch.where(both, self.sums + agreement, self.sums), self.counts + both
+        sums = torch.where(both, self.sums + agreement, self.sums)
+        counts = self.counts + both
         full = counts == self.steps
         moved = (self.weights + self.beta * sums / self.steps).clamp(min=0)
         zero = torch.zeros_like(counts)

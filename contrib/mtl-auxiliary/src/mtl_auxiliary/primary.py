@@ -31,6 +31,7 @@ def against_primary(gramian: Tensor, primary: Tensor) -> tuple[Tensor, Tensor]:
     """
     chosen = primary.to(gramian.dtype)
     products = gramian @ chosen
-    norms, norm = gramian.diagonal().clamp(min=0).sqrt(), (chosen @ products).clamp(min=0).sqrt()
+    norms = gramian.diagonal().clamp(min=0).sqrt()
+    norm = (chosen @ products).clamp(min=0).sqrt()
     lengths = norms * norm
     return products, torch.where(lengths == 0, torch.zeros_like(products), products / lengths)

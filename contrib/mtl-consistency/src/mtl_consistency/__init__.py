@@ -12,7 +12,7 @@ from attrs import field
 from attrs.validators import ge
 from torch import Tensor
 
-from mtl_core import About, Step, Task, help, hookimpl, plugin
+from mtl_core import About, Step, Task, at_least_float32, help, hookimpl, plugin
 
 __all__ = ["Consistency"]
 
@@ -48,10 +48,5 @@ class Consistency:
 
 def _disagreement(step: Step, task: Task) -> Tensor:
     """Mean square difference of a task's two views in label space, (B,)."""
-    one, two = (task.to_label_space(_full(step.predictions[task.name][view])) for view in range(2))
+    one, two = (task.to_label_space(at_least_float32(step.predictions[task.name][view])) for view in range(2))
     return (one - two).square().flatten(1).mean(1)
-
-
-def _full(values: Tensor) -> Tensor:
-    """At least float32: a half-precision network's outputs are compared in full precision."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -14,7 +14,7 @@ from attrs.validators import ge, gt, optional
 from torch import Tensor, nn
 
 from mtl_core import About, Step, Tasks, help, hookimpl, plugin
-from mtl_crosstask.maps import PairMaps, attached, chosen, entered, has_label, pairs, predicted
+from mtl_crosstask.maps import PairMaps, attached, entered, has_label, pairs, predicted
 from mtl_nn import Networks
 
 
@@ -47,7 +47,7 @@ class DirectMap(nn.Module):
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks, backbone: nn.Module) -> None:
-        self.mapped = chosen(name, tasks, self.tasks)
+        self.mapped = tasks.choose_dense(self.tasks, name, "maps need")
         self.m = PairMaps(self.mapped, Networks.of(backbone), self.width)
 
     @hookimpl

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from mtl_core import MtlError, Step, Task, Tasks
+from mtl_core import Step, Task, Tasks, at_least_float32
 from mtl_nn import Networks
 
 
@@ -43,7 +43,7 @@ def _key(source: Task, target: Task) -> str:
 def predicted(step: Step, task: Task) -> Tensor:
     """ŷ^t in label space, (B, O_t, H, W), at least float32."""
     prediction = step.predictions[task.name][0]
-    return task.to_label_space(prediction.to(torch.promote_types(prediction.dtype, torch.float32)))
+    return task.to_label_space(at_least_float32(prediction))
 
 
 def known(step: Step, task: Task) -> Tensor:
@@ -69,22 +69,3 @@ def attached(values: Tensor, samples: Tensor) -> Tensor:
 def entered(values: Tensor) -> Tensor:
     """In the maps' memory format."""
     return values.contiguous(memory_format=torch.channels_last)
-
-
-def chosen(name: str, tasks: Tasks, names: tuple[str, ...]) -> Tasks:
-    """The tasks that are mapped: two or more, all dense.
-
-    :raises MtlError: an unknown task, one that has a value per image, or fewer than two
-    """
-    selected = tasks.choose(names, f"{name}.tasks") if names else tasks
-    flat = [task.name for task in selected if not task.dense]
-    if flat:
-        raise MtlError(
-            f"{name}: task {flat[0]!r} has one value per image and cannot be mapped like an image;"
-            f" leave it out: tasks = {[t.name for t in selected if t.dense]}"
-        )
-    if len(selected) < 2:
-        raise MtlError(
-            f"{name}: maps need two tasks, found {', '.join(selected.names)}; remove the plugin, or add a task"
-        )
-    return selected

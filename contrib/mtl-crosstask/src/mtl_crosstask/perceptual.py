@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mtl_core import About, Step, Task, Tasks, help, hookimpl, plugin
-from mtl_crosstask.maps import PairMaps, attached, chosen, entered, has_label, known, pairs, predicted
+from mtl_crosstask.maps import PairMaps, attached, entered, has_label, known, pairs, predicted
 from mtl_nn import Networks
 
 
@@ -56,7 +56,7 @@ class PerceptualMap(nn.Module):
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks, backbone: nn.Module) -> None:
-        self.mapped = chosen(name, tasks, self.tasks)
+        self.mapped = tasks.choose_dense(self.tasks, name, "maps need")
         self.m = PairMaps(self.mapped, Networks.of(backbone), self.width)
 
     @hookimpl

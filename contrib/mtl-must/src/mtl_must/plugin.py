@@ -65,7 +65,8 @@ class MuST:
 
     def teachers(self, experiment: Experiment, folder: Path) -> list[Teacher]:
         names = experiment.tasks or open_hooks(experiment).build_dataset("train").tasks.names
-        made, place = [self.teacher(experiment, task) for task in names], folder / "must"
+        made = [self.teacher(experiment, task) for task in names]
+        place = folder / "must"
         return [Teacher(teacher, place, self.confidence, self.flip_tolerance) for teacher in made]
 
     def teacher(self, experiment: Experiment, task: str) -> Experiment:

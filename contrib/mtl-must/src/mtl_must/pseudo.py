@@ -54,11 +54,15 @@ def write_labels(teacher: Experiment, run: RunFolder, place: Path, least: float,
     :param least: smallest class probability
     :param tolerance: largest loss against the mirror image's prediction; None: any
     """
-    hooks, saved, (task,) = open_hooks(teacher), run.checkpoint(), teacher.tasks
+    hooks = open_hooks(teacher)
+    saved = run.checkpoint()
+    (task,) = teacher.tasks
     network, _ = network_from(hooks, load_checkpoint(saved), saved)
-    dataset, device = hooks.build_dataset("train"), make_fabric(teacher).device
+    dataset = hooks.build_dataset("train")
+    device = make_fabric(teacher).device
     network.to(device)
-    kind, path = dataset.tasks[task], label_file(place, task)
+    kind = dataset.tasks[task]
+    path = label_file(place, task)
 
     def write(part: Path) -> None:
         kept: Any = None
@@ -94,7 +98,9 @@ class PseudoLabelled:
     """
 
     def __init__(self, dataset: MultiTaskDataset, given: Tensor, place: Path) -> None:
-        self.dataset, self.given, self.tasks = dataset, given, dataset.tasks
+        self.dataset = dataset
+        self.given = given
+        self.tasks = dataset.tasks
         self.names: Sequence[str] | None = dataset.names
         self.labelled: Tensor | None = None
         self.place = place
@@ -117,7 +123,8 @@ class PseudoLabelled:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        sample, row = self.dataset[index], self.given[index].tolist()
+        sample = self.dataset[index]
+        row = self.given[index].tolist()
         withheld = [n for n, given in zip(self.tasks.names, row, strict=True) if not given and n in self.found]
         return Sample(sample.image, sample.targets | {name: self.pseudo(name, index) for name in withheld})
 

@@ -62,7 +62,8 @@ def parts(task: Task) -> list[str]:
 
 def fingerprint(dataset: MultiTaskDataset) -> str:
     """A digest of a data set's length, names and some of its images, by which it is known again."""
-    found, length = hashlib.sha256(), len(dataset)
+    found = hashlib.sha256()
+    length = len(dataset)
     found.update(json.dumps([length, list(dataset.names or ())]).encode())
     for index in sorted({length * step // LOOKED_AT for step in range(LOOKED_AT)}) if length else ():
         image = dataset[index].image
@@ -154,7 +155,9 @@ class WithPseudoTasks:
     """
 
     def __init__(self, dataset: MultiTaskDataset, labelling: Labelling, training: bool) -> None:
-        self.dataset, self.labelling, self.training = dataset, labelling, training
+        self.dataset = dataset
+        self.labelling = labelling
+        self.training = training
         self.names: Sequence[str] | None = dataset.names
         self.added = [task for spec in labelling.specs for task in teacher_for(spec).tasks]
         check_names(dataset.tasks, self.added)

@@ -36,7 +36,8 @@ class Rows:
     """
 
     def __init__(self, path: Path, length: int) -> None:
-        self.path, self.length = path, length
+        self.path = path
+        self.length = length
 
     def done(self) -> int:
         """How many rows are there."""

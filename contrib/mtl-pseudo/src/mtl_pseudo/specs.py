@@ -90,7 +90,8 @@ def spec_of(name: str, table: Mapping[str, Any]) -> Spec:
 
 def wrong_types(table: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(key, what is wrong with the type of its value)."""
-    texts, whole = ("model", "weights", "labels", "checkpoint"), ("classes", "top")
+    texts = ("model", "weights", "labels", "checkpoint")
+    whole = ("classes", "top")
     wrong = [(key, "text") for key in texts if not isinstance(table.get(key, ""), str)]
     wrong += [(key, "a whole number, at least 1") for key in whole if not is_whole(table.get(key, 1))]
     if not is_number(table.get("score", 0.5)) or not 0 <= table.get("score", 0.5) <= 1:

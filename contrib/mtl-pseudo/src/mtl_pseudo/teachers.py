@@ -75,7 +75,8 @@ class Model:
         return digest(self.spec.file)
 
     def load(self, device: torch.device) -> None:
-        self.network, self.device = self.made(), device
+        self.network = self.made()
+        self.device = device
         load_weights(self.network, self.spec.file, self.spec.model)
         self.network.eval().to(device)
 
@@ -84,7 +85,8 @@ class Model:
 
     def normalised(self, images: Tensor) -> Tensor:
         """Images at the model's size, with mean and deviation taken out."""
-        size, (mean, std) = self.input_size(), self.colours()
+        size = self.input_size()
+        mean, std = self.colours()
         if size is not None and tuple(images.shape[-2:]) != size:
             images = F.interpolate(images, size, mode="bilinear", antialias=True).clamp(0, 1)
         return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
@@ -111,7 +113,8 @@ class Model:
             ) from error
 
     def labels_of(self, images: Tensor) -> Labels:
-        name, size = self.spec.name, (images.shape[-2], images.shape[-1])
+        name = self.spec.name
+        size = (images.shape[-2], images.shape[-1])
         if self.kind == "masks":
             return {name: decide.masks(self.logits(images), size, self.spec.score).short().cpu()}
         if self.kind == "soft":
@@ -190,7 +193,8 @@ def is_detector(name: str) -> bool:
 
 
 def torchvision_model(spec: Spec) -> Model:
-    name, known = spec.of_library, torchvision.models.list_models()
+    name = spec.of_library
+    known = torchvision.models.list_models()
     if name not in known or (is_detector(name) and not name.startswith("maskrcnn")):
         usable = [n for n in known if not is_detector(n) or n.startswith("maskrcnn")]
         raise DataError(
@@ -225,7 +229,8 @@ class TimmModel(Model):
 
     def config(self) -> dict[str, Any]:
         """Size, mean and deviation of the images that the model was trained with."""
-        about, usual = self.about(), {"input_size": (3, 224, 224), "mean": IMAGENET[0], "std": IMAGENET[1]}
+        about = self.about()
+        usual = {"input_size": (3, 224, 224), "mean": IMAGENET[0], "std": IMAGENET[1]}
         return {key: about.get(key) or value for key, value in usual.items()}
 
     def about(self) -> dict[str, Any]:
@@ -264,14 +269,16 @@ class TimmModel(Model):
 def token_grid(network: Any, images: Tensor, count: int, name: str) -> tuple[int, int]:
     """How a transformer's tokens lie in images (B, 3, H, W): one for each patch."""
     patch = getattr(getattr(network, "patch_embed", None), "patch_size", None) or (1, 1)
-    height, width = images.shape[-2] // patch[0], images.shape[-1] // patch[1]
+    height = images.shape[-2] // patch[0]
+    width = images.shape[-1] // patch[1]
     if height * width != count:
         raise MtlError(f'pseudo: how the {count} tokens of "{name}" lie in an image is not known; choose another model')
     return height, width
 
 
 def timm_model(spec: Spec) -> Model:
-    name, known = spec.of_library, timm.list_models()
+    name = spec.of_library
+    known = timm.list_models()
     if name.partition(".")[0] not in known:
         raise DataError(f'pseudo: timm has no model "{name}"{nearest(name, known)} (example: tf_efficientnet_lite0)')
     found = TimmModel(spec, "soft", spec.classes or 1000)

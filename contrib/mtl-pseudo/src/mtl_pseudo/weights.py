@@ -29,7 +29,8 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
     :param name: the model's, for messages
     :raises DataError: the file is missing, is no state dict, or is another model's; it names the keys
     """
-    own, state = model.state_dict(), read(path, name)
+    own = model.state_dict()
+    state = read(path, name)
     for prefix in PREFIXES:
         if state and all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}

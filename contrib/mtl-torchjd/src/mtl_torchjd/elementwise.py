@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mtl_core import Branch, EncoderGradients, Features, MtlError, Shaped
+from mtl_core import Branch, EncoderGradients, Features, MtlError, Shaped, at_least_float32
 from mtl_torchjd.catalogue import Recipe
 from mtl_torchjd.subset import seeded
 
@@ -74,7 +74,7 @@ def rows_of(branches: Sequence[Branch], level: int) -> Tensor:
     like = _first(branches, level)
     rows = [torch.zeros_like(like) if b[level] is None else b[level] for b in branches]
     stacked = torch.stack([row for row in rows if row is not None])
-    return stacked.to(torch.promote_types(stacked.dtype, torch.float32))
+    return at_least_float32(stacked)
 
 
 def like_z(shaped: Sequence[Tensor], branches: Sequence[Branch]) -> Features:
@@ -96,5 +96,5 @@ def _flat(b: Branch, like: Sequence[Tensor], levels: Sequence[int]) -> Tensor:
     for level, shape in zip(levels, like, strict=True):
         own = b[level]
         values = torch.zeros_like(shape) if own is None else own
-        parts.append(values.flatten().to(torch.promote_types(values.dtype, torch.float32)))
+        parts.append(at_least_float32(values.flatten()))
     return torch.cat(parts)

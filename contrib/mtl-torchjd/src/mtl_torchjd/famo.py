@@ -51,7 +51,8 @@ class Famo(Scalarized):
         own = {name: part(values, rows) for name, values in full.items()}
         famo = self.recipe.make(rows)
         famo._w.data = own["logits"]
-        famo._prev_losses, famo._optimizer = before, _one_by_one(famo, **own)
+        famo._prev_losses = before
+        famo._optimizer = _one_by_one(famo, **own)
         famo.update(after)
         for name, values in own.items():
             getattr(self, name).copy_(placed(full[name], rows, values))

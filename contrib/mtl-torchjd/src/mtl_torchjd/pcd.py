@@ -20,12 +20,16 @@ class SquareNorms(GramianWeights):
     """
 
     def recall(self, rows: Tensor, gramian: Tensor) -> Any:
-        weighting, squares = super().recall(rows, gramian), gramian.diagonal()
-        beta, e, n = weighting.beta, weighting._sq_norm_ema, weighting._n_steps.double()
+        weighting = super().recall(rows, gramian)
+        squares = gramian.diagonal()
+        beta = weighting.beta
+        e = weighting._sq_norm_ema
+        n = weighting._n_steps.double()
         v = (beta * e + (1 - beta) * squares) / (1 - beta ** (n + 1))
         if beta:  # else v is q, whatever e is
             weighting._sq_norm_ema = (1 - beta) * (v - squares) / beta
-        weighting.counts, weighting._n_steps = weighting._n_steps, weighting._n_steps.new_zeros(())
+        weighting.counts = weighting._n_steps
+        weighting._n_steps = weighting._n_steps.new_zeros(())
         return weighting
 
     def remembered(self, weighting: Any, rows: Tensor) -> dict[str, Tensor]:

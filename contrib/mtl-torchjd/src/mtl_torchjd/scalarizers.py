@@ -28,7 +28,8 @@ class Scalarized(nn.Module):
 
     def combine(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
         rows = active.cpu().nonzero().flatten()
-        total, weights = losses.sum(), torch.zeros(0)
+        total = losses.sum()
+        weights = torch.zeros(0)
         if len(rows):
             total, weights = self._weighed(_at_means(losses, means), rows, step)
         _log_weights(step, weights, rows)
@@ -68,7 +69,8 @@ class EpochAverages(Scalarized):
     def note(self, values: Tensor, rows: Tensor) -> None:
         """Count one step with the losses ``values`` (m,) of the tasks ``rows`` (m,)."""
         finite = values.isfinite()
-        rows, values = rows[finite], values[finite]
+        rows = rows[finite]
+        values = values[finite]
         self.sums[rows.to(self.sums.device)] += values.to(self.sums)
         self.counts[rows.to(self.counts.device)] += 1
 

@@ -23,7 +23,8 @@ def part(full: Tensor, rows: Tensor) -> Tensor:
 
 def placed(full: Tensor, rows: Tensor, values: Tensor) -> Tensor:
     """``full`` with those entries replaced."""
-    result, values = full.clone(), values.to(full.dtype)
+    result = full.clone()
+    values = values.to(full.dtype)
     if full.ndim == 2:
         result[rows[:, None], rows] = values
     elif full.ndim:

@@ -48,7 +48,8 @@ class GramianWeights(nn.Module):
 
     def __init__(self, recipe: Recipe, rescale: bool) -> None:
         super().__init__()
-        self.recipe, self.rescale = recipe, rescale
+        self.recipe = recipe
+        self.rescale = rescale
         self._memory = _MEMORIES.get(recipe.name, _NOTHING)
         for name, value in self._memory.start(recipe.tasks).items():
             self.register_buffer(name, value)

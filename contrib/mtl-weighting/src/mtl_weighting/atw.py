@@ -38,7 +38,8 @@ class ATW(UW):
     @hookimpl
     def setup(self, name: str, tasks: Tasks, places: Mapping[str, str]) -> None:
         self._make_sigma(name, places, len(tasks))
-        self.fast, self.slow = nn.Buffer(torch.zeros(len(tasks))), nn.Buffer(torch.zeros(len(tasks)))
+        self.fast = nn.Buffer(torch.zeros(len(tasks)))
+        self.slow = nn.Buffer(torch.zeros(len(tasks)))
         self.count = nn.Buffer(torch.zeros(len(tasks)))
 
     @hookimpl

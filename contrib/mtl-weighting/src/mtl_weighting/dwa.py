@@ -37,7 +37,8 @@ class DWA(nn.Module):
 
     @hookimpl
     def setup(self, tasks: Tasks) -> None:
-        self.sums, self.counts = nn.Buffer(torch.zeros(len(tasks))), nn.Buffer(torch.zeros(len(tasks)))
+        self.sums = nn.Buffer(torch.zeros(len(tasks)))
+        self.counts = nn.Buffer(torch.zeros(len(tasks)))
         self.history = nn.Buffer(torch.full((2, len(tasks)), torch.nan))
 
     @hookimpl

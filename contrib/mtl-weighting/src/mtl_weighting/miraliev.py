@@ -12,7 +12,7 @@ import torch
 from attrs import field, validators
 from torch import Tensor
 
-from mtl_core import About, Step, Tasks, help, hookimpl, plugin
+from mtl_core import About, Step, Tasks, at_least_float32, help, hookimpl, plugin
 from mtl_weighting.objectives import OBJECTIVES
 from mtl_weighting.rules import present, shares, uncertainty_terms
 from mtl_weighting.uw import UW
@@ -75,7 +75,7 @@ class Miraliev(UW):
     def _sample_losses(self, step: Step, task: str, objective: str) -> Tensor:
         """Losses (B,) of one objective on view 0; 0 where there is no label."""
         prediction = step.predictions[task][0]
-        precise = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
+        precise = at_least_float32(prediction)
         return OBJECTIVES[objective].loss(step.tasks[task], precise, step.targets[task])
 
     def _log(self, step: Step, losses: Tensor, share: Tensor) -> None:

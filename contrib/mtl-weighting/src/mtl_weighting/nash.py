@@ -11,10 +11,21 @@ import torch
 from attrs import field, validators
 from torch import Tensor, nn
 
-from mtl_core import About, EncoderGradients, LookAhead, MtlError, Shaped, Step, Tasks, help, hookimpl, plugin
+from mtl_core import (
+    About,
+    EncoderGradients,
+    LookAhead,
+    MtlError,
+    Shaped,
+    Step,
+    Tasks,
+    help,
+    hookimpl,
+    plugin,
+    shared_gramian,
+)
 from mtl_weighting.gramians import cosines, per_branch, precise, with_ridge
 from mtl_weighting.rules import log_per_task, weighted_sum
-from mtl_weighting.shared import shared_gramian
 
 
 @plugin
@@ -98,7 +109,8 @@ class NashMTL(nn.Module):
 
     @hookimpl
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:
-        g, reached = gradients.gramian, gradients.reached
+        g = gradients.gramian
+        reached = gradients.reached
         if self.heads:  # the branches have their weights: only the limit is left
             entering = limited(reached.to(precise(g).dtype), g, self.max_norm)
             return Shaped(entering.to(g.dtype))

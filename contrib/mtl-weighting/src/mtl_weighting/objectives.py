@@ -23,7 +23,8 @@ def dice(task: Task, prediction: Tensor, target: Tensor) -> Tensor:
     :param target: a batch of labels
     :return: (B,); 0 for a sample without any class
     """
-    valid, zero = task.valid(target), torch.zeros((), device=prediction.device)
+    valid = task.valid(target)
+    zero = torch.zeros((), device=prediction.device)
     p = torch.where(valid, task.to_label_space(prediction), zero).flatten(2)
     y = torch.where(valid, task.encode(target), zero).flatten(2)
     shown = y.sum(2) > 0
@@ -38,7 +39,8 @@ def gradient(task: Task, prediction: Tensor, target: Tensor) -> Tensor:
     :param target: a batch of labels
     :return: (B,)
     """
-    error, valid = prediction - task.encode(target), task.valid(target)
+    error = prediction - task.encode(target)
+    valid = task.valid(target)
     pairs = []
     for dimension in (2, 3):
         neighbours = error.shape[dimension] - 1

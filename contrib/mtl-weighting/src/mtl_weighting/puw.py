@@ -56,7 +56,8 @@ class PUW(nn.Module):
                 f"{name}: weights that add up to the number of tasks leave one task ({tasks[0].name}) as it is;"
                 " remove the plugin, or add a task"
             )
-        self.name, self.tasks = name, tasks
+        self.name = name
+        self.tasks = tasks
         # drawn from the run's seed and saved: every later draw is a function of it and of the epoch
         self.key = nn.Buffer(torch.randint(2**62, ()))
         self.weights = nn.Buffer(torch.ones(len(tasks)))
@@ -95,7 +96,8 @@ class PUW(nn.Module):
         """Record the gain of the particle in use, and take the next one; when all have been tried, make new ones."""
         generator = generator_for(int(self.key), "particles", epoch)
         place = int(self.trying)
-        states, gains = self.states.cpu(), self.gains.cpu()
+        states = self.states.cpu()
+        gains = self.gains.cpu()
         if place >= 0:
             gains[place] = gain(self.before.cpu(), now, [task.higher_is_better for task in self.tasks])
         if place in (-1, self.particles - 1):  # -1: the warm-up is over, and no particle was tried yet

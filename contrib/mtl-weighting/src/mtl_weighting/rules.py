@@ -30,7 +30,8 @@ def usable(means: Tensor, active: Tensor) -> Tensor:
 
 def shares(losses: Tensor, means: Tensor, active: Tensor) -> Tensor:
     """s_t = L_t / L̄_t (K,), the share of the batch that carries t, as a constant; 0 where L̄_t = 0 or t is absent."""
-    losses, means = present(losses.detach(), active), present(means.detach(), active)
+    losses = present(losses.detach(), active)
+    means = present(means.detach(), active)
     return torch.where(means == 0, torch.zeros_like(means), losses / means)
 
 

@@ -48,7 +48,10 @@ def check_samples(dataset: MultiTaskDataset, source: str, seed: int = 0, others:
 
 def dataset_problems(dataset: MultiTaskDataset) -> list[str]:
     """What is wrong with a data set's length, label mask and names."""
-    size, tasks, labelled, names = len(dataset), dataset.tasks, dataset.labelled, dataset.names
+    size = len(dataset)
+    tasks = dataset.tasks
+    labelled = dataset.labelled
+    names = dataset.names
     if size == 0:
         return ["found no sample; look at the data set's folder and split"]
     found = []
@@ -111,7 +114,8 @@ def image_problems(image: object) -> list[str]:
         return [f"image: found {image.dtype}, expected torch.uint8, or torch.float32 in 0..1; convert it"]
     if not image.isfinite().all():
         return ["image: found values that are not finite, expected 0 to 1; look at the file"]
-    low, high = float(image.min()), float(image.max())
+    low = float(image.min())
+    high = float(image.max())
     if low >= -_SLACK and high <= 1 + _SLACK:
         return []
     remedy = "divide by 255" if low >= 0 and high > 2 else "leave out mean and deviation, which the backbone applies"

@@ -25,7 +25,9 @@ class Selected:
     """
 
     def __init__(self, dataset: MultiTaskDataset, names: Sequence[str]) -> None:
-        self.dataset, self.tasks, self.names = dataset, dataset.tasks.select(names), dataset.names
+        self.dataset = dataset
+        self.tasks = dataset.tasks.select(names)
+        self.names = dataset.names
         self.labelled = columns(dataset.labelled, dataset.tasks, names)
 
     def __len__(self) -> int:
@@ -104,7 +106,8 @@ class BlankedDataset(Dataset[tuple[Sample, Tensor, int]]):
     """
 
     def __init__(self, dataset: MultiTaskDataset, labelled: Tensor) -> None:
-        self.dataset, self.labelled = dataset, labelled
+        self.dataset = dataset
+        self.labelled = labelled
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -113,7 +116,8 @@ class BlankedDataset(Dataset[tuple[Sample, Tensor, int]]):
         return self.blanked(index), self.labelled[index], index
 
     def blanked(self, index: int) -> Sample:
-        sample, tasks = self.dataset[index], self.dataset.tasks
+        sample = self.dataset[index]
+        tasks = self.dataset.tasks
         row = dict(zip(tasks.names, self.labelled[index].tolist(), strict=True))
         check_tasks(tasks, sample, row, f"sample {index}")
         targets = {name: sample.targets[name] if row[name] else blank_for(tasks[name], sample) for name in row}

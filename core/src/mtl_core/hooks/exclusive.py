@@ -8,28 +8,28 @@ from mtl_core.errors import nearest
 from mtl_core.hooks.spec_table import exclusive_hooks, hooks_of
 from mtl_core.options.read import place
 
-Fillers = Mapping[str, list[str]]
+_Fillers = Mapping[str, list[str]]
 """Exclusive hook → the plugins that can fill it, in the experiment's order."""
 
 
-def answered(plugin: object) -> list[str]:
+def _answered(plugin: object) -> list[str]:
     """The hooks that an instance answers: its class's, or those of them in its property ``fills``."""
     hooks = hooks_of(type(plugin))
     return [hook for hook in hooks if hook in getattr(plugin, "fills", hooks)]
 
 
-def fillers(plugins: Mapping[str, object]) -> Fillers:
-    answers = {name: answered(plugin) for name, plugin in plugins.items()}
+def _fillers(plugins: Mapping[str, object]) -> _Fillers:
+    answers = {name: _answered(plugin) for name, plugin in plugins.items()}
     return {hook: [name for name, hooks in answers.items() if hook in hooks] for hook in exclusive_hooks()}
 
 
-def choose(able: Fillers, use: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+def choose(able: _Fillers, use: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """(the plugin in each place that has any, what is wrong with the choice)."""
     problems = unknown_places(use) + [
-        unable(hook, use[hook], able[hook]) for hook in able if hook in use and use[hook] not in able[hook]
+        _unable(hook, use[hook], able[hook]) for hook in able if hook in use and use[hook] not in able[hook]
     ]
     unsettled = {hook: names for hook, names in able.items() if hook not in use and len(names) > 1}
-    problems += [contested(hook, names) for hook, names in unsettled.items()]
+    problems += [_contested(hook, names) for hook, names in unsettled.items()]
     return {hook: use.get(hook, names[0]) for hook, names in able.items() if names}, problems
 
 
@@ -42,12 +42,12 @@ def unknown_places(use: Mapping[str, object]) -> list[str]:
     ]
 
 
-def unable(hook: str, name: str, able: Iterable[str]) -> str:
+def _unable(hook: str, name: str, able: Iterable[str]) -> str:
     others = f"expected one of {list(able)}" if able else "no plugin of the experiment does"
     return f'{place(f"use.{hook}", name)}: plugin "{name}" does not fill it; {others}'
 
 
-def contested(hook: str, names: list[str]) -> str:
+def _contested(hook: str, names: list[str]) -> str:
     lines = " or ".join(f'{hook} = "{name}"' for name in names)
     number = "both" if len(names) == 2 else "all"
     return f"{hook}: {' and '.join(names)} {number} fill this place; choose one: [use] {lines}"
@@ -55,7 +55,8 @@ def contested(hook: str, names: list[str]) -> str:
 
 def check_use(use: object, plugins: Iterable[str]) -> list[str]:
     """What is wrong with the names in ``[use]``."""
-    names, pairs = list(plugins), named(use)
+    names = list(plugins)
+    pairs = _named(use)
     absent = [
         f'{place(f"use.{hook}", name)}: the experiment has no plugin "{name}"{nearest(name, names)}'
         f" (it has: {', '.join(names)})"
@@ -65,7 +66,7 @@ def check_use(use: object, plugins: Iterable[str]) -> list[str]:
     return unknown_places(pairs) + absent
 
 
-def named(use: object) -> dict[str, str]:
+def _named(use: object) -> dict[str, str]:
     """What can be read of ``[use]``."""
     return {hook: name for hook, name in use.items() if isinstance(name, str)} if isinstance(use, Mapping) else {}
 
@@ -73,6 +74,6 @@ def named(use: object) -> dict[str, str]:
 def check_places(plugins: Mapping[str, object], use: object) -> list[str]:
     """What is wrong with who fills which place, as far as plugins could be made (the others are None)."""
     made = {name: plugin for name, plugin in plugins.items() if plugin is not None}
-    pairs = named(use)
-    able = {hook: names for hook, names in fillers(made).items() if pairs.get(hook, "") in ("", *made)}
+    pairs = _named(use)
+    able = {hook: names for hook, names in _fillers(made).items() if pairs.get(hook, "") in ("", *made)}
     return choose(able, {hook: name for hook, name in pairs.items() if hook in able})[1]

@@ -3,6 +3,9 @@
 Shape letters: N training samples, K tasks, V views, B samples of a batch, C channels of the features, O_t channels of
 task t, H and W image size. A *place* that one plugin fills is exclusive (``firstresult``): two plugins for it are an
 error at load time that shows the ``[use]`` line. A hook takes only the arguments that its signature names.
+
+``:place:``, ``:gives:`` and ``:how many:`` are the columns of the tables in README.md and docs/writing-a-plugin.md,
+which ``tests/hook_tables.py`` writes. A hook without ``:place:`` has no row in README.md.
 """
 
 from __future__ import annotations
@@ -41,6 +44,9 @@ def before_run(experiment: Experiment, folder: Path) -> None:
 
     :param experiment: the run's, complete
     :param folder: the run's; a plugin writes into a subfolder with its own name
+    :place: other runs first
+    :gives: nothing: does what must be done before a run, such as training other runs
+    :how many: all
     """
 
 
@@ -53,6 +59,9 @@ def build_dataset(split: str) -> MultiTaskDataset | None:
     :param split: ``"train"`` or ``"test"``
     :return: a data set whose ``tasks`` fix K and the order of the tasks; samples as in :class:`mtl_core.data.Sample`
     :raises mtl_core.errors.DataError: a folder or file is missing or malformed; it says which
+    :place: data and tasks
+    :gives: a data set for a split; its tasks
+    :how many: one
     """
 
 
@@ -67,6 +76,9 @@ def build_extra_datasets() -> Sequence[ExtraData] | None:
 
     :return: data with some or all of the main data's tasks and its image size; None for none
     :raises mtl_core.errors.DataError: a folder or file is missing or malformed; it says which
+    :place: more training data
+    :gives: further training data, a fixed number of it in every batch
+    :how many: all, added
     """
 
 
@@ -82,6 +94,9 @@ def make_label_mask(size: int, tasks: Tasks, generator: torch.Generator, names: 
     :param generator: seeded by the experiment; the only source of randomness to use
     :param names: the samples' names in the data set's order, or None where it has none
     :return: bool ``(N, K)``; a sample may have no label at all
+    :place: label scenario
+    :gives: which training sample carries which label
+    :how many: one
     """
 
 
@@ -96,6 +111,9 @@ def relabel(dataset: MultiTaskDataset, labelled: Tensor, folder: Path | None) ->
     :param labelled: the label mask, bool ``(N, K)``
     :param folder: the run's; None outside a run
     :return: data of the same length, tasks and image size, and its label mask; None leaves both as they are
+    :place: labels from teachers
+    :gives: training data with other labels, and their label mask
+    :how many: a chain
     """
 
 
@@ -110,6 +128,9 @@ def transform_sample(sample: Sample, generator: torch.Generator) -> Sample | Non
         blank already
     :param generator: seeded by (seed, epoch, index); the only source of randomness to use
     :return: a sample of the same shapes; None leaves it as it is
+    :place: geometry, in the workers
+    :gives: a sample with other geometry, in the workers
+    :how many: a chain
     """
 
 
@@ -126,6 +147,9 @@ def choose_windows(views: int, samples: int, generator: torch.Generator) -> Tens
     :return: on the CPU, float ``(V - 1, B, 3)``: for views 1 to V - 1 of each sample the enlargement s, at least 1, and
         x and y in -1..1, where the window of 1/s of the image's width and height lies in the room that is left; None
         shows the whole image in every view. Labels of a view: :meth:`mtl_core.step.Step.targets_of`
+    :place: windows that further views show
+    :gives: windows of the image that further views show, on the device
+    :how many: one answer; default: all of it
     """
 
 
@@ -138,6 +162,9 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor | None:
     :param images: float ``(V·B, 3, H, W)`` in 0..1, view-major
     :param generator: a CPU generator seeded by (seed, step, rank); draw on the host, never from the device
     :return: images of the same shape; None leaves them as they are
+    :place: photometry, on the device
+    :gives: images with other photometry, on the device
+    :how many: a chain
     """
 
 
@@ -155,6 +182,9 @@ def build_backbone(image_size: Size, in_channels: int) -> nn.Module | None:
         coarsest features for ``Step.deepest``; without it that is z, or its last level. A method
         ``autoencoder(in_channels, out_channels, bottleneck)`` may make networks of its kind for regularizers; see
         :meth:`mtl_nn.Networks.like_backbone`
+    :place: the shared encoder
+    :gives: the shared encoder
+    :how many: one
     """
 
 
@@ -169,6 +199,9 @@ def build_heads(backbone: nn.Module, tasks: Tasks, image_size: Size) -> nn.Modul
     :param image_size: (H, W) in pixels
     :return: a module per task name, from z to ``(N, O_t, H, W)`` (dense) or ``(N, O_t)``. A head must not begin with
         an in-place operation: its input is a view of z
+    :place: a head per task
+    :gives: a decoder per task
+    :how many: one
     """
 
 
@@ -193,6 +226,8 @@ def setup(
     :param labelled: label mask of all training samples, those of extra data sets behind the others, bool ``(N, K)``;
         None where there are none
     :raises mtl_core.errors.MtlError: the plugin cannot work with these tasks; it says which and what to do
+    :gives: nothing: creates what the plugin learns or remembers
+    :how many: all
     """
 
 
@@ -204,6 +239,8 @@ def parameter_groups(learning_rate: float) -> Sequence[Mapping[str, Any]] | None
 
     :param learning_rate: the experiment's
     :return: optimizer groups as torch takes them, ``{"params": [...], "lr": ...}``; None for none
+    :gives: own learning rates
+    :how many: all
     """
 
 
@@ -216,6 +253,9 @@ def before_step(look_ahead: LookAhead) -> None:
 
     :param look_ahead: losses at any parameters, on the step's batch and on a second one; asking leaves no trace in the
         network, its gradients and statistics
+    :place: a look one step ahead
+    :gives: nothing: looks at the network one step ahead, at other parameters and on a second batch
+    :how many: all
     """
 
 
@@ -231,6 +271,9 @@ def combine_losses(losses: Tensor, means: Tensor, active: Tensor, step: Step) ->
     :param active: bool ``(K,)``, tasks with a label in the global batch
     :param step: the whole step; draw from its generator ``shared``, the same on every rank
     :return: scalar
+    :place: tasks' losses → one loss
+    :gives: one loss of the tasks' losses
+    :how many: one; default: the sum
     """
 
 
@@ -244,6 +287,9 @@ def compute_regularizer(step: Step) -> Mapping[str, Term] | None:
     :return: named terms: each a scalar, or (sum, count) whose global mean is taken; float32 in half precision too, so
         that predictions are promoted before they are judged. It must build the same graph on every rank: with nothing
         to do return a zero that depends on its inputs. None adds nothing, ever
+    :place: losses on predictions
+    :gives: further losses
+    :how many: all, added
     """
 
 
@@ -256,6 +302,9 @@ def watch_encoder_gradient(gradients: EncoderGradients) -> Mapping[str, Tensor] 
 
     :param gradients: Gramian, norms, masks and losses of the global batch
     :return: buffer of the plugin → proposed value, kept if the Gramian is finite and the step is taken; None for none
+    :place: a look at the encoder's gradients
+    :gives: nothing: sees the tasks' gradients in the encoder
+    :how many: all
     """
 
 
@@ -269,6 +318,9 @@ def shape_encoder_gradient(gradients: EncoderGradients) -> Shaped | Tensor | Non
     :param gradients: Gramian, norms, masks and losses of the global batch
     :return: weights ``(K,)`` with which the branches are added (or a tensor like z for element-wise methods), bare or
         as :class:`mtl_core.seam.Shaped` with the state that should be kept if the step is taken
+    :place: gradients into the encoder
+    :gives: weights of the tasks' gradients in the encoder
+    :how many: one; default: none
     """
 
 
@@ -280,6 +332,9 @@ def after_step(look_ahead: LookAhead) -> None:
     step: where the step was skipped they are put back. Where no plugin has it nothing is made.
 
     :param look_ahead: the one that :func:`before_step` was given; the network's own parameters are the new ones now
+    :place: a look one step back
+    :gives: nothing: looks at what the step did to the losses of its batch
+    :how many: all
     """
 
 
@@ -291,6 +346,8 @@ def after_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
 
     :param epoch: number of the epoch, from 0
     :param metrics: what ``metrics.jsonl`` receives: losses, terms, logged values, validation metrics
+    :gives: nothing: looks at an epoch's metrics
+    :how many: all
     """
 
 
@@ -302,6 +359,9 @@ def draw_pictures(step: Step) -> Mapping[str, Mapping[str, Tensor]] | None:
 
     :param step: a few training images, not augmented, with the labels that the run is given; one view
     :return: title → task → maps ``(B, O_t, H, W)`` as that task's head would give them; None for none
+    :place: pictures for the report
+    :gives: pictures for the report
+    :how many: all
     """
 
 
@@ -315,6 +375,9 @@ def after_run(run: FinishedRun) -> None:
 
     :param run: folder, tasks, and a few images with predictions
     :raises Exception: the run itself is finished and stays as it is; the error is reported with the plugin's name
+    :place: a finished run
+    :gives: nothing: makes something of a finished run, such as a report
+    :how many: all
     """
 
 
@@ -329,4 +392,7 @@ def after_predict(image: Tensor, labels: Mapping[str, Tensor], tasks: Tasks, fol
     :param folder: of the predictions
     :param name: of the image, without its ending
     :return: a file that was written, or None
+    :place: a prediction
+    :gives: a file made of an image's predictions, of observers only
+    :how many: all
     """

@@ -17,7 +17,7 @@ from mtl_core.errors import ContractError
 from mtl_core.hooks.load import load
 from mtl_core.hooks.spec_table import hooks_of
 
-SILENT = "its import"
+_SILENT = "its import"
 """How the reason of a plugin begins that ended its process, or took too long."""
 
 
@@ -27,7 +27,7 @@ def check(found: InstalledPlugin, timeout: float = 120.0) -> InstalledPlugin:
     :param timeout: seconds until it counts as broken
     :return: the plugin with status ``ok`` and its hooks, or ``broken`` with the reason
     """
-    return check_together([found], timeout)[0]
+    return _check_together([found], timeout)[0]
 
 
 def check_all(found: Sequence[InstalledPlugin], timeout: float = 120.0) -> list[InstalledPlugin]:
@@ -38,7 +38,7 @@ def check_all(found: Sequence[InstalledPlugin], timeout: float = 120.0) -> list[
     outcomes: dict[InstalledPlugin, InstalledPlugin] = {}
     left = list(found)
     while left:
-        seen = check_together(left, timeout)
+        seen = _check_together(left, timeout)
         silent = [place for place, outcome in enumerate(seen) if _is_silent(outcome)]
         done = silent[0] + 1 if silent else len(left)
         outcomes.update(zip(left[:done], seen[:done], strict=True))
@@ -47,10 +47,10 @@ def check_all(found: Sequence[InstalledPlugin], timeout: float = 120.0) -> list[
 
 
 def _is_silent(outcome: InstalledPlugin) -> bool:
-    return outcome.status == "broken" and f"{SILENT} " in outcome.reason
+    return outcome.status == "broken" and f"{_SILENT} " in outcome.reason
 
 
-def check_together(found: Sequence[InstalledPlugin], timeout: float) -> list[InstalledPlugin]:
+def _check_together(found: Sequence[InstalledPlugin], timeout: float) -> list[InstalledPlugin]:
     """Import plugins one after the other in one process; what one does there may harm those behind it."""
     with tempfile.TemporaryDirectory() as folder:
         answers = {f: Path(folder) / f"{place}.json" for place, f in enumerate(found) if not f.reason}
@@ -60,7 +60,7 @@ def check_together(found: Sequence[InstalledPlugin], timeout: float) -> list[Ins
 
 def outcome(found: InstalledPlugin, answer: Path, ended: str) -> InstalledPlugin:
     """A plugin with what its process wrote; ``ended`` says how that ended where it wrote nothing."""
-    silent = {"reason": f"{found.distribution} {found.version}: {SILENT} {ended}"}
+    silent = {"reason": f"{found.distribution} {found.version}: {_SILENT} {ended}"}
     given = json.loads(answer.read_text("utf-8")) if answer.exists() else silent
     if given["reason"]:
         return attrs.evolve(found, status="broken", reason=given["reason"])
@@ -68,7 +68,7 @@ def outcome(found: InstalledPlugin, answer: Path, ended: str) -> InstalledPlugin
 
 
 def run_child(answers: Mapping[InstalledPlugin, Path], timeout: float) -> str:
-    """Run :func:`child`; how it ended."""
+    """Run :func:`_child`; how it ended."""
     wanted = [(attrs.asdict(found), str(answer)) for found, answer in answers.items()]
     code = (
         "import json, sys; t = json.load(sys.stdin); sys.path[:] = t['path']; from mtl_core.hooks import isolation as c"
@@ -76,7 +76,7 @@ def run_child(answers: Mapping[InstalledPlugin, Path], timeout: float) -> str:
     quiet = subprocess.DEVNULL
     try:
         ended = subprocess.run(
-            [sys.executable, "-c", f"{code}; c.child(t['wanted'])"],
+            [sys.executable, "-c", f"{code}; c._child(t['wanted'])"],
             input=json.dumps({"wanted": wanted, "path": sys.path}).encode(),
             stdout=quiet,
             stderr=quiet,
@@ -89,15 +89,15 @@ def run_child(answers: Mapping[InstalledPlugin, Path], timeout: float) -> str:
     return f"ended the process ({how})"
 
 
-def child(wanted: Sequence[tuple[dict[str, Any], str]]) -> None:
+def _child(wanted: Sequence[tuple[dict[str, Any], str]]) -> None:
     """Import plugins and write each one's outcome to its file, whole or not at all."""
     for fields, answer in wanted:
         part = Path(answer + ".part")
-        part.write_text(json.dumps(imported(InstalledPlugin(**{**fields, "hooks": ()}))), "utf-8")
+        part.write_text(json.dumps(_imported(InstalledPlugin(**{**fields, "hooks": ()}))), "utf-8")
         part.rename(answer)
 
 
-def imported(found: InstalledPlugin) -> dict[str, Any]:
+def _imported(found: InstalledPlugin) -> dict[str, Any]:
     try:
         return {"reason": "", "hooks": hooks_of(load(found))}
     except ContractError as error:

@@ -24,24 +24,24 @@ def load(found: InstalledPlugin) -> type[Any]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may even leave the process while it is imported
-        raise ContractError(f"{who}: cannot be imported: {cause(error)}; {remedy(error, found)}") from error
-    check_class(cls, found)
+        raise ContractError(f"{who}: cannot be imported: {_cause(error)}; {_remedy(error, found)}") from error
+    _check_class(cls, found)
     return cls
 
 
-def cause(error: BaseException) -> str:
+def _cause(error: BaseException) -> str:
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
-def remedy(error: BaseException, found: InstalledPlugin) -> str:
+def _remedy(error: BaseException, found: InstalledPlugin) -> str:
     missing = (getattr(error, "name", None) or "") if isinstance(error, ModuleNotFoundError) else ""
     if missing and missing.partition(".")[0] != found.value.partition(".")[0].partition(":")[0]:
         return f"install {missing.partition('.')[0]!r}, or {found.distribution} again"
     return f"install another version of {found.distribution}, or uninstall it"
 
 
-def check_class(cls: Any, found: InstalledPlugin) -> None:
+def _check_class(cls: Any, found: InstalledPlugin) -> None:
     who = f"{found.distribution} {found.version}"
     built = vars(cls).get("mtl_hook_version") if isinstance(cls, type) else None
     if built is None:

@@ -55,22 +55,22 @@ def plugin(cls: C | None = None, *, hooks: int = HOOK_VERSION) -> C | Callable[[
     """
 
     def declare(cls: Any) -> Any:
-        refuse_initialisers(cls)
+        _refuse_initialisers(cls)
         # NO_OP: with a validated field attrs would replace nn.Module.__setattr__, and parameters would vanish.
-        cls.__attrs_pre_init__ = base_initialiser(cls)
+        cls.__attrs_pre_init__ = _base_initialiser(cls)
         made: Any = attrs.define(slots=False, eq=False, kw_only=True, on_setattr=attrs.setters.NO_OP, repr=False)(cls)
-        check_fields(made)
-        made.__init__ = explained(made)
-        made.__repr__ = describe
+        _check_fields(made)
+        made.__init__ = _explained(made)
+        made.__repr__ = _describe
         made.mtl_hook_version = hooks
         if hooks == HOOK_VERSION:
-            check_hooks(made)
+            _check_hooks(made)
         return made
 
     return declare if cls is None else declare(cls)
 
 
-def refuse_initialisers(cls: type) -> None:
+def _refuse_initialisers(cls: type) -> None:
     """attrs writes ``__init__``; one written by hand would leave options unset or replace nn.Module's."""
     for name in ("__init__", "__attrs_pre_init__"):
         if name in vars(cls):
@@ -80,7 +80,7 @@ def refuse_initialisers(cls: type) -> None:
             )
 
 
-def base_initialiser(cls: type) -> Callable[[Any], None]:
+def _base_initialiser(cls: type) -> Callable[[Any], None]:
     """The nearest initialiser that attrs did not write: nn.Module's for a plugin that learns."""
     bases: list[Any] = [c for c in cls.__mro__[1:] if "__init__" in vars(c) and "__attrs_attrs__" not in vars(c)]
 
@@ -90,7 +90,7 @@ def base_initialiser(cls: type) -> Callable[[Any], None]:
     return initialise
 
 
-def explained(cls: Any) -> Callable[..., None]:
+def _explained(cls: Any) -> Callable[..., None]:
     """The initialiser of attrs; where a value or a name is such that it raises a TypeError, every mistake is told."""
     plain = cls.__init__
 
@@ -109,12 +109,12 @@ def explained(cls: Any) -> Callable[..., None]:
     return initialise
 
 
-def describe(self: Any) -> str:
+def _describe(self: Any) -> str:
     options = ", ".join(f"{a.name}={getattr(self, a.name)!r}" for a in attrs.fields(type(self)) if a.init)
     return f"{type(self).__name__}({options})"
 
 
-def check_fields(cls: type) -> None:
+def _check_fields(cls: type) -> None:
     """Refuse options without a type, and names that ``nn.Module`` owns: they would be overwritten without an error."""
     fields = attrs.fields(cls)
     for untyped in [a.name for a in fields if a.init and a.type is None]:
@@ -129,20 +129,21 @@ def check_fields(cls: type) -> None:
         raise ContractError(f"{cls.__qualname__}: torch.nn.Module owns the name {min(owned)!r}; rename the field")
 
 
-def check_hooks(cls: type) -> None:
+def _check_hooks(cls: type) -> None:
     """Refuse methods that look like hooks and would never be called, or not as they expect."""
     specs = hook_arguments()
     for name, method in inspect.getmembers(cls, callable):
-        where, marked = f"{cls.__qualname__}.{name}", getattr(method, "mtl_impl", None)
+        where = f"{cls.__qualname__}.{name}"
+        marked = getattr(method, "mtl_impl", None)
         if name in specs and not marked:
             raise ContractError(f"{where}: has the name of a hook but no @hookimpl; decorate or rename it")
         if marked and name not in specs:
             raise ContractError(f"{where}: there is no hook of this name{nearest(name, specs)}")
         if marked:
-            check_signature(where, method, marked, specs[name])
+            _check_signature(where, method, marked, specs[name])
 
 
-def check_signature(where: str, method: Any, marked: dict[str, Any], known: tuple[str, ...]) -> None:
+def _check_signature(where: str, method: Any, marked: dict[str, Any], known: tuple[str, ...]) -> None:
     if marked["wrapper"] or marked["hookwrapper"]:
         raise ContractError(f"{where}: hook wrappers are not called; use a plain @hookimpl")
     if marked["tryfirst"] or marked["trylast"]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 REQUIRED = ("build_dataset", "make_label_mask", "build_backbone", "build_heads")
 """Exclusive places without a default."""
 
-Size = tuple[int, int]
+_Size = tuple[int, int]
 
 
 class Hooks:
@@ -61,9 +61,9 @@ class Hooks:
         self.manager = pluggy.PluginManager("mtl")
         self.manager.add_hookspecs(hookspecs)
         for name, plugin in self.plugins.items():
-            self.manager.register(guarded(name, plugin), name)
+            self.manager.register(_guarded(name, plugin), name)
         self.manager.check_pending()
-        self.places = choose_places(self, use or {}, required, source)
+        self.places = _choose_places(self, use or {}, required, source)
 
     def has(self, hook: str) -> bool:
         """Whether any plugin answers this hook."""
@@ -75,7 +75,7 @@ class Hooks:
         chosen = getattr(self, "places", {}).get(hook)
         for name in self.plugins if chosen is None else (chosen,):
             if name in found:
-                yield name, functools.partial(call, found[name])
+                yield name, functools.partial(_call, found[name])
 
     def answer(self, hook: str, **arguments: object) -> Answer:
         """The answer of the plugin in an exclusive place, of value None where nobody fills it."""
@@ -86,7 +86,7 @@ class Hooks:
         for name, function in self.implementations(hook):
             yield Answer(name, hook, function(**arguments))
 
-    def need(self, hook: str, **arguments: object) -> Answer:
+    def _need(self, hook: str, **arguments: object) -> Answer:
         """The answer of the plugin in a required place, which must not be None."""
         answer = self.answer(hook, **arguments)
         if answer.value is None:
@@ -98,7 +98,7 @@ class Hooks:
             prepare(experiment=experiment, folder=folder)
 
     def build_dataset(self, split: str) -> MultiTaskDataset:
-        return self.need("build_dataset", split=split).dataset()
+        return self._need("build_dataset", split=split).dataset()
 
     def build_extra_datasets(self) -> list[tuple[str, ExtraData]]:
         """(plugin, data) of every further source."""
@@ -108,13 +108,14 @@ class Hooks:
     def make_label_mask(
         self, size: int, tasks: Tasks, generator: torch.Generator, names: Sequence[str] | None
     ) -> Tensor:
-        answer = self.need("make_label_mask", size=size, tasks=tasks, generator=generator, names=names)
+        answer = self._need("make_label_mask", size=size, tasks=tasks, generator=generator, names=names)
         return answer.label_mask(size, len(tasks))
 
     def relabel(
         self, dataset: MultiTaskDataset, labelled: Tensor, folder: Path | None
     ) -> tuple[MultiTaskDataset, Tensor]:
-        size, names = len(dataset), dataset.tasks.names
+        size = len(dataset)
+        names = dataset.tasks.names
         for name, change in self.implementations("relabel"):
             answer = Answer(name, "relabel", change(dataset=dataset, labelled=labelled, folder=folder))
             if answer.value is not None:
@@ -134,10 +135,10 @@ class Hooks:
         answers = list(self.answers("choose_windows", views=views, samples=samples, generator=generator))
         found = [answer for answer in answers if answer.value is not None]
         for answer in found:
-            self.check_alone(answer.plugin)
+            self._check_alone(answer.plugin)
         return next(iter([answer.windows((views - 1, samples, 3)) for answer in found]), None)
 
-    def check_alone(self, name: str) -> None:
+    def _check_alone(self, name: str) -> None:
         others = [n for n, p in self.plugins.items() if n != name and getattr(p, "views", 1) > 1]
         if others:
             raise ContractError(
@@ -151,16 +152,16 @@ class Hooks:
             images = images if answer.value is None else answer.images(images)
         return images
 
-    def build_backbone(self, image_size: Size, in_channels: int = 3) -> nn.Module:
-        return self.need("build_backbone", image_size=image_size, in_channels=in_channels).backbone()
+    def build_backbone(self, image_size: _Size, in_channels: int = 3) -> nn.Module:
+        return self._need("build_backbone", image_size=image_size, in_channels=in_channels).backbone()
 
-    def build_heads(self, backbone: nn.Module, tasks: Tasks, image_size: Size) -> nn.ModuleDict:
-        return self.need("build_heads", backbone=backbone, tasks=tasks, image_size=image_size).heads(tasks.names)
+    def build_heads(self, backbone: nn.Module, tasks: Tasks, image_size: _Size) -> nn.ModuleDict:
+        return self._need("build_heads", backbone=backbone, tasks=tasks, image_size=image_size).heads(tasks.names)
 
     def setup(
         self,
         tasks: Tasks,
-        image_size: Size,
+        image_size: _Size,
         backbone: nn.Module,
         seed: Callable[[str], object],
         labelled: Tensor | None = None,
@@ -184,7 +185,7 @@ class Hooks:
             look(look_ahead=look_ahead)
 
     def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
-        with logging_as(self.places.get("combine_losses", ""), step):
+        with _logging_as(self.places.get("combine_losses", ""), step):
             answer = self.answer("combine_losses", losses=losses, means=means, active=active, step=step)
         return losses.sum() if answer.value is None else answer.total(losses)
 
@@ -192,7 +193,7 @@ class Hooks:
         """Every plugin's terms, as ``plugin/term``; what a plugin logs gets its name too."""
         terms: dict[str, Tensor | tuple[Tensor, Tensor]] = {}
         for name, compute in self.implementations("compute_regularizer"):
-            with logging_as(name, step):
+            with _logging_as(name, step):
                 answer = Answer(name, "compute_regularizer", compute(step=step))
             if answer.value is not None:
                 terms |= {f"{name}/{term}": value for term, value in answer.terms().items()}
@@ -202,14 +203,14 @@ class Hooks:
         """Plugin → the state that it proposes; what it logs on the step gets its name."""
         proposed: dict[str, Mapping[str, Tensor]] = {}
         for name, watch in self.implementations("watch_encoder_gradient"):
-            with logging_as(name, gradients.step):
+            with _logging_as(name, gradients.step):
                 answer = Answer(name, "watch_encoder_gradient", watch(gradients=gradients))
             proposed[name] = {} if answer.value is None else answer.state(self.plugins[name])
         return proposed
 
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped | Tensor | None:
         """The shaper's answer, None without one; what it logs on the step gets its name."""
-        with logging_as(self.places.get("shape_encoder_gradient", ""), gradients.step):
+        with _logging_as(self.places.get("shape_encoder_gradient", ""), gradients.step):
             answer = self.answer("shape_encoder_gradient", gradients=gradients)
         return None if answer.value is None else answer.shaped(gradients, self.plugins[answer.plugin])
 
@@ -241,12 +242,12 @@ class Hooks:
         return {name: titled for name, titled in drawn.items() if titled}
 
 
-def call(implementation: pluggy.HookImpl, **arguments: object) -> Any:
+def _call(implementation: pluggy.HookImpl, **arguments: object) -> Any:
     """Call one implementation with the arguments that its signature names."""
     return implementation.function(*(arguments[name] for name in implementation.argnames))
 
 
-def guarded(name: str, plugin: object) -> SimpleNamespace:
+def _guarded(name: str, plugin: object) -> SimpleNamespace:
     """The plugin's implementations, each adding the plugin's name to what it raises.
 
     An instance that answers only some of its class's hooks, by its options, names them in a property ``fills``.
@@ -274,11 +275,12 @@ def with_plugin_note(name: str, method: Any) -> Callable[..., Any]:
     return guarded_method
 
 
-class logging_as:  # noqa: N801 - a context manager, used like a function
+class _logging_as:  # noqa: N801 - a context manager, used like a function
     """Put a plugin's name before what it logs on a step."""
 
     def __init__(self, name: str, step: Step | None) -> None:
-        self.name, self.step = name, step
+        self.name = name
+        self.step = step
         self.before = {} if step is None else dict(step.logged)
 
     def __enter__(self) -> None:
@@ -292,7 +294,7 @@ class logging_as:  # noqa: N801 - a context manager, used like a function
         self.step.logged = self.before | own
 
 
-def choose_places(hooks: Hooks, use: Mapping[str, str], required: Sequence[str], source: str) -> dict[str, str]:
+def _choose_places(hooks: Hooks, use: Mapping[str, str], required: Sequence[str], source: str) -> dict[str, str]:
     """One plugin for every exclusive place that has any."""
     able = {hook: [name for name, _ in hooks.implementations(hook)] for hook in exclusive_hooks()}
     absent = [problem for problem in check_use(use, hooks.plugins) if problem not in unknown_places(use)]

@@ -41,101 +41,102 @@ def structure(value: Any, kind: Any) -> Any:
     :raises Mismatch: the value is of another type
     :raises cattrs.errors.StructureHandlerNotFoundError: TOML cannot carry ``kind``
     """
-    return from_text(value, kind) if isinstance(value, Text) else CONVERTER.structure(value, kind)
+    return _from_text(value, kind) if isinstance(value, Text) else _CONVERTER.structure(value, kind)
 
 
-def from_text(text: Text, kind: Any) -> Any:
+def _from_text(text: Text, kind: Any) -> Any:
     """Read ``text`` as TOML, as it stands, or as a list without brackets: the first reading that the type admits."""
-    readings = [*toml(text), str(text)]
+    readings = [*_toml(text), str(text)]
     if is_tuple(kind) or any(map(is_tuple, get_args(kind))):
-        readings += [*toml(f"[{text}]"), [part.strip() for part in text.split(",")]]
+        readings += [*_toml(f"[{text}]"), [part.strip() for part in text.split(",")]]
     refused = []
     for reading in readings:
         try:
-            return CONVERTER.structure(reading, kind)
+            return _CONVERTER.structure(reading, kind)
         except Mismatch as mismatch:
             refused.append(mismatch)
     raise refused[0]
 
 
-def toml(text: str) -> list[Any]:
+def _toml(text: str) -> list[Any]:
     try:
         return [tomllib.loads(f"value = {text}")["value"]]
     except (tomllib.TOMLDecodeError, RecursionError):
         return []
 
 
-def refuse(value: Any, kind: Any, remedy: str = "") -> Mismatch:
+def _refuse(value: Any, kind: Any, remedy: str = "") -> Mismatch:
     return Mismatch(("", f"expected {expected(kind)}, found {describe_value(value)}{remedy}"))
 
 
-def exactly(value: Any, kind: Any) -> Any:
+def _exactly(value: Any, kind: Any) -> Any:
     if kind is NoneType and (value is None or value == "none"):
         return None
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise refuse(value, kind)
+        raise _refuse(value, kind)
     return value
 
 
-def number(value: Any, kind: Any) -> float:
+def _number(value: Any, kind: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise refuse(value, kind)
+        raise _refuse(value, kind)
     try:
         converted = float(value)
     except OverflowError:
-        raise refuse(value, kind) from None
+        raise _refuse(value, kind) from None
     if math.isnan(converted):
-        raise refuse(value, kind)
+        raise _refuse(value, kind)
     return converted
 
 
-def literal(value: Any, kind: Any) -> Any:
+def _literal(value: Any, kind: Any) -> Any:
     options = get_args(kind)
     for option in options:
         if option == value and isinstance(value, bool) == isinstance(option, bool):
             return option
-    raise refuse(value, kind, nearest(str(value), [option for option in options if isinstance(option, str)]))
+    raise _refuse(value, kind, nearest(str(value), [option for option in options if isinstance(option, str)]))
 
 
-def union(value: Any, kind: Any) -> Any:
+def _union(value: Any, kind: Any) -> Any:
     """The member that admits the value; None goes before text, so that "none" means None, but after a Literal."""
-    members = sorted(get_args(kind), key=rank)
+    members = sorted(get_args(kind), key=_rank)
     refused = []
     for member in members:
         try:
-            return CONVERTER.structure(value, member)
+            return _CONVERTER.structure(value, member)
         except Mismatch as mismatch:
             refused.append(mismatch)
     inside = [mismatch for mismatch in refused if any(path for path, _ in mismatch.parts)]
-    raise inside[0] if inside else refuse(value, kind)
+    raise inside[0] if inside else _refuse(value, kind)
 
 
-def rank(member: Any) -> int:
+def _rank(member: Any) -> int:
     order = (is_literal(member), member is NoneType, member is bool, member is int, member is float)
     return order.index(True) if True in order else len(order)
 
 
-def items(value: Any, kind: Any) -> tuple[Any, ...]:
+def _items(value: Any, kind: Any) -> tuple[Any, ...]:
     kinds = get_args(kind)
     if not isinstance(value, list | tuple):
-        raise refuse(value, kind)
+        raise _refuse(value, kind)
     if endless(kind):
         kinds = (kinds[0],) * len(value)
     elif len(value) != len(kinds):
         raise Mismatch(("", f"expected {expected(kind)}, found {len(value)}: {describe_value(value)}"))
-    return tuple(every({f"[{i}]": pair for i, pair in enumerate(zip(value, kinds, strict=True))}).values())
+    return tuple(_every({f"[{i}]": pair for i, pair in enumerate(zip(value, kinds, strict=True))}).values())
 
 
-def table(value: Any, kind: Any) -> dict[str, Any]:
+def _table(value: Any, kind: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise refuse(value, kind)
-    made = every({f".{key}": (part, get_args(kind)[1]) for key, part in value.items()})
+        raise _refuse(value, kind)
+    made = _every({f".{key}": (part, get_args(kind)[1]) for key, part in value.items()})
     return {key[1:]: part for key, part in made.items()}
 
 
-def every(parts: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+def _every(parts: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
     """Structure every part, and report every part that cannot be."""
-    made, wrong = {}, []
+    made = {}
+    wrong = []
     for path, (value, kind) in parts.items():
         try:
             made[path] = structure(value, kind)
@@ -146,16 +147,16 @@ def every(parts: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
     return made
 
 
-def make_converter() -> cattrs.Converter:
+def _make_converter() -> cattrs.Converter:
     made = cattrs.Converter(detailed_validation=False)
     for kind in (bool, int, str, NoneType):
-        made.register_structure_hook(kind, exactly)
-    made.register_structure_hook(float, number)
-    made.register_structure_hook_func(is_literal, literal)
-    made.register_structure_hook_func(is_union, union)
-    made.register_structure_hook_func(is_tuple, items)
-    made.register_structure_hook_func(is_table, table)
+        made.register_structure_hook(kind, _exactly)
+    made.register_structure_hook(float, _number)
+    made.register_structure_hook_func(is_literal, _literal)
+    made.register_structure_hook_func(is_union, _union)
+    made.register_structure_hook_func(is_tuple, _items)
+    made.register_structure_hook_func(is_table, _table)
     return made
 
 
-CONVERTER = make_converter()
+_CONVERTER = _make_converter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -26,8 +27,10 @@ def kind_of(cls: type, option: attrs.Attribute[Any]) -> Any:
         return option.type
     owner = next((c for c in cls.__mro__ if option.name in inspect.get_annotations(c)), cls)
     names = {**vars(typing), **vars(sys.modules.get(owner.__module__, typing))}
+    # this annotation alone: get_type_hints(cls) fails for every option where one attribute's type is for checkers only
+    alone = SimpleNamespace(__annotations__={option.name: option.type})
     try:
-        return eval(option.type, names)
+        return typing.get_type_hints(alone, names)[option.name]
     except (NameError, SyntaxError, TypeError, AttributeError) as error:
         raise ContractError(f"{cls.__qualname__}.{option.name}: type {option.type!r}: {error}") from error
 

@@ -24,20 +24,21 @@ def read_options(
     :param settings: of the experiment, which a user may have written below the table's header
     :return: (the values that could be converted, one line for each mistake)
     """
-    known, prefix = options(cls), f"{path}." if path else ""
+    known = options(cls)
+    prefix = f"{path}." if path else ""
     made: dict[str, Any] = {}
     problems = [
-        f"{place(prefix + key, value)}: unknown {word(path)}{misplaced(key, value, known, settings)}"
+        f"{place(prefix + key, value)}: unknown {_word(path)}{_misplaced(key, value, known, settings)}"
         for key, value in values.items()
         if key not in known
     ]
     for name, option in known.items():
         if name in values:
-            problems += convert(cls, option, values[name], place(prefix + name, values[name]), made)
+            problems += _convert(cls, option, values[name], place(prefix + name, values[name]), made)
         elif option.default is attrs.NOTHING:
-            problems.append(f"{prefix}{name}: missing; expected {expected(kind_of(cls, option))}{about(option)}")
+            problems.append(f"{prefix}{name}: missing; expected {expected(kind_of(cls, option))}{_about(option)}")
     where = {key: place(prefix + key, value) for key, value in values.items()}
-    return made, problems + invalid(cls, made, where)
+    return made, problems + _invalid(cls, made, where)
 
 
 def place(path: str, value: object) -> str:
@@ -45,32 +46,32 @@ def place(path: str, value: object) -> str:
     return f"--set {path}" if isinstance(value, Text) else path
 
 
-def misplaced(key: str, value: object, known: Iterable[str], settings: Iterable[str]) -> str:
+def _misplaced(key: str, value: object, known: Iterable[str], settings: Iterable[str]) -> str:
     if key not in settings:
-        return hint(key, known)
+        return _hint(key, known)
     remedy = f"--set {key}={value}" if isinstance(value, Text) else "write it above the first [plugins.…]"
-    return f'{listing(known)}; "{key}" is a setting of the experiment: {remedy}'
+    return f'{_listing(known)}; "{key}" is a setting of the experiment: {remedy}'
 
 
-def word(path: str) -> str:
+def _word(path: str) -> str:
     return "option" if path else "setting"
 
 
-def hint(key: str, known: Iterable[str]) -> str:
-    return nearest(key, known) or listing(known)
+def _hint(key: str, known: Iterable[str]) -> str:
+    return nearest(key, known) or _listing(known)
 
 
-def listing(known: Iterable[str]) -> str:
+def _listing(known: Iterable[str]) -> str:
     names = ", ".join(known)
     return f" (known: {names})" if names else " (it has no options)"
 
 
-def about(option: attrs.Attribute[Any]) -> str:
+def _about(option: attrs.Attribute[Any]) -> str:
     text = option.metadata.get("help", "")
     return f" ({text})" if text else ""
 
 
-def convert(cls: type, option: attrs.Attribute[Any], value: Any, where: str, made: dict[str, Any]) -> list[str]:
+def _convert(cls: type, option: attrs.Attribute[Any], value: Any, where: str, made: dict[str, Any]) -> list[str]:
     try:
         made[option.alias or option.name] = structure(value, kind_of(cls, option))
     except Mismatch as mismatch:
@@ -81,11 +82,11 @@ def convert(cls: type, option: attrs.Attribute[Any], value: Any, where: str, mad
     return []
 
 
-def invalid(cls: type, made: Mapping[str, Any], where: Mapping[str, str]) -> list[str]:
+def _invalid(cls: type, made: Mapping[str, Any], where: Mapping[str, str]) -> list[str]:
     """What the validators say of every converted value; those of other options do not keep them from running."""
     probe: Any = object.__new__(cls)
     known = options(cls)
-    for name, value in (defaults(cls) | {known[key].name: value for key, value in made.items()}).items():
+    for name, value in (_defaults(cls) | {known[key].name: value for key, value in made.items()}).items():
         object.__setattr__(probe, name, value)
     found = []
     for key, value in made.items():
@@ -95,7 +96,7 @@ def invalid(cls: type, made: Mapping[str, Any], where: Mapping[str, str]) -> lis
         except AttributeError:
             continue  # it looks at an option that is wrong itself and reported already
         except (ValueError, TypeError) as error:
-            found.append(f"{where[key]}: {plain(error, known[key].name, value)}")
+            found.append(f"{where[key]}: {_plain(error, known[key].name, value)}")
     return found
 
 
@@ -107,12 +108,12 @@ def what_is_wrong(cls: type, values: Mapping[str, Any]) -> list[str]:
         return []
 
 
-def defaults(cls: type) -> dict[str, Any]:
+def _defaults(cls: type) -> dict[str, Any]:
     plain_ones = {a.name: a.default for a in options(cls).values() if a.default is not attrs.NOTHING}
     return {name: value for name, value in plain_ones.items() if not isinstance(value, attrs.Factory)}  # type: ignore[arg-type]
 
 
-def plain(error: Exception, name: str, value: Any) -> str:
+def _plain(error: Exception, name: str, value: Any) -> str:
     """A validator's message without the option's name, which the path shows, and with the value named as found."""
     text = str(error.args[0] if error.args else error).removeprefix(f"'{name}' ")
     for part in value if isinstance(value, tuple) else (value,):

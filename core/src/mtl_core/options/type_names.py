@@ -5,22 +5,30 @@ from __future__ import annotations
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: '"none"'}
+_PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: '"none"'}
 
-WORDS = {bool: "boolean", int: "whole number", float: "number", str: "text", dict: "table", list: "list", tuple: "list"}
+_WORDS = {
+    bool: "boolean",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    dict: "table",
+    list: "list",
+    tuple: "list",
+}
 
 
 def describe_value(value: Any) -> str:
     """A value with its type in a reader's words: ``"abc" (text)``."""
     shown = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else repr(value)
-    return f"{shown if len(shown) < 80 else shown[:76] + ' ...'} ({WORDS.get(type(value), type(value).__name__)})"
+    return f"{shown if len(shown) < 80 else shown[:76] + ' ...'} ({_WORDS.get(type(value), type(value).__name__)})"
 
 
 def expected(kind: Any) -> str:
     """A type in a reader's words."""
     arguments = get_args(kind)
-    if kind in PLAIN:
-        return PLAIN[kind]
+    if kind in _PLAIN:
+        return _PLAIN[kind]
     if kind in (Any, object):
         return "any value"
     if is_literal(kind):

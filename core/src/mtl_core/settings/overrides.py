@@ -16,7 +16,7 @@ def apply(document: dict[str, Any], override: str) -> list[str]:
     steps = split_key(key)
     if not separator or not all(steps):
         return [f"--set {override}: expected KEY=VALUE, such as epochs=5 or plugins.NAME.OPTION=2"]
-    problems, table = below(document, steps, override)
+    problems, table = _below(document, steps, override)
     if not problems:
         table[steps[-1]] = Text(value.strip())
     return problems
@@ -28,7 +28,7 @@ def split_key(key: str) -> list[str]:
     return [quoted or bare.strip() for quoted, bare in parts] or [""]
 
 
-def below(document: dict[str, Any], steps: Sequence[str], override: str) -> tuple[list[str], dict[str, Any]]:
+def _below(document: dict[str, Any], steps: Sequence[str], override: str) -> tuple[list[str], dict[str, Any]]:
     """The table that the last step stands in."""
     depth = {"plugins": 3, "use": 2}.get(steps[0], 1)
     if len(steps) != depth:

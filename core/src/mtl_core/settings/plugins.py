@@ -26,13 +26,13 @@ def read_plugins(tables: object, found: Sequence[InstalledPlugin]) -> tuple[dict
     made: dict[str, object] = {}
     problems: list[str] = []
     for name, table in tables.items():
-        plugin, wrong = read_plugin(name, table, found)
+        plugin, wrong = _read_plugin(name, table, found)
         problems += [f"plugins.{name}{problem}" if problem[0] in ":." else problem for problem in wrong]
         made[name] = plugin
     return made, problems
 
 
-def read_plugin(name: str, table: object, found: Sequence[InstalledPlugin]) -> tuple[object, list[str]]:
+def _read_plugin(name: str, table: object, found: Sequence[InstalledPlugin]) -> tuple[object, list[str]]:
     if not re.fullmatch(INSTANCE, name):
         return None, [': expected the name of a plugin, a second instance as "NAME#2"']
     if not isinstance(table, Mapping):
@@ -44,12 +44,12 @@ def read_plugin(name: str, table: object, found: Sequence[InstalledPlugin]) -> t
     try:
         cls = load(matches[0])
         values, problems = read_options(cls, table, f"plugins.{name}", options(Experiment))
-        return (None, problems) if problems else make(cls, values)
+        return (None, problems) if problems else _make(cls, values)
     except ContractError as error:
         return None, [f": {error}"]
 
 
-def make(cls: type, values: Mapping[str, Any]) -> tuple[object, list[str]]:
+def _make(cls: type, values: Mapping[str, Any]) -> tuple[object, list[str]]:
     try:
         return cls(**values), []
     except (ValueError, TypeError) as error:  # what a plugin checks across options

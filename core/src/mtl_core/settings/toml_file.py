@@ -21,7 +21,7 @@ from mtl_core.options.read import read_options
 from mtl_core.settings.overrides import apply
 from mtl_core.settings.plugins import read_plugins
 
-SUITE = {"experiments", "scenarios", "defaults", "engine", "base"}
+_SUITE = {"experiments", "scenarios", "defaults", "engine", "base"}
 """Keys that a suite's file has and an experiment's has not."""
 
 
@@ -44,7 +44,7 @@ def parse_experiment(
     :param found: the installed plugins, where they are known already
     """
     document = parse_toml(text, source)
-    if SUITE & set(document):
+    if _SUITE & set(document):
         raise ExperimentError(source, [f"this is a suite: mtl suite {source}"])
     problems = [problem for override in overrides for problem in apply(document, override)]
     tables = document.pop("plugins", None)
@@ -90,9 +90,9 @@ def dump_experiment(experiment: Experiment) -> str:
             document.add(name, tomlkit.item(as_toml(getattr(experiment, name))))
     plugins = tomlkit.table(is_super_table=True)
     for name, plugin in experiment.plugins.items():
-        plugins.add(name, table_of({key: as_toml(value) for key, value in options_of(plugin).items()}))
+        plugins.add(name, _table_of({key: as_toml(value) for key, value in options_of(plugin).items()}))
     document.add("plugins", plugins)
-    document.add("use", table_of(experiment.use))
+    document.add("use", _table_of(experiment.use))
     return tomlkit.dumps(document)
 
 
@@ -101,7 +101,7 @@ def options_of(plugin: object) -> dict[str, Any]:
     return read_options(type(plugin), chosen(plugin))[0]
 
 
-def table_of(values: Mapping[str, Any]) -> tomlkit.items.Table:
+def _table_of(values: Mapping[str, Any]) -> tomlkit.items.Table:
     table = tomlkit.table()
     for key, value in values.items():
         table.add(key, value)

@@ -30,7 +30,7 @@ def image_views(images: Tensor, views: int, windows: Tensor | None) -> Tensor:
     if windows is None:
         return images.expand(views, *images.shape)
     there = windows.to(images.device, non_blocking=True)
-    others = [sampled(images, window, "bilinear") for window in there]
+    others = [_sampled(images, window, "bilinear") for window in there]
     return torch.stack([images, *others])
 
 
@@ -40,38 +40,41 @@ def label_views(tasks: Tasks, targets: dict[str, Tensor], windows: Tensor) -> di
     :param windows: (B, 3), of this view
     """
     there = windows.to(next(iter(targets.values())).device, non_blocking=True)
-    return {t.name: seen(t, targets[t.name], there) if t.dense else targets[t.name] for t in tasks}
+    return {t.name: _seen(t, targets[t.name], there) if t.dense else targets[t.name] for t in tasks}
 
 
-def seen(task: Task, target: Tensor, windows: Tensor) -> Tensor:
-    values = smooth(task, target, windows) if task.interpolation == "bilinear" else sampled(target, windows, "nearest")
+def _seen(task: Task, target: Tensor, windows: Tensor) -> Tensor:
+    values = (
+        _smooth(task, target, windows) if task.interpolation == "bilinear" else _sampled(target, windows, "nearest")
+    )
     return task.zoom(values, windows[:, 0].view(-1, *[1] * (target.ndim - 1)))
 
 
-def smooth(task: Task, target: Tensor, windows: Tensor) -> Tensor:
+def _smooth(task: Task, target: Tensor, windows: Tensor) -> Tensor:
     """Means of valid pixels alone, directions renormalised; invalid where less than half of the weight is valid."""
     valid = task.valid(target)
     both = torch.cat((torch.where(valid, target, torch.zeros_like(target)), valid.to(target.dtype)), 1)
-    mixed = sampled(both, windows, "bilinear")
+    mixed = _sampled(both, windows, "bilinear")
     share = mixed[:, -1:]
     mean = mixed[:, :-1] / share.clamp(min=0.5)
     mean = task.mixed(mean)
     return torch.where(share >= 0.5, mean, task.blank(mean))
 
 
-def sampled(values: Tensor, windows: Tensor, mode: str) -> Tensor:
+def _sampled(values: Tensor, windows: Tensor, mode: str) -> Tensor:
     """(B, C, H, W), or classes (B, H, W), as the windows (B, 3) show them."""
     maps = values if values.is_floating_point() else values.to(torch.float32)
     maps = maps if maps.ndim == 4 else maps.unsqueeze(1)
-    grid = F.affine_grid(affine(windows.to(maps)), list(maps.shape), align_corners=True)
+    grid = F.affine_grid(_affine(windows.to(maps)), list(maps.shape), align_corners=True)
     # the border's values, for what rounding puts outside by a hair
     moved = F.grid_sample(maps, grid, mode=mode, padding_mode="border", align_corners=True)
     return moved.view(values.shape).to(values.dtype)
 
 
-def affine(windows: Tensor) -> Tensor:
+def _affine(windows: Tensor) -> Tensor:
     """(B, 3) → (B, 2, 3), from a view's coordinates to the image's, both −1 to 1."""
     scale, x, y = windows.unbind(-1)
-    size, none = 1 / scale, torch.zeros_like(scale)
+    size = 1 / scale
+    none = torch.zeros_like(scale)
     room = 1 - size
     return torch.stack((torch.stack((size, none, x * room), -1), torch.stack((none, size, y * room), -1)), -2)

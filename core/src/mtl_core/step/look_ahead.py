@@ -1,13 +1,15 @@
 """A look at the network one step ahead, as ``before_step`` and ``after_step`` are given it.
 
-Shape letters: B samples of a rank, K tasks.
+Shape letters: B samples of a rank, K tasks, P entries of the encoder's parameters together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
+import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from mtl_core.data.sample import Batch
@@ -77,3 +79,30 @@ class LookAhead(Protocol):
         Adam's scaling is left out, its weight decay is not.
         """
         ...
+
+
+def shared_gramian(look_ahead: LookAhead) -> Tensor:
+    """Products of the tasks' gradients ahead of the step: ⟨∂L_i/∂θ, ∂L_j/∂θ⟩, θ the encoder's parameters.
+
+    One forward pass and K backward passes of the whole network.
+
+    :param look_ahead: whose batch, :attr:`LookAhead.train_batch`, gives the losses
+    :return: (K, K), the same on every rank; 0 where the encoder is frozen
+    """
+    theta = look_ahead.parameters(heads=False)
+    losses = look_ahead.losses(look_ahead.train_batch, theta)
+    parameters = list(theta.values())
+    if not parameters:
+        return torch.zeros(len(losses), len(losses), device=losses.device)
+    rows = torch.stack([_row(loss, parameters) for loss in losses])
+    if dist.is_initialized():
+        # averaged before the products are taken: a product of averages is not an average of products
+        dist.all_reduce(rows)
+        rows = rows / dist.get_world_size()
+    return rows @ rows.mT
+
+
+def _row(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """∂loss/∂θ in one row, (P,)."""
+    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in found])

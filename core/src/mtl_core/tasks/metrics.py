@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 
-Valid = Callable[[Tensor], Tensor]
+_Valid = Callable[[Tensor], Tensor]
 
 
 class Summed(Metric):
@@ -85,7 +85,7 @@ class RegressionMetrics(Summed):
     squared: Tensor
     count: Tensor
 
-    def __init__(self, valid: Valid) -> None:
+    def __init__(self, valid: _Valid) -> None:
         super().__init__()
         self.valid = valid
         for name in ("absolute", "squared", "count"):
@@ -122,7 +122,7 @@ class DepthMetrics(RegressionMetrics):
     near: Tensor
     positive: Tensor
 
-    def __init__(self, valid: Valid, clamp: float | None = None) -> None:
+    def __init__(self, valid: _Valid, clamp: float | None = None) -> None:
         super().__init__(valid)
         self.clamp = clamp
         for name in ("relative", "logarithmic", "positive"):
@@ -163,7 +163,7 @@ class AngleError(Summed):
     squared: Tensor
     histogram: Tensor
 
-    def __init__(self, valid: Valid) -> None:
+    def __init__(self, valid: _Valid) -> None:
         super().__init__()
         self.valid = valid
         self.add_sum("total")
@@ -183,7 +183,8 @@ class AngleError(Summed):
         self.squared += degrees.square().sum()
 
     def compute(self) -> dict[str, Tensor]:
-        count, below = self.histogram.sum(), self.histogram.cumsum(0)
+        count = self.histogram.sum()
+        below = self.histogram.cumsum(0)
         median = (below < count / 2).sum().to(count.dtype) * (180 / self.BINS)
         shares = {f"within_{a:g}": 100 * below[round(a / 180 * self.BINS) - 1] / count for a in (11.25, 22.5, 30)}
         median = torch.where(count > 0, median, torch.nan)
@@ -203,7 +204,7 @@ class EdgeMetrics(Summed):
     absolute: Tensor
     count: Tensor
 
-    def __init__(self, valid: Valid) -> None:
+    def __init__(self, valid: _Valid) -> None:
         super().__init__()
         self.valid = valid
         for name in ("hit", "found", "true"):
@@ -213,15 +214,16 @@ class EdgeMetrics(Summed):
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Logits and labels in 0..1, both (B, 1, H, W)."""
-        valid, p = self.valid(target), prediction.sigmoid()
+        valid = self.valid(target)
+        p = prediction.sigmoid()
         self.note_nan(prediction, valid)
         known = torch.where(valid, target, torch.zeros_like(target))
         thresholds = torch.linspace(0.01, 0.99, 99, device=p.device)
         edge = (known > 0.5) & valid
         # one histogram instead of 99 masks: pixels above a threshold are a reversed cumulative sum
         place = torch.bucketize(p.nan_to_num(0.0), thresholds).flatten()
-        self.found += above(place, valid, self.found)
-        self.hit += above(place, edge, self.hit)
+        self.found += _above(place, valid, self.found)
+        self.hit += _above(place, edge, self.hit)
         self.true += edge.sum()
         self.absolute += torch.where(valid, (p - known).abs(), torch.zeros_like(p)).sum()
         self.count += valid.sum()
@@ -232,7 +234,7 @@ class EdgeMetrics(Summed):
         return self.unless_nan({"ods_f": best, "abs_err": self.absolute / self.count})
 
 
-def above(place: Tensor, mask: Tensor, like: Tensor) -> Tensor:
+def _above(place: Tensor, mask: Tensor, like: Tensor) -> Tensor:
     """How many masked pixels exceed each threshold, from the number of thresholds that each pixel exceeds."""
     counts = torch.zeros(len(like) + 1, dtype=like.dtype, device=like.device)
     counts.scatter_add_(0, place, mask.flatten().to(like.dtype))

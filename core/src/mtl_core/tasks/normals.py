@@ -93,6 +93,7 @@ class Normals(Task):
         return torch.stack((-x, y, z), -3)
 
     def rotate(self, target: Tensor, radians: float) -> Tensor:
-        c, s = torch.cos(torch.tensor(radians)), torch.sin(torch.tensor(radians))
+        c = torch.cos(torch.tensor(radians))
+        s = torch.sin(torch.tensor(radians))
         x, y, z = target.unbind(-3)
         return torch.stack((c * x - s * y, s * x + c * y, z), -3)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 
-STOPS = np.array([[13, 8, 60], [84, 20, 120], [158, 40, 100], [220, 75, 60], [250, 150, 30], [250, 245, 150]], float)
+_STOPS = np.array([[13, 8, 60], [84, 20, 120], [158, 40, 100], [220, 75, 60], [250, 150, 30], [250, 245, 150]], float)
 """Dark to light: near to far, low to high."""
 
 
@@ -28,8 +28,8 @@ def palette(classes: int) -> Pixels:
 
 def graded(values: NDArray[Any], low: float, high: float) -> Pixels:
     """Values (H, W) on a dark-to-light scale from ``low`` to ``high``."""
-    share = np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-9), 0, 1) * (len(STOPS) - 1)
-    channels = [np.interp(share, np.arange(len(STOPS)), STOPS[:, c]) for c in range(3)]
+    share = np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-9), 0, 1) * (len(_STOPS) - 1)
+    channels = [np.interp(share, np.arange(len(_STOPS)), _STOPS[:, c]) for c in range(3)]
     return np.stack(channels, -1).astype(np.uint8)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
 
-NAME = r"\w[\w.+-]*"
+_NAME = r"\w[\w.+-]*"
 
 
 @attrs.frozen(kw_only=True)
@@ -59,7 +59,7 @@ class Task:
 
     @name.validator
     def _names_files(self, attribute: object, value: object) -> None:
-        if not isinstance(value, str) or not re.fullmatch(NAME, value):
+        if not isinstance(value, str) or not re.fullmatch(_NAME, value):
             raise ValueError(f"a task's name is part of file names: use letters, digits and . _ - +, found {value!r}")
 
     @property
@@ -153,7 +153,8 @@ class Task:
 
     def value_problems(self, label: Tensor) -> list[str]:
         """What is wrong with the values of a label of the right type and shape; an invalid pixel is no fault."""
-        valid, encoded = self.valid(label[None]), self.encode(label[None])
+        valid = self.valid(label[None])
+        encoded = self.encode(label[None])
         if encoded[valid.expand_as(encoded)].isfinite().all():
             return []
         return [f"found valid pixels that are not finite, expected numbers; write {self.ignored:g} where unknown"]

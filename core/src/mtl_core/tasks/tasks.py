@@ -64,3 +64,24 @@ class Tasks(Sequence[Task]):
                     f" (its tasks: {', '.join(self.names)})"
                 )
         return self.select(names)
+
+    def choose_dense(self, names: Sequence[str], plugin: str, needs: str) -> Tasks:
+        """The tasks of a plugin's option ``tasks``, for a plugin that needs two or more maps per image.
+
+        :param names: those of the option; all tasks where it is empty
+        :param plugin: its name in the experiment
+        :param needs: completes "… two tasks", such as ``"pairs need"``
+        :raises MtlError: an unknown task, one that has a value per image, or fewer than two
+        """
+        selected = self.choose(names, f"{plugin}.tasks") if names else self
+        flat = [task.name for task in selected if not task.dense]
+        if flat:
+            raise MtlError(
+                f"{plugin}: task {flat[0]!r} has one value per image, and a value per pixel is needed;"
+                f" leave it out: tasks = {list(selected.dense.names)}"
+            )
+        if len(selected) < 2:
+            raise MtlError(
+                f"{plugin}: {needs} two tasks, found {', '.join(selected.names)}; remove the plugin, or add a task"
+            )
+        return selected

@@ -43,6 +43,7 @@ from mtl_core.testing.label_mask_contract import LabelMaskContract
 from mtl_core.testing.loss_rule_contract import LossRuleContract
 from mtl_core.testing.network_contract import BackboneContract
 from mtl_core.testing.regularizer_contract import RegularizerContract
+from mtl_core.testing.resume_contract import ResumeContract
 from mtl_core.testing.shaper_contract import GradientShaperContract
 from mtl_core.testing.toys import TOY_TASKS, Shapes, StubBackbone, ToyBackbone, ToyData, ToyLabels, ToyNetwork
 from mtl_core.testing.transform_contract import TransformContract
@@ -69,6 +70,7 @@ __all__ = [
     "Network",
     "PluginContract",
     "RegularizerContract",
+    "ResumeContract",
     "Session",
     "Shapes",
     "StepAhead",

@@ -24,32 +24,19 @@ HERE = "mtl_core.testing."
 SHORTEST_REASON = 10
 
 
-class PluginContract:
-    """Base of the contracts. A plugin's test class derives from one of them and gives a ``plugin`` fixture::
+class Contract:
+    """What every contract class has: the ``plugin`` fixture, and ``skips``.
 
-        class TestLatentDistance(RegularizerContract):
-            @pytest.fixture
-            def plugin(self) -> LatentDistance:
-                return LatentDistance(weight=2.0)
-
-    Capabilities are class attributes. A check that cannot hold is named in ``skips`` with the reason why; a check that
-    is overridden, or skipped without a reason, is an error when the class is made.
+    A check that cannot hold is named in ``skips`` with the reason why; a check that is overridden, or skipped without a
+    reason, is an error when the class is made.
     """
 
     hook: ClassVar[str] = ""
     """The hook that the contract is about."""
+    other_hooks: ClassVar[tuple[str, ...]] = ()
+    """Further hooks that the contract checks."""
     skips: ClassVar[Mapping[str, str]] = {}
     """Name of a check → why it does not hold for this plugin."""
-    task_names: ClassVar[tuple[str, ...]] = DENSE
-    """Names in :data:`mtl_core.testing.EXAMPLES` of tasks that the plugin works with."""
-    image_size: ClassVar[tuple[int, int]] = (32, 64)
-    """(H, W) in pixels."""
-    width: ClassVar[int] = 4
-    """Width of the networks that ``setup`` may ask for."""
-    beside: ClassVar[Mapping[str, object]] = {}
-    """Further plugins of the experiment, by name; the tested one is called ``"plugin"``."""
-    use: ClassVar[Mapping[str, str]] = {}
-    """``[use]`` of the experiment."""
 
     @pytest.fixture
     def plugin(self) -> Any:
@@ -72,6 +59,40 @@ class PluginContract:
         for name in () if cls.__module__.startswith(HERE) else vars(cls):
             if name.startswith("test") and any(hasattr(base, name) for base in contracts(cls)):
                 raise ContractError(f"{cls.__name__}.{name}: overrides a check; name it in `skips` with the reason")
+
+
+def contracts(cls: type) -> list[type]:
+    return [base for base in cls.__mro__ if base is not cls and base.__module__.startswith(HERE)]
+
+
+def checks_of(contract: type[Contract]) -> Iterator[str]:
+    """Names of a contract's checks."""
+    for name in dir(contract):
+        if name.startswith("test") and callable(getattr(contract, name)):
+            yield name
+
+
+class PluginContract(Contract):
+    """Base of the contracts of hooks. A plugin's test class derives from one of them and gives a ``plugin`` fixture::
+
+        class TestLatentDistance(RegularizerContract):
+            @pytest.fixture
+            def plugin(self) -> LatentDistance:
+                return LatentDistance(weight=2.0)
+
+    Capabilities are class attributes.
+    """
+
+    task_names: ClassVar[tuple[str, ...]] = DENSE
+    """Names in :data:`mtl_core.testing.EXAMPLES` of tasks that the plugin works with."""
+    image_size: ClassVar[tuple[int, int]] = (32, 64)
+    """(H, W) in pixels."""
+    width: ClassVar[int] = 4
+    """Width of the networks that ``setup`` may ask for."""
+    beside: ClassVar[Mapping[str, object]] = {}
+    """Further plugins of the experiment, by name; the tested one is called ``"plugin"``."""
+    use: ClassVar[Mapping[str, str]] = {}
+    """``[use]`` of the experiment."""
 
     @property
     def tasks(self) -> Tasks:
@@ -108,7 +129,8 @@ class PluginContract:
 
     def test_every_option_fits_an_experiment_file(self, plugin: Any) -> None:
         for name, option in options(type(plugin)).items():
-            kind, value = kind_of(type(plugin), option), getattr(plugin, option.name)
+            kind = kind_of(type(plugin), option)
+            value = getattr(plugin, option.name)
             kept = structure(as_file(value), kind)
             assert kept == value, f"option {name}: {value!r} comes back from an experiment file as {kept!r}"
 
@@ -128,18 +150,7 @@ def as_file(value: Any) -> Any:
     return "none" if value is None else value
 
 
-def contracts(cls: type) -> list[type]:
-    return [base for base in cls.__mro__ if base is not cls and base.__module__.startswith(HERE)]
-
-
-def checks_of(contract: type[PluginContract]) -> Iterator[str]:
-    """Names of a contract's checks."""
-    for name in dir(contract):
-        if name.startswith("test") and callable(getattr(contract, name)):
-            yield name
-
-
-def failures(contract: type[PluginContract], plugin: Any) -> dict[str, BaseException]:
+def failures(contract: type[Contract], plugin: Any) -> dict[str, BaseException]:
     """Run a contract's checks on a plugin without pytest.
 
     :return: name of a check that failed → what it raised

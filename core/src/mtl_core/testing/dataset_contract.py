@@ -59,7 +59,8 @@ class DatasetContract(PluginContract):
             assert image.shape[0] == 3, f"image {tuple(image.shape)}, expected (3, H, W)"
             assert image.dtype in (torch.uint8, torch.float32), f"image {image.dtype}, expected uint8 or float32"
             floats = image.float() / (255 if image.dtype == torch.uint8 else 1)
-            low, high = floats.min(), floats.max()
+            low = floats.min()
+            high = floats.max()
             assert low >= 0, f"image values {low} to {high}, expected 0 to 1"
             assert high <= 1, f"image values {low} to {high}, expected 0 to 1"
             assert floats.std() > 0, "an image of one colour"

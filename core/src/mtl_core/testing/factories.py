@@ -19,6 +19,7 @@ from mtl_core.tasks.regression import Depth, Regression
 from mtl_core.tasks.segmentation import Segmentation
 from mtl_core.tasks.task import Task
 from mtl_core.tasks.tasks import Tasks
+from mtl_core.training.build_step import build_step
 from mtl_core.training.losses import sample_losses, task_losses
 
 EXAMPLES: dict[str, Task] = {
@@ -90,24 +91,9 @@ def make_step(tasks: Tasks, batch: Batch | None = None, views: int = 1, seed: in
     generator = generator_for(seed, "step", 0, rank)
     features = torch.randn(views * samples, 6, *size, generator=generator_for(seed, "features")).requires_grad_()
     images = batch.images.expand(views, *batch.images.shape)
-    unknown = torch.empty(0)
-    return judged(
-        Step(
-            tasks=tasks,
-            images=images,
-            predictions=predictions,
-            targets=batch.targets,
-            labelled=batch.labelled,
-            features=features,
-            index=batch.index,
-            losses=unknown,
-            task_losses=unknown,
-            task_means=unknown,
-            active=unknown,
-            generator=generator,
-            shared=generator_for(seed, "shared", 0),
-        )
-    )
+    step = build_step(tasks, batch, images, predictions, features, generator)
+    step.shared = generator_for(seed, "shared", 0)
+    return step
 
 
 def judged(step: Step) -> Step:

@@ -76,9 +76,11 @@ ROWS: dict[str, Callable[[Tensor], Tensor]] = {
 def bank(tasks: Tasks | None = None, dtype: torch.dtype = torch.float64, seed: int = 0) -> dict[str, EncoderGradients]:
     """Finite gradients by name: conflicting, with zero rows, alone, rank-deficient, of every size."""
     tasks = make_tasks() if tasks is None else tasks
-    step, b = make_step(tasks, seed=seed), random_rows(len(tasks), dtype, seed)
+    step = make_step(tasks, seed=seed)
+    b = random_rows(len(tasks), dtype, seed)
     made = {name: encoder_gradients(change(b), tasks, step=step) for name, change in ROWS.items()}
-    dead, nothing = torch.ones(len(tasks), dtype=torch.bool), torch.zeros(len(tasks), dtype=torch.bool)
+    dead = torch.ones(len(tasks), dtype=torch.bool)
+    nothing = torch.zeros(len(tasks), dtype=torch.bool)
     made["labelled and not reached"] = encoder_gradients(ROWS["first row zero"](b), tasks, dead, step=step)
     made["reached and not labelled"] = encoder_gradients(b, tasks, nothing, step=step)
     made["outside the framework"] = encoder_gradients(b, tasks)

@@ -46,7 +46,8 @@ class LossRuleContract(StepContract):
 
     def test_an_absent_task_learns_nothing(self, plugin: Any) -> None:
         """Its entry of every (K,) parameter has no gradient: 0 is no loss, it is no label."""
-        hooks, step = self.prepare(plugin), self.make_step(plugin, "absent")
+        hooks = self.prepare(plugin)
+        step = self.make_step(plugin, "absent")
         torch.autograd.backward(self.total(hooks, step))
         for name, parameter in parameters(hooks).items():
             if parameter.shape == (len(self.tasks),) and parameter.grad is not None:

@@ -23,6 +23,7 @@ class BackboneContract(PluginContract):
     """``build_backbone`` and ``build_heads``: z, and a prediction of every task from it."""
 
     hook = "build_backbone"
+    other_hooks = ("build_heads",)
     batch_independent: ClassVar[bool] = True
     """Whether, in evaluation, a prediction depends on its own image only."""
 
@@ -49,7 +50,8 @@ class BackboneContract(PluginContract):
 
     def test_backbone_names_its_channels(self, plugin: Any) -> None:
         backbone = self.build(plugin).backbone
-        z, channels = backbone(self.images()), getattr(backbone, "channels", None)
+        z = backbone(self.images())
+        channels = getattr(backbone, "channels", None)
         found: Any = z.shape[1] if isinstance(z, Tensor) else tuple(level.shape[1] for level in z)
         assert channels == found, f"backbone.channels is {channels}, z has {found}"
         levels = (z,) if isinstance(z, Tensor) else z
@@ -103,14 +105,17 @@ class BackboneContract(PluginContract):
 
     def test_evaluation_is_deterministic(self, plugin: Any) -> None:
         network = self.build(plugin).eval()
-        a, b = network(self.images()), network(self.images())
+        a = network(self.images())
+        b = network(self.images())
         assert all(same(a[name], b[name]) for name in a), "two evaluations of one batch differ"
 
     def test_images_do_not_see_each_other_in_evaluation(self, plugin: Any) -> None:
         if not self.batch_independent:
             return
-        network, images = self.build(plugin).eval(), self.images()
-        together, alone = network(images), network(images[:1])
+        network = self.build(plugin).eval()
+        images = self.images()
+        together = network(images)
+        alone = network(images[:1])
         for name, prediction in alone.items():
             assert torch.allclose(together[name][:1], prediction, atol=1e-4), f"{name} depends on the batch"
 
@@ -119,9 +124,11 @@ class BackboneContract(PluginContract):
             assert prediction.dtype == torch.float64, f"{name}: {prediction.dtype} from a network in float64"
 
     def test_weights_can_be_saved_and_loaded(self, plugin: Any) -> None:
-        first, second = self.build(plugin).eval(), self.build(plugin, seed=5).eval()
+        first = self.build(plugin).eval()
+        second = self.build(plugin, seed=5).eval()
         second.load_state_dict(first.state_dict())
-        a, b = first(self.images()), second(self.images())
+        a = first(self.images())
+        b = second(self.images())
         assert all(same(a[name], b[name]) for name in a), "loaded weights predict something else"
 
     def test_runs_on_the_meta_device(self, plugin: Any) -> None:

@@ -46,7 +46,8 @@ class RegularizerContract(StepContract):
         """On several ranks a parameter that only some of them reach makes the others wait for ever."""
         reached: dict[str, set[str]] = {}
         for mask in masks(SAMPLES, len(self.tasks)):
-            hooks, step = self.prepare(plugin), self.make_step(plugin, mask)
+            hooks = self.prepare(plugin)
+            step = self.make_step(plugin, mask)
             for name, term in self.terms(hooks, step).items():
                 assert term.requires_grad, f"labels {mask!r}: {name} does not depend on its inputs"
             found = gradients(hooks, step, self.total(hooks, step))
@@ -55,7 +56,8 @@ class RegularizerContract(StepContract):
             assert parts == reached["full"], f"labels {mask!r}: only {parts} are reached, not {reached['full']}"
 
     def test_every_parameter_is_trained(self, plugin: Any) -> None:
-        hooks, step = self.prepare(plugin), self.make_step(plugin, "one label")
+        hooks = self.prepare(plugin)
+        step = self.make_step(plugin, "one label")
         total = self.total(hooks, step)
         if "combine_losses" in hooks.places:
             total = total + hooks.combine_losses(step.task_losses, step.task_means, step.active, step)
@@ -64,7 +66,8 @@ class RegularizerContract(StepContract):
 
     def test_judges_half_precision_in_single_precision(self, plugin: Any) -> None:
         """Under autocast predictions and z are bfloat16, of which a sum over pixels keeps two digits."""
-        hooks, step = self.prepare(plugin), in_bfloat16(self.make_step(plugin, "one label"))
+        hooks = self.prepare(plugin)
+        step = in_bfloat16(self.make_step(plugin, "one label"))
         with torch.autocast("cpu", torch.bfloat16):
             terms = self.raw(hooks, step)
         for name, term in terms.items():

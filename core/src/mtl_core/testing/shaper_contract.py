@@ -72,7 +72,9 @@ class GradientShaperContract(PluginContract):
             assert self.enters(plugin, self.bank()[name]).any(), f"{name}: nothing enters the encoder"
 
     def test_a_branch_alone_keeps_its_direction(self, plugin: Any) -> None:
-        b, tasks, entered = random_rows(len(self.tasks)), self.tasks, []
+        b = random_rows(len(self.tasks))
+        tasks = self.tasks
+        entered = []
         for k in range(len(tasks)):
             alone = encoder_gradients(b * (torch.arange(len(b)) == k)[:, None], tasks, step=make_step(tasks))
             found = self.enters(plugin, alone)
@@ -108,10 +110,12 @@ class GradientShaperContract(PluginContract):
 
     def test_state_is_proposed_and_not_written(self, plugin: Any) -> None:
         """Core keeps it only if the step is taken; one bad batch must not spoil it."""
-        hooks, gradients = self.prepare(plugin), self.bank()["random"]
+        hooks = self.prepare(plugin)
+        gradients = self.bank()["random"]
         tensors = state(hooks)
         kept = Untouched(tensors)
-        first, second = self.shape(hooks, gradients), self.shape(hooks, gradients)
+        first = self.shape(hooks, gradients)
+        second = self.shape(hooks, gradients)
         kept.check()
         assert equal(first.weights, second.weights), "a second call gives another answer: something was remembered"
         for name, value in first.state.items():

@@ -66,7 +66,8 @@ class StepContract(PluginContract):
 
     def test_learns_what_setup_made_and_saves_it(self, plugin: Any) -> None:
         hooks = self.prepare(plugin)
-        copy, before = hooks.plugins["plugin"], names(hooks.plugins["plugin"])
+        copy = hooks.plugins["plugin"]
+        before = names(hooks.plugins["plugin"])
         self.terms(hooks, self.make_step(plugin))
         assert names(copy) == before, "parameters or buffers were made in a step; make them in setup"
         if before:

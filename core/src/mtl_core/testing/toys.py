@@ -33,7 +33,10 @@ class Shapes:
     names: Sequence[str] | None = None
 
     def __init__(self, samples: int, size: tuple[int, int], split: str) -> None:
-        self.tasks, self.samples, self.size, self.split = TOY_TASKS, samples, size, split
+        self.tasks = TOY_TASKS
+        self.samples = samples
+        self.size = size
+        self.split = split
 
     def __len__(self) -> int:
         return self.samples
@@ -79,7 +82,8 @@ class ToyNetwork:
     @hookimpl
     def build_backbone(self, in_channels: int) -> nn.Module:
         c = self.channels
-        first, second = nn.Conv2d(in_channels, c, 3, padding=1), nn.Conv2d(c, c, 3, padding=1)
+        first = nn.Conv2d(in_channels, c, 3, padding=1)
+        second = nn.Conv2d(c, c, 3, padding=1)
         return ToyBackbone(c, first, nn.GroupNorm(2, c), nn.ReLU(), second, nn.Tanh())
 
     @hookimpl
@@ -101,4 +105,6 @@ class StubBackbone(nn.Module):
 
     def __init__(self, width: int = 4, norm: str = "batch") -> None:
         super().__init__()
-        self.channels, self.width, self.norm = width, width, norm
+        self.channels = width
+        self.width = width
+        self.norm = norm

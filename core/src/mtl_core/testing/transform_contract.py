@@ -70,7 +70,8 @@ class TransformContract(PluginContract):
             kept.check()
 
     def test_withheld_labels_stay_withheld(self, plugin: Any) -> None:
-        tasks, sample = self.tasks, self.sample()
+        tasks = self.tasks
+        sample = self.sample()
         sample.targets = {name: tasks[name].blank(target) for name, target in sample.targets.items()}
         for seed in range(DRAWS):
             for name, target in self.transform(plugin, sample, seed).targets.items():
@@ -79,7 +80,8 @@ class TransformContract(PluginContract):
     def test_labels_move_with_the_image(self, plugin: Any) -> None:
         """Classes are painted into the image as two greys; afterwards they must still lie on them."""
         tasks = Tasks([Segmentation(name="segmentation", channels=2)])
-        hooks, classes = self.prepare(plugin, tasks), blob(self.image_size)
+        hooks = self.prepare(plugin, tasks)
+        classes = blob(self.image_size)
         image = (0.25 + 0.5 * classes).expand(3, -1, -1).contiguous()
         for seed in range(DRAWS):
             after = hooks.transform_sample(
@@ -95,7 +97,8 @@ class TransformContract(PluginContract):
             if task.dense and task.label_dtype == torch.long:
                 for seed in range(DRAWS):
                     sample = self.sample(seed)
-                    target, last = sample.targets[task.name], task.channels - 1
+                    target = sample.targets[task.name]
+                    last = task.channels - 1
                     ends = torch.where(sample.image[0] > 0.5, last, 0)
                     sample.targets[task.name] = torch.where(target < 0, target, ends)
                     found = set(self.transform(plugin, sample, seed).targets[task.name].flatten().tolist())

@@ -40,9 +40,11 @@ class GradientWatcherContract(PluginContract):
 
     def test_state_is_proposed_and_not_written(self, plugin: Any) -> None:
         """Core keeps it only if the step is taken; one bad batch must not spoil it."""
-        hooks, gradients = self.prepare(plugin), bank(self.tasks)["random"]
+        hooks = self.prepare(plugin)
+        gradients = bank(self.tasks)["random"]
         kept = Untouched(state(hooks))
-        first, second = self.watch(hooks, gradients), self.watch(hooks, gradients)
+        first = self.watch(hooks, gradients)
+        second = self.watch(hooks, gradients)
         kept.check()
         assert alike(first, second), "a second call gives another answer: something was remembered"
 

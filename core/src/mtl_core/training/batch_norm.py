@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mtl_core.tasks.precision import at_least_float32
 from mtl_core.training.losses import summed
 
 
@@ -41,7 +42,7 @@ class _Moments:
         values: Tensor = inputs[0].detach()
         size = values.numel() // values.shape[1]
         others = [d for d in range(values.ndim) if d != 1]
-        exact = values.to(torch.promote_types(values.dtype, torch.float32))
+        exact = at_least_float32(values)
         variance, mean = (moment.to(self.dtype) for moment in torch.var_mean(exact, others, correction=0))
         self.sums[place] += size * torch.stack((mean, variance + mean.square()))
         self.counts[place] += size

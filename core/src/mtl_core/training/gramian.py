@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mtl_core.step.encoder_gradients import Branch
 from mtl_core.step.step import Features
+from mtl_core.tasks.precision import at_least_float32
 
 BLOCK = 1 << 22
 """Entries of a row that one matrix product takes."""
@@ -72,7 +73,7 @@ def _parameter_gradient(b: Branch, levels: Sequence[Tensor], parameters: Sequenc
         outputs, incoming = zip(*reached, strict=True)
         found = torch.autograd.grad(outputs, parameters, incoming, retain_graph=True, allow_unused=True)
     flat = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
-    return torch.cat([g.flatten().to(torch.promote_types(g.dtype, torch.float32)) for g in flat])
+    return torch.cat([at_least_float32(g.flatten()) for g in flat])
 
 
 def _level_products(level: tuple[Tensor | None, ...], scale: Tensor) -> Tensor | None:

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mtl_core.tasks.precision import at_least_float32
 from mtl_core.tasks.tasks import Tasks
 
 Normalize = Literal["sample", "task", "none"]
@@ -42,7 +43,7 @@ def sample_losses(tasks: Tasks, predictions: dict[str, Tensor], targets: dict[st
     """Losses (B, K), 0 where a sample carries no label."""
     columns = [task.loss(predictions[task.name], targets[task.name]) for task in tasks]
     losses = torch.stack(columns, 1)
-    losses = losses.to(torch.promote_types(losses.dtype, torch.float32))
+    losses = at_least_float32(losses)
     return torch.where(labelled, losses, torch.zeros_like(losses))
 
 

@@ -45,9 +45,11 @@ class Trunk(nn.Module):
 
     def __init__(self, in_channels: int, width: int, norm: Norm) -> None:
         super().__init__()
-        self.width, self.norm = width, norm
+        self.width = width
+        self.norm = norm
         self.segnet = SegNet(in_channels, width, norm)
-        sizes, ends = entering(width), leaving(width)
+        sizes = entering(width)
+        ends = leaving(width)
         down = [size for size in sizes for _ in range(2)]
         up = [size for pair in zip(reversed(sizes), reversed(ends), strict=True) for size in pair]
         self.channels = (*down, *up)
@@ -119,8 +121,10 @@ class AttentionHead(nn.Module):
 
     def __init__(self, trunk: Trunk, out: int, dense: bool) -> None:
         super().__init__()
-        width, norm = trunk.width, trunk.norm
-        sizes, ends = entering(width), leaving(width)
+        width = trunk.width
+        norm = trunk.norm
+        sizes = entering(width)
+        ends = leaving(width)
         # in a tuple, so that torch does not count the trunk's modules as this head's
         self._shared = (trunk.on_the_way_down, trunk.on_the_way_up)
         entries = (width, *(2 * size for size in sizes[1:]))
@@ -140,7 +144,8 @@ class AttentionHead(nn.Module):
         down, _ = self._shared
         x: Tensor | None = None
         for n in range(LEVELS):
-            first, last = z[2 * n], z[2 * n + 1]
+            first = z[2 * n]
+            last = z[2 * n + 1]
             mask = self.down[n](first if x is None else torch.cat((first, x), dim=1))
             x = F.max_pool2d(down[n](mask * last), 2)
         assert x is not None
@@ -150,7 +155,8 @@ class AttentionHead(nn.Module):
         """The same on the way up: features are enlarged first, and the mask is laid on what the block gives."""
         _, up = self._shared
         for place, n in enumerate(reversed(range(LEVELS)), start=LEVELS):
-            opened, last = z[2 * place], z[2 * place + 1]
+            opened = z[2 * place]
+            last = z[2 * place + 1]
             x = up[n](F.interpolate(x, size_of(opened), mode="bilinear", align_corners=True))
             x = self.up[n](torch.cat((opened, x), dim=1)) * last
         return x

@@ -160,7 +160,8 @@ class UNetHead(Decoder):
         super().__init__(blocks, widths[-1], out, image_size, kernel=3)
 
     def forward(self, z: Levels) -> Tensor:
-        x, above = z[-1], list(reversed(z[:-1]))
+        x = z[-1]
+        above = list(reversed(z[:-1]))
         for block, level in zip(self.decoder, above, strict=False):
             x = block(x, *size_of(level), level)
         return self.predict(self.decoder[-1](x, *self.image_size))

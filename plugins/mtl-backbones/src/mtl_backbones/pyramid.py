@@ -26,7 +26,8 @@ class Pyramid(Standardised):
 
     def __init__(self, encoder: nn.Module, statistics: Statistics, another: Callable[[int], nn.Module]) -> None:
         super().__init__(statistics)
-        self.encoder, self.another = encoder, another
+        self.encoder = encoder
+        self.another = another
         self.channels: tuple[int, ...] = tuple(encoder.out_channels[1:])  # type: ignore[index]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

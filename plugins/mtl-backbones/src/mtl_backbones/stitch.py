@@ -59,9 +59,13 @@ class Stitched(nn.Module):
 
     def __init__(self, in_channels: int, width: int, norm: Norm, same: float, per_channel: bool) -> None:
         super().__init__()
-        self.in_channels, self.width, self.norm = in_channels, width, norm
-        self.same, self.per_channel = same, per_channel
-        self.networks, self.units = nn.ModuleList(), nn.ModuleList()
+        self.in_channels = in_channels
+        self.width = width
+        self.norm = norm
+        self.same = same
+        self.per_channel = per_channel
+        self.networks = nn.ModuleList()
+        self.units = nn.ModuleList()
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -110,7 +114,8 @@ def each(blocks: Sequence[nn.Module], features: Sequence[Tensor]) -> list[Tensor
 
 def pool(features: Sequence[Tensor]) -> tuple[list[Tensor], list[Pooled]]:
     """Each task's features at half the size, and where their maxima were."""
-    halved, places = [], []
+    halved = []
+    places = []
     for x in features:
         y, indices = F.max_pool2d(x, 2, return_indices=True)
         halved.append(y)
@@ -127,7 +132,8 @@ class OwnLevel(nn.Module):
 
     def __init__(self, position: int, head: nn.Module) -> None:
         super().__init__()
-        self.position, self.head = position, head
+        self.position = position
+        self.head = head
 
     def forward(self, z: tuple[Tensor, ...]) -> Tensor:
         prediction: Tensor = self.head(z[self.position])

@@ -34,7 +34,9 @@ class VGG(Standardised):
         self, in_channels: int, width: int, norm: Norm, statistics: Statistics, levels: int = 1, pool: bool = False
     ) -> None:
         super().__init__(statistics)
-        self.width, self.norm, self.pool = width, "group" if norm == "group" else "batch", pool
+        self.width = width
+        self.norm = "group" if norm == "group" else "batch"
+        self.pool = pool
         sizes = (width, 2 * width, 4 * width, 8 * width, 8 * width)
         layers: list[nn.Module] = []
         ends = []
@@ -53,7 +55,9 @@ class VGG(Standardised):
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         """(B, C, H, W) → the last level, of 1/16 of the size, or the last ones, finest first."""
-        x, found, begin = self.standardise(images), [], 0
+        x = self.standardise(images)
+        found = []
+        begin = 0
         for end in self.ends:
             x = self.features[begin:end](x)
             found.append(x)

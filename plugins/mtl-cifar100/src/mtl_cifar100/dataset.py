@@ -34,7 +34,8 @@ class MultiCIFAR100:
         fine = torch.from_numpy(found.fine)
         self.images = torch.from_numpy(found.pixels)
         self.names: Sequence[str] | None = found.names
-        self.domains, self.classes = torch.tensor(DOMAIN_OF)[fine], torch.tensor(CLASS_OF)[fine]
+        self.domains = torch.tensor(DOMAIN_OF)[fine]
+        self.classes = torch.tensor(CLASS_OF)[fine]
         self.labelled: Tensor | None = self.domains[:, None] == torch.arange(len(TASKS))
 
     def __len__(self) -> int:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import field
 from attrs.validators import in_, min_len
 
-from mtl_core import help, hookimpl, nearest, plugin
+from mtl_core import help, hookimpl, plugin
+from mtl_data import known_tasks, positive_size
 
 if TYPE_CHECKING:
     from mtl_core import MultiTaskDataset
@@ -16,21 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["Cityscapes"]
 
 TASKS = ("segmentation", "parts", "depth")
-
-
-def known_tasks(instance: object, attribute: Any, value: tuple[str, ...]) -> None:
-    unknown = [task for task in value if task not in TASKS]
-    if unknown:
-        raise ValueError(
-            f"Cityscapes has no task {unknown[0]!r}{nearest(unknown[0], TASKS)} (it has: {', '.join(TASKS)})"
-        )
-    if not value or len(set(value)) < len(value):
-        raise ValueError(f"expected at least one task and none twice, found {list(value)}")
-
-
-def positive_size(instance: object, attribute: Any, value: tuple[int, int] | None) -> None:
-    if value is not None and min(value) < 1:
-        raise ValueError(f"expected [height, width] in pixels, found {list(value)}")
 
 
 def above_zero(instance: object, attribute: Any, value: float | None) -> None:
@@ -52,7 +38,7 @@ class Cityscapes:
     )
     tasks: tuple[str, ...] = field(
         default=("segmentation", "depth"),
-        validator=known_tasks,
+        validator=known_tasks("Cityscapes", TASKS),
         metadata=help("tasks, in order: segmentation, parts, depth"),
     )
     classes: Literal[19, 7] = field(

@@ -16,7 +16,8 @@ from mtl_core import DataError
 LIST = "cityscape.json"
 SPLITS = {"train": ("train",), "val": ("test", "val")}
 """Folder of a split in the other trees → its name here; the first that is there is read."""
-DEPTH, LABELS = 1, {7: 3, 19: 4}
+DEPTH = 1
+LABELS = {7: 3, 19: 4}
 """Columns."""
 
 

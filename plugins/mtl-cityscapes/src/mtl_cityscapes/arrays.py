@@ -13,21 +13,7 @@ from torch import Tensor
 
 from mtl_cityscapes.depths import LARGEST
 from mtl_core import DataError
-from mtl_data import channels_first, read_array
-
-ROUNDING = 1e-3
-"""By how much an image may leave 0..1."""
-
-
-def read_image(path: Path) -> Tensor:
-    """float32 (3, H, W) in 0..1."""
-    values = read_array(path, "an image (H, W, 3) of numbers from 0 to 1", 3)
-    if not (values.min() >= -ROUNDING and values.max() <= 1 + ROUNDING):
-        raise DataError(
-            f"{path}: image values from {values.min():g} to {values.max():g}, expected 0 to 1;"
-            " divide 8-bit values by 255"
-        )
-    return channels_first(values.astype(np.float32)).clamp(0, 1)
+from mtl_data import read_array
 
 
 def read_classes(path: Path, classes: int) -> Tensor:

@@ -41,7 +41,8 @@ class CityscapesDataset:
     """
 
     def __init__(self, files: Files, options: Cityscapes) -> None:
-        self.files, self.options = files, options
+        self.files = files
+        self.options = options
         self.tasks = Tasks([make_task(name, options.classes, options.depth, options.zoom) for name in options.tasks])
         self.names: Sequence[str] | None = list(files.names)
         self.labelled = self.find_labelled()

@@ -23,7 +23,8 @@ CATEGORIES = {
     "sky": range(23, 24), "human": range(24, 26), "vehicle": range(26, 34),
 }  # fmt: skip
 """Name → ids of the 7 categories; ids 0 to 6 are void."""
-HUMANS, VEHICLES = (24, 25), (26, 27, 28)
+HUMANS = (24, 25)
+VEHICLES = (26, 27, 28)
 HUMAN_PARTS = ("torso", "head", "arms", "legs")
 VEHICLE_PARTS = ("windows", "wheels", "lights", "license plate", "chassis")
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from mtl_cityscapes.arrays import read_classes, read_image, read_raw_disparity
+from mtl_cityscapes.arrays import read_classes, read_raw_disparity
 from mtl_cityscapes.files import Files, Form, Reader, by_stem, matched
 from mtl_core import DataError
+from mtl_data import read_unit_image
 
 LABELS = {19: ("label_19",), 7: ("label_7", "label")}
 """Where the classes lie; the first folder that is there is read."""
@@ -15,7 +16,7 @@ LABELS = {19: ("label_19",), 7: ("label_7", "label")}
 
 def form(classes: int) -> Form:
     readers: dict[str, Reader] = {"segmentation": partial(read_classes, classes=classes), "depth": read_raw_disparity}
-    return Form(image=read_image, labels=readers, has_ids=False)
+    return Form(image=read_unit_image, labels=readers, has_ids=False)
 
 
 def check_has(root: Path, tasks: tuple[str, ...], metric: bool) -> None:

@@ -51,7 +51,8 @@ def find(root: Path, split: str, tasks: tuple[str, ...], classes: int, metric: b
     if not any(folders(root, IMAGES.folder)):
         return None
     images = images_of(root, split)
-    names, cities = list(images), {path.parent.name for path in images.values()}
+    names = list(images)
+    cities = {path.parent.name for path in images.values()}
     labels = {task: labels_of(root, split, task, LABELS[task], names, cities) for task in tasks}
     cameras = None
     if metric and "depth" in tasks:

@@ -1,6 +1,7 @@
 """What data sets share: files, resizing, values and a cache.
 
-``pictures`` and ``arrays`` read files, ``resizing`` changes sizes, ``values`` holds the rules for a label's values,
+``pictures`` and ``arrays`` read files, ``resizing`` changes sizes, ``values`` holds the
+rules for a label's values, ``options`` validates options,
 ``cached`` keeps decoded samples. ``commands`` are ``mtl data show`` and ``mtl data check``.
 Names are loaded when they are used: the ``mtl`` command loads ``commands`` and must not import torch.
 """
@@ -9,17 +10,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mtl_data.arrays import read_array
+    from mtl_data.arrays import read_array, read_unit_image
     from mtl_data.caching import cached
     from mtl_data.folder import cache_folder
+    from mtl_data.options import known_tasks, positive_size
     from mtl_data.pictures import read_picture, read_rgb
     from mtl_data.resizing import resize_image, resize_nearest, resize_normals
     from mtl_data.values import channels_first, metres, unit
 
 _HOMES = {
-    "arrays": ("read_array",),
+    "arrays": ("read_array", "read_unit_image"),
     "caching": ("cached",),
     "folder": ("cache_folder",),
+    "options": ("known_tasks", "positive_size"),
     "pictures": ("read_picture", "read_rgb"),
     "resizing": ("resize_image", "resize_nearest", "resize_normals"),
     "values": ("channels_first", "metres", "unit"),
@@ -30,10 +33,13 @@ __all__ = [
     "cache_folder",
     "cached",
     "channels_first",
+    "known_tasks",
     "metres",
+    "positive_size",
     "read_array",
     "read_picture",
     "read_rgb",
+    "read_unit_image",
     "resize_image",
     "resize_nearest",
     "resize_normals",

@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mtl_core import DataError
+from mtl_data.values import channels_first
+
+ROUNDING = 1e-3
+"""By how much an image may leave 0..1."""
 
 
 def read_array(path: Path, expected: str, *channels: int) -> NDArray[Any]:
@@ -20,7 +25,8 @@ def read_array(path: Path, expected: str, *channels: int) -> NDArray[Any]:
     try:
         with path.open("rb") as file:
             values = np.load(file, allow_pickle=False)
-        shape, kind = values.shape, values.dtype.kind
+        shape = values.shape
+        kind = values.dtype.kind
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; expected {expected}") from error
     except Exception as error:  # damaged files make numpy raise a dozen kinds of error
@@ -30,3 +36,17 @@ def read_array(path: Path, expected: str, *channels: int) -> NDArray[Any]:
     if len(shape) != 2 + len(channels) or shape[2:] != channels or 0 in shape or kind not in "fiu":
         raise DataError(f"{path}: {values.dtype} of shape {shape}, expected {expected}; is it another folder's?")
     return np.asarray(values)
+
+
+def read_unit_image(path: Path) -> Tensor:
+    """The image of a ``.npy`` file of shape (H, W, 3): float32 (3, H, W) in 0..1.
+
+    :raises DataError: as :func:`read_array`, and where values lie outside of 0..1
+    """
+    values = read_array(path, "an image (H, W, 3) of numbers from 0 to 1", 3)
+    if not (values.min() >= -ROUNDING and values.max() <= 1 + ROUNDING):
+        raise DataError(
+            f"{path}: image values from {values.min():g} to {values.max():g}, expected 0 to 1;"
+            " divide 8-bit values by 255"
+        )
+    return channels_first(values.astype(np.float32)).clamp(0, 1)

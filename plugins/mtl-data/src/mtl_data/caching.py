@@ -79,7 +79,8 @@ def key_of(dataset: MultiTaskDataset, files: Iterable[Path], settings: Mapping[s
     tasks = [(task.name, task.channels) for task in dataset.tasks]
     about = [FORMAT, kind.__module__, kind.__qualname__, settings, tasks]
     told = json.dumps(about, sort_keys=True, default=str)
-    identity, content = hashlib.sha256(told.encode()), hashlib.sha256(told.encode())
+    identity = hashlib.sha256(told.encode())
+    content = hashlib.sha256(told.encode())
     for path in files:
         name = f"{real_folder(path.parent)}/{path.name}\n".encode()
         identity.update(name)
@@ -120,7 +121,9 @@ class Cached:
     """
 
     def __init__(self, dataset: MultiTaskDataset, files: Sequence[Path], settings: Mapping[str, object]) -> None:
-        self.dataset, self.tasks, self.names = dataset, dataset.tasks, dataset.names
+        self.dataset = dataset
+        self.tasks = dataset.tasks
+        self.names = dataset.names
         self.labelled = dataset.labelled
         self.settings = dict(settings)
         self._files: Sequence[Path] = files
@@ -148,7 +151,8 @@ class Cached:
     def key(self) -> Key:
         """Found when it is first asked for: the files need not be looked at to know the tasks."""
         if self._key is None:
-            self._key, self._files = key_of(self.dataset, self._files, self.settings), ()
+            self._key = key_of(self.dataset, self._files, self.settings)
+            self._files = ()
         return self._key
 
     @property
@@ -164,7 +168,8 @@ class Cached:
 
     def opened(self, folder: Path) -> Store | None:
         path = folder / self.key.file
-        found, limit = existing(path), cache_limit()
+        found = existing(path)
+        limit = cache_limit()
         if found is None and (samples := looked_at(self.dataset)):
             found = self.begun(path, layout_of(samples, self.tasks), limit, samples[0])
         return found
@@ -174,7 +179,8 @@ class Cached:
 
         :param sample: that it must have room for
         """
-        folder, length = path.parent, len(self)
+        folder = path.parent
+        length = len(self)
         fits = min(length, limit // (layout.size + 8))
         if fits < length:
             needed = store_size(length, layout) / GIB

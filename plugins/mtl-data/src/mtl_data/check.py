@@ -65,7 +65,9 @@ class Reader(Dataset[Part]):
     """Reads the samples of a chunk; what goes wrong there is a finding, not an error."""
 
     def __init__(self, source: Source, split: str, dataset: MultiTaskDataset) -> None:
-        self.source, self.split, self.dataset = source, split, dataset
+        self.source = source
+        self.split = split
+        self.dataset = dataset
         self.alone: dict[str, MultiTaskDataset | None] = {}
 
     def __len__(self) -> int:

@@ -33,7 +33,9 @@ def palette(classes: int) -> Pixels:
     """A colour for each class (classes, 3): hues a golden ratio apart."""
     rows = []
     for k in range(classes):
-        hue, strength, light = (0.08 + 0.618034 * k) % 1, 0.45 + 0.35 * (k % 2), 0.95 - 0.2 * (k % 3)
+        hue = (0.08 + 0.618034 * k) % 1
+        strength = 0.45 + 0.35 * (k % 2)
+        light = 0.95 - 0.2 * (k % 3)
         rows.append(colorsys.hsv_to_rgb(hue, strength, light))
     table: Pixels = (np.array(rows).reshape(-1, 3) * 255).astype(np.uint8)
     return table
@@ -110,7 +112,8 @@ def _classes_legend(task: Task, statistics: LabelStatistics, width: int) -> Imag
     pixels = statistics.class_pixels or [0] * task.channels
     labels = statistics.class_labels or [0] * task.channels
     shown = sorted(range(task.channels), key=lambda k: (-pixels[k], k))[:MOST_CLASSES]
-    names, colour = class_names(task), palette(task.channels)
+    names = class_names(task)
+    colour = palette(task.channels)
     canvas = Canvas.of(width, (len(shown) + 2) * LINE)
     for line, k in enumerate(sorted(shown)):
         canvas.paste(np.full((LINE - 3, LINE, 3), colour[k], np.uint8), MARGIN, line * LINE + 1)

@@ -27,7 +27,8 @@ def read_picture(path: Path, modes: Sequence[str], expected: str) -> NDArray[Any
     """
     try:
         with Image.open(path) as picture:
-            found, values = picture.mode, np.asarray(picture)
+            found = picture.mode
+            values = np.asarray(picture)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; expected {expected}") from error
     except Exception as error:  # damaged files make the decoders raise a dozen kinds of error

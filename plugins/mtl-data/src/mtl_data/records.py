@@ -144,7 +144,8 @@ class Layout:
         tensors = arrays(sample)
         if tensors.keys() - {field.name for field in self.fields}:
             return None
-        record, places = np.zeros(self.size, np.uint8), self.places
+        record = np.zeros(self.size, np.uint8)
+        places = self.places
         for number, field in enumerate(self.fields):
             if field.name not in tensors:
                 continue
@@ -168,7 +169,8 @@ class Layout:
 
     def widened(self, sample: Sample, tasks: Tasks) -> Layout | None:
         """This layout with room for a sample's values too, or None where the sample is of another form."""
-        tensors, fields = arrays(sample), {field.name: field for field in self.fields}
+        tensors = arrays(sample)
+        fields = {field.name: field for field in self.fields}
         if tensors.keys() - {IMAGE, *tasks.names}:
             return None
         for name, values in tensors.items():

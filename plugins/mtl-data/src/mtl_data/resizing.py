@@ -36,5 +36,6 @@ def resize_normals(vectors: Tensor, size: Size) -> Tensor:
         return vectors
     valid = (length(vectors) > 0.5).float()
     both = F.interpolate(torch.cat((vectors, valid))[None], size, mode="bilinear", antialias=True)[0]
-    mean, share = both[:3], both[3:]
+    mean = both[:3]
+    share = both[3:]
     return torch.where(share > 0.5, unit(mean / share.clamp(min=1e-6)), torch.zeros_like(mean))

@@ -130,7 +130,8 @@ def _draw_column(
     canvas: Canvas, place: int, heading: Sequence[str], cells: Sequence[Any], heights: Sequence[int]
 ) -> None:
     """:param cells: pixels, text for a label per image, or None where there is no label"""
-    x, y = _left(place), 2 * LINE
+    x = _left(place)
+    y = 2 * LINE
     for line, text in enumerate(heading):
         canvas.write(x, y + line * LINE, text)
     y += HEADER

@@ -55,10 +55,12 @@ class LabelStatistics:
         made = cls(labels=1, empty=int(count == 0), pixels=valid.numel(), valid=count)
         if has_classes(task):
             counts = torch.bincount(label[valid].flatten(), minlength=task.channels)
-            made.class_pixels, made.class_labels = counts.tolist(), (counts > 0).int().tolist()
+            made.class_pixels = counts.tolist()
+            made.class_labels = (counts > 0).int().tolist()
         elif count:
             values = label.reshape(label.shape[0], -1)[:, valid.flatten()].double()
-            made.low, made.high = values.amin(1).tolist(), values.amax(1).tolist()
+            made.low = values.amin(1).tolist()
+            made.high = values.amax(1).tolist()
             made.total = values.sum(1).tolist()
         return made
 

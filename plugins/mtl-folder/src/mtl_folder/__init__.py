@@ -9,6 +9,7 @@ from attrs import field
 from attrs.validators import min_len
 
 from mtl_core import help, hookimpl, plugin
+from mtl_data import positive_size
 
 if TYPE_CHECKING:
     from mtl_core import MultiTaskDataset
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["Folder"]
 
 Table = dict[str, Any]
-
-
-def positive_size(instance: object, attribute: Any, value: tuple[int, int] | None) -> None:
-    if value is not None and min(value) < 1:
-        raise ValueError(f"expected [height, width] in pixels, found {list(value)}")
 
 
 def not_negative(instance: object, attribute: Any, value: int | None) -> None:

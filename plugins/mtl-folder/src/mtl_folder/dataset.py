@@ -60,7 +60,10 @@ class FolderDataset:
     def __init__(
         self, description: Description, items: Sequence[Item], sources: Sources, size: Size | None = None
     ) -> None:
-        self.description, self.items, self.sources, self.resizes = description, items, sources, size is not None
+        self.description = description
+        self.items = items
+        self.sources = sources
+        self.resizes = size is not None
         self.tasks = Tasks([kind.task(name) for name, kind in description.tasks.items()])
         self.names: Sequence[str] | None = [item.name for item in items]
         self.labelled = sources.labelled(self.tasks, len(items))

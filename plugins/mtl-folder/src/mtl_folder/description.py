@@ -146,7 +146,8 @@ class Description:
             if not set(used) - {SPLIT}:
                 yield f'{place}: "{kind.files}" is one file for every image; expected {{name}} in it'
         else:
-            used, place = kind.placeholders, f"{where}.column"
+            used = kind.placeholders
+            place = f"{where}.column"
             if kind.columns and self.csv is None:
                 yield f'{place}: "{kind.columns[0]}" needs a csv with this column'
         for name in used:

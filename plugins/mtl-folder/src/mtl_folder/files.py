@@ -33,7 +33,9 @@ class Unfit(Exception):
     """
 
     def __init__(self, found: str, expected: str, remedy: str) -> None:
-        self.found, self.expected, self.remedy = found, expected, remedy
+        self.found = found
+        self.expected = expected
+        self.remedy = remedy
         super().__init__(f"{found}; expected {expected}; {remedy}")
 
 
@@ -97,7 +99,8 @@ def read_image(path: Path, limits: tuple[float, float] | None) -> Tensor:
 
 
 def _scaled(image: Tensor, stored: np.dtype[Any], limits: tuple[float, float] | None) -> Tensor:
-    low, high = float(image.min()), float(image.max())
+    low = float(image.min())
+    high = float(image.max())
     if not np.isfinite((low, high)).all():
         raise Unfit("an image with NaN or infinite values", "finite numbers", "write the file anew")
     black, white = limits or (0.0, 1.0)

@@ -85,7 +85,8 @@ class Finder:
     def _divided(self) -> dict[str, list[Item]]:
         splits = self.description.splits
         if self.description.uses_folders:
-            groups, rest = self._by_folder(), list[Item]()
+            groups = self._by_folder()
+            rest = list[Item]()
         else:
             pool = self._joined(self._images({}), self._table({}))
             groups = {split: self._chosen(split, text, pool) for split, text in splits.texts.items()}
@@ -98,7 +99,8 @@ class Finder:
 
     def _by_folder(self) -> dict[str, list[Item]]:
         """The splits that have a folder, or a CSV, of their own."""
-        pattern, csv = self.description.pattern, self.description.table
+        pattern = self.description.pattern
+        csv = self.description.table
         own_images = pattern is None or SPLIT in pattern.placeholders
         own_rows = csv is None or f"{{{SPLIT}}}" in csv.file
         shared = None if own_images else self._images({})
@@ -114,7 +116,8 @@ class Finder:
 
     def _folders(self) -> dict[str, str]:
         """Split → what stands for ``{split}``; names that the description does not give are found."""
-        texts, shares = self.description.splits.texts, self.description.splits.shares
+        texts = self.description.splits.texts
+        shares = self.description.splits.shares
         found = {}
         for split in SPLITS:
             if split in texts:
@@ -132,7 +135,8 @@ class Finder:
         return found
 
     def _is_there(self, name: str) -> bool:
-        pattern, table = self.description.pattern, self.description.table
+        pattern = self.description.pattern
+        table = self.description.table
         if pattern is not None and SPLIT in pattern.placeholders:
             return bool(pattern.find(self.root, {SPLIT: name}, self.listing))
         return table is not None and (self.root / table.file.replace(f"{{{SPLIT}}}", name)).is_file()
@@ -211,7 +215,8 @@ class Finder:
     def _check_rows(self, images: Sequence[Item], table: Table | None) -> None:
         """Every row names an image."""
         assert table is not None
-        keys, key = Keys(self.root, images), self._key(table)
+        keys = Keys(self.root, images)
+        key = self._key(table)
         lost = [row for row in table.rows if keys.get(row.cells[key]) is None]
         if len(lost) == len(table.rows):
             raise self.problems.stop(
@@ -227,7 +232,9 @@ class Finder:
 
     def _named(self, table: Table) -> list[Item]:
         """The images that a CSV names, relative to itself or to the root."""
-        found, lost, key = list[Item](), list[str](), self._key(table)
+        found = list[Item]()
+        lost = list[str]()
+        key = self._key(table)
         for row in table.rows:
             cell = row.cells[key].replace("\\", "/").removeprefix("./")
             path = next((p for p in (table.path.parent / cell, self.root / cell) if cell and p.is_file()), None)
@@ -262,7 +269,9 @@ class Finder:
             hint = nearest(path.name, others) or "; expected a text file with the name of an image per line"
             self.problems.add(f"splits.{split}: there is no file {path}{hint}")
             return []
-        keys, chosen, lost = Keys(self.root, pool), dict[Path, Item](), list[str]()
+        keys = Keys(self.root, pool)
+        chosen = dict[Path, Item]()
+        lost = list[str]()
         for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), 1):
             cell = line.strip()
             item = keys.get(cell)

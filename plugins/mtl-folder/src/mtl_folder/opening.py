@@ -108,7 +108,8 @@ def _find_sources(
 ) -> dict[str, Sources]:
     """Where the labels of every split come from."""
     sources = dict[str, Sources]()
-    wrong_files, wrong_cells = list[str](), list[str]()
+    wrong_files = list[str]()
+    wrong_cells = list[str]()
     for split, found in items.items():
         files, several = find_files(finder.root, description.dense, found, finder.listing)
         labels, cells = read_cells(description.per_image, found)

@@ -125,7 +125,8 @@ def in_order(text: str) -> tuple[tuple[int, int, str], ...]:
 def _descend(
     folder: Path, parts: list[str], known: dict[str, str], listing: Listing
 ) -> Iterator[tuple[dict[str, str], Path]]:
-    part, rest = parts[0], parts[1:]
+    part = parts[0]
+    rest = parts[1:]
     if rest:
         for name, values in _fitting(part, listing[folder].folders, known):
             yield from _descend(folder / name, rest, values, listing)

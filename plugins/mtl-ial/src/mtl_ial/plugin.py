@@ -108,7 +108,8 @@ class IAL(nn.Module):
         self.fixed = nn.Buffer(_fixed_weights(name, self.weights, tasks, self.initial_weight), persistent=False)
         for key, value in attrs.asdict(Progress.empty(len(tasks))).items():
             self.register_buffer(key, value)
-        self.norm_mean, self.norm_count = nn.Buffer(torch.zeros(())), nn.Buffer(torch.zeros(()))
+        self.norm_mean = nn.Buffer(torch.zeros(()))
+        self.norm_count = nn.Buffer(torch.zeros(()))
 
     @property
     def _primary_names(self) -> tuple[str, ...]:
@@ -136,7 +137,9 @@ class IAL(nn.Module):
 
     @hookimpl
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:
-        g, weights, active = gradients.gramian, gradients.decoder_weights, gradients.active
+        g = gradients.gramian
+        weights = gradients.decoder_weights
+        active = gradients.active
         coefficients = primary_coefficients(self.is_primary, weights, active)
         chosen = self._chosen_weights(g, coefficients)
         if not self.match_norms:
@@ -176,7 +179,8 @@ class IAL(nn.Module):
         """Record the tasks' progress, and log σ and f."""
         if self.measure in ("speed", "norm"):
             self._keep(self.progress.seen(step.task_means.detach(), step.active))
-        sigma, weights = self.log_sigma.detach().exp(), self.auxiliary_weights
+        sigma = self.log_sigma.detach().exp()
+        weights = self.auxiliary_weights
         for k, task in enumerate(step.tasks.names):
             step.log(f"sigma/{task}", sigma[k])
             if task not in self._primary_names and self.measure != "cosine":

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtl_core import Depth, Normals, Segmentation, Task, Tasks
+from mtl_core import Depth, Normals, Segmentation, Task, Tasks, at_least_float32
 from mtl_jtr.entries import cdf
-from mtl_jtr.stacks import full
 
 _SQUASHED = 1e-5
 """How far the reconstructed depth's sigmoid is kept from 0 and 1, as a share."""
@@ -23,7 +22,7 @@ def counted_losses(decoded: Tensor, tasks: Tasks, targets: list[Tensor], counted
     :param targets: (B, O_t, H, W) of each task: classes one-hot, metres, directions
     :param counted: bool (B, 1, H, W), pixels that count
     """
-    parts = torch.split(full(decoded), [task.label_channels for task in tasks], 1)
+    parts = torch.split(at_least_float32(decoded), [task.label_channels for task in tasks], 1)
     losses = {}
     for task, output, target in zip(tasks, parts, targets, strict=True):
         losses[task.name] = _per_sample(task, output, target.detach(), counted).mean()

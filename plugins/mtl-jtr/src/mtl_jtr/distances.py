@@ -41,7 +41,8 @@ def distance(a: Tensor, b: Tensor, kind: Kind = "cosine", per_location: bool = F
     """
     if centred:
         mean = b.detach().mean(0, keepdim=True)
-        a, b = a - mean, b - mean
+        a = a - mean
+        b = b - mean
     if per_location:
         return _DISTANCES[kind](a.flatten(2).mT, b.flatten(2).mT).mean(1)
     return _DISTANCES[kind](a.flatten(1), b.flatten(1))

@@ -78,7 +78,9 @@ class _Linear(torch.autograd.Function):
     def forward(
         ctx: Any, value: Tensor, gradients: tuple[Tensor, ...], scale: EarlyScale, is_term: bool, *inputs: Tensor
     ) -> Tensor:
-        ctx.gradients, ctx.scale, ctx.is_term = gradients, scale, is_term
+        ctx.gradients = gradients
+        ctx.scale = scale
+        ctx.is_term = is_term
         ctx.factor = scale.factor(value.device)
         return value.clone()
 

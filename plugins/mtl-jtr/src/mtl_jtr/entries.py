@@ -9,11 +9,11 @@ import attrs
 import torch
 from torch import Tensor
 
-from mtl_core import Depth, Normals, Segmentation, Step, Task, Tasks, generator_beside
+from mtl_core import Depth, Normals, Segmentation, Step, Task, Tasks, at_least_float32, generator_beside
 from mtl_jtr.options import Switches
-from mtl_jtr.stacks import full
 
-_MEAN, _DEVIATION = 2.3618, 1.5876
+_MEAN = 2.3618
+_DEVIATION = 1.5876
 """Metres: of NYU-v2's depth, in the released code also for other data."""
 
 
@@ -58,7 +58,8 @@ class _Part:
 
 
 def _part(step: Step, task: Task, targets: dict[str, Tensor], view: int, detach: bool) -> _Part:
-    output, target = full(step.predictions[task.name][view]), targets[task.name]
+    output = at_least_float32(step.predictions[task.name][view])
+    target = targets[task.name]
     known = step.labelled[:, step.tasks.position(task.name), None, None, None]
     valid = task.valid(target)
     label = task.encode(target).to(output.dtype)

@@ -12,12 +12,11 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from mtl_core import Depth, MtlError, Step, Tasks
+from mtl_core import Depth, MtlError, Step, Tasks, at_least_float32
 from mtl_jtr.averages import Averages
 from mtl_jtr.distances import distance
 from mtl_jtr.early_gradients import EarlyScale, gradients_now, with_gradients
 from mtl_jtr.options import Options
-from mtl_jtr.stacks import full
 from mtl_nn import Latent, Networks, Norm
 
 Compare = Callable[[Tensor], dict[str, Tensor]]
@@ -123,13 +122,15 @@ class JointSpace:
     def reconstructed(self, decoded: Tensor, stack: Tensor) -> dict[str, Tensor]:
         """Each task's loss of g's output against a stack, both (B, O, H, W)."""
         losses = {}
-        for task, output, target in zip(self.tasks, self._parts(full(decoded)), self._parts(stack), strict=True):
+        for task, output, target in zip(
+            self.tasks, self._parts(at_least_float32(decoded)), self._parts(stack), strict=True
+        ):
             losses[task.name] = task.label_loss(output, target).mean()
         return losses
 
     def by_task(self, decoded: Tensor) -> dict[str, Tensor]:
         """g's output (B, O, H, W) as the tasks' heads would give it."""
-        parts = zip(self.tasks, self._parts(full(decoded)), strict=True)
+        parts = zip(self.tasks, self._parts(at_least_float32(decoded)), strict=True)
         return {task.name: part * self.units[task.name] for task, part in parts}
 
     def _parts(self, stack: Tensor) -> tuple[Tensor, ...]:

@@ -6,10 +6,10 @@ from functools import partial
 
 from torch import Tensor
 
-from mtl_core import Step
+from mtl_core import Step, at_least_float32
 from mtl_jtr.distances import spread
 from mtl_jtr.joint_space import JointSpace
-from mtl_jtr.stacks import all_predicted, full, stacks
+from mtl_jtr.stacks import all_predicted, stacks
 
 
 def paper_terms(space: JointSpace, step: Step) -> dict[str, Tensor]:
@@ -22,11 +22,11 @@ def paper_terms(space: JointSpace, step: Step) -> dict[str, Tensor]:
     attached = space.attached(step, entering)
     leaves = [stack.detach().requires_grad_() for stack in attached]
     latents = [space.encode(leaf) for leaf in leaves]
-    per_sample = space.distances(step, [full(latent.features) for latent in latents])
+    per_sample = space.distances(step, [at_least_float32(latent.features) for latent in latents])
     terms = {"distance": space.reattached(options.c_dist * per_sample.mean(), leaves, attached)}
     if options.reconstruct:
         losses = [partial(space.reconstructed, stack=leaf.detach()) for leaf in leaves[:2]]
         terms["reconstruction"] = options.c_recon * space.reconstruction(step, latents[:2], losses)
     step.log("latent_distance", per_sample.mean())
-    step.log("latent_cosine", spread(full(latents[1].features.detach())))
+    step.log("latent_cosine", spread(at_least_float32(latents[1].features.detach())))
     return terms

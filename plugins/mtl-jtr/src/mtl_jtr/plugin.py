@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from mtl_core import About, MtlError, Step, Tasks, draw_windows, hookimpl, nearest, plugin
+from mtl_core import About, Step, Tasks, draw_windows, hookimpl, plugin
 from mtl_jtr.early_gradients import EarlyScale
 from mtl_jtr.joint_space import JointSpace, make_g
 from mtl_jtr.options import Options
@@ -56,7 +56,8 @@ class JTR(Options, nn.Module):
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks, backbone: nn.Module) -> None:
-        self.name, stacked = name, _chosen(name, tasks, self.tasks)
+        self.name = name
+        stacked = tasks.choose_dense(self.tasks, name, "a joint space needs")
         channels = sum(task.label_channels for task in stacked)
         self.g = make_g(name, self, Networks.of(backbone), channels)
         if self.channels_last:
@@ -98,26 +99,3 @@ class JTR(Options, nn.Module):
                 " (docs/methods/jtr.md, Watch for collapse)",
                 self.name, found, epoch,
             )  # fmt: skip
-
-
-def _chosen(name: str, tasks: Tasks, names: tuple[str, ...]) -> Tasks:
-    """The tasks to stack: two or more, all dense."""
-    unknown = [n for n in names if n not in tasks.names]
-    if unknown:
-        raise MtlError(
-            f"{name}.tasks: the data set has no task {unknown[0]!r}{nearest(unknown[0], tasks.names)}"
-            f" (its tasks: {', '.join(tasks.names)})"
-        )
-    selected = tasks.select(names) if names else tasks
-    flat = [task.name for task in selected if not task.dense]
-    if flat:
-        raise MtlError(
-            f"{name}: task {flat[0]!r} has one value per image and cannot be stacked with maps;"
-            f" leave it out: tasks = {[t.name for t in selected if t.dense]}"
-        )
-    if len(selected) < 2:
-        raise MtlError(
-            f"{name}: a joint space needs two tasks, found {', '.join(selected.names)};"
-            " remove the plugin, or add a task"
-        )
-    return selected

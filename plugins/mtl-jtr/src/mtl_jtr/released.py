@@ -12,12 +12,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mtl_core import Step
+from mtl_core import Step, at_least_float32
 from mtl_jtr.counts import counted_losses
 from mtl_jtr.distances import spread
 from mtl_jtr.entries import View
 from mtl_jtr.joint_space import Compare, JointSpace
-from mtl_jtr.stacks import full
 from mtl_nn import Latent
 
 
@@ -46,7 +45,8 @@ def _together(space: JointSpace, step: Step) -> dict[str, Tensor]:
 def _apart(space: JointSpace, step: Step) -> dict[str, Tensor]:
     """View 1's distance reaches the predictions and leaves g as it is; view 2's trains g and nothing else."""
     options = space.options
-    first, second = _view(space, step, 1), _view(space, step, 2)
+    first = _view(space, step, 1)
+    second = _view(space, step, 2)
     attached = space.attached(step, [torch.cat(parts, 1) for parts in (first.guess(), first.known())])
     leaves = [stack.detach().requires_grad_() for stack in attached]
     distance = options.c_dist * _logged_distance(space, step, [space.encode(leaf) for leaf in leaves])
@@ -54,14 +54,14 @@ def _apart(space: JointSpace, step: Step) -> dict[str, Tensor]:
     entries = [second.guess(soft=True), second.known()]
     latents = [space.encode(torch.cat(parts, 1).detach()) for parts in entries]
     if options.train_encoder_on == "both":
-        per_sample = space.distances(step, [full(latent.features) for latent in latents])
+        per_sample = space.distances(step, [at_least_float32(latent.features) for latent in latents])
         terms["distance_of_g"] = options.c_dist * options.c_recon * per_sample.mean()
     return terms | _reconstruction(space, step, second, entries, latents)
 
 
 def _logged_distance(space: JointSpace, step: Step, latents: Sequence[Latent]) -> Tensor:
     """The mean distance of a batch, which is logged."""
-    features = [full(latent.features) for latent in latents]
+    features = [at_least_float32(latent.features) for latent in latents]
     distance = space.distances(step, features).mean()
     step.log("latent_distance", distance)
     step.log("latent_cosine", spread(features[1].detach()))

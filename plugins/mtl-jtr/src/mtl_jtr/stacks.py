@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtl_core import Step, Task, Tasks
+from mtl_core import Step, Task, Tasks, at_least_float32
 
 
 def stacks(step: Step, tasks: Tasks, scales: dict[str, float]) -> tuple[Tensor, Tensor]:
@@ -33,14 +33,9 @@ def _pair(step: Step, task: Task, scale: float) -> tuple[Tensor, Tensor]:
 
 def _predicted(step: Step, task: Task, view: int, scale: float) -> Tensor:
     """A view's prediction in label space, (B, O_t, H, W)."""
-    return task.to_label_space(full(step.predictions[task.name][view])) / scale
+    return task.to_label_space(at_least_float32(step.predictions[task.name][view])) / scale
 
 
 def all_predicted(step: Step, tasks: Tasks, view: int, scales: dict[str, float]) -> Tensor:
     """Ŷ of one view, (B, O, H, W)."""
     return torch.cat([_predicted(step, task, view, scales[task.name]) for task in tasks], 1)
-
-
-def full(values: Tensor) -> Tensor:
-    """At least float32: a half-precision network's outputs are compared in full precision."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -31,7 +31,8 @@ class Type:
     """Stands for a ``numpy.dtype``: its code, such as ``"U11"``, and its byte order."""
 
     def __init__(self, code: str) -> None:
-        self.code, self.order = code, "<"
+        self.code = code
+        self.order = "<"
 
     def __setstate__(self, state: Any) -> None:
         self.order = state[1]
@@ -47,7 +48,8 @@ class Array:
         _, shape, kind, _, items = state
         if not isinstance(kind, Type) or not kind.code.startswith("O") or not isinstance(items, list):
             raise Refused("it holds an array of something else than objects")
-        self.shape, self.items = tuple(shape), tuple(items)
+        self.shape = tuple(shape)
+        self.items = tuple(items)
 
 
 class Substitute:

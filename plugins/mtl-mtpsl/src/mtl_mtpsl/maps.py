@@ -12,7 +12,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from mtl_core import Depth, Normals, Segmentation, Step, Task, generator_beside
+from mtl_core import Depth, Normals, Segmentation, Step, Task, at_least_float32, generator_beside
 
 
 @attrs.frozen(kw_only=True)
@@ -44,7 +44,7 @@ def known_or_predicted(step: Step, task: Task, view: int, target: Tensor, forms:
 
 def _predicted(step: Step, task: Task, view: int, forms: Forms) -> Tensor:
     """A view's prediction in label space, (B, O, H, W); classes as a sample where that is asked for."""
-    given = full(step.predictions[task.name][view])
+    given = at_least_float32(step.predictions[task.name][view])
     if isinstance(task, Segmentation) and forms.segmentation_as == "samples":
         return hard_sample(given, step.generator)
     return task.to_label_space(given)
@@ -78,8 +78,3 @@ def hard_sample(logits: Tensor, generator: torch.Generator) -> Tensor:
 def _has_label(step: Step, task: Task) -> Tensor:
     """bool (B, 1, 1, 1)"""
     return step.labelled[:, step.tasks.position(task.name), None, None, None]
-
-
-def full(values: Tensor) -> Tensor:
-    """At least float32: a half-precision network's outputs are compared in full precision."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))

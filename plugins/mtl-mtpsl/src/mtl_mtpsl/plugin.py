@@ -14,9 +14,20 @@ from attrs import field
 from attrs.validators import deep_iterable, ge, gt, in_, optional
 from torch import Tensor, nn
 
-from mtl_core import About, MtlError, Segmentation, Step, Task, Tasks, draw_windows, help, hookimpl, nearest, plugin
+from mtl_core import (
+    About,
+    Segmentation,
+    Step,
+    Task,
+    Tasks,
+    at_least_float32,
+    draw_windows,
+    help,
+    hookimpl,
+    plugin,
+)
 from mtl_mtpsl.distances import anchor, cosine, spread
-from mtl_mtpsl.maps import Forms, full, known_or_predicted
+from mtl_mtpsl.maps import Forms, known_or_predicted
 from mtl_mtpsl.pairs import Places, most_labels, most_pairs, ordered_pairs, placed
 from mtl_mtpsl.spaces import PairSpaces, Place
 from mtl_nn import Networks, Norm
@@ -124,7 +135,8 @@ class MTPSL(nn.Module):
 
     @hookimpl
     def setup(self, name: str, tasks: Tasks, backbone: nn.Module, labelled: Tensor | None) -> None:
-        self.paired, networks = _chosen(name, tasks, self.tasks), Networks.of(backbone)
+        self.paired = tasks.choose_dense(self.tasks, name, "pairs need")
+        networks = Networks.of(backbone)
         columns = None if labelled is None else labelled[:, [tasks.position(t) for t in self.paired.names]]
         self.per_sample = most_pairs(len(self.paired), columns)
         self.source: Tensor
@@ -190,7 +202,8 @@ class MTPSL(nn.Module):
     def _embeddings(self, step: Step, labelled: Tensor, places: Places) -> tuple[Tensor, Tensor]:
         """m(ŷ^s) and m(y^t), each (S, C, h, w), of one pass."""
         maps = self._maps(step, labelled)
-        s, t = self.source[places.pair], self.target[places.pair]
+        s = self.source[places.pair]
+        t = self.target[places.pair]
         # a sample's pairs of one s have different t: the n-th of its labels takes the n-th draw of ŷ^s
         number = (labelled.long().cumsum(1)[places.sample, t] - 1).clamp(min=0)
         draw = torch.minimum(number, self.draws[s] - 1)
@@ -198,7 +211,7 @@ class MTPSL(nn.Module):
         sources = (self.before[s] + draw) * samples + places.sample
         targets = self.before[t] * samples + places.sample
         both = self.m(maps, torch.cat((sources, targets)), places.pair.repeat(2))
-        source, target = full(both).chunk(2)
+        source, target = at_least_float32(both).chunk(2)
         return source, target
 
     def _maps(self, step: Step, labelled: Tensor) -> list[Tensor]:
@@ -219,25 +232,3 @@ class MTPSL(nn.Module):
         unlabelled = (~labelled).sum(1)[places.sample].clamp(min=1)
         divisor = unlabelled if self.says("per_unlabelled") else torch.ones_like(unlabelled)
         return places.used.to(dtype) / (divisor * len(labelled))
-
-
-def _chosen(name: str, tasks: Tasks, names: tuple[str, ...]) -> Tasks:
-    """The tasks that are paired: two or more, all dense."""
-    unknown = [n for n in names if n not in tasks.names]
-    if unknown:
-        raise MtlError(
-            f"{name}.tasks: the data set has no task {unknown[0]!r}{nearest(unknown[0], tasks.names)}"
-            f" (its tasks: {', '.join(tasks.names)})"
-        )
-    selected = tasks.select(names) if names else tasks
-    flat = [task.name for task in selected if not task.dense]
-    if flat:
-        raise MtlError(
-            f"{name}: task {flat[0]!r} has one value per image and cannot be mapped like an image;"
-            f" leave it out: tasks = {[t.name for t in selected if t.dense]}"
-        )
-    if len(selected) < 2:
-        raise MtlError(
-            f"{name}: pairs need two tasks, found {', '.join(selected.names)}; remove the plugin, or add a task"
-        )
-    return selected

@@ -43,7 +43,8 @@ class PairSpaces(nn.Module):
         self.inputs = nn.ModuleList(level(c, width, 0, norm) for c in channels)
         self.inputs.apply(initialise)
         self.encoder = networks.encoder(width, width=width, bottleneck=bottleneck, norm=norm)
-        pairs, scales = len(channels) * (len(channels) - 1), sum(self.encoder.sizes)
+        pairs = len(channels) * (len(channels) - 1)
+        scales = sum(self.encoder.sizes)
         self.gamma = nn.Parameter(torch.ones(pairs, scales))
         self.beta = nn.Parameter(torch.zeros(pairs, scales))
         self.place = place

@@ -59,7 +59,9 @@ class Networks:
     """
 
     def __init__(self, width: int = 64, norm: Norm = "batch", backbone: nn.Module | None = None) -> None:
-        self.width, self.norm, self.backbone = width, norm, backbone
+        self.width = width
+        self.norm = norm
+        self.backbone = backbone
 
     @classmethod
     def of(cls, backbone: nn.Module) -> Networks:

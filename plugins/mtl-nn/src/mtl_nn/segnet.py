@@ -98,7 +98,9 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         sizes = filters(width, bottleneck)
-        self.width, self.channels, self.indices = width, sizes[-1], indices
+        self.width = width
+        self.channels = sizes[-1]
+        self.indices = indices
         entries = (in_channels, *sizes[:-1])
         self.levels = nn.ModuleList(
             level(entry, c, extra, norm) for entry, c, extra in zip(entries, sizes, EXTRA, strict=True)
@@ -116,12 +118,14 @@ class Encoder(nn.Module):
         :param after_conv: applied to what every convolution gives, such as a scale and a shift per sample
         :param after_norm: the same behind every norm, before the ReLU
         """
-        pooled, first = [], 0
+        pooled = []
+        first = 0
         for block, extra in zip(self.levels, EXTRA, strict=True):
             plain = after_conv is None and after_norm is None
             x = block(x) if plain else modulated(block, x, first, after_conv, after_norm)
             first += 1 + extra
-            size, indices = (x.shape[-2], x.shape[-1]), None
+            size = (x.shape[-2], x.shape[-1])
+            indices = None
             if self.indices:
                 x, indices = F.max_pool2d(x, 2, return_indices=True)
             else:
@@ -185,7 +189,9 @@ class SegNet(nn.Module):
         super().__init__()
         self.encoder = Encoder(in_channels, width, norm=norm, indices=True)
         self.decoder = Decoder(width, norm=norm)
-        self.channels, self.width, self.norm = width, width, norm
+        self.channels = width
+        self.width = width
+        self.norm = norm
 
     def forward(self, images: Tensor) -> Tensor:
         return self.with_deepest(images)[0]

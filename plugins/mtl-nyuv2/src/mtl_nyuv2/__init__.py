@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from attrs import field
 from attrs.validators import in_, min_len
 
-from mtl_core import help, hookimpl, nearest, plugin
+from mtl_core import help, hookimpl, plugin
+from mtl_data import known_tasks, positive_size
 
 if TYPE_CHECKING:
     from mtl_core import MultiTaskDataset
@@ -17,21 +18,6 @@ __all__ = ["NYUv2"]
 
 TASKS = ("segmentation", "depth", "normals")
 ALL_TASKS = (*TASKS, "edges")
-
-
-def known_tasks(instance: object, attribute: Any, value: tuple[str, ...]) -> None:
-    unknown = [task for task in value if task not in ALL_TASKS]
-    if unknown:
-        raise ValueError(
-            f"NYU-v2 has no task {unknown[0]!r}{nearest(unknown[0], ALL_TASKS)} (it has: {', '.join(ALL_TASKS)})"
-        )
-    if not value or len(set(value)) < len(value):
-        raise ValueError(f"expected at least one task and none twice, found {list(value)}")
-
-
-def positive_size(instance: object, attribute: Any, value: tuple[int, int] | None) -> None:
-    if value is not None and min(value) < 1:
-        raise ValueError(f"expected [height, width] in pixels, found {list(value)}")
 
 
 @plugin
@@ -47,7 +33,9 @@ class NYUv2:
         default=None, validator=positive_size, metadata=help("(height, width) in pixels; none: the files' own")
     )
     tasks: tuple[str, ...] = field(
-        default=TASKS, validator=known_tasks, metadata=help("tasks, in order; also edges, which NYUD_MT has")
+        default=TASKS,
+        validator=known_tasks("NYU-v2", ALL_TASKS),
+        metadata=help("tasks, in order; also edges, which NYUD_MT has"),
     )
     classes: Literal[13, 40] = field(default=13, validator=in_((13, 40)), metadata=help("classes of segmentation"))
     normals: str | None = field(

@@ -10,22 +10,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from mtl_core import DataError
 from mtl_data import channels_first, metres, read_array, unit
 from mtl_nyuv2.values import classes
-
-ROUNDING = 1e-3
-
-
-def image(path: Path) -> Tensor:
-    """float32 (3, H, W) in 0..1."""
-    values = read_array(path, "an image (H, W, 3) of numbers from 0 to 1", 3)
-    if not (values.min() >= -ROUNDING and values.max() <= 1 + ROUNDING):
-        raise DataError(
-            f"{path}: image values from {values.min():g} to {values.max():g}, expected 0 to 1;"
-            " divide 8-bit values by 255"
-        )
-    return channels_first(values.astype(np.float32)).clamp(0, 1)
 
 
 def label(path: Path, count: int = 13) -> Tensor:

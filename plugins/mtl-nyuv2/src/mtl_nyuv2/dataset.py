@@ -65,9 +65,12 @@ class NYUv2Dataset:
     labelled: Tensor | None = None
 
     def __init__(self, source: Source, size: Size | None, wanted: Wanted) -> None:
-        self.source, self.tasks, self.plugin = source, tasks_for(wanted), wanted.plugin
+        self.source = source
+        self.tasks = tasks_for(wanted)
+        self.plugin = wanted.plugin
         self.names: Sequence[str] | None = list(source.names)
-        self.resizes, self.size = size is not None, size or dimensions(source.image(0))
+        self.resizes = size is not None
+        self.size = size or dimensions(source.image(0))
 
     def __len__(self) -> int:
         return len(self.source.names)

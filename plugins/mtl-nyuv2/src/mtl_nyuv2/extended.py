@@ -10,7 +10,8 @@ from attrs import field
 from attrs.validators import ge, in_, min_len
 
 from mtl_core import ExtraData, help, hookimpl, plugin
-from mtl_nyuv2 import known_tasks, positive_size
+from mtl_data import known_tasks, positive_size
+from mtl_nyuv2 import ALL_TASKS
 
 
 @plugin
@@ -29,7 +30,9 @@ class DepthExtended:
         validator=positive_size,
         metadata=help("(height, width) in pixels, that of nyuv2; none: the files' own"),
     )
-    tasks: tuple[str, ...] = field(default=("depth",), validator=known_tasks, metadata=help("labels that are used"))
+    tasks: tuple[str, ...] = field(
+        default=("depth",), validator=known_tasks("NYU-v2", ALL_TASKS), metadata=help("labels that are used")
+    )
     classes: Literal[13, 40] = field(default=13, validator=in_((13, 40)), metadata=help("classes of segmentation"))
     cache: bool = field(default=True, metadata=help("keep decoded samples in the cache folder (MTL_CACHE)"))
 

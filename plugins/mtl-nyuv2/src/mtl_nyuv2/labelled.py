@@ -27,7 +27,8 @@ from mtl_nyuv2.official import IMAGES, split_numbers
 from mtl_nyuv2.sources import Opened, Source, Wanted, first_line
 from mtl_nyuv2.values import Array, from_numbers
 
-FILE, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
+FILE = "nyu_depth_v2_labeled.mat"
+SPLITS = "splits.mat"
 EXPECTED = f"{FILE} of the labelled set (MATLAB 7.3, 2.8 GB)"
 KEYS = {"image": ("images", 4), "segmentation": ("labels", 3), "depth": ("depths", 3)}
 """Ours → the file's name, and how many axes it has."""
@@ -108,7 +109,8 @@ class MatFile:
         path = self.find(root)
         assert path is not None
         wanted.check(path, ("segmentation", "depth", "normals"))
-        file, beside = Opened(path, EXPECTED), path.with_name(SPLITS)
+        file = Opened(path, EXPECTED)
+        beside = path.with_name(SPLITS)
         derived = ("depth",) if "normals" in wanted.tasks and wanted.normals is None else ()
         for key in ("image", *derived, *(task for task in wanted.tasks if task in KEYS)):
             dataset_of(file, key)

@@ -27,6 +27,7 @@ import attrs
 from torch import Tensor
 
 from mtl_core import DataError
+from mtl_data import read_unit_image
 from mtl_nyuv2 import arrays, pictures
 from mtl_nyuv2.frames import FastDepth
 from mtl_nyuv2.labelled import FILE, MatFile
@@ -116,7 +117,7 @@ PICTURES = SplitFolders(
 ARRAYS = SplitFolders(
     splits={"train": "train", "test": "val"},
     endings=(".npy",),
-    image=arrays.image,
+    image=read_unit_image,
     segmentation=arrays.label,
     readers={"depth": arrays.depth, "normals": arrays.normal},
 )

@@ -19,7 +19,8 @@ from mtl_nyuv2 import arrays, pictures
 from mtl_nyuv2.sources import Source, by_name
 
 WIDTH = 640
-FOCAL, CENTRE = (518.86, 519.47), (325.58, 253.74)
+FOCAL = (518.86, 519.47)
+CENTRE = (325.58, 253.74)
 """Of the colour camera (the data set's toolbox), in pixels of the whole image of 480 × 640: x, y."""
 REACH = 6
 """The fit's window: points up to so many pixels of the whole image away."""
@@ -72,7 +73,9 @@ def fitted(inverse: Tensor, fx: float, fy: float) -> tuple[Tensor, Tensor, Tenso
         for dx in places:
             z = padded[reach + dy :, reach + dx :][: inverse.shape[0], : inverse.shape[1]]
             w = ((z > 0) & ((z - inverse).abs() <= STEP * inverse)).double()
-            u, v, wz = dx / fx, dy / fy, w * z
+            u = dx / fx
+            v = dy / fy
+            wz = w * z
             n += w
             su += w * u
             sv += w * v
@@ -83,12 +86,16 @@ def fitted(inverse: Tensor, fx: float, fy: float) -> tuple[Tensor, Tensor, Tenso
             suz += wz * u
             svz += wz * v
     m = n.clamp(min=1)
-    uu, uv, vv = suu - su * su / m, suv - su * sv / m, svv - sv * sv / m
-    uz, vz = suz - su * sz / m, svz - sv * sz / m
+    uu = suu - su * su / m
+    uv = suv - su * sv / m
+    vv = svv - sv * sv / m
+    uz = suz - su * sz / m
+    vz = svz - sv * sz / m
     determinant = uu * vv - uv * uv
     flat = determinant <= 1e-6 * (uu * vv)  # all points on one line: no plane
     safe = torch.where(flat, torch.ones_like(determinant), determinant)
-    a, b = (uz * vv - vz * uv) / safe, (vz * uu - uz * uv) / safe
+    a = (uz * vv - vz * uv) / safe
+    b = (vz * uu - uz * uv) / safe
     return a, b, (sz - a * su - b * sv) / m, torch.where(flat, torch.zeros_like(n), n)
 
 

@@ -111,7 +111,8 @@ class Opened:
 
     def __call__(self) -> Any:
         if self._process != os.getpid():
-            self._handle, self._process = open_hdf5(self.path, self.expected), os.getpid()
+            self._handle = open_hdf5(self.path, self.expected)
+            self._process = os.getpid()
         return self._handle
 
     def __getstate__(self) -> tuple[Path, str]:
@@ -119,7 +120,8 @@ class Opened:
 
     def __setstate__(self, state: tuple[Path, str]) -> None:
         self.path, self.expected = state
-        self._handle, self._process = None, 0
+        self._handle = None
+        self._process = 0
 
 
 def open_hdf5(path: Path, expected: str) -> Any:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from attrs import field
 from attrs.validators import gt, in_, lt, min_len
 
-from mtl_core import help, hookimpl, nearest, plugin
+from mtl_core import help, hookimpl, plugin
+from mtl_data import known_tasks, positive_size
 
 if TYPE_CHECKING:
     from mtl_core import MultiTaskDataset, Tasks
@@ -25,21 +26,6 @@ Resize = Literal["squeeze", "pad"]
 Weights = Literal["published", "none"]
 Criterion = Literal["l1", "cosine"]
 EdgeMetric = Literal["fast", "dilated", "exact"]
-
-
-def _known_tasks(instance: object, attribute: Any, value: tuple[str, ...]) -> None:
-    unknown = [task for task in value if task not in TASKS]
-    if unknown:
-        raise ValueError(
-            f"PASCAL-Context has no task {unknown[0]!r}{nearest(unknown[0], TASKS)} (it has: {', '.join(TASKS)})"
-        )
-    if not value or len(set(value)) < len(value):
-        raise ValueError(f"expected at least one task and none twice, found {list(value)}")
-
-
-def _positive_size(instance: object, attribute: Any, value: tuple[int, int]) -> None:
-    if min(value) < 1:
-        raise ValueError(f"expected [height, width] in pixels, found {list(value)}")
 
 
 def _three_axes(instance: object, attribute: Any, value: tuple[str, str, str]) -> None:
@@ -61,14 +47,16 @@ class PascalContext:
 
     root: str = field(validator=min_len(1), metadata=help("folder that the archive was unpacked to"))
     size: tuple[int, int] = field(
-        default=(512, 512), validator=_positive_size, metadata=help("(height, width) of every image, in pixels")
+        default=(512, 512), validator=positive_size, metadata=help("(height, width) of every image, in pixels")
     )
     resize: Resize = field(
         default="squeeze",
         validator=in_(get_args(Resize)),
         metadata=help('"squeeze" to the size, as MTI-Net, or "pad" to it, as ATRC and InvPT do in tests'),
     )
-    tasks: tuple[str, ...] = field(default=TASKS, validator=_known_tasks, metadata=help("tasks, in order"))
+    tasks: tuple[str, ...] = field(
+        default=TASKS, validator=known_tasks("PASCAL-Context", TASKS), metadata=help("tasks, in order")
+    )
     loss_weights: Weights = field(
         default="published",
         validator=in_(get_args(Weights)),

@@ -32,7 +32,9 @@ def benchmark_edges(labels: LabelMap) -> Mask:
     Martin, Fowlkes and Malik's boundary map of a segmentation (BSDS benchmark): half a pixel up and left of the true
     line.
     """
-    right, below, beyond = labels.copy(), labels.copy(), labels.copy()
+    right = labels.copy()
+    below = labels.copy()
+    beyond = labels.copy()
     right[:, :-1] = labels[:, 1:]
     below[:-1] = labels[1:]
     beyond[:-1, :-1] = labels[1:, 1:]

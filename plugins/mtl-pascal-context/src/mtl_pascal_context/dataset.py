@@ -47,7 +47,8 @@ class PascalContextDataset:
     """
 
     def __init__(self, root: Path, split: str, tasks: Tasks, form: Form) -> None:
-        self.tasks, self.form = tasks, form
+        self.tasks = tasks
+        self.form = form
         self.files = find_files(root, split, tasks.names)
         self.names: Sequence[str] | None = [files.name for files in self.files]
         self.labelled: Tensor | None = present_labels(self.files, tasks)
@@ -77,7 +78,9 @@ class SampleReader:
     """
 
     def __init__(self, files: Files, form: Form, own: Size) -> None:
-        self.files, self.form, self.own = files, form, own
+        self.files = files
+        self.form = form
+        self.own = own
         self.placement: Placement = place(own, form.size, form.resize)
         self._label_map: Array | None = None
 

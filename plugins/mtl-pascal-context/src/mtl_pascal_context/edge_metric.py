@@ -43,7 +43,9 @@ class BoundaryMetrics(Metric):
 
     def __init__(self, tolerance: float, form: Form, suppression: bool = True) -> None:
         super().__init__()
-        self.tolerance, self.form, self.suppression = tolerance, form, suppression
+        self.tolerance = tolerance
+        self.form = form
+        self.suppression = suppression
         size = len(FEW_THRESHOLDS if form == "fast" else THRESHOLDS)
         self.add_state("predicted", torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("matched", torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
@@ -83,7 +85,8 @@ class BoundaryMetrics(Metric):
 def valid_part(label: NDArray[Any]) -> tuple[slice, slice] | None:
     """The smallest window that holds every pixel of a label that counts; None where there is none."""
     known = ~np.isnan(label)
-    rows, columns = np.flatnonzero(known.any(1)), np.flatnonzero(known.any(0))
+    rows = np.flatnonzero(known.any(1))
+    columns = np.flatnonzero(known.any(0))
     if not len(rows):
         return None
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

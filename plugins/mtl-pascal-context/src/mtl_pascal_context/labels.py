@@ -91,7 +91,9 @@ def _persons(path: Path) -> list[tuple[Array, list[tuple[str, Array]]]]:
 
 def _person(row: Any) -> tuple[Array, list[tuple[str, Array]]] | None:
     """One object of a file, in the nested form that scipy gives; None where it is no person with parts."""
-    kind, mask, parts = int(row[1][0][0]), np.asarray(row[2]), np.asarray(row[3])
+    kind = int(row[1][0][0])
+    mask = np.asarray(row[2])
+    parts = np.asarray(row[3])
     if kind != PERSON or not parts.size:
         return None
     return mask, [(str(part[0][0]), np.asarray(part[1])) for part in parts[0]]

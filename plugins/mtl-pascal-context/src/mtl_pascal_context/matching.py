@@ -92,7 +92,9 @@ def largest_matching(predicted: Mask, true: Mask, radius: float) -> int:
     rows, columns = _pairs(predicted, true, radius)
     if not len(rows):
         return 0
-    source, first, end = 0, 1 + np.count_nonzero(predicted), 1 + np.count_nonzero(predicted) + np.count_nonzero(true)
+    source = 0
+    first = 1 + np.count_nonzero(predicted)
+    end = 1 + np.count_nonzero(predicted) + np.count_nonzero(true)
     starts = np.concatenate((np.full(first - 1, source), 1 + rows, np.arange(first, end)))
     ends = np.concatenate((np.arange(1, first), first + columns, np.full(end - first, end)))
     graph = csr_array((np.ones(len(starts), np.int32), (starts, ends)), shape=(end + 1, end + 1))
@@ -104,7 +106,8 @@ def _pairs(predicted: Mask, true: Mask, radius: float) -> tuple[Positions, Posit
     reach = math.floor(radius)
     number = np.pad(np.where(true, np.cumsum(true).reshape(true.shape) - 1, -1), reach, constant_values=-1)
     y, x = np.nonzero(predicted)
-    rows, columns = [], []
+    rows = []
+    columns = []
     for down, right in disk(radius):
         partner = number[y + reach + down, x + reach + right]
         row = np.flatnonzero(partner >= 0)

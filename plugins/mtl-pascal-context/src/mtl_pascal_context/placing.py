@@ -35,7 +35,8 @@ class Placement:
     @property
     def margins(self) -> tuple[int, int, int, int]:
         """Left, right, top and bottom: the image is in the middle, an odd pixel goes right and down."""
-        down, across = self.outer[0] - self.inner[0], self.outer[1] - self.inner[1]
+        down = self.outer[0] - self.inner[0]
+        across = self.outer[1] - self.inner[1]
         return across // 2, across - across // 2, down // 2, down - down // 2
 
     def image(self, values: Tensor) -> Tensor:

@@ -44,7 +44,8 @@ class SaliencyMetrics(Metric):
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Logits (B, 2, H, W), labels long (B, H, W) with −1 where unlabelled."""
         probability = prediction.softmax(1)[:, 1].nan_to_num(0.0)
-        valid, salient = target >= 0, target == 1
+        valid = target >= 0
+        salient = target == 1
         judged = valid.flatten(1).any(1)
         for k, threshold in enumerate(OVERLAP_THRESHOLDS):
             # the two evaluations differ in this too: > here, ≥ below

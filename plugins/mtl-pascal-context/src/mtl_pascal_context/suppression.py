@@ -29,7 +29,8 @@ def suppress(strength: Map) -> Map:
         return strength
     angle = orientation(strength)
     y, x = np.nonzero(strength)
-    across_x, across_y = np.cos(angle[y, x]), np.sin(angle[y, x])
+    across_x = np.cos(angle[y, x])
+    across_y = np.sin(angle[y, x])
     own = strength[y, x] * FACTOR
     kept = np.ones(len(own), bool)
     for side in (-1, 1):
@@ -66,10 +67,14 @@ def smoothed(strength: Map) -> Map:
 def interpolated(values: Map, y: Map, x: Map) -> Map:
     """Bilinear values at points, those outside at the border."""
     height, width = values.shape
-    y, x = np.clip(y, 0, height - 1.001), np.clip(x, 0, width - 1.001)
-    top, left = y.astype(np.intp), x.astype(np.intp)
-    down, right = y - top, x - left
-    below, beside = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
+    y = np.clip(y, 0, height - 1.001)
+    x = np.clip(x, 0, width - 1.001)
+    top = y.astype(np.intp)
+    left = x.astype(np.intp)
+    down = y - top
+    right = x - left
+    below = np.minimum(top + 1, height - 1)
+    beside = np.minimum(left + 1, width - 1)
     upper = values[top, left] * (1 - right) + values[top, beside] * right
     lower = values[below, left] * (1 - right) + values[below, beside] * right
     found: Map = upper * (1 - down) + lower * down

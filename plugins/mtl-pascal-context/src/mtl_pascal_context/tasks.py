@@ -57,7 +57,8 @@ class Saliency(Segmentation):
         return self.weight * super().loss(prediction, target)
 
     def pixel_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        salient, valid = target == 1, target >= 0
+        salient = target == 1
+        valid = target >= 0
         share = salient.sum() / valid.sum().clamp(min=1)
         balance = torch.where(salient, 1 - share, share).unsqueeze(1)
         return balance * super().pixel_loss(prediction, target)

@@ -72,4 +72,5 @@ def _south_west(x: list[bool]) -> bool:
     return not ((x[5] or x[6] or not x[3]) and x[4])
 
 
-_FIRST, _SECOND = _table(_north_east), _table(_south_west)
+_FIRST = _table(_north_east)
+_SECOND = _table(_south_west)

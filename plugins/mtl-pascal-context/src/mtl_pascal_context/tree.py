@@ -121,7 +121,8 @@ def _files_in(folder: Path, ending: str, names: Sequence[str], *tasks: str) -> l
 
 def _class_files(folder: Path, names: Sequence[str]) -> list[Path]:
     """Each name's picture of classes: VOC12's where there is one, else PASCAL-Context's."""
-    voc, context = _listed(folder / "VOC12"), _listed(folder / "pascal-context")
+    voc = _listed(folder / "VOC12")
+    context = _listed(folder / "pascal-context")
     missing = [name for name in names if f"{name}.png" not in voc and f"{name}.png" not in context]
     _check_complete(folder, missing, ".png", len(names), ("segmentation",))
     return [folder / ("VOC12" if f"{name}.png" in voc else "pascal-context") / f"{name}.png" for name in names]

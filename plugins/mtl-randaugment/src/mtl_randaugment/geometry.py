@@ -45,8 +45,10 @@ class Motion:
 
     def matrix(self, height: int, width: int) -> Array:
         """Affine map (3, 3) from old to new pixel coordinates, without the mirroring."""
-        cx, cy = (width - 1) / 2, (height - 1) / 2
-        c, s = self.scale * math.cos(self.angle), self.scale * math.sin(self.angle)
+        cx = (width - 1) / 2
+        cy = (height - 1) / 2
+        c = self.scale * math.cos(self.angle)
+        s = self.scale * math.sin(self.angle)
         # the free room between pixel centres: an enlarged image without rotation covers its frame to the last pixel
         dx, dy = (shift * abs(self.scale - 1) * half for shift, half in zip(self.shift, (cx, cy), strict=True))
         return np.array([[c, -s, cx - c * cx + s * cy + dx], [s, c, cy - s * cx - c * cy + dy], [0, 0, 1]])
@@ -128,9 +130,11 @@ def moved(values: Tensor, offset: tuple[int, int], fill: float) -> Tensor:
     """(…, H, W) moved right and down by whole pixels; ``fill`` where nothing came from."""
     if offset == (0, 0):
         return values
-    (x, y), (height, width) = offset, values.shape[-2:]
+    x, y = offset
+    height, width = values.shape[-2:]
     made = torch.full_like(values, fill)
-    to, source = overlap(y, height), overlap(-y, height)
+    to = overlap(y, height)
+    source = overlap(-y, height)
     made[..., to, overlap(x, width)] = values[..., source, overlap(-x, width)]
     return made
 

@@ -8,9 +8,13 @@ from html import escape
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 
-WIDTH, HEIGHT = 420, 230
+WIDTH = 420
+HEIGHT = 230
 
-LEFT, RIGHT, TOP, BOTTOM = 56, 10, 12, 26
+LEFT = 56
+RIGHT = 10
+TOP = 12
+BOTTOM = 26
 
 COLOURS = ("#2563b0", "#c4482b", "#2d8a4e", "#8a4fb0", "#b08a1f", "#1f8f9e", "#b03a78", "#6b6b6b")
 
@@ -25,7 +29,8 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def bounds(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
+    low = min(values)
+    high = max(values)
     margin = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
     return low - margin, high + margin
 
@@ -37,7 +42,8 @@ def chart(title: str, curves: Curves) -> str:
     if not kept:
         return ""
     xs, ys = ([p[axis] for points in kept.values() for p in points] for axis in (0, 1))
-    (x0, x1), (y0, y1) = (min(xs), max(max(xs), min(xs) + 1)), bounds(ys)
+    (x0, x1) = (min(xs), max(max(xs), min(xs) + 1))
+    (y0, y1) = bounds(ys)
 
     def place(x: float, y: float) -> tuple[float, float]:
         return (

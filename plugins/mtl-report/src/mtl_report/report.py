@@ -92,7 +92,8 @@ def summary(result: dict[str, Any], history: Sequence[dict[str, Any]]) -> str:
 
 
 def results_table(result: dict[str, Any]) -> str:
-    headline, units = result.get("headline", {}), result.get("units", {})
+    headline = result.get("headline", {})
+    units = result.get("units", {})
     rows = [
         f"<tr><td>{escape(name.partition('/')[0])}</td>"
         f"<td>{escape(with_unit(name.partition('/')[2], units.get(name)))}{arrow(headline.get(name))}</td>"

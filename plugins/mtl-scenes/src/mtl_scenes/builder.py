@@ -35,8 +35,10 @@ class Builder:
     def try_to_add(self, item: Item, place: Place, gap: float = 0.03) -> bool:
         """Put an item down if it is inside the room and clear of the others."""
         x, z, turn = place
-        c, s = abs(np.cos(turn)), abs(np.sin(turn))
-        w, d = (c * item.width + s * item.depth) / 2 + gap, (s * item.width + c * item.depth) / 2 + gap
+        c = abs(np.cos(turn))
+        s = abs(np.sin(turn))
+        w = (c * item.width + s * item.depth) / 2 + gap
+        d = (s * item.width + c * item.depth) / 2 + gap
         inside = abs(x) + w <= self.room[0] / 2 + gap and abs(z) + d <= self.room[2] / 2 + gap
         clear = all(abs(x - a) >= w + p or abs(z - b) >= d + q for a, b, p, q in self.taken)
         if inside and clear:
@@ -57,7 +59,8 @@ class Builder:
         rows = [(Part(BOX, (0, -half[1], 0), tuple(half)), "wall", 0, (0.0, 0.0, 0.0)), *self.rows]
         x, y, z = np.array([part.centre for part, *_ in rows]).T
         right, ahead, turn = np.array([place for *_, place in rows]).T
-        c, s = np.cos(turn), np.sin(turn)
+        c = np.cos(turn)
+        s = np.sin(turn)
         return Solids(
             np.array([part.kind for part, *_ in rows]),
             np.stack([c * x + s * z + right, y, -s * x + c * z + ahead], 1).astype(np.float32),

@@ -50,7 +50,11 @@ class SceneDataset:
         cache: bool = True,
         difficulty: Difficulty = "hard",
     ) -> None:
-        self.split, self.size, self.length, self.seed, self.difficulty = split, size, length, seed, difficulty
+        self.split = split
+        self.size = size
+        self.length = length
+        self.seed = seed
+        self.difficulty = difficulty
         self.tasks = Tasks([LABELS[name][0] for name in tasks])
         self.names: Sequence[str] | None = [f"{split}-{index:05d}" for index in range(length)]
         self.record = record(size, tasks)

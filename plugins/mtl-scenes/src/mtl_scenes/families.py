@@ -54,7 +54,8 @@ def draw(rng: Generator, classes: Sequence[str]) -> Materials:
 
     :param classes: M names
     """
-    rows, count = [FAMILIES[name] for name in classes], len(classes)
+    rows = [FAMILIES[name] for name in classes]
+    count = len(classes)
     hue, saturation, value = rng.uniform([row.low for row in rows], [row.high for row in rows]).T
     hues = hue + rng.normal(0, 0.02, (2, count))
     values = value * np.stack([np.ones(count), rng.uniform(0.5, 0.85, count)])

@@ -14,7 +14,9 @@ CLASSES = (
 )  # fmt: skip
 
 
-SLOTS, OWN_SLOTS, GLOWING = 6, 3, 2
+SLOTS = 6
+OWN_SLOTS = 3
+GLOWING = 2
 """Materials of an item: two of its own, one that shines, three for what lies on it."""
 
 
@@ -48,7 +50,8 @@ def globe(x: float, z: float, r: float, height: float, slot: int = 0, label: str
 
 
 def legs(w: float, d: float, thick: float, high: float) -> list[Part]:
-    x, z = (w - thick) / 2, (d - thick) / 2
+    x = (w - thick) / 2
+    z = (d - thick) / 2
     return [block(i * x, j * z, thick, thick, 0, high) for i in (-1, 1) for j in (-1, 1)]
 
 

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 Index = NDArray[np.int64]
 
-BOX, CYLINDER, SPHERE = 0, 1, 2
+BOX = 0
+CYLINDER = 1
+SPHERE = 2
 NEAR = 0.05
 
 
@@ -75,14 +77,17 @@ def interval(kind: int, origin: Array, direction: Array) -> tuple[Array, Array]:
         return slab(origin, direction)
     if kind == SPHERE:
         return ball(origin, direction)
-    sides, caps = ball(origin[::2], direction[::2]), slab(origin[1:2], direction[1:2])
+    sides = ball(origin[::2], direction[::2])
+    caps = slab(origin[1:2], direction[1:2])
     return np.maximum(sides[0], caps[0]), np.minimum(sides[1], caps[1])
 
 
 def slab(origin: Array, direction: Array) -> tuple[Array, Array]:
     inverse = 1 / direction
-    middle, reach = -origin * inverse, np.abs(inverse)
-    enter, leave = middle - reach, middle + reach
+    middle = -origin * inverse
+    reach = np.abs(inverse)
+    enter = middle - reach
+    leave = middle + reach
     for other in range(1, len(enter)):
         np.maximum(enter[0], enter[other], out=enter[0])
         np.minimum(leave[0], leave[other], out=leave[0])
@@ -101,7 +106,9 @@ def ball(origin: Array, direction: Array) -> tuple[Array, Array]:
 
 def into_units(solids: Solids, origin: Array) -> tuple[Array, Array]:
     """Matrices (S, 3, 3) from the world's directions to those of each unit shape, and ``origin`` there (S, 3, 1, 1)."""
-    cos, sin, zero = np.cos(solids.turn), np.sin(solids.turn), np.zeros_like(solids.turn)
+    cos = np.cos(solids.turn)
+    sin = np.sin(solids.turn)
+    zero = np.zeros_like(solids.turn)
     rows = [[cos, zero, -sin], [zero, zero + 1, zero], [sin, zero, cos]]
     matrices = np.moveaxis(np.array(rows, np.float32), 2, 0) / solids.half[:, :, None]
     return matrices, (matrices @ (origin - solids.centre)[:, :, None])[..., None]
@@ -121,7 +128,8 @@ def windows(solids: Solids, camera: Camera, size: tuple[int, int]) -> Index:
     corners = turned(local, np.cos(solids.turn)[:, None], -np.sin(solids.turn)[:, None]) + solids.centre.T[:, :, None]
     x, y, z = camera.to_camera(corners - camera.position[:, None, None])
     scale = camera.focal * width / np.maximum(z, NEAR)
-    near, behind = (z < NEAR).any(1), (z < NEAR).all(1)
+    near = (z < NEAR).any(1)
+    behind = (z < NEAR).all(1)
     bounds = [
         np.where(near, whole, np.clip(edge, 0, limit)) * ~behind
         for edge, whole, limit in (

@@ -41,9 +41,12 @@ def reshading(view: View) -> Array:
 
 def occlusion_edges(view: View) -> Array:
     """Where one surface hides another: 1 at steps of 0.3 m or more off both surfaces' planes, less at smaller ones."""
-    points, step = view.rays * view.depth, np.zeros_like(view.depth)
+    points = view.rays * view.depth
+    step = np.zeros_like(view.depth)
     for axis in (0, 1):
-        p, n, s = np.moveaxis(points, axis + 1, 1), np.moveaxis(view.normals, axis + 1, 1), np.moveaxis(step, axis, 0)
+        p = np.moveaxis(points, axis + 1, 1)
+        n = np.moveaxis(view.normals, axis + 1, 1)
+        s = np.moveaxis(step, axis, 0)
         between = p[:, 1:] - p[:, :-1]
         gap = np.minimum(np.abs((n[:, 1:] * between).sum(0)), np.abs((n[:, :-1] * between).sum(0)))
         for side in (s[1:], s[:-1]):

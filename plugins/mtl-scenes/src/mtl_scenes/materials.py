@@ -29,7 +29,8 @@ class Materials:
 
 def draw(rng: Generator, count: int) -> Materials:
     """``count`` random surfaces that do not shine."""
-    value, chroma = rng.uniform(0.12, 0.85, (count, 2, 1)), rng.uniform(0, 0.75, (count, 1, 1)) ** 1.3
+    value = rng.uniform(0.12, 0.85, (count, 2, 1))
+    chroma = rng.uniform(0, 0.75, (count, 1, 1)) ** 1.3
     colours = value * (1 + chroma * rng.uniform(-1, 1, (count, 2, 3)) * 1.6)
     tilt = rng.choice([0.0, 0.0, np.pi / 2, np.pi / 4, 0.3], count)
     return Materials(
@@ -48,24 +49,35 @@ def albedo(materials: Materials, which: Index, u: Array, v: Array, footprint: Ar
     :param u: (H, W) metres along the surface, and v across
     :param footprint: (H, W) size of a pixel on the surface, metres: patterns finer than that fade to their mean
     """
-    period, tilt = materials.period[which], materials.tilt[which]
-    cos, sin = np.cos(tilt), np.sin(tilt)
-    a, b = (cos * u - sin * v) / period, (sin * u + cos * v) / period
-    blend, pattern = np.zeros_like(u), materials.pattern[which]
+    period = materials.period[which]
+    tilt = materials.tilt[which]
+    cos = np.cos(tilt)
+    sin = np.sin(tilt)
+    a = (cos * u - sin * v) / period
+    b = (sin * u + cos * v) / period
+    blend = np.zeros_like(u)
+    pattern = materials.pattern[which]
     for number, paint in enumerate(PATTERNS):
         there = pattern == number
         blend[there] = paint(a[there], b[there])
     sharp = 1 / (1 + (1.5 * footprint / period) ** 2)
-    first, second = materials.colours[:, 0].T[:, which], materials.colours[:, 1].T[:, which]
+    first = materials.colours[:, 0].T[:, which]
+    second = materials.colours[:, 1].T[:, which]
     return first + (0.5 + (blend - 0.5) * sharp) * (second - first)
 
 
 def noise(a: Array, b: Array) -> Array:
     """Value noise of period 1, in 0..1."""
-    i, j = np.floor(a).astype(np.int64), np.floor(b).astype(np.int64)
-    s, t = a - i, b - j
-    s, t = s * s * (3 - 2 * s), t * t * (3 - 2 * t)
-    i0, i1, j0, j1 = i & 63, (i + 1) & 63, j & 63, (j + 1) & 63
+    i = np.floor(a).astype(np.int64)
+    j = np.floor(b).astype(np.int64)
+    s = a - i
+    t = b - j
+    s = s * s * (3 - 2 * s)
+    t = t * t * (3 - 2 * t)
+    i0 = i & 63
+    i1 = (i + 1) & 63
+    j0 = j & 63
+    j1 = (j + 1) & 63
     near = LATTICE[i0, j0] * (1 - s) + LATTICE[i1, j0] * s
     far = LATTICE[i0, j1] * (1 - s) + LATTICE[i1, j1] * s
     value: Array = near * (1 - t) + far * t

@@ -68,8 +68,10 @@ def make_camera(rng: Generator, room: Size, view: Viewpoint) -> Camera:
     forward = (target - eye) / np.linalg.norm(target - eye)
     level = np.cross([0.0, 1.0, 0.0], forward)
     level /= np.linalg.norm(level)
-    upright, roll = np.cross(forward, level), rng.normal(0, view.roll)
-    right, down = np.cos(roll) * level + np.sin(roll) * upright, np.cos(roll) * upright - np.sin(roll) * level
+    upright = np.cross(forward, level)
+    roll = rng.normal(0, view.roll)
+    right = np.cos(roll) * level + np.sin(roll) * upright
+    down = np.cos(roll) * upright - np.sin(roll) * level
     focal = 0.5 / np.tan(np.radians(rng.uniform(*view.angle)) / 2)
     return Camera(eye.astype(np.float32), np.stack([right, down, forward], 1).astype(np.float32), float(focal))
 
@@ -86,12 +88,16 @@ def furnish(builder: Builder, rng: Generator, interior: Interior) -> None:
     """Every item is tried at a few places, and left out where there is no room for it."""
     again = rng.integers(0, len(interior.at_wall), interior.more)
     for make in (*interior.at_wall, *(interior.at_wall[i] for i in again)):
-        item, wanted = make(rng), rng.random() < interior.chance
-        walls, along = rng.integers(0, 3, 4), rng.uniform(*interior.along, 4)
+        item = make(rng)
+        wanted = rng.random() < interior.chance
+        walls = rng.integers(0, 3, 4)
+        along = rng.uniform(*interior.along, 4)
         any(wanted and builder.try_to_add(item, builder.at_wall(item, w, a)) for w, a in zip(walls, along, strict=True))
-    lowest, highest = (-0.5, interior.ahead[0], 0), (0.5, interior.ahead[1], 2 * np.pi)
+    lowest = (-0.5, interior.ahead[0], 0)
+    highest = (0.5, interior.ahead[1], 2 * np.pi)
     for make, chance in interior.standing:
-        item, wanted = make(rng), rng.random() < chance
+        item = make(rng)
+        wanted = rng.random() < chance
         places = rng.uniform(lowest, highest, (6, 3)) * (builder.room[0], builder.room[2], 1)
         any(wanted and builder.try_to_add(item, tuple(place)) for place in places)
 

@@ -38,7 +38,8 @@ class Surface:
 
 def trace(scene: Scene, directions: Array) -> tuple[Array, Index]:
     """Depth and number of the solid that each ray meets first (H, W); solids are tried only where they may be seen."""
-    solids, size = scene.solids, directions.shape[1:]
+    solids = scene.solids
+    size = directions.shape[1:]
     matrices, eyes = into_units(solids, scene.camera.position)
     _, depth = interval(BOX, eyes[0], transform(matrices[0], directions))
     hit = np.zeros(size, np.int64)
@@ -56,8 +57,11 @@ def trace(scene: Scene, directions: Array) -> tuple[Array, Index]:
 def resolve(scene: Scene, directions: Array, depth: Array, hit: Index) -> Surface:
     """Everything about the points that were hit, all pixels at once."""
     solids = scene.solids
-    cos, sin = np.cos(solids.turn)[hit], np.sin(solids.turn)[hit]
-    half, kind, room = solids.half.T[:, hit], solids.kind[hit], hit == 0
+    cos = np.cos(solids.turn)[hit]
+    sin = np.sin(solids.turn)[hit]
+    half = solids.half.T[:, hit]
+    kind = solids.kind[hit]
+    room = hit == 0
     points = scene.camera.position[:, None, None] + depth * directions
     unit = turned(points - solids.centre.T[:, hit], cos, sin) / half
     towards = -turned(directions, cos, sin)

@@ -120,7 +120,8 @@ def train_each(
     from mtl_suite.jobs import Job
     from mtl_suite.sets import each
 
-    experiment, kind = load_experiment(file, overrides or []), "primary" if primary else "task"
+    experiment = load_experiment(file, overrides or [])
+    kind = "primary" if primary else "task"
     folder = out or Path("runs") / f"{experiment.name}-each-{kind}-{experiment.seed}"
     runs = each(experiment, "primary" if primary else "task")
     jobs = [Job(r.name, "", r.seed, t, folder / t, dump_experiment(r), r.epochs) for t, r in runs.items()]

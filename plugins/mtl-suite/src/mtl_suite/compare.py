@@ -195,7 +195,8 @@ def compare(reference: Sequence[Path], runs: Sequence[Path], metrics: Sequence[s
         name of a run with other settings, or no value of one of the metrics
     :raises MtlError: a metric is of no task of the runs
     """
-    base, found = read_each(reference), read_each(runs)
+    base = read_each(reference)
+    found = read_each(runs)
     check_settings([*base, *found])
     check_metrics(metrics, [*base, *found])
     base, found = ([judged_by(r, metrics) for r in joined(results)] for results in (base, found))
@@ -279,7 +280,8 @@ def level_note(row: Row | None, rows: Iterable[Row | None]) -> str:
 
 def table(comparison: Comparison) -> Table:
     """Every metric and Δ%; the reference and the runs are columns, the best of each headline metric is bold."""
-    made, columns = Table(title=f"Δ% against {escape(comparison.reference)}", title_justify="left"), comparison.columns
+    made = Table(title=f"Δ% against {escape(comparison.reference)}", title_justify="left")
+    columns = comparison.columns
     made.add_column("metric")
     for row in columns:
         seeds = f" ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else ""

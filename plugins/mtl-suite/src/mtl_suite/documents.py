@@ -53,7 +53,8 @@ def taken_apart(kind: type[Own], tables: object, path: str) -> tuple[dict[str, O
     """(what is the suite's own in each of the tables, the experiments' settings that are left, mistakes)."""
     if not isinstance(tables, Mapping) or not all(isinstance(table, Mapping) for table in tables.values()):
         return {}, {}, [f"{path}: expected a table for each {path.removesuffix('s')}, such as [{path}.NAME]"]
-    own, known = dict[str, Own](), attrs.fields_dict(kind)  # type: ignore[arg-type]
+    own = dict[str, Own]()
+    known = attrs.fields_dict(kind)  # type: ignore[arg-type]
     problems: list[str] = []
     for name, table in tables.items():
         values, wrong = read_options(kind, {k: v for k, v in table.items() if k in known}, f"{path}.{name}")

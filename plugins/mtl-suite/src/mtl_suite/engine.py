@@ -83,14 +83,17 @@ class Window:
     """Jobs handed to submitit: on Slurm all at once (the cluster keeps the limit), here ``parallel`` at a time."""
 
     def __init__(self, suite: Suite, jobs: Sequence[Job]) -> None:
-        self.engine, self.waiting, self.running = suite.engine, list(jobs), list[tuple[Job, Any]]()
+        self.engine = suite.engine
+        self.waiting = list(jobs)
+        self.running = list[tuple[Job, Any]]()
         self.logs = suite.folder / "logs"
         self.limit = self.engine.parallel if self.engine.cluster == "local" else len(self.waiting)
 
     def fill(self) -> list[Job]:
         """Submit as many as there is room for."""
         count = min(len(self.waiting), self.limit - len(self.running))
-        started, self.waiting = self.waiting[:count], self.waiting[count:]
+        started = self.waiting[:count]
+        self.waiting = self.waiting[count:]
         for kind in dict.fromkeys(map(shape, started)):
             alike = [job for job in started if shape(job) == kind]
             processes = [Process(job, self.engine.cpus) for job in alike]

@@ -31,7 +31,8 @@ def check_metrics(suite: Suite) -> None:
     problems = data.check("metrics", suite.settings.metrics, first)
     for name, entry in suite.entries.items():
         if entry.choose_on is not None:
-            row, key = [job for job in first if job.row == name], f"experiments.{name}.choose_on"
+            row = [job for job in first if job.row == name]
+            key = f"experiments.{name}.choose_on"
             problems += data.check(key, [entry.choose_on], row) or check_validation(key, row)
     if problems:
         raise ExperimentError(str(suite.source), problems)
@@ -50,7 +51,8 @@ class DataSets:
 
     def check(self, key: str, wanted: Sequence[str], jobs: Sequence[Job]) -> list[str]:
         """What is wrong with names; nothing where a data set cannot be opened, which might have them."""
-        left, known = list(wanted), dict[str, None]()
+        left = list(wanted)
+        known = dict[str, None]()
         for job in jobs if wanted else ():
             names = self.metrics(job)
             if names is None:

@@ -85,7 +85,8 @@ def scenario_title(suite: Suite, scenario: str) -> str:
 
 
 def reference_of(suite: Suite, scenario: str) -> str:
-    row, other = suite.entries[suite.reference].title or suite.reference, suite.scenarios[scenario].reference
+    row = suite.entries[suite.reference].title or suite.reference
+    other = suite.scenarios[scenario].reference
     return f"{row}, {scenario_title(suite, other)}" if other not in (None, scenario) else row
 
 
@@ -102,7 +103,8 @@ def line(suite: Suite, scenario: str, name: str, base: Sequence[Result]) -> Line
 
 def finished(suite: Suite, scenario: str, name: str) -> tuple[list[Result], tuple[str, ...]]:
     """An experiment's results, seed by seed, of the seeds all of whose parts are done; and what was chosen."""
-    results, chosen = [], []
+    results = []
+    chosen = []
     for seed in suite.settings.seeds:
         jobs = [job for job in suite.jobs if (job.row, job.scenario, job.seed) == (name, scenario, seed)]
         if not jobs or not all(job.done for job in jobs):

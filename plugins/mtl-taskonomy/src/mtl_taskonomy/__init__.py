@@ -9,6 +9,7 @@ from attrs import field
 from attrs.validators import ge, gt, min_len, optional
 
 from mtl_core import DataError, help, hookimpl, nearest, plugin
+from mtl_data import known_tasks, positive_size
 from mtl_taskonomy.choices import RANGES, SPLITS, Convention, DepthForm, Mask, Subset
 from mtl_taskonomy.domains import SEVEN, TASKS
 
@@ -16,21 +17,6 @@ if TYPE_CHECKING:
     from mtl_core import MultiTaskDataset
 
 __all__ = ["Taskonomy"]
-
-
-def _known_tasks(instance: object, attribute: Any, value: tuple[str, ...]) -> None:
-    unknown = [task for task in value if task not in TASKS]
-    if unknown:
-        raise ValueError(
-            f"Taskonomy has no task {unknown[0]!r}{nearest(unknown[0], TASKS)} (it has: {', '.join(TASKS)})"
-        )
-    if not value or len(set(value)) < len(value):
-        raise ValueError(f"expected at least one task and none twice, found {list(value)}")
-
-
-def _positive_size(instance: object, attribute: Any, value: tuple[int, int] | None) -> None:
-    if value is not None and min(value) < 1:
-        raise ValueError(f"expected [height, width] in pixels, found {list(value)}")
 
 
 def _known_ranges(instance: object, attribute: Any, value: dict[str, float]) -> None:
@@ -66,10 +52,12 @@ class Taskonomy:
     )
     size: tuple[int, int] | None = field(
         default=None,
-        validator=_positive_size,
+        validator=positive_size,
         metadata=help("(height, width) in pixels; none: the files' own, 512 × 512"),
     )
-    tasks: tuple[str, ...] = field(default=SEVEN, validator=_known_tasks, metadata=help("tasks, in order"))
+    tasks: tuple[str, ...] = field(
+        default=SEVEN, validator=known_tasks("Taskonomy", TASKS), metadata=help("tasks, in order")
+    )
     convention: Convention = field(
         default="taskonomy",
         metadata=help("whose targets of edges, keypoints, reshading and curvature; plain: the files'"),

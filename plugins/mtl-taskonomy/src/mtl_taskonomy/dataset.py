@@ -33,7 +33,8 @@ class OnDemand(Sequence[T], Generic[T]):
     """
 
     def __init__(self, size: int, make: Callable[[int], T]) -> None:
-        self._size, self._make = size, make
+        self._size = size
+        self._make = make
 
     def __len__(self) -> int:
         return self._size
@@ -63,7 +64,9 @@ class TaskonomyDataset:
     def __init__(
         self, root: Path, index: Index, rows: NDArray[np.int64], tasks: Sequence[str], size: Size | None, form: Form
     ) -> None:
-        self.root, self.form, self.resizes = root, form, size is not None
+        self.root = root
+        self.form = form
+        self.resizes = size is not None
         self.tasks = tasks_of(tasks, form.depth)
         self.views = index.views[rows]
         self.buildings = index.buildings

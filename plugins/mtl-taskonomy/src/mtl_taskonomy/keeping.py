@@ -33,7 +33,8 @@ def open_index(root: Path, kept: Path | None = None, rebuild: bool = False) -> I
     :param rebuild: list every folder, whatever is kept; once per process and root
     :raises DataError: there is no image below the root
     """
-    anew, asked = rebuild and root not in _rebuilt, time.time_ns()
+    anew = rebuild and root not in _rebuilt
+    asked = time.time_ns()
     places = [kept] if kept else [root / BESIDE, in_cache(root)]
     if not anew and (index := _current(root, places)):
         return index

@@ -71,7 +71,8 @@ def _chosen_views(index: Index, buildings: Sequence[int], views: int | None) -> 
     image = index.having("rgb")
     rows = [np.arange(0)]
     for building in sorted(buildings):
-        first, last = index.starts[building], index.starts[building + 1]
+        first = index.starts[building]
+        last = index.starts[building + 1]
         own = first + np.flatnonzero(image[first:last])
         rows.append(own if views is None or len(own) <= views else own[np.arange(views) * len(own) // views])
     return np.concatenate(rows)

@@ -253,7 +253,8 @@ def _stripped(group: Group) -> Group:
     """The group without the word that all its names end with, or begin with."""
     if group.before or group.after:
         return group
-    after, before = _common(_last, group.files), _common(_first, group.files)
+    after = _common(_last, group.files)
+    before = _common(_first, group.files)
     return attrs.evolve(group, after=after) if after else attrs.evolve(group, before=before)
 
 

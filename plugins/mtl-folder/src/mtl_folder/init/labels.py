@@ -141,7 +141,8 @@ def _floats(seen: Look) -> Entry | None:
     values = seen.values
     if not values.size:
         return None
-    low, high = float(values.min()), float(values.max())
+    low = float(values.min())
+    high = float(values.max())
     span = f"values {low:.4g} to {high:.4g}"
     if (values == np.round(values)).all() and len(np.unique(values)) <= FEW and not seen.hints("depth"):
         return _ids(seen)

@@ -85,7 +85,8 @@ def look(root: Path) -> Plan:
     if not found:
         raise DataError(f"{root}: no images in it; expected pictures (.jpg, .png …) or arrays (.npy), in any folders")
     images, others = _images(found)
-    tasks, notes = list[Entry](), list[str]()
+    tasks = list[Entry]()
+    notes = list[str]()
     for group in others:
         images = _add_labels(images, group, tasks, notes)
     files = list(walk(root))
@@ -192,7 +193,8 @@ def _lists(root: Path, files: Sequence[Path], items: Sequence[Item]) -> dict[str
     """Text files of names, by split."""
     from mtl_folder.init.groups import SPLIT_OF
 
-    keys, found = Keys(root, items), dict[str, str]()
+    keys = Keys(root, items)
+    found = dict[str, str]()
     for path in files:
         split = SPLIT_OF.get(path.stem.lower())
         if path.suffix.lower() == ".txt" and split is not None and split not in found:

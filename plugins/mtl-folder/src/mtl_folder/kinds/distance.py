@@ -21,7 +21,8 @@ from mtl_folder.kinds.base import Scaled, listed, one_channel, range_check
 from mtl_folder.schema import key
 
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
-NEAREST, FARTHEST = 0.02, 1000.0
+NEAREST = 0.02
+FARTHEST = 1000.0
 """Metres that a depth map hardly goes beyond."""
 FEW = 32
 """Distinct values that a map of distances hardly has so few of."""
@@ -50,7 +51,8 @@ class _Distance(Scaled):
         if self.range is None or not (label > 0).any():
             return
         known = label[label > 0]
-        low, high = float(known.min()), float(known.max())
+        low = float(known.min())
+        high = float(known.max())
         if low < self.range[0] or high > self.range[1]:
             expected = f"{self.range[0]:g} to {self.range[1]:g}"
             raise Unfit(f"values {low:.4g} to {high:.4g}", expected, "correct range, scale or unit, or the file")
@@ -92,7 +94,8 @@ class DepthFiles(_Distance):
             yield any_doubt
             return
         known = label[label > 0]
-        low, high = float(known.min()), float(known.max())
+        low = float(known.min())
+        high = float(known.max())
         if raw.is_whole and self.scale is None and self.unit is None:
             remedy = 'write unit = "mm", "cm" or "m", or a scale'
             if raw.values.dtype == np.uint8:

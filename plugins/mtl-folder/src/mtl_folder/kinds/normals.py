@@ -22,7 +22,8 @@ from mtl_folder.kinds.base import Scaled
 from mtl_folder.schema import key
 
 AXES = ("x", "y", "z")
-LONGEST, SHORTEST = 1.1, 0.9
+LONGEST = 1.1
+SHORTEST = 0.9
 """Lengths of vectors that are meant to be 1, with what 8 bits lose."""
 MOST = 0.9
 

@@ -161,7 +161,8 @@ class SegmentationFiles(Dense):
         return Unfit(f"a colour picture ({len(found)} colours: {shown})", expected, remedy)
 
     def _unknown(self, raw: Raw, codes: NDArray[np.int64], unknown: NDArray[np.bool_]) -> Unfit:
-        values, share = np.unique(codes[unknown]), 100 * float(unknown.mean())
+        values = np.unique(codes[unknown])
+        share = 100 * float(unknown.mean())
         if self.colours:
             shown = ", ".join(map(_hex, values[:4])) + (f" and {len(values) - 4} more" if len(values) > 4 else "")
             found = f"colours that are no class: {shown} ({share:.3g} % of the pixels)"

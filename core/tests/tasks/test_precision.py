@@ -1,0 +1,19 @@
+"""Half precision becomes float32; what is exact already stays."""
+
+import pytest
+import torch
+
+from mtl_core import at_least_float32
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision_becomes_float32(half: torch.dtype) -> None:
+    found = at_least_float32(torch.full((2,), 3.0, dtype=half))
+    assert found.dtype == torch.float32
+    assert found.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("exact", [torch.float32, torch.float64])
+def test_others_are_not_copied(exact: torch.dtype) -> None:
+    values = torch.rand(3, dtype=exact)
+    assert at_least_float32(values) is values
