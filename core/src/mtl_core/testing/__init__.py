@@ -42,6 +42,7 @@ from mtl_core.testing.harness import (
 from mtl_core.testing.label_mask_contract import LabelMaskContract
 from mtl_core.testing.loss_rule_contract import LossRuleContract
 from mtl_core.testing.network_contract import BackboneContract
+from mtl_core.testing.opened_files import opened_files
 from mtl_core.testing.regularizer_contract import RegularizerContract
 from mtl_core.testing.shaper_contract import GradientShaperContract
 from mtl_core.testing.toys import TOY_TASKS, Shapes, StubBackbone, ToyBackbone, ToyData, ToyLabels, ToyNetwork
@@ -97,6 +98,7 @@ __all__ = [
     "make_target",
     "make_tasks",
     "masks",
+    "opened_files",
     "prepare",
     "random_rows",
     "read_options",
