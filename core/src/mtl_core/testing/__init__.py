@@ -37,7 +37,6 @@ from mtl_core.testing.harness import (
     main,
     prepare,
     read_options,
-    views,
 )
 from mtl_core.testing.label_mask_contract import LabelMaskContract
 from mtl_core.testing.loss_rule_contract import LossRuleContract
@@ -102,5 +101,4 @@ __all__ = [
     "prepare",
     "random_rows",
     "read_options",
-    "views",
 ]
