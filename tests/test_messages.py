@@ -132,7 +132,18 @@ def test_a_device_that_is_not_there() -> None:
 
 @pytest.mark.parametrize(
     ("strategy", "reason"),
-    [("foo", "You selected an invalid strategy name"), ("fsdp", "FSDP is only available on GPU")],
+    [
+        ("foo", "there is no such strategy; expected one of auto, ddp"),
+        ("dpp", 'there is no such strategy; did you mean "ddp"'),
+        ("fsdp", 'splits the network over devices.*; use "ddp" or "auto"$'),
+        ("fsdp_cpu_offload", "splits the network"),
+        ("deepspeed_stage_2", "splits the network"),
+        ("xla", "splits the network"),
+        ("dp", "splits the network"),
+        ("ddp_spawn", 'processes begin in the middle of the program.*; use "ddp" or "auto"$'),
+        ("ddp_fork", "processes begin in the middle of the program"),
+        ("ddp_notebook", "processes begin in the middle of the program"),
+    ],
 )
 def test_a_strategy_that_is_not_there(strategy: str, reason: str) -> None:
     with pytest.raises(MtlError, match=rf'^strategy = "{strategy}": .*{reason}'):

@@ -6,7 +6,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mtl_backbones import SegNet
 from mtl_core import Batch, Experiment
-from mtl_core.testing import BlankedDataset, BufferGuard, Session, TrainingStep, collate, prepare, views
+from mtl_core.testing import BlankedDataset, BufferGuard, Session, TrainingStep, collate, prepare
 from mtl_ial import IAL
 from mtl_jtr import JTR
 from mtl_labels import OneLabel, Unlabelled
@@ -45,7 +45,7 @@ def batch_of(made: Session) -> Batch:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_whole_step_has_no_host_sync(name: str) -> None:
     made = session(RandAugment(), *METHODS[name], scenario=Unlabelled() if "unlabelled" in name else None)
-    step = TrainingStep(made.network, made.hooks, views=views(made.hooks)).to("meta")
+    step = TrainingStep(made.network, made.hooks, views=made.hooks.count_views()).to("meta")
     guard = BufferGuard(list(step.buffers()))
     guard.save()
     for number in range(2):
@@ -68,7 +68,7 @@ def test_a_forward_pass_stays_on_a_cuda_device(name: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.autograd, "grad", zeros)
     made = session(*METHODS[name], scenario=Unlabelled() if "unlabelled" in name else None)
     batch = batch_of(made)
-    step = TrainingStep(made.network, made.hooks, views=views(made.hooks))
+    step = TrainingStep(made.network, made.hooks, views=made.hooks.count_views())
     with FakeTensorMode(allow_non_fake_inputs=False):
         as_fake(step)
         targets = {name: cuda(t) for name, t in batch.targets.items()}

@@ -26,7 +26,6 @@ from mtl_core.testing import (
     TrainingStep,
     collate,
     prepare,
-    views,
 )
 from mtl_ial import IAL
 from mtl_jtr import JTR
@@ -105,7 +104,9 @@ def step_for(method: str, rank: int, group: dist.ProcessGroup | None) -> tuple[T
     made = prepare(Experiment(name="r", plugins=[*toys, *METHODS[method]], batch_size=2))
     batch = collate([BlankedDataset(made.dataset, torch.ones(8, 3, dtype=torch.bool))[i] for i in range(4)])
     level: Level = "parameters" if method.endswith("parameters") else "features"
-    step = TrainingStep(made.network.double(), made.hooks, rank=rank, group=group, level=level, views=views(made.hooks))
+    step = TrainingStep(
+        made.network.double(), made.hooks, rank=rank, group=group, level=level, views=made.hooks.count_views()
+    )
     return step.double(), batch
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mtl_core.commands.evaluate import evaluate_run
     from mtl_core.commands.train import differences, train, train_and_print
     from mtl_core.console import is_rank_zero, progress
-    from mtl_core.data.sample import Batch, ExtraData, MultiTaskDataset, Sample
+    from mtl_core.data.sample import Batch, ExtraData, MultiTaskDataset, Sample, read_sample
     from mtl_core.discovery import InstalledPlugin, installed_plugins
     from mtl_core.errors import CheckpointError, ContractError, DataError, ExperimentError, MtlError, nearest
     from mtl_core.experiment import Experiment, is_name
@@ -64,6 +64,7 @@ _HOMES = {
         "ExtraData",
         "MultiTaskDataset",
         "Sample",
+        "read_sample",
     ),
     "discovery": (
         "InstalledPlugin",
@@ -237,6 +238,7 @@ __all__ = [
     "plugin",
     "progress",
     "read_options",
+    "read_sample",
     "read_toml",
     "shared_gramian",
     "skipped_steps",

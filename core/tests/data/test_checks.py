@@ -152,3 +152,13 @@ def test_training_checks_its_data_before_the_first_step(tmp_path: Path) -> None:
 
 def test_depth_with_an_invalid_value_is_no_mistake() -> None:
     assert Depth(name="d").problems(torch.tensor([[[0.0, torch.nan, 2.0]]]), (1, 3)) == []
+
+
+def test_labels_that_the_run_withholds_are_not_looked_at() -> None:
+    mask = torch.ones(4, 3, dtype=torch.bool)
+    mask[:, 1] = False
+    data = Changed(without("depth"))
+    check_samples(data, "my data", labelled=mask)
+    mask[3, 1] = True
+    with pytest.raises(DataError, match="sample 3: depth: found no label, expected one"):
+        check_samples(data, "my data", others=0, labelled=mask)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,8 @@ import torch
 from torch import Tensor
 
 from mtl_core.commands.train import train
-from mtl_core.data.datasets import Aligned, BlankedDataset
-from mtl_core.data.sample import ExtraData, MultiTaskDataset, Sample, collate
+from mtl_core.data.datasets import Aligned, BlankedDataset, Selected
+from mtl_core.data.sample import ExtraData, MultiTaskDataset, Sample, collate, image_size
 from mtl_core.errors import DataError
 from mtl_core.experiment import Experiment
 from mtl_core.hooks.markers import hookimpl
@@ -112,3 +114,88 @@ def test_extra_data_may_lack_what_the_first_sample_lacks() -> None:
     assert list(sample.targets) == list(main.tasks.names)
     assert main.tasks["depth"].valid(sample.targets["depth"][None]).any()
     assert collate([BlankedDataset(extra, extra.labelled)[i] for i in range(3)]).images.shape[0] == 3
+
+
+class Asked(Shapes):
+    """It counts the labels that it is asked for."""
+
+    def __init__(self, split: str = "train") -> None:
+        super().__init__(6, SIZE, split)
+        self.asked: Counter[tuple[int, str]] = Counter()
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.sample_with(index, self.tasks.names)
+
+    def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
+        sample = super().__getitem__(index)
+        self.asked.update((index, name) for name in tasks)
+        return Sample(sample.image, {name: label for name, label in sample.targets.items() if name in tasks})
+
+
+def rows(mask: Tensor, names: tuple[str, ...]) -> set[tuple[int, str]]:
+    return {(i, names[k]) for i, k in mask.nonzero().tolist()}
+
+
+def test_labels_that_are_withheld_are_not_asked_for() -> None:
+    data, mask = Asked(), torch.eye(3, dtype=torch.bool).repeat(2, 1)
+    blanked, whole = BlankedDataset(data, mask), BlankedDataset(Shapes(6, SIZE, "train"), mask)
+    for i in range(6):
+        for name, label in whole.blanked(i).targets.items():
+            assert torch.equal(blanked.blanked(i).targets[name], label)
+    assert set(data.asked) == rows(mask, data.tasks.names)
+
+
+def test_labels_of_tasks_that_are_not_learned_are_not_asked_for() -> None:
+    data = Asked()
+    chosen = Selected(data, ["normals", "depth"])
+    assert list(chosen[2].targets) == ["normals", "depth"]
+    assert list(chosen.sample_with(3, ["depth", "segmentation"]).targets) == ["depth"]
+    assert not [index for index, name in data.asked if name == "segmentation" and index == 2]
+
+
+def test_withheld_labels_of_extra_data_are_not_asked_for() -> None:
+    data, mask = Asked("test"), torch.zeros(6, 3, dtype=torch.bool)
+    mask[:, 1] = True
+    extra = Aligned("x", ExtraData(data, 2, mask), Shapes(6, SIZE, "train"))
+    assert extra.labelled is not None
+    sample = BlankedDataset(extra, extra.labelled).blanked(4)
+    assert list(sample.targets) == list(extra.tasks.names)
+    assert set(data.asked) == {(4, "depth")}
+
+
+def test_the_size_of_the_images_asks_for_no_label() -> None:
+    data = Asked()
+    assert image_size(data) == SIZE
+    assert not data.asked
+
+
+@plugin
+class Guarded:
+    """Toy data of which every label that is withheld is unreadable."""
+
+    @hookimpl
+    def build_dataset(self, split: str) -> MultiTaskDataset:
+        class Unreadable(Asked):
+            def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
+                if split == "train" and set(tasks) - {self.tasks.names[index % 3]}:
+                    raise DataError(f"sample {index}: a label that is withheld was asked for")
+                return super().sample_with(index, tasks)
+
+        return Unreadable(split)
+
+
+@plugin
+class OneOfThree:
+    """Sample i keeps the label of task i mod 3."""
+
+    @hookimpl
+    def make_label_mask(self, size: int, tasks: Tasks) -> Tensor:
+        return torch.eye(len(tasks), dtype=torch.bool).repeat(size // len(tasks), 1)
+
+
+@pytest.mark.parametrize("tasks", [(), ("depth", "segmentation")])
+def test_a_run_asks_for_no_label_that_is_withheld(tmp_path: Path, tasks: tuple[str, ...]) -> None:
+    plugins = {"d": Guarded(), "l": OneOfThree(), "n": ToyNetwork()}
+    experiment = Experiment(name="x", plugins=plugins, epochs=1, batch_size=2, validation=0.3, tasks=tasks)
+    run = train(experiment, tmp_path / "run")
+    assert run.results.is_file()  # evaluation reads every label of the test data

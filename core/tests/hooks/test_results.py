@@ -25,7 +25,7 @@ from mtl_core.testing.toys import ToyData
 
 TASKS = make_tasks()
 HOOKS = (
-    "build_dataset", "build_extra_datasets", "make_label_mask", "relabel", "transform_sample", "choose_windows",
+    "build_dataset", "build_extra_datasets", "make_label_mask", "relabel", "transform_sample", "choose_windows", "count_views",
     "augment", "build_backbone", "build_heads", "parameter_groups", "combine_losses", "compute_regularizer",
     "watch_encoder_gradient", "shape_encoder_gradient", "draw_pictures",
 )  # fmt: skip
@@ -72,6 +72,7 @@ def ask(hook: str, value: object) -> Any:
         "relabel": lambda: hooks.relabel(ToyData().build_dataset("train"), torch.ones(8, 3).bool(), None),
         "transform_sample": lambda: hooks.transform_sample(sample(8), generator),
         "choose_windows": lambda: hooks.choose_windows(2, 4, generator),
+        "count_views": hooks.count_views,
         "augment": lambda: hooks.augment(torch.zeros(4, 3, 8, 8), generator),
         "build_backbone": lambda: hooks.build_backbone((32, 32)),
         "build_heads": lambda: hooks.build_heads(nn.Identity(), TASKS, (32, 32)),
@@ -103,6 +104,8 @@ WRONG: dict[str, tuple[str, object, str]] = {
     "an image for a sample": ("transform_sample", torch.zeros(3, 8, 8), "torch.float32 (3, 8, 8), expected a Sample as it was given"),
     "a sample of another size": ("transform_sample", sample(4), "image (3, 4, 4), depth (1, 4, 4), expected a Sample as it was given: image (3, 8, 8), depth (1, 8, 8)"),
     "windows for one sample": ("choose_windows", torch.ones(1, 1, 3), "(1, 1, 3), expected (1, 4, 3)"),
+    "views in text": ("count_views", "two", "'two', expected a number of views, at least 1"),
+    "no view": ("count_views", 0, "0, expected a number of views, at least 1"),
     "images of another size": ("augment", torch.zeros(4, 3, 4, 4), "torch.float32 (4, 3, 4, 4), expected images like those that it was given, torch.float32 (4, 3, 8, 8)"),
     "images in bytes": ("augment", torch.zeros(4, 3, 8, 8, dtype=torch.uint8), "torch.uint8 (4, 3, 8, 8), expected images like"),
     "a function for a backbone": ("build_backbone", torch.relu, "a value of the type builtin_function_or_method, expected a torch.nn.Module"),

@@ -122,7 +122,9 @@ def test_windows_are_drawn_from_the_scales_and_everywhere() -> None:
 class Look:
     """Two views, the second of them the lower right half."""
 
-    views = 2
+    @hookimpl
+    def count_views(self) -> int:
+        return 2
 
     @hookimpl
     def choose_windows(self, views: int, samples: int) -> Tensor:
@@ -138,7 +140,9 @@ class Look:
 class Compare:
     """Two views, pixel by pixel."""
 
-    views = 2
+    @hookimpl
+    def count_views(self) -> int:
+        return 2
 
     @hookimpl
     def compute_regularizer(self, step: Step) -> dict[str, Tensor]:
@@ -186,3 +190,17 @@ def test_windows_of_another_shape_are_refused() -> None:
 
     with pytest.raises(ContractError, match=r"returned \(2, 4, 3\), expected \(1, 4, 3\)"):
         Hooks({"wrong": Wrong()}, required=()).choose_windows(2, 4, torch.Generator())
+
+
+@plugin
+class Otherwise:
+    """Has an option called views, for another purpose."""
+
+    views: tuple[str, ...] = ("front", "left")
+
+
+def test_an_option_called_views_is_the_plugins_own() -> None:
+    assert Hooks({"other": Otherwise(), "compare": Compare()}, required=()).count_views() == 2
+    assert Hooks({"other": Otherwise()}, required=()).count_views() == 1
+    session = prepare(Experiment(name="t", plugins=[ToyData(), ToyLabels(), ToyNetwork(), Otherwise(), Look()]))
+    assert session.hooks.choose_windows(2, 4, torch.Generator()) is not None

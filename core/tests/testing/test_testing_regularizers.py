@@ -39,7 +39,9 @@ class Pull:
 class Compare(nn.Module):
     """Learns to tell predictions from labels, over pixels that are valid: a sum with its count."""
 
-    views = 2
+    @hookimpl
+    def count_views(self) -> int:
+        return 2
 
     @hookimpl
     def setup(self, tasks: Tasks) -> None:
@@ -87,7 +89,9 @@ class SometimesConstant:
 class SometimesWithout(Compare):
     """Leaves its parameter out when nothing is labelled."""
 
-    views = 1
+    @hookimpl
+    def count_views(self) -> int:
+        return 1
 
     @hookimpl
     def compute_regularizer(self, step: Step) -> dict[str, Tensor]:
@@ -109,7 +113,9 @@ class MeanOfNothing:
 class Untrained(Compare):
     """Has a parameter that it does not use."""
 
-    views = 1
+    @hookimpl
+    def count_views(self) -> int:
+        return 1
 
     @hookimpl
     def compute_regularizer(self, step: Step) -> dict[str, Tensor]:

@@ -5,7 +5,12 @@ import math
 import pytest
 import torch
 
-from mtl_core.training.epoch import EpochMeans
+from mtl_core.experiment import Experiment
+from mtl_core.tasks.regression import Depth
+from mtl_core.tasks.segmentation import Segmentation
+from mtl_core.tasks.tasks import Tasks
+from mtl_core.testing.toys import ToyData
+from mtl_core.training.epoch import BestEpoch, EpochMeans
 
 STEPS = [
     {"a": 1.0, "b": 2.0},
@@ -50,3 +55,59 @@ def test_values_of_other_types_are_taken() -> None:
     made = EpochMeans(torch.device("cpu"))
     made.add({"half": torch.tensor(1.5, dtype=torch.bfloat16), "true": torch.tensor(True), "count": torch.tensor(3)})
     assert made.take() == {"half": 1.5, "true": 1.0, "count": 3.0, "skipped_steps": 0.0}
+
+
+TASKS = Tasks([Segmentation(name="s", channels=3), Depth(name="d")])
+NAN, MIOU, ERROR = math.nan, "val/s/miou", "val/d/abs_err"
+
+
+def best_epoch(on: str | None = None) -> BestEpoch:
+    return BestEpoch(TASKS, Experiment(name="x", plugins=[ToyData()], best_on=on))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "better"),
+    [
+        ([(0.2, 1.0), (0.3, 1.0), (0.25, 0.9)], [True, True, False]),
+        ([(0.2, 1.0), (0.3, 1.1), (0.19, 0.4)], [True, True, True]),
+        # a task whose predictions are NaN in an epoch takes that epoch out, however good the others are
+        ([(0.2, 1.0), (0.9, NAN), (0.21, 1.0)], [True, False, True]),
+        ([(0.2, 1.0), (NAN, 0.1)], [True, False]),
+        # one that was NaN first is not better for that
+        ([(0.9, NAN), (0.2, 1.0), (0.95, NAN), (NAN, NAN)], [True, True, False, False]),
+        # one without a validation label is NaN in every epoch
+        ([(NAN, 1.0), (NAN, 0.9), (NAN, 0.95)], [True, True, False]),
+        ([(NAN, NAN), (NAN, NAN)], [True, True]),
+        # a first value of 0, or near it, is no measure: the other task counts as much
+        ([(0.0, 1.0), (0.001, 3.0), (0.4, 1.2)], [True, False, True]),
+        ([(1e-6, 1.0), (0.4, 1.0), (0.41, 2.0)], [True, True, False]),
+        ([(0.0, 1.0), (0.0, 0.5), (0.0, 0.6)], [True, True, False]),
+    ],
+)
+def test_the_best_epoch_is_that_of_all_tasks(epochs: list[tuple[float, float]], better: list[bool]) -> None:
+    for stop in range(len(epochs) + 1):
+        chosen, found = best_epoch(), []
+        for number, (miou, error) in enumerate(epochs):
+            if number == stop:  # resumed here
+                state, chosen = chosen.state_dict(), best_epoch()
+                chosen.load_state_dict(state)
+            found.append(chosen.better({MIOU: miou, ERROR: error}))
+        assert found == better
+
+
+@pytest.mark.parametrize(
+    ("on", "values", "better"),
+    [
+        ("d/abs_err", [2.0, NAN, 1.0, 1.5], [True, False, True, False]),
+        ("s/miou", [0.0, 0.1, NAN, 0.05], [True, True, False, False]),
+        ("s/miou", [NAN, NAN], [False, False]),
+    ],
+)
+def test_a_named_metric_decides_alone(on: str, values: list[float], better: list[bool]) -> None:
+    chosen = best_epoch(on)
+    assert [chosen.better({MIOU: 0.5, ERROR: 1.0, f"val/{on}": value}) for value in values] == better
+
+
+def test_without_validation_the_last_epoch_is_best() -> None:
+    chosen = best_epoch()
+    assert [chosen.better({"train/loss": 1.0}) for _ in range(3)] == [True] * 3

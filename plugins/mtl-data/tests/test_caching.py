@@ -10,7 +10,7 @@ import pickle
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -456,3 +456,106 @@ def test_the_file_says_what_is_in_it(root: Path) -> None:
     with all_read(opened(root)).store.path.open("rb") as file:
         about = json.loads(file.readline())
     assert about["about"] == {"settings": {"size": [6, 8]}, "tasks": ["s", "d"]}
+
+
+class SomeLabels(Files):
+    """It can leave labels out, and counts those that it reads."""
+
+    def __init__(self, root: Path, **options: Any) -> None:
+        super().__init__(root, **options)
+        self.labels: Counter[tuple[int, str]] = Counter()
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.sample_with(index, self.tasks.names)
+
+    def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
+        sample = super().__getitem__(index)
+        self.labels.update((index, name) for name in tasks)
+        return Sample(sample.image, {name: label for name, label in sample.targets.items() if name in tasks})
+
+
+def opened_some(root: Path, **options: Any) -> Any:
+    dataset = SomeLabels(root, **options)
+    return cached(dataset, dataset.paths, {"size": SIZE})
+
+
+ONE_EACH = ("d", "s", "d", "s", "s")
+
+
+def test_only_labels_that_are_wanted_are_read_and_kept(root: Path) -> None:
+    first, fresh = opened_some(root), Files(root)
+    for index, name in enumerate(ONE_EACH):
+        sample = first.sample_with(index, {name})
+        assert list(sample.targets) == [name]
+        assert torch.equal(sample.targets[name], fresh[index].targets[name])
+    assert set(first.dataset.labels) == set(enumerate(ONE_EACH))
+    all_read_some(first)  # what made room for another task's labels began the file anew
+    later = opened_some(root)
+    all_read_some(later)
+    assert later.dataset.reads == {}
+
+
+def all_read_some(dataset: Any) -> None:
+    for index, name in enumerate(ONE_EACH):
+        dataset.sample_with(index, {name})
+
+
+def test_a_run_that_wants_other_labels_adds_them(root: Path) -> None:
+    all_read_some(opened_some(root))
+    assert_right(opened_some(root), root)
+    later = opened_some(root)
+    assert_right(later, root)
+    all_read_some(later)
+    assert later.dataset.reads == {}
+    assert list(later.sample_with(0, ()).targets) == []
+
+
+def test_a_label_that_is_asked_for_and_absent_is_asked_for_once(root: Path) -> None:
+    mask = [[True, False]] * 5
+    first = opened_some(root, labelled=mask)
+    for index in range(5):
+        assert list(first.sample_with(index, {"s", "d"}).targets) == ["s"]
+    later = opened_some(root, labelled=mask)
+    assert [list(later[i].targets) for i in range(5)] == [["s"]] * 5
+    assert later.dataset.reads == {}
+
+
+def test_a_sample_that_cannot_be_read_does_not_end_the_keeping(root: Path) -> None:
+    (root / "0.txt").write_text("damaged")
+    data = opened_some(root)
+    with pytest.raises(DataError, match="damaged"):
+        data.sample_with(0, {"s"})
+    data.sample_with(1, {"s"})
+    assert data.store is not None
+    data.sample_with(1, {"s"})
+    assert data.dataset.reads[1] == 2  # once for the layout, once for the sample
+
+
+def test_a_label_without_a_value_does_not_make_others_large(root: Path) -> None:
+    """Values of 0 fit into a byte; those that come later take the next type, not the largest."""
+
+    class BlankFirst(SomeLabels):
+        def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
+            sample = super().sample_with(index, tasks)
+            if index == 0 and "d" in sample.targets:
+                sample.targets["d"].zero_()
+            return sample
+
+    dataset = BlankFirst(root)
+    data = all_read(cached(dataset, dataset.paths, {}))
+    kinds = {field.name: field.kind for field in data.store.layout.fields}
+    assert kinds == {"<image>": "uint8", "s": "i1", "d": "u2"}
+
+
+def test_a_record_that_is_written_again_is_never_half_seen(root: Path) -> None:
+    """While it is written its checksum is 0, and a process that has read it before looks again."""
+    data = all_read(opened_some(root))
+    kept, whole = data.store, data.store.get(2)
+    with kept.path.open("rb+") as file:
+        file.seek(kept.sums_at + 8 * 2)
+        file.write(bytes(8))
+    assert kept.get(2) is None
+    changed = whole.copy()
+    changed[0] ^= 1
+    kept.put(2, changed)
+    assert (kept.get(2) == changed).all()

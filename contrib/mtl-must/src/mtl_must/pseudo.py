@@ -5,7 +5,7 @@ Shape letters: N training samples, K tasks, B samples of a batch, H and W image 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from mtl_core import (
     make_fabric,
     network_from,
     open_hooks,
+    read_sample,
     write_atomically,
 )
 from mtl_must.confidence import both_ways, confident
@@ -67,7 +68,8 @@ def write_labels(teacher: Experiment, run: RunFolder, place: Path, least: float,
     def write(part: Path) -> None:
         kept: Any = None
         for first in range(0, len(dataset), BATCH):
-            images = torch.stack([dataset[i].image for i in range(first, min(first + BATCH, len(dataset)))])
+            places = range(first, min(first + BATCH, len(dataset)))
+            images = torch.stack([read_sample(dataset, i, ()).image for i in places])
             labels = labelled_by(kind, network, images.to(device), least, tolerance).cpu().numpy()
             if kept is None:
                 kept = np.lib.format.open_memmap(part, "w+", labels.dtype, (len(dataset), *labels.shape[1:]))
@@ -123,10 +125,15 @@ class PseudoLabelled:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        sample = self.dataset[index]
-        row = self.given[index].tolist()
-        withheld = [n for n, given in zip(self.tasks.names, row, strict=True) if not given and n in self.found]
-        return Sample(sample.image, sample.targets | {name: self.pseudo(name, index) for name in withheld})
+        return self.sample_with(index, self.tasks.names)
+
+    def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
+        """A sample of which only some labels are read; of those that are withheld none."""
+        row = dict(zip(self.tasks.names, self.given[index].tolist(), strict=True))
+        sample = read_sample(self.dataset, index, [name for name, given in row.items() if given and name in tasks])
+        withheld = [name for name, given in row.items() if not given and name in tasks and name in self.found]
+        own = {name: label for name, label in sample.targets.items() if name in tasks}
+        return Sample(sample.image, own | {name: self.pseudo(name, index) for name in withheld})
 
     def pseudo(self, task: str, index: int) -> Tensor:
         kept = np.load(label_file(self.place, task), mmap_mode="r")[index]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,17 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from mtl_core import Classification, MtlError, MultiTaskDataset, Sample, Segmentation, Task, Tasks, write_text
+from mtl_core import (
+    Classification,
+    MtlError,
+    MultiTaskDataset,
+    Sample,
+    Segmentation,
+    Task,
+    Tasks,
+    read_sample,
+    write_text,
+)
 from mtl_pseudo.decide import at_size
 from mtl_pseudo.files import complete, rows_done, write
 from mtl_pseudo.specs import Spec
@@ -66,7 +76,7 @@ def fingerprint(dataset: MultiTaskDataset) -> str:
     length = len(dataset)
     found.update(json.dumps([length, list(dataset.names or ())]).encode())
     for index in sorted({length * step // LOOKED_AT for step in range(LOOKED_AT)}) if length else ():
-        image = dataset[index].image
+        image = read_sample(dataset, index, ()).image
         found.update(f"{tuple(image.shape)} {image.dtype}".encode() + image.contiguous().numpy().tobytes())
     return found.hexdigest()
 
@@ -137,7 +147,8 @@ class Labelling:
     def batches(self, teacher: Teacher, dataset: MultiTaskDataset, first: int) -> Iterator[Mapping[str, NDArray[Any]]]:
         device = self.chosen_device()
         for begin in range(first, len(dataset), self.batch):
-            images = torch.stack([dataset[i].image for i in range(begin, min(begin + self.batch, len(dataset)))])
+            places = range(begin, min(begin + self.batch, len(dataset)))
+            images = torch.stack([read_sample(dataset, i, ()).image for i in places])
             images = images.float() / 255 if images.dtype == torch.uint8 else images
             yield {name: rows.numpy() for name, rows in teacher.label(images.to(device)).items()}
 
@@ -170,10 +181,16 @@ class WithPseudoTasks:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        sample = self.dataset[index]
+        return self.sample_with(index, self.tasks.names)
+
+    def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
+        """A sample of which only some labels are read."""
+        sample = read_sample(self.dataset, index, [name for name in self.dataset.tasks.names if name in tasks])
         size = (sample.image.shape[-2], sample.image.shape[-1])
-        made = {task.name: self.label(task, index, size) if self.training else blank(task, size) for task in self.added}
-        return Sample(sample.image, sample.targets | made)
+        added = [task for task in self.added if task.name in tasks]
+        made = {task.name: self.label(task, index, size) if self.training else blank(task, size) for task in added}
+        own = {name: label for name, label in sample.targets.items() if name in tasks}
+        return Sample(sample.image, own | made)
 
     def prepare(self) -> None:
         """Have the labels made, if they are not there."""

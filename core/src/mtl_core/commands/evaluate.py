@@ -12,6 +12,7 @@ import attrs
 import lightning_fabric
 import torch
 
+from mtl_core.commands.changed_tasks import with_changed_options
 from mtl_core.commands.finished_run import EndedRun, tell
 from mtl_core.data.datasets import BlankedDataset, Selected
 from mtl_core.data.sample import MultiTaskDataset
@@ -147,8 +148,10 @@ def evaluate_run(
     _check_same_experiment(run, state, path)
     model = load_model(experiment, state, path)
     model.network.to(fabric.device)
+    dataset = model.hooks.build_dataset(split)
+    model.network.tasks = with_changed_options(model.tasks, dataset, run.experiment, overrides, split)
     suffix = "" if judges_as_training(run, experiment, split, name) else f"-{split}-{name}"
-    found = evaluate_split(model, fabric, split)
+    found = evaluate_split(model, fabric, split, dataset)
     if fabric.is_global_zero:
         for problem in found.problems:
             log.warning("%s: %s", run.folder, problem)

@@ -5,10 +5,12 @@ Shape letters: N samples, K tasks, H and W image size.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 
-from mtl_core.data.sample import MultiTaskDataset, Sample
+from mtl_core.data.sample import MultiTaskDataset, Sample, read_sample
 from mtl_core.errors import DataError, nearest
 from mtl_core.seeds import generator_for
 from mtl_core.tasks.tasks import Tasks
@@ -17,19 +19,33 @@ _SLACK = 0.01
 """How far an image may leave 0..1: interpolation and compression overshoot."""
 
 
-def check_samples(dataset: MultiTaskDataset, source: str, seed: int = 0, others: int = 3) -> None:
-    """Check a data set's attributes, its first sample and a few random ones.
+def check_dataset(dataset: MultiTaskDataset, source: str) -> None:
+    """Check a data set's attributes.
 
     :param source: what messages call the data set
-    :param others: how many samples beside the first are read
-    :raises DataError: something is wrong; a line per fault, of the first sample that has one
+    :raises DataError: something is wrong; a line per fault
     """
     _raise(source, dataset_problems(dataset))
+
+
+def check_samples(
+    dataset: MultiTaskDataset, source: str, seed: int = 0, others: int = 3, labelled: Tensor | None = None
+) -> None:
+    """Check a data set's attributes, its first sample, the first with each task's label and a few random ones.
+
+    :param source: what messages call the data set
+    :param others: how many random samples are read
+    :param labelled: the run's label mask, bool (N, K): labels that it withholds are not read; None: the data set's own
+    :raises DataError: something is wrong; a line per fault, of the first sample that has one
+    """
+    check_dataset(dataset, source)
     size: tuple[int, int] | None = None
     valid: dict[str, list[bool]] = {name: [] for name in dataset.tasks.names}
-    for index in _chosen(len(dataset), seed, others):
-        sample = dataset[index]
-        _raise(f"{source}, {_called(dataset, index)}", sample_problems(dataset, index, sample))
+    for index in _chosen(len(dataset), seed, others, labelled):
+        row = [True] * len(valid) if labelled is None else labelled[index].tolist()
+        wanted = [name for name, known in zip(valid, row, strict=True) if known]
+        sample = read_sample(dataset, index, wanted)
+        _raise(f"{source}, {_called(dataset, index)}", sample_problems(dataset, index, sample, wanted))
         found = (int(sample.image.shape[-2]), int(sample.image.shape[-1]))
         size = size or found
         if found != size:
@@ -41,7 +57,7 @@ def check_samples(dataset: MultiTaskDataset, source: str, seed: int = 0, others:
                 ],
             )
         for task in dataset.tasks:
-            if _promised(dataset, index, task.name):
+            if task.name in wanted and _promised(dataset, index, task.name):
                 valid[task.name].append(bool(task.valid(sample.targets[task.name][None]).any()))
     _raise(source, [_without_pixels(name, len(found)) for name, found in valid.items() if found and not any(found)])
 
@@ -69,8 +85,13 @@ def dataset_problems(dataset: MultiTaskDataset) -> list[str]:
     return found
 
 
-def sample_problems(dataset: MultiTaskDataset, index: int, sample: object) -> list[str]:
-    """What is wrong with one sample."""
+def sample_problems(
+    dataset: MultiTaskDataset, index: int, sample: object, wanted: Collection[str] | None = None
+) -> list[str]:
+    """What is wrong with one sample.
+
+    :param wanted: tasks whose labels must be there if the data set has them; None: all
+    """
     if not isinstance(sample, Sample):
         return [f"found a {type(sample).__name__}, expected a Sample; return mtl_core.Sample(image, targets)"]
     found = image_problems(sample.image)
@@ -82,7 +103,7 @@ def sample_problems(dataset: MultiTaskDataset, index: int, sample: object) -> li
             known = ", ".join(dataset.tasks.names)
             found.append(f"found a label for {name!r}{nearest(name, dataset.tasks.names)} (the tasks: {known})")
     for task in dataset.tasks:
-        promised = _promised(dataset, index, task.name)
+        promised = (wanted is None or task.name in wanted) and _promised(dataset, index, task.name)
         if task.name in sample.targets:
             label = sample.targets[task.name]
             problems = task.problems(label, size) if promised else task.form_problems(label, size)
@@ -122,9 +143,10 @@ def image_problems(image: object) -> list[str]:
     return [f"image: found values {low:.3g} to {high:.3g}, expected 0 to 1; {remedy}"]
 
 
-def _chosen(size: int, seed: int, others: int) -> list[int]:
+def _chosen(size: int, seed: int, others: int, labelled: Tensor | None) -> list[int]:
     drawn = torch.randperm(size - 1, generator=generator_for(seed, "check samples"))[:others]
-    return [0, *sorted((1 + drawn).tolist())]
+    first = [] if labelled is None else labelled.int().argmax(0).tolist()  # of a task that no sample has: 0
+    return sorted({0, *first, *(1 + drawn).tolist()})
 
 
 def _called(dataset: MultiTaskDataset, index: int) -> str:

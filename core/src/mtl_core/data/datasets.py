@@ -5,14 +5,14 @@ Shape letters: N training samples, K tasks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
 from mtl_core.data.checks import check_tasks
-from mtl_core.data.sample import ExtraData, MultiTaskDataset, Sample, image_size
+from mtl_core.data.sample import ExtraData, MultiTaskDataset, Sample, image_size, read_sample
 from mtl_core.errors import DataError
 from mtl_core.tasks.task import Task
 from mtl_core.tasks.tasks import Tasks
@@ -34,8 +34,12 @@ class Selected:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        sample = self.dataset[index]
-        return Sample(sample.image, {name: sample.targets[name] for name in self.tasks.names if name in sample.targets})
+        return self.sample_with(index, self.tasks.names)
+
+    def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
+        sample = read_sample(self.dataset, index, tasks)
+        wanted = [name for name in self.tasks.names if name in tasks and name in sample.targets]
+        return Sample(sample.image, {name: sample.targets[name] for name in wanted})
 
 
 def columns(labelled: Tensor | None, tasks: Tasks, names: Sequence[str]) -> Tensor | None:
@@ -66,8 +70,13 @@ class Aligned:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        sample = self.dataset[index]
+        sample = self.sample_with(index, self.tasks.names)
         return Sample(sample.image, {name: sample.targets.get(name, blank) for name, blank in self.blank.items()})
+
+    def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
+        own = [name for name in self.dataset.tasks.names if name in tasks and name in self.tasks.names]
+        sample = read_sample(self.dataset, index, own)
+        return Sample(sample.image, {name: sample.targets[name] for name in own if name in sample.targets})
 
 
 def check_fits(source: str, extra: ExtraData, like: MultiTaskDataset) -> None:
@@ -99,7 +108,7 @@ class Joined(ConcatDataset[tuple[Sample, Tensor, int]]):
 class BlankedDataset(Dataset[tuple[Sample, Tensor, int]]):
     """A data set as the loader sees it: labels that the mask withholds are blank before anything else sees them.
 
-    A label that the mask withholds may be absent.
+    A label that the mask withholds may be absent. Where the data set has ``sample_with`` it is not asked for.
 
     :raises DataError: when a sample is read that lacks a label which the mask does not withhold, or has a class that
         does not exist
@@ -116,9 +125,9 @@ class BlankedDataset(Dataset[tuple[Sample, Tensor, int]]):
         return self.blanked(index), self.labelled[index], index
 
     def blanked(self, index: int) -> Sample:
-        sample = self.dataset[index]
         tasks = self.dataset.tasks
         row = dict(zip(tasks.names, self.labelled[index].tolist(), strict=True))
+        sample = read_sample(self.dataset, index, [name for name, labelled in row.items() if labelled])
         check_tasks(tasks, sample, row, f"sample {index}")
         targets = {name: sample.targets[name] if row[name] else blank_for(tasks[name], sample) for name in row}
         return Sample(sample.image, targets)

@@ -5,7 +5,7 @@ Shape letters: N training samples, B samples of a batch, K tasks, H and W image 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import attrs
@@ -35,6 +35,8 @@ class MultiTaskDataset(Protocol):
 
     ``labelled`` is the data set's own label mask, bool (N, K), or None where every sample has every label; ``names``
     are the samples' names (for split files by name and for pictures), or None.
+
+    A data set that reads labels one by one may also have ``sample_with(index, tasks)``, see :func:`read_sample`.
     """
 
     tasks: Tasks
@@ -44,6 +46,29 @@ class MultiTaskDataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+
+class PartialReader(Protocol):
+    """What a data set may have beside :class:`MultiTaskDataset`: it can leave labels out."""
+
+    def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
+        """A sample as indexing gives it, without the labels of other tasks: their files are not opened.
+
+        :param tasks: names of the tasks whose labels are wanted; may be empty
+        """
+
+
+def read_sample(dataset: MultiTaskDataset, index: int, tasks: Collection[str]) -> Sample:
+    """A sample of which only some labels are wanted.
+
+    A data set with the method ``sample_with(index, tasks)`` reads no more than these; any other reads all, and labels
+    that were not asked for may be in the sample.
+
+    :param tasks: names of the tasks whose labels are wanted
+    """
+    reader = getattr(dataset, "sample_with", None)
+    sample: Sample = dataset[index] if reader is None else reader(index, tasks)
+    return sample
 
 
 class Batch(NamedTuple):
@@ -75,7 +100,7 @@ def collate(rows: Sequence[tuple[Sample, Tensor, int]]) -> Batch:
 
 def image_size(dataset: MultiTaskDataset) -> tuple[int, int]:
     """(H, W) of a data set's images."""
-    height, width = dataset[0].image.shape[-2:]
+    height, width = read_sample(dataset, 0, ()).image.shape[-2:]
     return int(height), int(width)
 
 

@@ -135,11 +135,21 @@ def transform_sample(sample: Sample, generator: torch.Generator) -> Sample | Non
 
 
 @hookspec
+def count_views() -> int | None:
+    """Say how many views of each batch the plugin needs; as many as the plugin that needs most go through the network.
+
+    Called when a run is built, and where plugins that work with several views have to know of each other.
+
+    :return: V, at least 1: view 0 and others of the same images, each augmented by itself; None counts as 1
+    """
+
+
+@hookspec
 def choose_windows(views: int, samples: int, generator: torch.Generator) -> Tensor | None:
     """Let the views after the first show windows of it, image and labels alike.
 
-    Called once per training step where plugins ask for more than one view, before :func:`augment`. A plugin that
-    answers must be the only one that asks for views: pixels of different views no longer correspond.
+    Called once per training step where :func:`count_views` asks for more than one view, before :func:`augment`. A
+    plugin that answers must be the only one that asks for views: pixels of different views no longer correspond.
 
     :param views: V, as many as plugins ask for
     :param samples: B

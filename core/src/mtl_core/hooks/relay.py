@@ -128,6 +128,16 @@ class Hooks:
             sample = sample if answer.value is None else answer.sample(sample)
         return sample
 
+    def count_views(self) -> int:
+        """V: as many views as the plugin that needs most."""
+        return max(self._views.values(), default=1)
+
+    @property
+    def _views(self) -> dict[str, int]:
+        """Plugin → how many views it needs."""
+        answers = [answer for answer in self.answers("count_views") if answer.value is not None]
+        return {answer.plugin: answer.views() for answer in answers}
+
     def choose_windows(self, views: int, samples: int, generator: torch.Generator) -> Tensor | None:
         """The windows of views 1 and on; every plugin that works with several views must know of them."""
         if views == 1:
@@ -139,7 +149,7 @@ class Hooks:
         return next(iter([answer.windows((views - 1, samples, 3)) for answer in found]), None)
 
     def _check_alone(self, name: str) -> None:
-        others = [n for n, p in self.plugins.items() if n != name and getattr(p, "views", 1) > 1]
+        others = [other for other, count in self._views.items() if other != name and count > 1]
         if others:
             raise ContractError(
                 f'plugin "{name}" shows other parts of an image in its views, and plugin "{others[0]}" asks for views'

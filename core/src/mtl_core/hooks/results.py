@@ -79,6 +79,11 @@ class Answer:
         made: Sample = self._unless(_shapes_of(after) == _shapes_of(before), expected, _shapes_of(after))
         return made
 
+    def views(self) -> int:
+        fits = type(self.value) is int and self.value >= 1
+        made: int = self.unless(fits, "a number of views, at least 1", f"{self.value!r:.40}")
+        return made
+
     def windows(self, expected: tuple[int, int, int]) -> Tensor:
         made: Tensor = self._unless(_has_shape(self.value, expected), f"{expected}: (V - 1, B, 3)", shape(self.value))
         return made

@@ -37,11 +37,11 @@ from mtl_core.testing.harness import (
     main,
     prepare,
     read_options,
-    views,
 )
 from mtl_core.testing.label_mask_contract import LabelMaskContract
 from mtl_core.testing.loss_rule_contract import LossRuleContract
 from mtl_core.testing.network_contract import BackboneContract
+from mtl_core.testing.opened_files import opened_files
 from mtl_core.testing.regularizer_contract import RegularizerContract
 from mtl_core.testing.resume_contract import ResumeContract
 from mtl_core.testing.shaper_contract import GradientShaperContract
@@ -99,8 +99,8 @@ __all__ = [
     "make_target",
     "make_tasks",
     "masks",
+    "opened_files",
     "prepare",
     "random_rows",
     "read_options",
-    "views",
 ]

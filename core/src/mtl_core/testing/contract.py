@@ -189,3 +189,8 @@ def under(global_seed: int, function: Callable[[], Any]) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(global_seed)
         return function()
+
+
+def count_views(plugin: object) -> int:
+    """How many views a plugin asks for."""
+    return Hooks({"plugin": plugin}, required=()).count_views()

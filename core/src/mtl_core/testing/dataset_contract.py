@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from mtl_core.data.datasets import BlankedDataset
-from mtl_core.data.sample import MultiTaskDataset, Sample, collate
+from mtl_core.data.sample import MultiTaskDataset, Sample, collate, read_sample
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.contract import PluginContract, same, under
 from mtl_core.testing.label_mask_contract import check_mask
@@ -96,6 +96,20 @@ class DatasetContract(PluginContract):
         again = [under(3, lambda: tensors(data[0])), tensors(self.open(plugin, self.splits[0])[0])]
         for found in again:
             assert all(same(found[name], kept[name]) for name in kept), "sample 0 is not the same when read again"
+
+    def test_labels_that_are_wanted_are_the_samples_own(self, plugin: Any) -> None:
+        """Of a data set with ``sample_with``, which reads no other labels."""
+        data = self.open(plugin, self.splits[0])
+        if not hasattr(data, "sample_with"):
+            return
+        whole = data[0]
+        for wanted in ((), *((name,) for name in data.tasks.names)):
+            some = read_sample(data, 0, wanted)
+            assert same(some.image, whole.image), f"sample_with(0, {wanted}): another image"
+            expected = [name for name in whole.targets if name in wanted]
+            assert list(some.targets) == expected, f"sample_with(0, {wanted}): labels of {list(some.targets)}"
+            for name in expected:
+                assert same(some.targets[name], whole.targets[name]), f"sample_with(0, {wanted}): another label"
 
     def test_samples_fit_in_a_batch(self, plugin: Any) -> None:
         data = self.open(plugin, self.splits[0])

@@ -18,7 +18,7 @@ from mtl_core.training.look_ahead import StepAhead
 from mtl_core.training.network import Network
 from mtl_core.training.session import Session, prepare
 from mtl_core.training.step import TrainingStep
-from mtl_core.training.trainer import Trainer, views
+from mtl_core.training.trainer import Trainer
 
 __all__ = [
     "BlankedDataset",
@@ -39,5 +39,4 @@ __all__ = [
     "main",
     "prepare",
     "read_options",
-    "views",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mtl_core.hooks.relay import Hooks
 from mtl_core.step.step import Step
-from mtl_core.testing.contract import PluginContract, Untouched, same, under
+from mtl_core.testing.contract import PluginContract, Untouched, count_views, same, under
 from mtl_core.testing.factories import make_batch, make_step, masks, to_meta
 
 SAMPLES = 4
@@ -26,7 +26,7 @@ class StepContract(PluginContract):
         tasks = self.tasks
         labelled = masks(SAMPLES, len(tasks))[mask]
         batch = make_batch(tasks, labelled, size=self.image_size, seed=seed)
-        return make_step(tasks, batch, getattr(plugin, "views", 1), seed, rank)
+        return make_step(tasks, batch, count_views(plugin), seed, rank)
 
     def terms(self, hooks: Hooks, step: Step) -> dict[str, Tensor]:
         """What the hook adds to the loss, by name."""

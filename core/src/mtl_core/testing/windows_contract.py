@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from mtl_core.seeds import generator_for
-from mtl_core.testing.contract import PluginContract, same, under
+from mtl_core.testing.contract import PluginContract, count_views, same, under
 from mtl_core.testing.transform_contract import DRAWS
 
 SAMPLES = 5
@@ -21,8 +21,8 @@ class WindowsContract(PluginContract):
     """Whether different generators give different windows."""
 
     def windows(self, plugin: Any, seed: int = 0) -> Tensor:
-        views = getattr(plugin, "views", 1)
-        assert views > 1, "asks for one view only; `views` says how many go through the network"
+        views = count_views(plugin)
+        assert views > 1, "asks for one view only; `count_views` says how many go through the network"
         found = self.prepare(plugin).choose_windows(views, SAMPLES, generator_for(seed, "contract"))
         assert found is not None, "returned None: there is nothing to check"
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,6 +15,9 @@ from mtl_core.experiment import Experiment
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.training.evaluation import directions, metric_names
 from mtl_core.training.losses import summed
+
+NEAR_ZERO = 0.1
+"""A first value below this share of the largest one is no measure: a relative change to it would count alone."""
 
 
 class EpochMeans:
@@ -81,46 +85,52 @@ def gathered(value: Any, group: dist.ProcessGroup | None) -> list[Any]:
 class BestEpoch:
     """Which epoch was best, on validation data.
 
-    By ``best_on`` where it is given; else by the mean relative change of every task's headline metric against the
-    run's first epoch. Without validation data the last epoch counts as best.
+    By ``best_on`` where it is given. Else by the mean over tasks of the relative change of the headline metric, against
+    the run's first epoch; a metric that began near 0 is measured by the largest value that it had. An epoch in which
+    fewer metrics are finite than in the best one is never better: a NaN does not drop out of the mean. Without
+    validation data the last epoch counts as best.
     """
 
     def __init__(self, tasks: Tasks, experiment: Experiment) -> None:
-        self.headlines = {f"val/{t.name}/{t.headline}": t.higher_is_better for t in tasks}
-        self.on = experiment.best_on
-        known = metric_names(tasks)
-        if self.on is not None and self.on not in known:
-            raise MtlError(
-                f"best_on: there is no metric {self.on!r}{nearest(self.on, known)} (there are: {', '.join(known)})"
-            )
-        if self.on is not None and not experiment.validation:
-            raise MtlError(f"best_on = {self.on!r} needs validation data; set validation above 0, or leave best_on out")
-        self.on_higher = self.on is None or directions(tasks, [self.on])[self.on]
+        self.metrics = {f"val/{t.name}/{t.headline}": t.higher_is_better for t in tasks}
+        on, known = experiment.best_on, metric_names(tasks)
+        if on is not None and on not in known:
+            raise MtlError(f"best_on: there is no metric {on!r}{nearest(on, known)} (there are: {', '.join(known)})")
+        if on is not None and not experiment.validation:
+            raise MtlError(f"best_on = {on!r} needs validation data; set validation above 0, or leave best_on out")
+        if on is not None:
+            self.metrics = {f"val/{on}": directions(tasks, [on])[on]}
+        self.needs_value = on is not None
         self.first: dict[str, float] = {}
-        self.best = -math.inf
+        self.largest: dict[str, float] = {}
+        self.best: dict[str, float] | None = None
 
-    def better(self, record: dict[str, float]) -> bool:
-        score = self.score(record)
-        if score is None or score > self.best:
-            self.best = self.best if score is None else score
-            return True
-        return False
+    def better(self, record: Mapping[str, float]) -> bool:
+        """Whether an epoch is the best so far; it is remembered then."""
+        values = {n: record[n] for n in self.metrics if math.isfinite(record.get(n, math.nan))}
+        self.first = {**values, **self.first}
+        self.largest |= {n: max(abs(value), self.largest.get(n, 0.0)) for n, value in values.items()}
+        if not self._is_better(values):
+            return False
+        self.best = values
+        return True
 
-    def score(self, record: dict[str, float]) -> float | None:
-        """Higher is better; None where there is nothing to compare."""
-        if self.on is not None:
-            value = record[f"val/{self.on}"]
-            return value if self.on_higher else -value
-        found = {n: record[n] for n in self.headlines if math.isfinite(record.get(n, math.nan))}
-        self.first = {**found, **self.first}
-        changes = [
-            (value - self.first[n]) / max(abs(self.first[n]), 1e-9) * (1 if self.headlines[n] else -1)
-            for n, value in found.items()
-        ]
-        return sum(changes) / len(changes) if changes else None
+    def _is_better(self, values: Mapping[str, float]) -> bool:
+        if not values:
+            return not self.needs_value and not self.best
+        if self.best is None or len(values) != len(self.best):
+            return self.best is None or len(values) > len(self.best)
+        return sum(self._change(n, self.best[n], value) for n, value in values.items() if n in self.best) > 0
+
+    def _change(self, name: str, before: float, after: float) -> float:
+        """Relative change of a metric, above 0 where it became better."""
+        first, largest = abs(self.first[name]), self.largest[name]
+        scale = first if first > NEAR_ZERO * largest else largest or 1.0
+        return (after - before) / scale * (1 if self.metrics[name] else -1)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"first": dict(self.first), "best": self.best}
+        best = None if self.best is None else dict(self.best)
+        return {"first": dict(self.first), "largest": dict(self.largest), "best": best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.first, self.best = dict(state["first"]), state["best"]
+        self.first, self.largest, self.best = dict(state["first"]), dict(state["largest"]), state["best"]

@@ -10,11 +10,14 @@ from typing import Any
 import lightning_fabric
 import torch
 from lightning_fabric.accelerators import ACCELERATOR_REGISTRY
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.precision import MixedPrecision, Precision
+from lightning_fabric.strategies import STRATEGY_REGISTRY
+from lightning_fabric.strategies.strategy import Strategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch.optim import Optimizer
 
-from mtl_core.errors import MtlError
+from mtl_core.errors import MtlError, nearest
 from mtl_core.experiment import Experiment
 
 log = logging.getLogger(__name__)
@@ -46,8 +49,10 @@ class AutocastPrecision(MixedPrecision):
 def make_fabric(experiment: Experiment) -> lightning_fabric.Fabric:
     """What the experiment's settings ask of Fabric.
 
-    :raises MtlError: this machine has no such device, or Fabric no such strategy for it
+    :raises MtlError: this machine has no such device; the strategy is none that a run works with; several machines are
+        asked for, and nothing has started a process on each
     """
+    _check_strategy(experiment.strategy)
     _choose_algorithms(experiment)
     try:
         fabric = lightning_fabric.Fabric(
@@ -59,9 +64,44 @@ def make_fabric(experiment: Experiment) -> lightning_fabric.Fabric:
         )
     except (RuntimeError, TypeError, ValueError, ImportError, MisconfigurationException) as error:
         raise _refused(experiment, " ".join(str(error).split())) from error
+    _check_launcher(experiment, fabric.strategy)
     if experiment.precision == "bf16" and fabric.device.type == "cpu" and _emulates_bf16():
         log.warning('precision = "bf16": this CPU emulates bfloat16, which is many times slower; use precision = "32"')
     return fabric
+
+
+USABLE = ("auto", "ddp", "ddp_find_unused_parameters_true")
+"""Strategies that a run works with: every device has the whole network, in a process that begins like the first."""
+INSIDE = ("ddp_spawn", "ddp_fork", "ddp_notebook")
+"""Strategies that start their processes in the middle of the program."""
+
+
+def _check_strategy(name: str) -> None:
+    """:raises MtlError: Fabric has no strategy of this name, or a run does not work with it"""
+    if name in USABLE:
+        return
+    use = 'use "ddp" or "auto"'
+    if name in INSIDE:
+        reason = "its processes begin in the middle of the program, and a run's begin with the command"
+    elif name in STRATEGY_REGISTRY.available_strategies():
+        reason = (
+            "splits the network over devices, or needs others than CUDA, MPS and CPU; evaluation, checkpoints and the"
+            " check of gradients need all of it in one place"
+        )
+    else:
+        reason, use = f"there is no such strategy{nearest(name, USABLE)}", f"expected one of {', '.join(USABLE)}"
+    raise MtlError(f'strategy = "{name}": {reason}; {use}')
+
+
+def _check_launcher(experiment: Experiment, strategy: Strategy) -> None:
+    """:raises MtlError: processes on other machines would be waited for, and nobody starts them"""
+    environment = getattr(strategy, "cluster_environment", None)
+    started = not isinstance(environment, LightningEnvironment) or "MASTER_ADDR" in os.environ
+    if experiment.nodes > 1 and not started:
+        raise MtlError(
+            f"nodes = {experiment.nodes}: no launcher has started processes on {experiment.nodes} machines; start the"
+            " command on each with torchrun (--nnodes, --rdzv-endpoint) or srun, or set nodes = 1"
+        )
 
 
 def _half_precision(experiment: Experiment) -> AutocastPrecision | None:

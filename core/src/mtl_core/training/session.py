@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mtl_core.data.checks import check_samples
+from mtl_core.data.checks import check_dataset, check_samples
 from mtl_core.data.datasets import Aligned, BlankedDataset, Selected, columns
 from mtl_core.data.sample import ExtraData, MultiTaskDataset, image_size
 from mtl_core.errors import CheckpointError
@@ -64,9 +64,11 @@ def prepare(experiment: Experiment, run: RunFolder | None = None) -> Session:
     """
     hooks = open_hooks(experiment)
     dataset = hooks.build_dataset("train")
-    check_samples(dataset, f'plugin "{hooks.places["build_dataset"]}", training data', experiment.seed)
-    size = image_size(dataset)
+    source = f'plugin "{hooks.places["build_dataset"]}", training data'
+    check_dataset(dataset, source)
     labelled = label_mask(experiment, hooks, dataset, run)
+    check_samples(dataset, source, experiment.seed, labelled=labelled)
+    size = image_size(dataset)
     given = BlankedDataset(*chosen_tasks(experiment, dataset, labelled))
     # a copy: a plugin may write into the mask that it is handed
     dataset, labelled = hooks.relabel(dataset, labelled.clone(), None if run is None else run.folder)

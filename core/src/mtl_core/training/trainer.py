@@ -82,7 +82,7 @@ class Trainer:
             session.network,
             session.hooks,
             normalize=self.experiment.normalize,
-            views=views(session.hooks),
+            views=session.hooks.count_views(),
             seed=self.experiment.seed,
             rank=fabric.global_rank,
             group=self.group,
@@ -340,11 +340,6 @@ def looks_ahead(hooks: Hooks, fabric: lightning_fabric.Fabric) -> bool:
             ' needs all of them in one place; use strategy = "ddp" or "auto"'
         )
     return asked
-
-
-def views(hooks: Hooks) -> int:
-    """How many views the plugins ask for."""
-    return max([1, *(getattr(plugin, "views", 1) for plugin in hooks.plugins.values())])
 
 
 def stateful(hooks: Hooks) -> dict[str, Any]:

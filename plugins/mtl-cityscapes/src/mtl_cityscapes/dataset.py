@@ -5,7 +5,7 @@ Shape letters: N images, K tasks, H and W image size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -71,12 +71,16 @@ class CityscapesDataset:
 
         :raises DataError: a file that cannot be read, or is not of the expected form
         """
+        return self.sample_with(index, self.tasks.names)
+
+    def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
+        """A sample of which only some labels are read."""
         if not 0 <= index < len(self):
             raise IndexError(f"cityscapes: there is no image {index} of {len(self)}")
         image = self.files.form.image(self.files.images[index])
         found = dimensions(image)
         self.check_size(index, found)
-        targets = {name: self.read_label(name, index, found) for name in self.tasks.names}
+        targets = {name: self.read_label(name, index, found) for name in self.tasks.names if name in tasks}
         return Sample(resize_image(image, self.size), targets)
 
     def read_label(self, task: str, index: int, size: Size) -> Tensor:

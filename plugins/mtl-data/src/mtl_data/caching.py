@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import attrs
 import torch
 from filelock import FileLock
 
-from mtl_core import MultiTaskDataset, Sample
+from mtl_core import MultiTaskDataset, Sample, read_sample
 from mtl_data.folder import ENDING, GIB, cache_folder, cache_limit, make_room, remove, remove_forgotten
 from mtl_data.records import Layout, layout_of
 from mtl_data.store import FORMAT, LEFT, DiskFull, Replaced, Store, make_store, store_size
@@ -42,6 +42,9 @@ def cached(
     smallest type for classes, 16 bits for floats that are whole numbers over 255, 256, 512, 1000 or 65535, the rest as
     it is. Where a sample cannot be kept (another size, a full disk, no folder) it is read from its files every time,
     and a warning says so. A label that a sample lacks stays missing.
+
+    Labels that nobody wanted are not read: a data set with ``sample_with(index, tasks)`` is asked for those that are
+    wanted, and a run that wants others of the same sample adds them to it. A data set without it is asked once for all.
 
     :param dataset: read and resized samples, all of one size, without random parts
     :param files: what the samples are read from; of millions rather an index and the folders
@@ -136,16 +139,28 @@ class Cached:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        store = self.store if 0 <= index < len(self) else None
+        return self.sample_with(index, self.tasks.names)
+
+    def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
+        """A sample with the labels that are wanted."""
+        asked = [name for name in self.tasks.names if name in tasks or not self.reads_some]
+        store = self.opened_for(index, asked) if 0 <= index < len(self) else None
         if store is None:
-            return self.dataset[index]
+            return chosen(read_sample(self.dataset, index, asked), tasks)
         record = store.get(index)
-        if record is not None:
-            return store.layout.unpack(record)
-        sample = self.dataset[index]
+        known = () if record is None else store.layout.known(record)
+        if record is not None and not set(asked).difference(known):
+            return store.layout.unpack(record, tasks)
+        asked = [name for name in self.tasks.names if name in asked or name in known]
+        sample = read_sample(self.dataset, index, asked)
         if self._writes:
-            self.put(store, index, sample)
-        return sample
+            self.put(store, index, sample, asked)
+        return chosen(sample, tasks)
+
+    @property
+    def reads_some(self) -> bool:
+        """Whether the data set can leave labels out."""
+        return hasattr(self.dataset, "sample_with")
 
     @property
     def key(self) -> Key:
@@ -158,21 +173,38 @@ class Cached:
     @property
     def store(self) -> Store | None:
         """The file, opened or begun; None where there can be none."""
+        return self.opened_for(0, self.tasks.names)
+
+    def opened_for(self, index: int, asked: Collection[str]) -> Store | None:
+        """The file, opened, or begun for what is asked for; None where there can be none."""
         if self._store is None and self._reads:
             try:
-                self._store = self.opened(cache_folder())
+                self._store = self.opened(cache_folder(), index, asked)
             except OSError as error:
                 self.stop(f"no samples are kept ({error})")
             self._reads = self._store is not None
         return self._store
 
-    def opened(self, folder: Path) -> Store | None:
+    def opened(self, folder: Path, index: int, asked: Collection[str]) -> Store | None:
         path = folder / self.key.file
         found = existing(path)
         limit = cache_limit()
-        if found is None and (samples := looked_at(self.dataset)):
+        if found is None and (samples := self.looked_at(index, asked)):
             found = self.begun(path, layout_of(samples, self.tasks), limit, samples[0])
         return found
+
+    def looked_at(self, index: int, asked: Collection[str]) -> list[Sample]:
+        """The samples that a layout is made for: where labels can be left out, the one that is asked for.
+
+        Of others, one that cannot be read is left out: its error is for whoever asks for it.
+        """
+        if self.reads_some:
+            return [read_sample(self.dataset, index, asked)]
+        samples = []
+        for place in typical(self.dataset):
+            with suppress(Exception):
+                samples.append(self.dataset[place])
+        return samples
 
     def begun(self, path: Path, layout: Layout, limit: int, sample: Sample) -> Store | None:
         """Begin the file, unless another process did in the meantime; older ones go.
@@ -203,12 +235,15 @@ class Cached:
                 found = existing(path)
         return found
 
-    def put(self, store: Store, index: int, sample: Sample) -> None:
-        """Keep a sample, in a new file where the old one has no room for its values."""
+    def put(self, store: Store, index: int, sample: Sample, asked: Collection[str]) -> None:
+        """Keep a sample, in a new file where the old one has no room for its values.
+
+        :param asked: tasks whose labels were asked for
+        """
         try:
-            record = store.layout.pack(sample)
+            record = store.layout.pack(sample, asked)
             if record is None:
-                self.widen(store, index, sample)
+                self.widen(store, index, sample, asked)
             else:
                 store.put(index, record)
         except Replaced:
@@ -226,7 +261,7 @@ class Cached:
                 " free some room, or set MTL_CACHE to another folder"
             )
 
-    def widen(self, store: Store, index: int, sample: Sample) -> None:
+    def widen(self, store: Store, index: int, sample: Sample, asked: Collection[str]) -> None:
         """Begin the file anew, with room for values that the samples looked at did not have."""
         layout = store.layout.widened(sample, self.tasks)
         if layout is None:
@@ -234,7 +269,7 @@ class Cached:
             return
         self._store = self.begun(store.path, layout, cache_limit(), sample)
         self._reads = self._store is not None
-        record = None if self._store is None else self._store.layout.pack(sample)
+        record = None if self._store is None else self._store.layout.pack(sample, asked)
         if self._store is not None and record is not None:
             self._store.put(index, record)
 
@@ -271,20 +306,18 @@ def existing(path: Path) -> Store | None:
     return found
 
 
-def looked_at(dataset: MultiTaskDataset) -> list[Sample]:
-    """The samples that a layout is made for: the first, one from the middle, the last, and one with each label.
+def chosen(sample: Sample, tasks: Collection[str]) -> Sample:
+    """A sample without the labels of other tasks."""
+    return Sample(sample.image, {name: label for name, label in sample.targets.items() if name in tasks})
 
-    One that cannot be read is left out: its error is for whoever asks for it.
-    """
+
+def typical(dataset: MultiTaskDataset) -> list[int]:
+    """The first sample, one from the middle, the last, and one with each label."""
     size = len(dataset)
     places = dict.fromkeys((0, size // 2, size - 1)) if size else {}
     if dataset.labelled is not None and size:
         places |= dict.fromkeys(first_rows(dataset.labelled))
-    samples = []
-    for place in places:
-        with suppress(Exception):
-            samples.append(dataset[place])
-    return samples
+    return list(places)
 
 
 def first_rows(labelled: torch.Tensor) -> list[int]:

@@ -5,7 +5,7 @@ Shape letters: H and W image size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -116,14 +116,27 @@ def kinds(dtype: np.dtype[Any], task: Task | None) -> Iterator[tuple[str, int, b
         yield from ((kind, 0, False) for kind in ("i1", "i2", "i4") if np.iinfo(kind).max >= task.channels - 1)
 
 
+def wider(field: Field, values: Array, task: Task | None) -> Field:
+    """The next field after this one that holds values: one that goes through them in this order comes to an end."""
+    further = [attrs.evolve(field, kind=kind, scale=scale, nan=nan) for kind, scale, nan in kinds(values.dtype, task)]
+    tried = further.index(field) + 1 if field in further else len(further)
+    return next((one for one in further[tried:] if one.pack(values) is not None), field.plain())
+
+
+PRESENT, ABSENT = 1, 2
+"""What a record knows of a task's label: it is in the record, or the sample has none; 0: nobody asked for it yet."""
+
+
 @attrs.frozen
 class Layout:
-    """Where the parts of a sample lie in its record: field after field, then a byte per field, 1 where it is present.
+    """Where the parts of a sample lie in its record: field after field, then a byte per task, what is known of it.
 
-    :param fields: the image's first
+    :param fields: the image's first; a task that no sample had a label of has none
+    :param tasks: their names
     """
 
     fields: tuple[Field, ...]
+    tasks: tuple[str, ...]
     places: tuple[int, ...] = attrs.field(init=False, eq=False)
     """The first byte of every field, and of what follows them."""
 
@@ -137,10 +150,13 @@ class Layout:
     @property
     def size(self) -> int:
         """Bytes of a record."""
-        return self.places[-1] + padded(len(self.fields))
+        return self.places[-1] + padded(len(self.tasks))
 
-    def pack(self, sample: Sample) -> Bytes | None:
-        """A record, or None where the sample does not fit: another size or label, or values out of range."""
+    def pack(self, sample: Sample, asked: Collection[str] | None = None) -> Bytes | None:
+        """A record, or None where the sample does not fit: another size or label, or values out of range.
+
+        :param asked: tasks whose labels were asked for; None: all
+        """
         tensors = arrays(sample)
         if tensors.keys() - {field.name for field in self.fields}:
             return None
@@ -153,16 +169,28 @@ class Layout:
             if kept is None:
                 return None
             record[places[number] : places[number] + field.size] = flat_bytes(kept)
-            record[places[-1] + number] = 1
+        for number, task in enumerate(self.tasks, places[-1]):
+            if task in tensors:
+                record[number] = PRESENT
+            elif asked is None or task in asked:
+                record[number] = ABSENT
         return record
 
-    def unpack(self, record: Bytes) -> Sample:
-        """The sample of a record; its tensors may share the record's memory."""
+    def known(self, record: Bytes) -> list[str]:
+        """Tasks whose labels are in a record, or are known not to be there."""
+        return [task for number, task in enumerate(self.tasks, self.places[-1]) if record[number]]
+
+    def unpack(self, record: Bytes, tasks: Collection[str] | None = None) -> Sample:
+        """The sample of a record; its tensors may share the record's memory.
+
+        :param tasks: whose labels are wanted; None: all that are there
+        """
+        wanted = [task for task in self.known(record) if tasks is None or task in tasks]
+        states = dict(zip(self.tasks, record[self.places[-1] :], strict=False))
+        present = {IMAGE, *(task for task in wanted if states[task] == PRESENT)}
         found = dict[str, torch.Tensor]()
-        present = record[self.places[-1] :]
-        for number, field in enumerate(self.fields):
-            if present[number]:
-                place = self.places[number]
+        for place, field in zip(self.places, self.fields, strict=False):
+            if field.name in present:
                 kept = record[place : place + field.size].view(field.kind).reshape(field.shape)
                 found[field.name] = torch.from_numpy(field.unpack(kept))
         return Sample(found.pop(IMAGE), found)
@@ -174,13 +202,14 @@ class Layout:
         if tensors.keys() - {IMAGE, *tasks.names}:
             return None
         for name, values in tensors.items():
+            task = None if name == IMAGE else tasks[name]
             if name not in fields:
-                fields[name] = field_for(name, [values], tasks[name])
+                fields[name] = field_for(name, [values], task)
             if not fields[name].is_of(values):
                 return None
             if fields[name].pack(values) is None:
-                fields[name] = fields[name].plain()
-        return Layout(tuple(fields.values()))
+                fields[name] = wider(fields[name], values, task)
+        return Layout(tuple(fields.values()), self.tasks)
 
 
 def arrays(sample: Sample) -> Mapping[str, Array]:
@@ -203,4 +232,4 @@ def layout_of(samples: Sequence[Sample], tasks: Tasks) -> Layout:
         labels = [sample.targets[task.name].numpy() for sample in samples if task.name in sample.targets]
         if labels:
             fields.append(field_for(task.name, labels, task))
-    return Layout(tuple(fields))
+    return Layout(tuple(fields), tuple(tasks.names))

@@ -5,7 +5,8 @@ Shape letters: N records.
 A line of JSON that says what is in it, N checksums, N records; the file has its full length from the beginning, and
 takes room on the disk where it was written. A record whose checksum is 0 is not there yet. The checksum is written
 after the record and compared when a process reads it for the first time: what a crash of a process or of the machine
-left half-written, or two layouts mixed up, counts as not there.
+left half-written, or two layouts mixed up, counts as not there. A record may be written again, with more labels: its
+checksum is 0 meanwhile.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from mtl_data.records import Bytes, Field, Layout
 
-FORMAT = "mtl samples 1"
+FORMAT = "mtl samples 2"
 PAGE = 4096
 LEFT = 2**30
 """Bytes of the disk that are left free, for checkpoints."""
@@ -65,7 +66,8 @@ class Store:
                 raise ValueError(f"{path}: format {about['format']!r}")
             self.memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.length: int = about["records"]
-        self.layout = Layout(tuple(Field(**{**f, "shape": tuple(f["shape"])}) for f in about["fields"]))
+        fields = tuple(Field(**{**f, "shape": tuple(f["shape"])}) for f in about["fields"])
+        self.layout = Layout(fields, tuple(about["tasks"]))
         self.sums_at = paged(len(line))
         self.records_at = self.sums_at + paged(8 * self.length)
         if len(self.memory) != self.records_at + self.length * self.layout.size:
@@ -73,16 +75,18 @@ class Store:
         whole = np.frombuffer(self.memory, np.uint8)
         self.sums: NDArray[np.uint64] = whole[self.sums_at : self.sums_at + 8 * self.length].view(np.uint64)
         self.records = whole[self.records_at :].reshape(self.length, self.layout.size)
-        self.checked = bytearray(self.length)
+        self.checked: NDArray[np.uint64] = np.zeros(self.length, np.uint64)
+        """The checksums that were compared."""
 
     def get(self, index: int) -> Bytes | None:
-        """A copy of a record, or None where it is not there."""
-        if index >= self.length or not self.sums[index]:
+        """A copy of a record, or None where it is not there, or is being written."""
+        total = self.sums[index] if index < self.length else 0
+        if not total:
             return None
         record: Bytes = self.records[index].copy()
-        if not self.checked[index]:
-            self.checked[index] = int(checksum(record) == self.sums[index])
-        return record if self.checked[index] else None
+        if self.checked[index] != total and checksum(record) == total:
+            self.checked[index] = total
+        return record if self.checked[index] == total == self.sums[index] else None
 
     def put(self, index: int, record: Bytes) -> None:
         """Write a record, then its checksum.
@@ -100,11 +104,14 @@ class Store:
         with self.path.open("rb+") as file:
             if os.fstat(file.fileno()).st_ino != self.inode:
                 raise Replaced
-            file.seek(self.records_at + index * len(record))
-            file.write(record.data)
-            file.flush()
-            file.seek(self.sums_at + 8 * index)
-            file.write(np.uint64(checksum(record)).tobytes())
+            for place, data in (
+                (self.sums_at + 8 * index, bytes(8)),
+                (self.records_at + index * len(record), record.data),
+                (self.sums_at + 8 * index, np.uint64(checksum(record)).tobytes()),
+            ):
+                file.seek(place)
+                file.write(data)
+                file.flush()
 
 
 def store_size(length: int, layout: Layout) -> int:
@@ -118,7 +125,8 @@ def make_store(path: Path, length: int, layout: Layout, about: Mapping[str, Any]
     :param about: for a reader of the file
     """
     fields = [attrs.asdict(field) for field in layout.fields]
-    text = json.dumps({"format": FORMAT, "records": length, "fields": fields, "about": about}, default=str)
+    told = {"format": FORMAT, "records": length, "fields": fields, "tasks": layout.tasks, "about": about}
+    text = json.dumps(told, default=str)
     line = f"{text}\n".encode()
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

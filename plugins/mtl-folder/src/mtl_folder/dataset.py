@@ -5,7 +5,7 @@ Shape letters: N images, K tasks, H and W image size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -73,11 +73,15 @@ class FolderDataset:
         return len(self.items)
 
     def __getitem__(self, index: int) -> Sample:
+        return self.sample_with(index, self.tasks.names)
+
+    def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
+        """A sample of which only some labels are read."""
         if not 0 <= index < len(self):
             raise IndexError(f"folder: there is no image {index} of {len(self)}")
         image = self.image(index)
         self._check_size(index, size_of(image))
-        targets = {name: self._target(name, index, size_of(image)) for name in self.tasks.names}
+        targets = {name: self._target(name, index, size_of(image)) for name in self.tasks.names if name in tasks}
         return Sample(resize_image(image, self.size), targets)
 
     def image(self, index: int) -> Tensor:

@@ -67,6 +67,10 @@ class JTR(Options, nn.Module):
         self.warned = False
 
     @hookimpl
+    def count_views(self) -> int:
+        return self.views
+
+    @hookimpl
     def choose_windows(self, views: int, samples: int, generator: torch.Generator) -> Tensor | None:
         scales = self.switches.crops if self.switches.separate else ()
         return draw_windows(views, samples, scales, generator) if scales else None

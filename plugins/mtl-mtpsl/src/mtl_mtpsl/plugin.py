@@ -172,6 +172,10 @@ class MTPSL(nn.Module):
         return [{"params": self.m.film_parameters(), **rates}]
 
     @hookimpl
+    def count_views(self) -> int:
+        return self.views
+
+    @hookimpl
     def choose_windows(self, views: int, samples: int, generator: torch.Generator) -> Tensor | None:
         return draw_windows(views, samples, self.crops, generator) if self.views == 2 and self.crops else None
 

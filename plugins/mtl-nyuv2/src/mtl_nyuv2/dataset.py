@@ -5,7 +5,7 @@ Shape letters: N images, H and W image size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -80,11 +80,15 @@ class NYUv2Dataset:
 
         :raises DataError: a file that cannot be read, or is not of the expected form
         """
+        return self.sample_with(index, self.tasks.names)
+
+    def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
+        """A sample of which only some labels are read."""
         if not 0 <= index < len(self):
             raise IndexError(f"{self.plugin}: there is no image {index} of {len(self)}")
         image = self.source.image(index)
         self.check_size(index, dimensions(image))
-        targets = {task: self.source.label(task, index) for task in self.tasks.names}
+        targets = {task: self.source.label(task, index) for task in self.tasks.names if task in tasks}
         for task, target in targets.items():
             self.check_same_size(index, task, dimensions(target), dimensions(image))
         resized = {task: RESIZE[task](target, self.size) for task, target in targets.items()}

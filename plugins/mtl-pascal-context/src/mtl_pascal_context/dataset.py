@@ -5,7 +5,7 @@ Shape letters: N images, K tasks, H and W image size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import attrs
@@ -63,12 +63,17 @@ class PascalContextDataset:
 
     def __getitem__(self, index: int) -> Sample:
         """:raises DataError: a file that cannot be read, or is not of the expected form"""
+        return self.sample_with(index, self.tasks.names)
+
+    def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
+        """A sample of which only some labels are read, and the map of labels where one of them is made of it."""
         if not 0 <= index < len(self):
             raise IndexError(f"pascal-context: there is no image {index} of {len(self)}")
         files = self.files[index]
         image = read_rgb(files.image)
         reader = SampleReader(files, self.form, (int(image.shape[-2]), int(image.shape[-1])))
-        return Sample(reader.placement.image(image), {name: getattr(reader, name)() for name in self.tasks.names})
+        targets = {name: getattr(reader, name)() for name in self.tasks.names if name in tasks}
+        return Sample(reader.placement.image(image), targets)
 
 
 class SampleReader:

@@ -6,7 +6,7 @@ Shape letters: N views, K tasks, H and W image size.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar, overload
 
@@ -127,13 +127,17 @@ class TaskonomyDataset:
 
         :raises DataError: a file that cannot be read, or is not of the expected form
         """
+        return self.sample_with(index, self.tasks.names)
+
+    def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
+        """A sample of which only some labels are read, and the files that say which of their pixels are valid."""
         if not 0 <= index < len(self):
             raise IndexError(f"taskonomy: there is no view {index} of {len(self)}")
         image = read_rgb(self.path(index, "rgb"))
         self.check_size(index, _dimensions(image))
         # depth may be a label and the mask of others: each file is read once
         read = functools.cache(functools.partial(self.read, index, _dimensions(image)))
-        labels = {task: self.label(index, task, read) for task in self.tasks.names}
+        labels = {task: self.label(index, task, read) for task in self.tasks.names if task in tasks}
         return Sample(resize_image(image, self.size), labels)
 
     def read(self, index: int, own: Size, domain: str) -> Tensor:
