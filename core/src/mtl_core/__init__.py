@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from mtl_core.training.fabric import make_fabric
     from mtl_core.training.loader import BatchOrder, split_validation
     from mtl_core.training.session import chosen_tasks, label_mask, load_labels, open_hooks
-    from mtl_core.training.trained import load_network, network_from
+    from mtl_core.training.trained import network_from
+    from mtl_core.training.trained_network import TrainedNetwork, load_network
 
 _HOMES = {
     "commands.train": ("differences", "train", "train_and_print"),
@@ -156,9 +157,10 @@ _HOMES = {
         "load_labels",
         "open_hooks",
     ),
-    "training.trained": (
+    "training.trained": ("network_from",),
+    "training.trained_network": (
+        "TrainedNetwork",
         "load_network",
-        "network_from",
     ),
 }
 """Module → the names that it defines. A test holds this table and the imports above together."""
@@ -199,6 +201,7 @@ __all__ = [
     "Step",
     "Task",
     "Tasks",
+    "TrainedNetwork",
     "chosen_tasks",
     "describe_value",
     "differences",

@@ -81,6 +81,9 @@ def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images (JPEG, PNG).")],
     out: Annotated[Path, typer.Option(help="Folder for labels and pictures.")] = Path("predictions"),
     checkpoint: Checkpoint = "last",
+    size: Annotated[
+        str, typer.Option(help="Size of the files: trained (the network's), or original (each image's).")
+    ] = "trained",
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
@@ -88,7 +91,7 @@ def predict(
     from mtl_core.commands.predict import predict as predict_images
     from mtl_core.run_folder import RunFolder
 
-    files = [str(path) for path in predict_images(RunFolder(run), images, out, checkpoint, overrides or ())]
+    files = [str(path) for path in predict_images(RunFolder(run), images, out, checkpoint, overrides or (), size)]
     print(json.dumps(files) if as_json else "\n".join(files))
 
 
