@@ -99,13 +99,26 @@ class TrainedNetwork(nn.Module):
         check_images(images)
         batch = images if images.ndim == 4 else images[None]
         height, width = images.shape[-2:]
-        found = self._predict(padded(batch.to(next(self.network.parameters()).device), self.multiple_of))
+        found = self._predict(padded(batch.to(self._device), self.multiple_of))
         made = {}
         for task in self.tasks:
             prediction = found[task.name].float()
             prediction = prediction[..., :height, :width] if task.dense else prediction
             made[task.name] = prediction if images.ndim == 4 else prediction[0]
         return made
+
+    def of_size(self, size: Size) -> TrainedNetwork:
+        """A copy whose heads give images of another size, for exporters; it shares nothing with this one.
+
+        :raises MtlError: the weights fit one size only
+        """
+        made = build_network(0, self._hooks, self.tasks, size).eval()
+        self._copy_weights(made, size)
+        return TrainedNetwork(made.to(self._device), size, self._hooks, self.multiple_of)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
 
     def _decoded(self, images: Tensor, decode: Mapping[str, Callable[[Tensor], Tensor]]) -> dict[str, Tensor]:
         check_images(images)
@@ -120,14 +133,17 @@ class TrainedNetwork(nn.Module):
             found: dict[str, Tensor] = self.network(images)
             if all(found[task.name].shape[-2:] == size for task in self.tasks.dense):
                 return found
-        found = self._of_size(size, images.device)(images)
+        found = self._of_size(size)(images)
         return found
 
-    def _of_size(self, size: Size, device: torch.device) -> Network:
+    def _of_size(self, size: Size) -> Network:
         """The network, made anew for images of another size; the last one is kept."""
         if self._resized is not None and self._resized[0] == size:
-            return self._resized[1].to(device)
-        made = build_network(0, self._hooks, self.tasks, size).eval()
+            return self._resized[1].to(self._device)
+        self._resized = (size, self.of_size(size).network)
+        return self._resized[1]
+
+    def _copy_weights(self, made: Network, size: Size) -> None:
         try:
             made.load_state_dict(self.network.state_dict())
         except RuntimeError as error:
@@ -135,8 +151,6 @@ class TrainedNetwork(nn.Module):
                 f"the weights of this network fit images of {self.image_size[0]} × {self.image_size[1]} pixels only,"
                 f" found {size[0]} × {size[1]}; resize the images"
             ) from error
-        self._resized = (size, made.to(device))
-        return self._resized[1]
 
 
 def padded(images: Tensor, multiple: int) -> Tensor:
