@@ -51,7 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_and_listing_import_no_torch(arguments: list[str]) -> None:
     code = f"""
 import sys
-from mtl_core import cli, load_network
+from mtl_core import cli
 try:
     cli.main({arguments})
 except SystemExit:

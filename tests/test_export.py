@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mtl_core import load_experiment, load_network, train
-from mtl_export import export_run
+from mtl_export.export import export_run
 
 SETTINGS = 'name = "n"\nepochs = 1\ndevice = "cpu"\nbatch_size = 2\nvalidation = 0.0\n[plugins.full]\n'
 DATA = "[plugins.scenes]\nsize = [32, 48]\ntrain = 2\ntest = 1\n"

@@ -14,7 +14,7 @@ from torch import Tensor
 import mtl_export.export
 from mtl_core import load_network
 from mtl_core.testing import main
-from mtl_export import FORMATS, export_run
+from mtl_export.export import FORMATS, export_run
 
 
 def skip_without(form: str) -> None:

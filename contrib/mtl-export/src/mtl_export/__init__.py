@@ -1,6 +1,4 @@
-"""Trained networks as files of other formats: the command ``mtl export``."""
+"""Trained networks as files of other formats: ``mtl export``, and in Python :func:`mtl_export.export.export_run`.
 
-from mtl_export.export import FORMATS, Exported, export_run
-from mtl_export.module import Predictor
-
-__all__ = ["FORMATS", "Exported", "Predictor", "export_run"]
+Imports nothing by itself, so that ``mtl --help`` needs no torch.
+"""
