@@ -23,17 +23,12 @@ if TYPE_CHECKING:
     from mtl_core.options.type_names import describe_value
     from mtl_core.run_folder import RunFolder, plain_json, skipped_steps, to_json, write_atomically, write_text
     from mtl_core.seeds import generator_beside, generator_for
+    from mtl_core.settings.composition import merged, read_document
     from mtl_core.settings.diff import MAY_CHANGE, differing, unlike
+    from mtl_core.settings.document import parse_toml, read_toml
     from mtl_core.settings.overrides import split_key
     from mtl_core.settings.plugins import not_installed
-    from mtl_core.settings.toml_file import (
-        dump_experiment,
-        load_experiment,
-        options_of,
-        parse_experiment,
-        parse_toml,
-        read_toml,
-    )
+    from mtl_core.settings.toml_file import dump_experiment, load_experiment, options_of, parse_experiment
     from mtl_core.step.crops import draw_windows
     from mtl_core.step.encoder_gradients import Branch, EncoderGradients, Shaped
     from mtl_core.step.finished_run import Drawings, Examples, FinishedRun
@@ -95,6 +90,14 @@ _HOMES = {
         "generator_beside",
         "generator_for",
     ),
+    "settings.composition": (
+        "merged",
+        "read_document",
+    ),
+    "settings.document": (
+        "parse_toml",
+        "read_toml",
+    ),
     "settings.diff": (
         "MAY_CHANGE",
         "differing",
@@ -107,8 +110,6 @@ _HOMES = {
         "load_experiment",
         "options_of",
         "parse_experiment",
-        "parse_toml",
-        "read_toml",
     ),
     "step.crops": ("draw_windows",),
     "step.encoder_gradients": (
@@ -223,6 +224,7 @@ __all__ = [
     "load_network",
     "make_fabric",
     "masked_mean",
+    "merged",
     "metric_names",
     "nearest",
     "network_from",
@@ -235,6 +237,7 @@ __all__ = [
     "plain_json",
     "plugin",
     "progress",
+    "read_document",
     "read_options",
     "read_toml",
     "skipped_steps",

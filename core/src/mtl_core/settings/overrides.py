@@ -39,8 +39,8 @@ def below(document: dict[str, Any], steps: Sequence[str], override: str) -> tupl
         if not isinstance(tables, dict) or not isinstance(tables.get(steps[1], {}), dict):
             return [], {}  # reported as a wrong type already
         if steps[1] not in tables:
-            has = ", ".join(tables)
-            known = nearest(steps[1], tables) or f" (it has: {has})"
+            has = f" (it has: {', '.join(tables)}; `mtl train --with {steps[1]}` adds it)"
+            known = nearest(steps[1], tables) or has
             return [f'--set {override}: the experiment has no plugin "{steps[1]}"{known}'], {}
         tables = tables[steps[1]]
     return [], tables if isinstance(tables, dict) else {}
