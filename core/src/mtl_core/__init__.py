@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mtl_core.tasks.pictures import Pixels, palette
     from mtl_core.tasks.regression import Depth, Regression
     from mtl_core.tasks.segmentation import Segmentation
-    from mtl_core.tasks.task import Task, masked_mean
+    from mtl_core.tasks.task import Task, masked_mean, setting
     from mtl_core.tasks.tasks import Tasks
     from mtl_core.training.checkpoint import load_checkpoint
     from mtl_core.training.evaluation import metric_names
@@ -143,6 +143,7 @@ _HOMES = {
     "tasks.task": (
         "Task",
         "masked_mean",
+        "setting",
     ),
     "tasks.tasks": ("Tasks",),
     "training.checkpoint": ("load_checkpoint",),
@@ -240,6 +241,7 @@ __all__ = [
     "read_document",
     "read_options",
     "read_toml",
+    "setting",
     "skipped_steps",
     "split_key",
     "split_validation",

@@ -54,9 +54,11 @@ def unlike(old: Document, new: Document, free: Iterable[str] = ()) -> list[str]:
 
 
 def essential(document: Document, free: Iterable[str]) -> dict[str, Any]:
-    """Flat settings without the free ones; of the plugins their order too."""
+    """Flat settings without the free ones; of the plugins their order too; other tables as they are."""
     patterns = tuple(free)
-    settings = {key: value for key, value in located(document).items() if not is_free(key, patterns)}
+    whole = {key: value for key, value in document.items() if isinstance(value, Mapping) and key != "plugins"}
+    rest = {key: value for key, value in document.items() if key not in whole}
+    settings = {key: value for key, value in (located(rest) | whole).items() if not is_free(key, patterns)}
     return settings | ({"plugins": ", ".join(document["plugins"])} if "plugins" in document else {})
 
 

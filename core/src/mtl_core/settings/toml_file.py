@@ -80,14 +80,17 @@ def experiment_of(
 def dump_experiment(experiment: Experiment) -> str:
     """The experiment as TOML, complete with defaults; :func:`load_experiment` gives the same experiment."""
     document = tomlkit.document()
+    tables = {name: table for name in options(Experiment) if isinstance(table := getattr(experiment, name), dict)}
     for name in options(Experiment):
-        if name not in ("plugins", "use"):
+        if name not in tables:
             document.add(name, tomlkit.item(as_toml(getattr(experiment, name))))
     plugins = tomlkit.table(is_super_table=True)
     for name, plugin in experiment.plugins.items():
         plugins.add(name, table_of({key: as_toml(value) for key, value in options_of(plugin).items()}))
     document.add("plugins", plugins)
-    document.add("use", table_of(experiment.use))
+    for name, values in tables.items():
+        if name != "plugins":
+            document.add(name, table_of(values))
     return tomlkit.dumps(document)
 
 
@@ -99,7 +102,7 @@ def options_of(plugin: object) -> dict[str, Any]:
 def table_of(values: Mapping[str, Any]) -> tomlkit.items.Table:
     table = tomlkit.table()
     for key, value in values.items():
-        table.add(key, value)
+        table.add(key, table_of(value) if isinstance(value, Mapping) else as_toml(value))
     return table
 
 

@@ -86,7 +86,7 @@ class BestEpoch:
     """
 
     def __init__(self, tasks: Tasks, experiment: Experiment) -> None:
-        self.headlines = {f"val/{t.name}/{t.headline}": t.higher_is_better for t in tasks}
+        self.headlines = {f"val/{t.name}/{t.main_metric}": t.main_is_higher for t in tasks}
         self.on = experiment.best_on
         known = metric_names(tasks)
         if self.on is not None and self.on not in known:

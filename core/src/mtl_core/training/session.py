@@ -22,6 +22,7 @@ from mtl_core.run_folder import RunFolder, write_atomically
 from mtl_core.seeds import derive, generator_for
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.training.network import Network
+from mtl_core.training.task_options import with_task_options
 
 
 @attrs.define(eq=False)
@@ -65,6 +66,7 @@ def prepare(experiment: Experiment, run: RunFolder | None = None) -> Session:
     hooks = open_hooks(experiment)
     dataset = hooks.build_dataset("train")
     check_samples(dataset, f'plugin "{hooks.places["build_dataset"]}", training data', experiment.seed)
+    dataset = with_task_options(experiment, dataset)
     size = image_size(dataset)
     labelled = label_mask(experiment, hooks, dataset, run)
     given = BlankedDataset(*chosen_tasks(experiment, dataset, labelled))

@@ -15,6 +15,7 @@ from mtl_core.training.checkpoint import load_checkpoint, restore
 from mtl_core.training.network import Network
 from mtl_core.training.saved_tasks import tasks_from_plain
 from mtl_core.training.session import Model, build_network, open_hooks
+from mtl_core.training.task_options import with_saved_options
 
 CHECKPOINTS = ("last", "best")
 
@@ -45,6 +46,7 @@ def load_model(experiment: Experiment, state: dict[str, Any], path: Path) -> Mod
     """
     hooks = open_hooks(experiment)
     network, size = network_from(hooks, state, path)
+    network.tasks = with_saved_options(experiment, network.tasks)
     return Model(experiment, hooks, network, size)
 
 
