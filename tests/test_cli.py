@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from mtl_core import cli
+from mtl_core import cli, load_network
 
 EXPERIMENT = """
 name = "cli"
@@ -138,3 +139,59 @@ def test_every_installed_plugin_can_be_imported(capsys: pytest.CaptureFixture[st
     rows = printed(capsys, "plugins", "--hooks", "--json")
     assert {row["status"] for row in rows} == {"ok"}
     assert "shape_encoder_gradient" in next(row for row in rows if row["name"] == "ial")["hooks"]
+
+
+def test_predict_at_the_size_of_each_image(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = {"wide": (50, 70), "high": (90, 33)}
+    for name, size in sizes.items():
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)).save(tmp_path / f"{name}.png")
+    images = [tmp_path / f"{name}.png" for name in sizes]
+    small = printed(capsys, "predict", run, *images, "--out", tmp_path / "small", "--json")
+    printed(capsys, "predict", run, *images, "--out", tmp_path / "p", "--size", "original", "--json")
+    for name, size in sizes.items():
+        classes, depth = (np.asarray(Image.open(tmp_path / "p" / f"{name}_{t}.png")) for t in ("segmentation", "depth"))
+        assert classes.shape == depth.shape == size
+        assert np.load(tmp_path / "p" / f"{name}_reshading.npy").shape == (1, *size)
+        before = np.asarray(Image.open(tmp_path / "small" / f"{name}_depth.png"))
+        # enlarged, not predicted anew: values stay within those of the small prediction
+        assert before.min() <= depth.min() <= depth.max() <= before.max()
+    assert len(small) == 10
+
+
+def test_predict_at_a_size_that_is_none(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["predict", str(run), str(tmp_path / "a.png"), "--size", "orignal"])
+    assert stopped.value.code == 2
+    assert '--size orignal: expected trained or original; did you mean "original"?' in capsys.readouterr().err
+
+
+def test_load_network_from_a_folder(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = load_network(run)
+    assert network.tasks.names == ("segmentation", "depth", "normals", "reshading")
+    assert not any(module.training for module in network.modules())
+    image = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
+    printed(capsys, "predict", run, tmp_path / "a.png", "--out", tmp_path, "--json")
+    found = network(image)
+    assert np.array_equal(found["segmentation"].numpy(), np.asarray(Image.open(tmp_path / "a_segmentation.png")))
+    assert np.allclose(found["reshading"].numpy(), np.load(tmp_path / "a_reshading.npy"))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (45, 77), (64, 96)])
+def test_load_network_takes_any_size(run: Path, size: tuple[int, int]) -> None:
+    network = load_network(run, "best")
+    images = torch.rand(2, 3, *size)
+    found = network(images)
+    assert found["segmentation"].shape == (2, *size)
+    assert found["depth"].shape == (2, 1, *size)
+    assert torch.allclose(found["normals"].norm(dim=1), torch.ones(2, *size), atol=1e-4)
+    soft = network.in_label_space(images)
+    assert torch.equal(soft["segmentation"].argmax(1), found["segmentation"])
+    assert torch.allclose(soft["segmentation"].sum(1), torch.ones(2, *size), atol=1e-4)
+
+
+def test_load_network_pads_where_it_is_told_to(run: Path) -> None:
+    image = torch.rand(1, 3, 40, 50)
+    found = load_network(run, multiple_of=32)(image)
+    padded = torch.nn.functional.pad(image, (0, 14, 0, 24), mode="replicate")
+    assert torch.equal(found["depth"], load_network(run)(padded)["depth"][..., :40, :50])

@@ -205,3 +205,21 @@ reference = "base"
     file.write_text(text, "utf-8")
     with pytest.raises(ExperimentError, match="lies outside"):
         load_suite(file, [], tmp_path / "runs")
+
+
+def test_an_experiment_of_a_suite_drops_a_plugin_of_the_defaults(tmp_path: Path) -> None:
+    text = 'name = "s"\n[defaults.plugins.scenes]\n[defaults.plugins.full]\n[defaults.plugins.segnet]\n'
+    text += '[defaults.plugins.uniform]\n[experiments.with]\n[experiments.bare]\nwithout = ["uniform"]\n'
+    (tmp_path / "s.toml").write_text(text, "utf-8")
+    jobs = load_suite(tmp_path / "s.toml", folder=tmp_path / "runs").jobs
+    assert ["uniform" in job.text for job in jobs] == [True, False]
+    assert not any("without" in job.text for job in jobs)
+
+
+def test_an_experiments_file_may_have_a_base(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text("epochs = 3\n[plugins.scenes]\n[plugins.full]\n[plugins.segnet]\n", "utf-8")
+    (tmp_path / "x.toml").write_text('base = "base.toml"\nbatch_size = 2\n', "utf-8")
+    (tmp_path / "s.toml").write_text('name = "s"\n[experiments.x]\nfile = "x.toml"\n', "utf-8")
+    (job,) = load_suite(tmp_path / "s.toml", folder=tmp_path / "runs").jobs
+    assert "epochs = 3" in job.text
+    assert "batch_size = 2" in job.text

@@ -23,17 +23,12 @@ if TYPE_CHECKING:
     from mtl_core.options.type_names import describe_value
     from mtl_core.run_folder import RunFolder, plain_json, skipped_steps, to_json, write_atomically, write_text
     from mtl_core.seeds import generator_beside, generator_for
+    from mtl_core.settings.composition import merged, read_document
     from mtl_core.settings.diff import MAY_CHANGE, differing, unlike
+    from mtl_core.settings.document import parse_toml, read_toml
     from mtl_core.settings.overrides import split_key
     from mtl_core.settings.plugins import not_installed
-    from mtl_core.settings.toml_file import (
-        dump_experiment,
-        load_experiment,
-        options_of,
-        parse_experiment,
-        parse_toml,
-        read_toml,
-    )
+    from mtl_core.settings.toml_file import dump_experiment, load_experiment, options_of, parse_experiment
     from mtl_core.step.crops import draw_windows
     from mtl_core.step.encoder_gradients import Branch, EncoderGradients, Shaped
     from mtl_core.step.finished_run import Drawings, Examples, FinishedRun
@@ -46,14 +41,15 @@ if TYPE_CHECKING:
     from mtl_core.tasks.precision import at_least_float32
     from mtl_core.tasks.regression import Depth, Regression
     from mtl_core.tasks.segmentation import Segmentation
-    from mtl_core.tasks.task import Task, masked_mean
+    from mtl_core.tasks.task import Task, masked_mean, setting
     from mtl_core.tasks.tasks import Tasks
     from mtl_core.training.checkpoint import load_checkpoint
     from mtl_core.training.evaluation import metric_names
     from mtl_core.training.fabric import make_fabric
     from mtl_core.training.loader import BatchOrder, split_validation
     from mtl_core.training.session import chosen_tasks, label_mask, load_labels, open_hooks
-    from mtl_core.training.trained import load_network, network_from
+    from mtl_core.training.trained import network_from
+    from mtl_core.training.trained_network import TrainedNetwork, load_network
 
 _HOMES = {
     "commands.train": ("differences", "train", "train_and_print"),
@@ -96,6 +92,14 @@ _HOMES = {
         "generator_beside",
         "generator_for",
     ),
+    "settings.composition": (
+        "merged",
+        "read_document",
+    ),
+    "settings.document": (
+        "parse_toml",
+        "read_toml",
+    ),
     "settings.diff": (
         "MAY_CHANGE",
         "differing",
@@ -108,8 +112,6 @@ _HOMES = {
         "load_experiment",
         "options_of",
         "parse_experiment",
-        "parse_toml",
-        "read_toml",
     ),
     "step.crops": ("draw_windows",),
     "step.encoder_gradients": (
@@ -145,6 +147,7 @@ _HOMES = {
     "tasks.task": (
         "Task",
         "masked_mean",
+        "setting",
     ),
     "tasks.tasks": ("Tasks",),
     "training.checkpoint": ("load_checkpoint",),
@@ -160,9 +163,10 @@ _HOMES = {
         "load_labels",
         "open_hooks",
     ),
-    "training.trained": (
+    "training.trained": ("network_from",),
+    "training.trained_network": (
+        "TrainedNetwork",
         "load_network",
-        "network_from",
     ),
 }
 """Module → the names that it defines. A test holds this table and the imports above together."""
@@ -203,6 +207,7 @@ __all__ = [
     "Step",
     "Task",
     "Tasks",
+    "TrainedNetwork",
     "at_least_float32",
     "chosen_tasks",
     "describe_value",
@@ -225,6 +230,7 @@ __all__ = [
     "load_network",
     "make_fabric",
     "masked_mean",
+    "merged",
     "metric_names",
     "nearest",
     "network_from",
@@ -237,9 +243,11 @@ __all__ = [
     "plain_json",
     "plugin",
     "progress",
+    "read_document",
     "read_options",
     "read_sample",
     "read_toml",
+    "setting",
     "shared_gramian",
     "skipped_steps",
     "split_key",

@@ -30,6 +30,8 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting.")]
+With = Annotated[list[str] | None, typer.Option("--with", metavar="PLUGIN", help="Add a plugin, with its defaults.")]
+Without = Annotated[list[str] | None, typer.Option("--without", metavar="PLUGIN", help="Leave a plugin out.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
 Checkpoint = Annotated[str, typer.Option(help="last, or best on validation data.")]
 
@@ -39,6 +41,8 @@ def train(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An experiment (TOML).")],
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME-SEED by default.")] = None,
     overrides: Overrides = None,
+    added: With = None,
+    dropped: Without = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder's run stopped.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
@@ -46,7 +50,7 @@ def train(
     from mtl_core.commands.train import train_and_print
     from mtl_core.settings.toml_file import load_experiment
 
-    experiment = load_experiment(file, overrides or [])
+    experiment = load_experiment(file, overrides or (), added or (), dropped or ())
     train_and_print(experiment, out or Path("runs") / f"{experiment.name}-{experiment.seed}", resume, quiet)
 
 
@@ -105,6 +109,9 @@ def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images (JPEG, PNG).")],
     out: Annotated[Path, typer.Option(help="Folder for labels and pictures.")] = Path("predictions"),
     checkpoint: Checkpoint = "last",
+    size: Annotated[
+        str, typer.Option(help="Size of the files: trained (the network's), or original (each image's).")
+    ] = "trained",
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
@@ -112,7 +119,7 @@ def predict(
     from mtl_core.commands.predict import predict as predict_images
     from mtl_core.run_folder import RunFolder
 
-    files = [str(path) for path in predict_images(RunFolder(run), images, out, checkpoint, overrides or ())]
+    files = [str(path) for path in predict_images(RunFolder(run), images, out, checkpoint, overrides or (), size)]
     print(json.dumps(files) if as_json else "\n".join(files))
 
 

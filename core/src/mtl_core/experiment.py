@@ -209,6 +209,9 @@ class Experiment(_Traced):
     tasks: tuple[str, ...] = field(
         default=(), validator=_names_once, metadata=help("tasks to learn; empty: all of the data set's")
     )
+    task_options: dict[str, dict[str, Any]] = field(
+        factory=dict, metadata=help("task → options of it in place of the data set's: loss, loss_scale, metrics …")
+    )
     drop_unlabelled: bool = field(
         default=False, metadata=help("leave out training samples without a label of any task that is learned")
     )

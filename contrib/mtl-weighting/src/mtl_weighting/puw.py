@@ -76,7 +76,7 @@ class PUW(nn.Module):
 
     @hookimpl
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        if not any(f"val/{t.name}/{t.headline}" in metrics for t in self.tasks):
+        if not any(f"val/{t.name}/{t.main_metric}" in metrics for t in self.tasks):
             raise MtlError(
                 f"{self.name}: epoch {epoch} has no validation metrics, by which the weights are chosen;"
                 " set validation in the experiment, such as validation = 0.1"
@@ -88,7 +88,7 @@ class PUW(nn.Module):
 
     def _measured(self, task: Task, metrics: Mapping[str, float]) -> tuple[float, float]:
         """(performance, uncertainty) of a task in an epoch: headline metric, and std/mean of its samples' losses."""
-        value = metrics.get(f"val/{task.name}/{task.headline}", math.nan)
+        value = metrics.get(f"val/{task.name}/{task.main_metric}", math.nan)
         sums = (metrics.get(f"{self.name}/{name}/{task.name}", math.nan) for name in _SUMS)
         return value, spread(*sums)
 
@@ -99,7 +99,7 @@ class PUW(nn.Module):
         states = self.states.cpu()
         gains = self.gains.cpu()
         if place >= 0:
-            gains[place] = gain(self.before.cpu(), now, [task.higher_is_better for task in self.tasks])
+            gains[place] = gain(self.before.cpu(), now, [task.main_is_higher for task in self.tasks])
         if place in (-1, self.particles - 1):  # -1: the warm-up is over, and no particle was tried yet
             chosen = states if place == -1 else resampled(states, weighed(gains, self.uncertainty), generator)
             states = moved(chosen, self.noise, generator)

@@ -16,7 +16,7 @@ from mtl_core.commands.changed_tasks import with_changed_options
 from mtl_core.commands.finished_run import EndedRun, tell
 from mtl_core.data.datasets import BlankedDataset, Selected
 from mtl_core.data.sample import MultiTaskDataset
-from mtl_core.errors import CheckpointError, nearest
+from mtl_core.errors import CheckpointError
 from mtl_core.experiment import Experiment
 from mtl_core.run_folder import RunFolder, to_json, write_text
 from mtl_core.settings.diff import unlike
@@ -26,7 +26,7 @@ from mtl_core.training.evaluation import directions, evaluate, headlines, units
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.loader import evaluation_loader
 from mtl_core.training.session import Model
-from mtl_core.training.trained import load_model
+from mtl_core.training.trained import CHECKPOINTS, load_model, unknown_checkpoint
 
 log = logging.getLogger("mtl")
 
@@ -139,7 +139,7 @@ def evaluate_run(
     :param overrides: settings that differ on this machine, such as ``plugins.name.root=…``, or other data
     """
     if name not in CHECKPOINTS:
-        raise CheckpointError(f"--checkpoint {name}: expected last or best{nearest(name, CHECKPOINTS)}")
+        raise CheckpointError(unknown_checkpoint("--checkpoint", name))
     experiment = load_experiment(run.require().experiment, overrides)
     fabric = make_fabric(experiment)
     fabric.launch()
@@ -174,8 +174,6 @@ def _check_same_experiment(run: RunFolder, state: Mapping[str, Any], path: Path)
             " put the run's own checkpoint back"
         )
 
-
-CHECKPOINTS = ("last", "best")
 
 NO_MATTER = ("batch_size", "devices", "nodes", "plugins.*.weights")
 """Settings that do not change what a trained network is worth, beside those of a machine."""

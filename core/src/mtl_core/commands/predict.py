@@ -12,36 +12,44 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
+from torch.nn import functional as F
 
 from mtl_core.commands.observers import open_observers
-from mtl_core.errors import DataError
+from mtl_core.errors import DataError, MtlError, nearest
 from mtl_core.hooks.relay import Hooks
 from mtl_core.run_folder import RunFolder, write_atomically
 from mtl_core.tasks.task import Task
 from mtl_core.tasks.tasks import Tasks
-from mtl_core.training.network import Network
-from mtl_core.training.trained import load_network
+from mtl_core.training.trained_network import TrainedNetwork, load_network
 
 
 def predict(
-    run: RunFolder, images: Sequence[Path], out: Path, name: str = "last", overrides: Sequence[str] = ()
+    run: RunFolder,
+    images: Sequence[Path],
+    out: Path,
+    name: str = "last",
+    overrides: Sequence[str] = (),
+    size: str = "trained",
 ) -> list[Path]:
     """Predict every task of every image.
 
     :param out: receives ``IMAGE_TASK.png`` (classes as 8-bit indices, depth as 16-bit millimetres, normals as
         128 + 127·n) or ``.npy`` (other tasks), and ``IMAGE_all.png``, a picture of all
+    :param size: of the files: ``"trained"``, the size that the network was trained with; ``"original"``, that of each
+        image: the network sees the image at the trained size, and what its heads give is enlarged before it is decoded
     :return: the files written
     :raises DataError: a file is no image; two images would become the same files, or one of them would be overwritten
     """
+    check_size(size)
     check_stems(images, out)
     pictures = [read_image(path) for path in images]
-    network, size = load_network(run, name, overrides)
+    network = load_network(run, name, overrides=overrides)
     check_inputs(images, out, network.tasks)
     out.mkdir(parents=True, exist_ok=True)
     observers = open_observers()
     written: list[Path] = []
     for path, picture in zip(images, pictures, strict=True):
-        written += predict_one(network, size, path, picture, out, observers)
+        written += predict_one(network, path, picture, out, observers, size == "original")
     return written
 
 
@@ -70,6 +78,14 @@ def targets(path: Path, out: Path, tasks: Tasks) -> list[Path]:
     return [*(out / f"{path.stem}_{task.name}{task.file_ending}" for task in tasks), out / f"{path.stem}_all.png"]
 
 
+SIZES = ("trained", "original")
+
+
+def check_size(size: str) -> None:
+    if size not in SIZES:
+        raise MtlError(f"--size {size}: expected trained or original{nearest(size, SIZES)}")
+
+
 LARGEST = 2**28
 """Pixels of the largest image that is read: 16384 × 16384."""
 
@@ -93,23 +109,31 @@ def read_image(path: Path) -> Image.Image:
         raise DataError(f"{path}: cannot be read as an image; expected a JPEG or PNG file") from error
 
 
-@torch.no_grad()
 def predict_one(
-    network: Network, size: tuple[int, int], path: Path, picture: Image.Image, out: Path, observers: Hooks
+    network: TrainedNetwork, path: Path, picture: Image.Image, out: Path, observers: Hooks, enlarge: bool = False
 ) -> list[Path]:
-    resized = np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
-    image = torch.from_numpy(resized.copy()).permute(2, 0, 1)
-    found = {n: p[0] for n, p in decoded(network, image[None]).items()}
+    height, width = network.image_size
+    seen = as_tensor(picture.resize((width, height), Image.Resampling.BILINEAR))
+    raw = network.raw(seen[None])
+    image = as_tensor(picture) if enlarge else seen
+    found = {task.name: task.decode(sized(task, raw[task.name], image))[0] for task in network.tasks}
     *files, _ = targets(path, out, network.tasks)
     for task, file in zip(network.tasks, files, strict=True):
         write_label(task, found[task.name], file)
     return [*files, *observers.after_predict(image, found, network.tasks, out, path.stem)]
 
 
-def decoded(network: Network, images: Tensor) -> dict[str, Tensor]:
-    tasks: Tasks = network.tasks
-    predictions = network(images)
-    return {task.name: task.decode(predictions[task.name].float()) for task in tasks}
+def as_tensor(picture: Image.Image) -> Tensor:
+    """An image as uint8 (3, H, W)."""
+    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)
+
+
+def sized(task: Task, prediction: Tensor, image: Tensor) -> Tensor:
+    """What a head gives, bilinear at the size of an image (3, H, W)."""
+    size = image.shape[-2:]
+    if not task.dense or prediction.shape[-2:] == size:
+        return prediction
+    return F.interpolate(prediction, tuple(size), mode="bilinear", align_corners=False)
 
 
 def write_label(task: Task, label: Tensor, path: Path) -> None:

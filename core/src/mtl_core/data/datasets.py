@@ -42,6 +42,23 @@ class Selected:
         return Sample(sample.image, {name: sample.targets[name] for name in wanted})
 
 
+class Retasked:
+    """A data set whose tasks have other options, such as another loss; samples and labels are the same.
+
+    :param tasks: of the same names
+    """
+
+    def __init__(self, dataset: MultiTaskDataset, tasks: Tasks) -> None:
+        self.dataset, self.tasks = dataset, tasks
+        self.names, self.labelled = dataset.names, dataset.labelled
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.dataset[index]
+
+
 def columns(labelled: Tensor | None, tasks: Tasks, names: Sequence[str]) -> Tensor | None:
     """The columns of a label mask (N, K) that belong to some tasks."""
     return None if labelled is None else labelled[:, [tasks.position(name) for name in names]]

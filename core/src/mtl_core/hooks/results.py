@@ -81,7 +81,7 @@ class Answer:
 
     def views(self) -> int:
         fits = type(self.value) is int and self.value >= 1
-        made: int = self.unless(fits, "a number of views, at least 1", f"{self.value!r:.40}")
+        made: int = self._unless(fits, "a number of views, at least 1", f"{self.value!r:.40}")
         return made
 
     def windows(self, expected: tuple[int, int, int]) -> Tensor:

@@ -50,7 +50,7 @@ def _misplaced(key: str, value: object, known: Iterable[str], settings: Iterable
     if key not in settings:
         return _hint(key, known)
     remedy = f"--set {key}={value}" if isinstance(value, Text) else "write it above the first [plugins.…]"
-    return f'{_listing(known)}; "{key}" is a setting of the experiment: {remedy}'
+    return f'{listing(known)}; "{key}" is a setting of the experiment: {remedy}'
 
 
 def _word(path: str) -> str:
@@ -58,10 +58,10 @@ def _word(path: str) -> str:
 
 
 def _hint(key: str, known: Iterable[str]) -> str:
-    return nearest(key, known) or _listing(known)
+    return nearest(key, known) or listing(known)
 
 
-def _listing(known: Iterable[str]) -> str:
+def listing(known: Iterable[str]) -> str:
     names = ", ".join(known)
     return f" (known: {names})" if names else " (it has no options)"
 

@@ -15,7 +15,7 @@ MAY_CHANGE = ("epochs", "workers", "checkpoint_steps", "device", "plugins.*.root
 :func:`_other_rates`.
 """
 
-_MACHINE = (
+MACHINE = (
     "device", "strategy", "workers", "checkpoint_steps", "channels_last", "compile", "cudnn_benchmark", "deterministic",
     "plugins.*.root",
 )  # fmt: skip
@@ -29,7 +29,7 @@ def differing(old: _Document, new: _Document, free: Collection[str] = MAY_CHANGE
     """
     before = _located(old)
     after = _located(new)
-    changed = [key for key in before | after if not _is_free(key, free) and before.get(key) != after.get(key)]
+    changed = [key for key in before | after if not is_free(key, free) and before.get(key) != after.get(key)]
     return [*(_both(key, before, after) for key in changed), *(_other_rates(before, after) if "epochs" in free else ())]
 
 
@@ -47,20 +47,22 @@ def unlike(old: _Document, new: _Document, free: Iterable[str] = ()) -> list[str
 
     A setting that one of them lacks is newer than that run, and left out.
 
-    :param free: patterns of settings that may differ, beside those of :data:`_MACHINE`
+    :param free: patterns of settings that may differ, beside those of :data:`MACHINE`
     """
-    before, after = (_essential(document, (*_MACHINE, *free)) for document in (old, new))
+    before, after = (_essential(document, (*MACHINE, *free)) for document in (old, new))
     return [_both(key, before, after) for key in before if key in after and before[key] != after[key]]
 
 
 def _essential(document: _Document, free: Iterable[str]) -> dict[str, Any]:
-    """Flat settings without the free ones; of the plugins their order too."""
+    """Flat settings without the free ones; of the plugins their order too; other tables as they are."""
     patterns = tuple(free)
-    settings = {key: value for key, value in _located(document).items() if not _is_free(key, patterns)}
+    whole = {key: value for key, value in document.items() if isinstance(value, Mapping) and key != "plugins"}
+    rest = {key: value for key, value in document.items() if key not in whole}
+    settings = {key: value for key, value in (_located(rest) | whole).items() if not is_free(key, patterns)}
     return settings | ({"plugins": ", ".join(document["plugins"])} if "plugins" in document else {})
 
 
-def _is_free(key: str, patterns: Iterable[str]) -> bool:
+def is_free(key: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(key, pattern) for pattern in patterns)
 
 

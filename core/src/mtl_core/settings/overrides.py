@@ -28,19 +28,29 @@ def split_key(key: str) -> list[str]:
     return [quoted or bare.strip() for quoted, bare in parts] or [""]
 
 
+_SHAPES = {
+    "plugins": "plugins.PLUGIN.OPTION=VALUE",
+    "use": "use.HOOK=PLUGIN",
+    "task_options": "task_options.TASK.OPTION=VALUE",
+}
+"""The keys of settings that are tables."""
+
+
 def _below(document: dict[str, Any], steps: Sequence[str], override: str) -> tuple[list[str], dict[str, Any]]:
     """The table that the last step stands in."""
-    depth = {"plugins": 3, "use": 2}.get(steps[0], 1)
+    shape = _SHAPES.get(steps[0], f"{steps[0]}=VALUE")
+    depth = shape.count(".") + 1
     if len(steps) != depth:
-        shape = {3: "plugins.PLUGIN.OPTION=VALUE", 2: "use.HOOK=PLUGIN", 1: f"{steps[0]}=VALUE"}[depth]
         return [f"--set {override}: expected {shape}"], document
     tables = document.setdefault(steps[0], {}) if depth > 1 else document
     if depth == 3:
         if not isinstance(tables, dict) or not isinstance(tables.get(steps[1], {}), dict):
             return [], {}  # reported as a wrong type already
+        if steps[0] == "task_options":
+            return [], tables.setdefault(steps[1], {})
         if steps[1] not in tables:
-            has = ", ".join(tables)
-            known = nearest(steps[1], tables) or f" (it has: {has})"
+            has = f" (it has: {', '.join(tables)}; `mtl train --with {steps[1]}` adds it)"
+            known = nearest(steps[1], tables) or has
             return [f'--set {override}: the experiment has no plugin "{steps[1]}"{known}'], {}
         tables = tables[steps[1]]
     return [], tables if isinstance(tables, dict) else {}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -13,26 +11,32 @@ import tomlkit
 
 from mtl_core import discovery
 from mtl_core.discovery import InstalledPlugin
-from mtl_core.errors import ExperimentError, nearest
+from mtl_core.errors import ExperimentError
 from mtl_core.experiment import Experiment, chosen
 from mtl_core.hooks.exclusive import check_places, check_use
 from mtl_core.options.fields import options
 from mtl_core.options.read import read_options
+from mtl_core.settings.composition import compose, read_document
+from mtl_core.settings.document import parse_toml, read_toml
 from mtl_core.settings.overrides import apply
 from mtl_core.settings.plugins import read_plugins
 
-_SUITE = {"experiments", "scenarios", "defaults", "engine", "base"}
+_SUITE = {"experiments", "scenarios", "defaults", "engine"}
 """Keys that a suite's file has and an experiment's has not."""
 
 
-def load_experiment(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Experiment:
-    """Read an experiment file and import the plugins that it names.
+def load_experiment(
+    path: str | PathLike[str], overrides: Sequence[str] = (), added: Sequence[str] = (), dropped: Sequence[str] = ()
+) -> Experiment:
+    """Read an experiment file, and those that its ``base`` names, and import the plugins that they name.
 
     :param path: a TOML file
     :param overrides: ``KEY=VALUE`` as ``--set`` takes them, ``epochs=5`` or ``plugins.NAME.OPTION=2``; no quotes
+    :param added: plugins to add behind those of the file, as ``--with`` takes them
+    :param dropped: plugins to leave out, as ``--without`` takes them
     :raises ExperimentError: with every mistake in the file and in the overrides
     """
-    return parse_experiment(read_toml(Path(path)), str(path), overrides)
+    return experiment_of(read_document(Path(path)), str(path), overrides, None, added, dropped)
 
 
 def parse_experiment(
@@ -44,9 +48,24 @@ def parse_experiment(
     :param found: the installed plugins, where they are known already
     """
     document = parse_toml(text, source)
+    if "base" in document and not _SUITE & set(document):
+        raise ExperimentError(source, ["base: needs a file that it lies beside; read the file with load_experiment"])
+    return experiment_of(document, source, overrides, found)
+
+
+def experiment_of(
+    document: dict[str, Any],
+    source: str,
+    overrides: Sequence[str] = (),
+    found: Sequence[InstalledPlugin] | None = None,
+    added: Sequence[str] = (),
+    dropped: Sequence[str] = (),
+) -> Experiment:
+    """The experiment that a document describes; the document is changed."""
     if _SUITE & set(document):
         raise ExperimentError(source, [f"this is a suite: mtl suite {source}"])
-    problems = [problem for override in overrides for problem in apply(document, override)]
+    problems = compose(document, added, dropped)
+    problems += [problem for override in overrides for problem in apply(document, override)]
     tables = document.pop("plugins", None)
     settings, wrong = read_options(Experiment, document | {"plugins": {}})
     plugins, wrong_plugins = read_plugins(tables, discovery.installed_plugins() if found is None else found)
@@ -58,41 +77,20 @@ def parse_experiment(
     return made
 
 
-def read_toml(path: Path) -> str:
-    try:
-        return path.read_text("utf-8-sig")  # a byte order mark, which some editors write, is no part of the text
-    except FileNotFoundError:
-        others = [file.name for file in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-        raise ExperimentError(str(path), [f"there is no such file{nearest(path.name, others)}"]) from None
-    except UnicodeDecodeError as error:
-        raise ExperimentError(str(path), [f"not a text file: byte {error.start} is not UTF-8"]) from None
-    except OSError as error:
-        raise ExperimentError(str(path), [f"cannot be read: {error.strerror}"]) from None
-
-
-def parse_toml(text: str, source: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        where = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", str(error))
-        line = where[1] if where and where[1] else str(text.count("\n") + 1)
-        message = str(error)[: where.start()] if where else str(error)
-        twice = re.match(r"Cannot declare \('plugins', '(.*)'\) twice", message)
-        remedy = f'; a second instance of a plugin is written [plugins."{twice[1]}#2"]' if twice else ""
-        raise ExperimentError(f"{source}:{line}", [f"not valid TOML: {message}{remedy}"]) from None
-
-
 def dump_experiment(experiment: Experiment) -> str:
     """The experiment as TOML, complete with defaults; :func:`load_experiment` gives the same experiment."""
     document = tomlkit.document()
+    tables = {name: table for name in options(Experiment) if isinstance(table := getattr(experiment, name), dict)}
     for name in options(Experiment):
-        if name not in ("plugins", "use"):
+        if name not in tables:
             document.add(name, tomlkit.item(as_toml(getattr(experiment, name))))
     plugins = tomlkit.table(is_super_table=True)
     for name, plugin in experiment.plugins.items():
         plugins.add(name, _table_of({key: as_toml(value) for key, value in options_of(plugin).items()}))
     document.add("plugins", plugins)
-    document.add("use", _table_of(experiment.use))
+    for name, values in tables.items():
+        if name != "plugins":
+            document.add(name, _table_of(values))
     return tomlkit.dumps(document)
 
 
@@ -104,7 +102,7 @@ def options_of(plugin: object) -> dict[str, Any]:
 def _table_of(values: Mapping[str, Any]) -> tomlkit.items.Table:
     table = tomlkit.table()
     for key, value in values.items():
-        table.add(key, value)
+        table.add(key, _table_of(value) if isinstance(value, Mapping) else as_toml(value))
     return table
 
 
@@ -113,3 +111,6 @@ def as_toml(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [as_toml(part) for part in value]
     return "none" if value is None else value
+
+
+__all__ = ["dump_experiment", "load_experiment", "options_of", "parse_experiment", "parse_toml", "read_toml"]

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 import torch
+from attrs import field
+from attrs.validators import ge, le
 from torch import Tensor
 from torch.nn import functional as F
 
 from mtl_core.tasks.metrics import EdgeMetrics
 from mtl_core.tasks.pictures import Pixels, grey
-from mtl_core.tasks.task import Task
+from mtl_core.tasks.task import Task, setting
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -29,7 +31,9 @@ class BinaryEdges(Task):
     """
 
     channels: int = 1
-    positive_weight: float = 0.95
+    positive_weight: float = field(
+        default=0.95, validator=[ge(0.0), le(1.0)], metadata=setting("share of the loss that edge pixels carry")
+    )
     ignored: ClassVar[float] = float("nan")
     also_invalid: ClassVar[float | None] = float("inf")
     headline: ClassVar[str] = "ods_f"

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 import numpy as np
 import torch
+from attrs import field
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from mtl_core.tasks import losses
 from mtl_core.tasks.metrics import AngleError
 from mtl_core.tasks.pictures import Pixels
-from mtl_core.tasks.task import Task
+from mtl_core.tasks.task import Task, setting
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -28,9 +30,12 @@ class Normals(Task):
     """Surface normals: labels float (B, 3, H, W), 0 where invalid; 1 − cos.
 
     Camera frame: x right, y down, z forward.
+
+    :param objective: the loss, ``"cosine"`` (1 − cos) or ``"l1"`` on unit vectors (option ``loss``)
     """
 
     channels: int = 3
+    objective: Literal["cosine", "l1"] = field(default="cosine", alias="loss", metadata=setting("the loss"))
     also_invalid: ClassVar[float | None] = 0.01
     interpolation: ClassVar[Literal["nearest", "bilinear"]] = "bilinear"
     headline: ClassVar[str] = "mean_angle"
@@ -44,7 +49,7 @@ class Normals(Task):
         return self.soft_loss(prediction, self.encode(target))
 
     def soft_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return 1 - F.cosine_similarity(prediction, target, dim=1).unsqueeze(1)
+        return losses.unit_l1(prediction, target) if self.objective == "l1" else losses.cosine(prediction, target)
 
     def valid(self, target: Tensor) -> Tensor:
         square: Tensor = target.square().sum(1, keepdim=True)

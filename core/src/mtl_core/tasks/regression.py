@@ -6,17 +6,20 @@ Shape letters: B samples, O channels of the task, H and W image size.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 import numpy as np
 import torch
+from attrs import field
+from attrs.validators import ge, le
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mtl_core.tasks import losses
 from mtl_core.tasks.metrics import DepthMetrics, RegressionMetrics
 from mtl_core.tasks.pictures import Pixels, graded
-from mtl_core.tasks.task import Task
+from mtl_core.tasks.task import Task, setting
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -27,18 +30,28 @@ _METRES = ("abs_err", "rmse")
 
 @attrs.frozen(kw_only=True)
 class Regression(Task):
-    """A value per pixel: labels float (B, O, H, W), NaN where invalid; L1."""
+    """A value per pixel: labels float (B, O, H, W), NaN where invalid; L1.
 
+    :param objective: the loss, ``"l1"``, ``"l2"`` or ``"berhu"`` (option ``loss``)
+    """
+
+    objective: Literal["l1", "l2", "berhu"] = field(default="l1", alias="loss", metadata=setting("the loss"))
     ignored: ClassVar[float] = float("nan")
     also_invalid: ClassVar[float | None] = float("inf")
     headline: ClassVar[str] = "abs_err"
     errors: ClassVar[frozenset[str]] = frozenset({"abs_err", "rmse"})
 
     def pixel_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return self.soft_loss(prediction, self.encode(target))
+        return self.error(prediction, self.encode(target), self.valid(target))
 
     def soft_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return (prediction - target).abs().mean(1, keepdim=True)
+        return self.error(prediction, target, torch.ones_like(target[:, :1], dtype=torch.bool))
+
+    def error(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """The chosen loss of every pixel (B, 1, H, W) against a target that is finite everywhere."""
+        if self.objective == "berhu":
+            return losses.berhu(prediction, target, valid)
+        return losses.l2(prediction, target) if self.objective == "l2" else losses.l1(prediction, target)
 
     def valid(self, target: Tensor) -> Tensor:
         return target.isfinite().all(1, keepdim=True)
@@ -57,15 +70,28 @@ class Depth(Regression):
     :param disparity: a disparity, which a zoom enlarges
     :param clamp: predictions are at least this much before they are scored; None: they are scored as they are.
         Released evaluation codes clamp at 1e-9: a negative prediction is no more wrong there than depth 0
+    :param objective: the loss, one of :class:`Regression`'s or ``"silog"`` (option ``loss``)
+    :param silog_lambda: λ of the scale-invariant logarithmic error
     """
 
     channels: int = 1
     disparity: bool = False
-    clamp: float | None = None
+    clamp: float | None = field(default=None, metadata=setting("predictions are at least this much when scored"))
+    objective: Literal["l1", "l2", "berhu", "silog"] = field(  # type: ignore[assignment]  # one loss more
+        default="l1", alias="loss", metadata=setting("the loss")
+    )
+    silog_lambda: float = field(
+        default=0.5, validator=[ge(0.0), le(1.0)], metadata=setting("λ of silog: 1 leaves an error of scale free")
+    )
     ignored: ClassVar[float] = 0.0
     also_invalid: ClassVar[float | None] = -3.0
     errors: ClassVar[frozenset[str]] = frozenset({"abs_err", "rmse", "rel_err", "log_rmse"})
     units: ClassVar[Mapping[str, str]] = {"delta1": "%", "delta2": "%", "delta3": "%"}
+
+    def error(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        if self.objective == "silog":
+            return losses.silog(prediction, target, valid, self.silog_lambda)
+        return super().error(prediction, target, valid)
 
     def valid(self, target: Tensor) -> Tensor:
         return target.isfinite() & (target > 0)

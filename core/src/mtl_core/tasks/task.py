@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 import torch
+from attrs.validators import gt, lt
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,16 +26,36 @@ if TYPE_CHECKING:
 _NAME = r"\w[\w.+-]*"
 
 
+def setting(text: str) -> dict[str, object]:
+    """Metadata of a field that an experiment may set under ``[task_options.TASK]``: the line that says what it is."""
+    return {"help": text, "setting": True}
+
+
 @attrs.frozen(kw_only=True)
 class Task:
     """One output of the network.
 
     A label of a task is a tensor in which some pixels may be *invalid*; a label that the label mask withholds is
     *blank*: invalid everywhere.
+
+    :param loss_scale: by which the task's loss is multiplied
+    :param reported: the metrics that are kept, or empty for all (option ``metrics``)
+    :param judged_by: the main metric, in place of the kind's ``headline`` (option ``headline``)
     """
 
     name: str = attrs.field()
     channels: int
+    loss_scale: float = attrs.field(
+        default=1.0, validator=[gt(0.0), lt(float("inf"))], metadata=setting("by which the loss is multiplied")
+    )
+    reported: tuple[str, ...] = attrs.field(
+        default=(), alias="metrics", metadata=setting("metrics that are kept; empty: all of the kind's")
+    )
+    judged_by: str | None = attrs.field(
+        default=None,
+        alias="headline",
+        metadata=setting("main metric, for Δ% and best.ckpt; none: the kind's"),
+    )
 
     dense: ClassVar[bool] = True
     """A value per pixel (B, O, H, W); otherwise a value per image (B, O)."""
@@ -49,7 +70,7 @@ class Task:
     is_distribution: ClassVar[bool] = False
     """Whether label space holds probabilities that add up to 1 over the channels."""
     headline: ClassVar[str] = ""
-    """The one metric that Δ% uses."""
+    """The kind's main metric, which Δ% uses; of one task see :attr:`main_metric`."""
     higher_is_better: ClassVar[bool] = False
     """Whether the headline is better when higher."""
     errors: ClassVar[frozenset[str]] = frozenset()
@@ -84,6 +105,11 @@ class Task:
         :return: (B,)
         """
         return masked_mean(self.pixel_loss(prediction, target), self.valid(target))
+
+    def scaled_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """:meth:`loss` times ``loss_scale``, which is what a training step adds up: (B,)."""
+        loss = self.loss(prediction, target)
+        return loss if self.loss_scale == 1 else self.loss_scale * loss
 
     def pixel_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Loss of every pixel (B, 1, H, W); finite at invalid pixels."""
@@ -194,6 +220,20 @@ class Task:
         :param metric: of this task, after the data of all ranks
         """
         return {}
+
+    @property
+    def main_metric(self) -> str:
+        """The one metric of this task that Δ% and the choice of the best epoch use."""
+        return self.judged_by or self.headline
+
+    @property
+    def main_is_higher(self) -> bool:
+        """Whether :attr:`main_metric` is better when higher."""
+        return self.better_when_higher(self.main_metric)
+
+    def keeps(self, metric: str) -> bool:
+        """Whether a metric is reported; the main one always is."""
+        return not self.reported or metric in self.reported or metric == self.main_metric
 
     def better_when_higher(self, metric: str) -> bool:
         """The direction of one of the task's metrics."""

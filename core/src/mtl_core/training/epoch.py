@@ -92,7 +92,7 @@ class BestEpoch:
     """
 
     def __init__(self, tasks: Tasks, experiment: Experiment) -> None:
-        self.metrics = {f"val/{t.name}/{t.headline}": t.higher_is_better for t in tasks}
+        self.metrics = {f"val/{t.name}/{t.main_metric}": t.main_is_higher for t in tasks}
         on, known = experiment.best_on, metric_names(tasks)
         if on is not None and on not in known:
             raise MtlError(f"best_on: there is no metric {on!r}{nearest(on, known)} (there are: {', '.join(known)})")

@@ -58,7 +58,7 @@ class _Totals(Summed):
 
     def update(self, prediction: Tensor, target: Tensor, labelled: Tensor) -> None:
         """A batch's predictions and labels, and which samples carry one: bool (B,)."""
-        losses = self.task.loss(prediction, target)
+        losses = self.task.scaled_loss(prediction, target)
         self.loss += torch.where(labelled, losses, torch.zeros_like(losses)).sum()
         self.count += labelled.sum()
         broken = prediction.isnan() & self.task.valid(target)
@@ -108,7 +108,8 @@ def _results(tasks: Tasks, metrics: nn.ModuleDict, totals: nn.ModuleDict) -> Eva
     for task in tasks:
         total = {name: float(value) for name, value in computed(totals[task.name]).items()}
         found.losses[task.name] = total["loss"]
-        values = {f"{task.name}/{name}": float(value) for name, value in computed(metrics[task.name]).items()}
+        kept = {name: value for name, value in computed(metrics[task.name]).items() if task.keeps(name)}
+        values = {f"{task.name}/{name}": float(value) for name, value in kept.items()}
         if total["broken"]:
             # argmax and histograms make a class or an angle of a NaN, and metrics that look like others
             found.broken[task.name] = int(total["broken"])
@@ -139,12 +140,12 @@ def computed(metric: nn.Module) -> dict[str, Tensor]:
 
 def metric_names(tasks: Tasks) -> list[str]:
     """``task/metric`` of everything that :func:`evaluate` gives."""
-    return [f"{task.name}/{name}" for task in tasks for name in computed(task.metrics())]
+    return [f"{task.name}/{name}" for task in tasks for name in computed(task.metrics()) if task.keeps(name)]
 
 
 def headlines(tasks: Tasks) -> dict[str, bool]:
     """``task/metric`` of the one metric per task that Δ% uses → whether higher is better."""
-    return {f"{task.name}/{task.headline}": task.higher_is_better for task in tasks}
+    return {f"{task.name}/{task.main_metric}": task.main_is_higher for task in tasks}
 
 
 def units(tasks: Tasks, metrics: Iterable[str]) -> dict[str, str]:

@@ -41,7 +41,7 @@ def _with_global_value(value: Tensor, group: dist.ProcessGroup | None) -> Tensor
 
 def sample_losses(tasks: Tasks, predictions: dict[str, Tensor], targets: dict[str, Tensor], labelled: Tensor) -> Tensor:
     """Losses (B, K), 0 where a sample carries no label."""
-    columns = [task.loss(predictions[task.name], targets[task.name]) for task in tasks]
+    columns = [task.scaled_loss(predictions[task.name], targets[task.name]) for task in tasks]
     losses = torch.stack(columns, 1)
     losses = at_least_float32(losses)
     return torch.where(labelled, losses, torch.zeros_like(losses))

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
-import attrs
-
 from mtl_core.errors import CheckpointError, nearest
+from mtl_core.options.fields import options
 from mtl_core.options.read import read_options
 from mtl_core.tasks.classification import Classification
 from mtl_core.tasks.edges import BinaryEdges
@@ -33,7 +32,12 @@ OWN: dict[str, type[Task]] = {
 
 def tasks_to_plain(tasks: Tasks) -> list[dict[str, Any]]:
     """Kind and options of each task."""
-    return [{"kind": _kind_of(type(task)), **attrs.asdict(task)} for task in tasks]
+    return [{"kind": _kind_of(type(task)), **plain_options(task)} for task in tasks]
+
+
+def plain_options(task: Task) -> dict[str, Any]:
+    """A task's options by the names that its class takes."""
+    return {key: getattr(task, option.name) for key, option in options(type(task)).items()}
 
 
 def tasks_from_plain(rows: object, source: str) -> Tasks:
@@ -52,10 +56,10 @@ def tasks_from_plain(rows: object, source: str) -> Tasks:
 
 def _made(row: Mapping[str, Any], source: str) -> Task:
     cls = _class_of(row.get("kind"), source)
-    options, problems = read_options(cls, {key: value for key, value in row.items() if key != "kind"})
+    values, problems = read_options(cls, {key: value for key, value in row.items() if key != "kind"})
     if problems:
         raise CheckpointError(f"{source}: a task that does not fit: {'; '.join(problems)}")
-    made = cls(**options)
+    made = cls(**values)
     if made.channels < 1:
         raise CheckpointError(f"{source}: task {made.name!r} has {made.channels} channels; expected at least 1")
     return made

@@ -22,6 +22,7 @@ from mtl_core.run_folder import RunFolder, write_atomically
 from mtl_core.seeds import derive, generator_for
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.training.network import Network
+from mtl_core.training.task_options import with_task_options
 
 
 @attrs.define(eq=False)
@@ -66,6 +67,7 @@ def prepare(experiment: Experiment, run: RunFolder | None = None) -> Session:
     dataset = hooks.build_dataset("train")
     source = f'plugin "{hooks.places["build_dataset"]}", training data'
     check_dataset(dataset, source)
+    dataset = with_task_options(experiment, dataset)
     labelled = label_mask(experiment, hooks, dataset, run)
     check_samples(dataset, source, experiment.seed, labelled=labelled)
     size = image_size(dataset)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mtl_core.errors import CheckpointError
+from mtl_core.errors import CheckpointError, nearest
 from mtl_core.experiment import Experiment
 from mtl_core.hooks.relay import Hooks
 from mtl_core.run_folder import RunFolder
@@ -15,17 +15,28 @@ from mtl_core.training.checkpoint import load_checkpoint, restore
 from mtl_core.training.network import Network
 from mtl_core.training.saved_tasks import tasks_from_plain
 from mtl_core.training.session import Model, build_network, open_hooks
+from mtl_core.training.task_options import with_saved_options
+
+CHECKPOINTS = ("last", "best")
 
 
-def load_network(run: RunFolder, name: str = "last", overrides: Sequence[str] = ()) -> tuple[Network, tuple[int, int]]:
-    """A run's trained network, in evaluation mode on the CPU, and the image size (H, W) that it was trained with.
+def unknown_checkpoint(where: str, name: str) -> str:
+    """A message on a checkpoint that no run has."""
+    return f"{where} {name}: expected last or best{nearest(name, CHECKPOINTS)}"
+
+
+def open_network(
+    run: RunFolder, name: str = "last", overrides: Sequence[str] = ()
+) -> tuple[Network, tuple[int, int], Hooks]:
+    """A run's trained network, in evaluation mode on the CPU, the image size (H, W) that it was trained with, and the
+    plugins that made it.
 
     :param overrides: settings that differ on this machine, such as ``plugins.name.weights=none``
     """
     path = run.require().checkpoint(name)
     state = load_checkpoint(path)
     hooks = open_hooks(load_experiment(run.experiment, overrides), ("build_backbone", "build_heads"))
-    return network_from(hooks, state, path)
+    return *network_from(hooks, state, path), hooks
 
 
 def load_model(experiment: Experiment, state: dict[str, Any], path: Path) -> Model:
@@ -35,6 +46,7 @@ def load_model(experiment: Experiment, state: dict[str, Any], path: Path) -> Mod
     """
     hooks = open_hooks(experiment)
     network, size = network_from(hooks, state, path)
+    network.tasks = with_saved_options(experiment, network.tasks)
     return Model(experiment, hooks, network, size)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from mtl_core import Task, masked_mean
+from mtl_core import Task, masked_mean, setting
 
 NAN = float("nan")
 
@@ -35,7 +35,7 @@ class ImageRegression(Task):
 
     outputs: tuple[str, ...] = ()
     measured_in: str = ""
-    error: Literal["l1", "l2"] = "l1"
+    error: Literal["l1", "l2"] = attrs.field(default="l1", metadata=setting("the loss"))
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
 

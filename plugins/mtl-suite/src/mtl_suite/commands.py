@@ -108,6 +108,10 @@ def train_each(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="The folder of the runs; runs/NAME-each-…-SEED by default.")] = None,
     overrides: Overrides = None,
+    added: Annotated[list[str] | None, typer.Option("--with", metavar="PLUGIN", help="Add a plugin.")] = None,
+    dropped: Annotated[
+        list[str] | None, typer.Option("--without", metavar="PLUGIN", help="Leave a plugin out.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Leave finished runs alone, go on with the others.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
@@ -120,7 +124,7 @@ def train_each(
     from mtl_suite.jobs import Job
     from mtl_suite.sets import each
 
-    experiment = load_experiment(file, overrides or [])
+    experiment = load_experiment(file, overrides or (), added or (), dropped or ())
     kind = "primary" if primary else "task"
     folder = out or Path("runs") / f"{experiment.name}-each-{kind}-{experiment.seed}"
     runs = each(experiment, "primary" if primary else "task")

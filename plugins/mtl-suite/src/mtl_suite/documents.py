@@ -1,43 +1,18 @@
-"""The tables of a suite file: laid over each other, and taken apart into its own keys and the experiments' settings."""
+"""The tables of a suite file, taken apart into its own keys and the experiments' settings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import attrs
 
-from mtl_core import ExperimentError, describe_value, parse_toml, read_options, read_toml, split_key
+from mtl_core import read_options, split_key
 
 Document = dict[str, Any]
 
 Own = TypeVar("Own")
 """A class of :mod:`mtl_core.suite.schema`."""
-
-
-def with_base(path: Path, above: Sequence[Path] = ()) -> Document:
-    """A suite's document, laid over those of the files that its ``base`` names, the last of them on top."""
-    document = parse_toml(read_toml(path), str(path))
-    base = document.pop("base", [])
-    names = [base] if isinstance(base, str) else base
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ExperimentError(str(path), [f"base: expected a file or a list of files, found {describe_value(base)}"])
-    if path.resolve() in above:
-        raise ExperimentError(str(path), ["base: the files name each other in a circle"])
-    below = [with_base(path.parent / name, (*above, path.resolve())) for name in names]
-    return merged(*below, document)
-
-
-def merged(*tables: Mapping[str, Any]) -> Document:
-    """Tables laid over each other, the last on top; tables in them are merged too."""
-    found: Document = {}
-    for table in tables:
-        for key, value in table.items():
-            both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
-            found[key] = merged(found[key], value) if both else deepcopy(value)
-    return found
 
 
 def put(document: Document, key: str, value: object) -> None:

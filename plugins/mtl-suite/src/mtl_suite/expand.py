@@ -14,13 +14,14 @@ from mtl_core import (
     ExperimentError,
     dump_experiment,
     installed_plugins,
+    merged,
     nearest,
     parse_experiment,
     parse_toml,
-    read_toml,
+    read_document,
     split_key,
 )
-from mtl_suite.documents import Document, merged, put
+from mtl_suite.documents import Document, put
 from mtl_suite.jobs import Job
 from mtl_suite.schema import Entry
 from mtl_suite.sets import Kind, for_task
@@ -83,8 +84,7 @@ def text_for(text: str, entry: Entry, task: str) -> str:
 def from_file(suite: Suite, entry: Entry) -> Document:
     if entry.file is None:
         return {}
-    path = suite.source.parent / entry.file
-    return parse_toml(read_toml(path), str(path))
+    return read_document(suite.source.parent / entry.file)
 
 
 def variations(entry: Entry, base: Document) -> Iterator[tuple[str, Document]]:
