@@ -166,7 +166,7 @@ def test_every_hook_has_a_contract_or_is_called_by_one() -> None:
     contracts = [getattr(testing, n) for n in testing.__all__ if n.endswith("Contract") and n != "PluginContract"]
     lifecycle = {"setup", "parameter_groups", "after_epoch", "build_heads"}
     lifecycle |= {"before_run", "build_extra_datasets", "relabel", "draw_pictures", "before_step", "after_step"}
-    lifecycle |= {"after_run", "after_predict"}
+    lifecycle |= {"after_run", "after_predict", "name_splits"}
     assert {c.hook for c in contracts} | lifecycle == set(hook_arguments())
 
 

@@ -53,7 +53,7 @@ def train(
 @app.command(epilog="Example: mtl evaluate runs/rooms-0 --split test --json")
 def evaluate(
     run: RunArgument,
-    split: Annotated[str, typer.Option(help="The data set's split.")] = "test",
+    split: Annotated[str, typer.Option(help="The data set's split; val: what best.ckpt was chosen by.")] = "test",
     checkpoint: Checkpoint = "last",
     overrides: Overrides = None,
     as_json: Json = False,

@@ -10,10 +10,10 @@ from typing import Any
 
 import attrs
 import lightning_fabric
-import torch
 
 from mtl_core.commands.finished_run import EndedRun, tell
-from mtl_core.data.datasets import BlankedDataset, Selected
+from mtl_core.console import is_rank_zero
+from mtl_core.data.datasets import BlankedDataset, Selected, every_label
 from mtl_core.data.sample import MultiTaskDataset
 from mtl_core.errors import CheckpointError, nearest
 from mtl_core.experiment import Experiment
@@ -24,7 +24,7 @@ from mtl_core.training.checkpoint import load_checkpoint
 from mtl_core.training.evaluation import directions, evaluate, headlines, units
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.loader import evaluation_loader
-from mtl_core.training.session import Model
+from mtl_core.training.session import Model, held_out
 from mtl_core.training.trained import load_model
 
 log = logging.getLogger("mtl")
@@ -56,8 +56,7 @@ def evaluate_split(
     dataset = model.hooks.build_dataset(split) if dataset is None else dataset
     if dataset.tasks.names != model.tasks.names:
         dataset = Selected(dataset, model.tasks.names)
-    every = torch.ones(len(dataset), len(dataset.tasks), dtype=torch.bool)
-    labelled = every if dataset.labelled is None else dataset.labelled
+    labelled = every_label(dataset)
     loader = evaluation_loader(
         dataset,
         labelled,
@@ -148,7 +147,7 @@ def evaluate_run(
     model = load_model(experiment, state, path)
     model.network.to(fabric.device)
     suffix = "" if judges_as_training(run, experiment, split, name) else f"-{split}-{name}"
-    found = evaluate_split(model, fabric, split)
+    found = evaluate_split(model, fabric, split, validation_share(run, model) if split == "val" else None)
     if fabric.is_global_zero:
         for problem in found.problems:
             log.warning("%s: %s", run.folder, problem)
@@ -157,6 +156,21 @@ def evaluate_run(
             record_runtime(run)
         tell(EndedRun(run.folder, model, fabric, found.data, suffix))
     return found.metrics
+
+
+def validation_share(run: RunFolder, model: Model) -> MultiTaskDataset | None:
+    """What ``--split val`` judges where the data have no such split: what the run kept of its training data."""
+    hooks = model.hooks
+    if "val" in hooks.splits:
+        return None
+    held = held_out(model.experiment, hooks, run)
+    if is_rank_zero():
+        log.warning(
+            "%s: the data have no split val (they have: %s); judged are the %d training samples that the run kept for"
+            " validation",
+            run.folder, ", ".join(hooks.splits), len(held),
+        )  # fmt: skip
+    return held
 
 
 def _check_same_experiment(run: RunFolder, state: Mapping[str, Any], path: Path) -> None:

@@ -50,9 +50,20 @@ def build_dataset(split: str) -> MultiTaskDataset | None:
 
     Called once for each split that a command needs, in every process that loads data. Exclusive and required.
 
-    :param split: ``"train"`` or ``"test"``
+    :param split: ``"train"``, ``"test"``, or another that :func:`name_splits` names
     :return: a data set whose ``tasks`` fix K and the order of the tasks; samples as in :class:`mtl_core.data.Sample`
     :raises mtl_core.errors.DataError: a folder or file is missing or malformed; it says which
+    """
+
+
+@hookspec
+def name_splits() -> Sequence[str] | None:
+    """Name the splits that :func:`build_dataset` opens, where there are others than train and test.
+
+    Asked once per command, of the plugin that fills ``build_dataset``. A split named ``"val"`` is what validation and
+    ``best.ckpt`` are judged by, in place of a share of the training data; the data of one that is named must be there.
+
+    :return: ``"train"``, ``"test"`` and further names; None for these two
     """
 
 

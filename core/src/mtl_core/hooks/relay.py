@@ -100,6 +100,14 @@ class Hooks:
     def build_dataset(self, split: str) -> MultiTaskDataset:
         return self.need("build_dataset", split=split).dataset()
 
+    @functools.cached_property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that the data have."""
+        name = self.places.get("build_dataset", "")
+        asked = [function for plugin, function in self.implementations("name_splits") if plugin == name]
+        answers = [Answer(name, "name_splits", function()) for function in asked]
+        return next((answer.splits() for answer in answers if answer.value is not None), ("train", "test"))
+
     def build_extra_datasets(self) -> list[tuple[str, ExtraData]]:
         """(plugin, data) of every further source."""
         answers = [answer for answer in self.answers("build_extra_datasets") if answer.value is not None]

@@ -51,6 +51,10 @@ class Answer:
         made: MultiTaskDataset = self.unless(good, "a data set with tasks, labelled, names, length and samples", found)
         return made
 
+    def splits(self) -> tuple[str, ...]:
+        fits = listed(self.value, str) and len(set(self.value)) == len(self.value)
+        return tuple(self.unless(fits, 'names of splits, such as ("train", "val", "test")', repr(self.value)))
+
     def extra_datasets(self) -> Sequence[ExtraData]:
         made: Sequence[ExtraData] = self.unless(listed(self.value, ExtraData), "a list of ExtraData")
         return made
