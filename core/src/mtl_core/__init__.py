@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mtl_core.run_folder import RunFolder, plain_json, skipped_steps, to_json, write_atomically, write_text
     from mtl_core.seeds import generator_beside, generator_for
     from mtl_core.settings.diff import MAY_CHANGE, differing, unlike
+    from mtl_core.settings.file_keys import anchor_files, short_name
     from mtl_core.settings.overrides import split_key
     from mtl_core.settings.plugins import not_installed
     from mtl_core.settings.toml_file import (
@@ -99,6 +100,7 @@ _HOMES = {
         "differing",
         "unlike",
     ),
+    "settings.file_keys": ("anchor_files", "short_name"),
     "settings.overrides": ("split_key",),
     "settings.plugins": ("not_installed",),
     "settings.toml_file": (
@@ -199,6 +201,7 @@ __all__ = [
     "Step",
     "Task",
     "Tasks",
+    "anchor_files",
     "chosen_tasks",
     "describe_value",
     "differences",
@@ -234,6 +237,7 @@ __all__ = [
     "progress",
     "read_options",
     "read_toml",
+    "short_name",
     "skipped_steps",
     "split_key",
     "split_validation",

@@ -116,7 +116,7 @@ def plugins(
 
 @app.command(epilog="Example: mtl explain ial")
 def explain(
-    name: Annotated[str, typer.Argument(metavar="PLUGIN", help="A plugin's name, or experiment.")],
+    name: Annotated[str, typer.Argument(metavar="PLUGIN", help="A plugin's name, FILE.py:CLASS, or experiment.")],
     as_json: Json = False,
 ) -> None:
     """Say what a plugin computes: formula, source, cost, where it departs from its source, hooks and options."""

@@ -19,11 +19,12 @@ from mtl_core.errors import CheckpointError, nearest
 from mtl_core.experiment import Experiment
 from mtl_core.run_folder import RunFolder, to_json, write_text
 from mtl_core.settings.diff import unlike
-from mtl_core.settings.toml_file import dump_experiment, load_experiment, parse_toml, read_toml
+from mtl_core.settings.toml_file import dump_experiment, parse_toml, read_toml
 from mtl_core.training.checkpoint import load_checkpoint
 from mtl_core.training.evaluation import directions, evaluate, headlines, units
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.loader import evaluation_loader
+from mtl_core.training.run_files import load_run
 from mtl_core.training.session import Model, held_out
 from mtl_core.training.trained import load_model
 
@@ -126,7 +127,11 @@ def record_runtime(run: RunFolder) -> None:
 
 
 def evaluate_run(
-    run: RunFolder, split: str = "test", name: str = "last", overrides: tuple[str, ...] = ()
+    run: RunFolder,
+    split: str = "test",
+    name: str = "last",
+    overrides: tuple[str, ...] = (),
+    experiment: Experiment | None = None,
 ) -> dict[str, float]:
     """``mtl evaluate``: judge a run's checkpoint on a split.
 
@@ -135,10 +140,11 @@ def evaluate_run(
 
     :param name: ``"last"`` or ``"best"`` (on validation data)
     :param overrides: settings that differ on this machine, such as ``plugins.name.root=…``, or other data
+    :param experiment: the run's, where its plugins were defined in Python; None: that of its folder, with the overrides
     """
     if name not in CHECKPOINTS:
         raise CheckpointError(f"--checkpoint {name}: expected last or best{nearest(name, CHECKPOINTS)}")
-    experiment = load_experiment(run.require().experiment, overrides)
+    experiment = experiment or load_run(run, overrides)
     fabric = make_fabric(experiment)
     fabric.launch()
     path = run.checkpoint(name)

@@ -24,6 +24,7 @@ from mtl_core.run_folder import RunFolder, skipped_steps, to_json, write_text
 from mtl_core.settings.diff import MAY_CHANGE, differing
 from mtl_core.settings.toml_file import dump_experiment, load_experiment, parse_toml, read_toml
 from mtl_core.training.fabric import make_fabric
+from mtl_core.training.run_files import IN_PYTHON, check_files, described, keep_files
 from mtl_core.training.session import Session, open_hooks, prepare
 from mtl_core.training.trainer import Trainer
 
@@ -93,6 +94,7 @@ def train_in(
         log.warning("%s: there is no checkpoint yet; the run begins again with its first epoch", run.folder)
         run.cut(0)
     if fabric.is_global_zero:
+        keep_files(run, experiment)
         write_text(run.experiment, dump_experiment(experiment))
         write_text(run.folder / "versions.json", to_json(versions(experiment), indent=2))
     trainer.fit(watch)
@@ -124,6 +126,7 @@ def unusable_because(run: RunFolder, evaluation: Evaluation | None) -> list[str]
 def open_run(experiment: Experiment, out: Path, resume: bool) -> RunFolder:
     """Refuse to overwrite a run, or to resume another experiment than the folder's."""
     run = RunFolder(out)
+    check_files(run, experiment)
     if not run.experiment.is_file():
         if run.checkpoint().is_file() and not resume:
             raise CheckpointError(
@@ -178,7 +181,7 @@ def versions(experiment: Experiment) -> dict[str, str]:
     """Version of core, torch and every plugin's distribution."""
     found = {f.name: f"{f.distribution} {f.version}" for f in installed_plugins()}
     names = {name.split("#")[0] for name in experiment.named}
-    plugins = {name: found.get(name, "defined in Python") for name in sorted(names)}
+    plugins = {name: found.get(name, IN_PYTHON) for name in sorted(names)} | described(experiment)
     return {"mtl-core": metadata.version("mtl-core"), "torch": torch.__version__, **plugins}
 
 

@@ -18,6 +18,7 @@ from mtl_core.experiment import Experiment, chosen
 from mtl_core.hooks.exclusive import check_places, check_use
 from mtl_core.options.fields import options
 from mtl_core.options.read import read_options
+from mtl_core.settings.file_keys import key_of
 from mtl_core.settings.overrides import apply
 from mtl_core.settings.plugins import read_plugins
 
@@ -32,16 +33,21 @@ def load_experiment(path: str | PathLike[str], overrides: Sequence[str] = ()) ->
     :param overrides: ``KEY=VALUE`` as ``--set`` takes them, ``epochs=5`` or ``plugins.NAME.OPTION=2``; no quotes
     :raises ExperimentError: with every mistake in the file and in the overrides
     """
-    return parse_experiment(read_toml(Path(path)), str(path), overrides)
+    return parse_experiment(read_toml(Path(path)), str(path), overrides, folder=Path(path).parent)
 
 
 def parse_experiment(
-    text: str, source: str, overrides: Sequence[str] = (), found: Sequence[InstalledPlugin] | None = None
+    text: str,
+    source: str,
+    overrides: Sequence[str] = (),
+    found: Sequence[InstalledPlugin] | None = None,
+    folder: Path | None = None,
 ) -> Experiment:
     """:func:`load_experiment` for a text that is in memory.
 
     :param source: what messages call the text
     :param found: the installed plugins, where they are known already
+    :param folder: what the paths of plugins in plain files are relative to; None: the current folder
     """
     document = parse_toml(text, source)
     if SUITE & set(document):
@@ -49,8 +55,8 @@ def parse_experiment(
     problems = [problem for override in overrides for problem in apply(document, override)]
     tables = document.pop("plugins", None)
     settings, wrong = read_options(Experiment, document | {"plugins": {}})
-    plugins, wrong_plugins = read_plugins(tables, discovery.installed_plugins() if found is None else found)
-    problems += wrong + wrong_plugins + check_use(document.get("use"), tables if isinstance(tables, dict) else ())
+    plugins, wrong_plugins = read_plugins(tables, discovery.installed_plugins() if found is None else found, folder)
+    problems += wrong + wrong_plugins + check_use(document.get("use"), plugins)
     if problems := problems + check_places(plugins, document.get("use")):
         raise ExperimentError(source, problems)
     made = Experiment(**{**settings, "plugins": plugins})
@@ -82,15 +88,20 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
         raise ExperimentError(f"{source}:{line}", [f"not valid TOML: {message}{remedy}"]) from None
 
 
-def dump_experiment(experiment: Experiment) -> str:
-    """The experiment as TOML, complete with defaults; :func:`load_experiment` gives the same experiment."""
+def dump_experiment(experiment: Experiment, anchored: bool = False) -> str:
+    """The experiment as TOML, complete with defaults; :func:`load_experiment` gives the same experiment.
+
+    :param anchored: name plugins in plain files by absolute paths; otherwise they are expected beside the text's file
+    """
     document = tomlkit.document()
     for name in options(Experiment):
         if name not in ("plugins", "use"):
             document.add(name, tomlkit.item(as_toml(getattr(experiment, name))))
     plugins = tomlkit.table(is_super_table=True)
     for name, plugin in experiment.plugins.items():
-        plugins.add(name, table_of({key: as_toml(value) for key, value in options_of(plugin).items()}))
+        plugins.add(
+            key_of(name, plugin, anchored), table_of({key: as_toml(value) for key, value in options_of(plugin).items()})
+        )
     document.add("plugins", plugins)
     document.add("use", table_of(experiment.use))
     return tomlkit.dumps(document)

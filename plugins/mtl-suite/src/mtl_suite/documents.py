@@ -9,7 +9,16 @@ from typing import Any, TypeVar
 
 import attrs
 
-from mtl_core import ExperimentError, describe_value, parse_toml, read_options, read_toml, split_key
+from mtl_core import (
+    ExperimentError,
+    anchor_files,
+    describe_value,
+    parse_toml,
+    read_options,
+    read_toml,
+    short_name,
+    split_key,
+)
 
 Document = dict[str, Any]
 
@@ -19,7 +28,7 @@ Own = TypeVar("Own")
 
 def with_base(path: Path, above: Sequence[Path] = ()) -> Document:
     """A suite's document, laid over those of the files that its ``base`` names, the last of them on top."""
-    document = parse_toml(read_toml(path), str(path))
+    document = anchor_files(parse_toml(read_toml(path), str(path)), path.parent)
     base = document.pop("base", [])
     names = [base] if isinstance(base, str) else base
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -45,7 +54,8 @@ def put(document: Document, key: str, value: object) -> None:
     *above, last = split_key(key)
     table = document
     for step in above:
-        table = table.setdefault(step, {})
+        known = {short_name(name): name for name in table}  # a plugin in a plain file, by its name in the run
+        table = table.setdefault(known.get(step, step), {})
     table[last] = value
 
 

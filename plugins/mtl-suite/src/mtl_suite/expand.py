@@ -12,12 +12,14 @@ import tomlkit
 
 from mtl_core import (
     ExperimentError,
+    anchor_files,
     dump_experiment,
     installed_plugins,
     nearest,
     parse_experiment,
     parse_toml,
     read_toml,
+    short_name,
     split_key,
 )
 from mtl_suite.documents import Document, merged, put
@@ -52,7 +54,7 @@ def expanded(
             own = [override for override in sets if concerns(override, document)]
             source = f"{suite.source}: experiments.{name}"
             experiment = parse_experiment(tomlkit.dumps(document), source, own, found)
-            whole = dump_experiment(experiment)
+            whole = dump_experiment(experiment, anchored=True)
             for task in entry.each_task or entry.each_primary or ("",):
                 part = "/".join(filter(None, (label, task)))
                 folder = suite.folder / scenario / f"{name}-{seed}" / part
@@ -84,7 +86,7 @@ def from_file(suite: Suite, entry: Entry) -> Document:
     if entry.file is None:
         return {}
     path = suite.source.parent / entry.file
-    return parse_toml(read_toml(path), str(path))
+    return anchor_files(parse_toml(read_toml(path), str(path)), path.parent)
 
 
 def variations(entry: Entry, base: Document) -> Iterator[tuple[str, Document]]:
@@ -104,7 +106,8 @@ def folder_name(value: object) -> str:
 def concerns(override: str, document: Mapping[str, Any]) -> bool:
     """Whether an experiment has the plugin that an override names; what names none concerns all."""
     steps = split_key(override.partition("=")[0])
-    return steps[0] != "plugins" or len(steps) < 2 or steps[1] in document.get("plugins", {})
+    names = set(document.get("plugins", {}))
+    return steps[0] != "plugins" or len(steps) < 2 or steps[1] in names | set(map(short_name, names))
 
 
 def check_overrides(suite: Suite, overrides: Sequence[str]) -> None:
