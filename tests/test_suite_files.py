@@ -8,6 +8,7 @@ import pytest
 
 from mtl_core import RunFolder, load_experiment, parse_experiment, train
 from mtl_suite.begun import check_runs
+from mtl_suite.engine import Process
 from mtl_suite.plan import load_suite
 from mtl_suite.sets import each
 
@@ -91,3 +92,11 @@ def test_the_file_of_the_documentation_trains(files: Path) -> None:
     (files / "ideas" / "e.toml").write_text(f'name = "e"\nepochs = 1\nbatch_size = 2\ndevice = "cpu"\n{PLUGINS}{toml}')
     run = train(load_experiment(files / "ideas" / "e.toml"), files / "run")
     assert run.history()[-1]["smoothness/smooth"] > 0
+
+
+def test_the_log_of_a_job_has_a_line_for_each_epoch(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = load_suite(files / "suites" / "s.toml", folder=tmp_path / "runs")
+    assert Process(suite.jobs[0], threads=1)() is None
+    assert capsys.readouterr().out.startswith("a: epoch 1/1  loss ")

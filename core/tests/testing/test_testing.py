@@ -193,6 +193,6 @@ def test_every_hook_that_takes_part_in_a_step_has_a_contract() -> None:
     from mtl_core.hooks.spec_table import hook_arguments
 
     covered = {getattr(testing, name).hook for name in testing.__all__ if name.endswith("Contract")}
-    lifecycle = {"setup", "parameter_groups", "after_epoch", "build_heads", "before_step", "after_step"}
+    lifecycle = {"setup", "parameter_groups", "after_epoch", "build_heads", "before_step", "after_step", "name_splits"}
     lifecycle |= {"before_run", "build_extra_datasets", "relabel", "draw_pictures", "after_run", "after_predict"}
     assert set(hook_arguments()) - lifecycle <= covered

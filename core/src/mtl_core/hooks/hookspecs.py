@@ -295,13 +295,20 @@ def after_step(look_ahead: LookAhead) -> None:
 
 
 @hookspec
-def after_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
+def after_epoch(epoch: int, metrics: Mapping[str, float], run_folder: Path, record: Mapping[str, Any]) -> bool | None:
     """Look at an epoch that has ended.
 
-    Called once per epoch on every rank, after validation and before the checkpoint.
+    Called once per epoch, at one of two moments. An implementation that names ``epoch`` and ``metrics`` alone is called
+    on every rank, after validation and before the checkpoint; what it changes in the plugin is in the checkpoint. One
+    that names ``run_folder`` or ``record`` is called on rank 0, when the epoch's record is in ``metrics.jsonl``: for
+    loggers, callbacks and early stopping. Observers have the second kind only. An error there is reported, and the run
+    goes on.
 
     :param epoch: number of the epoch, from 0
-    :param metrics: what ``metrics.jsonl`` receives: losses, terms, logged values, validation metrics
+    :param metrics: losses, terms, logged values, validation metrics
+    :param run_folder: the run's
+    :param record: what was appended to ``metrics.jsonl``: ``metrics``, epoch, step, seconds, learning rate
+    :return: of the second kind, True to end the training here; the run is evaluated as always
     """
 
 
