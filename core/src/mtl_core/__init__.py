@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mtl_core.settings.composition import merged, read_document
     from mtl_core.settings.diff import MAY_CHANGE, differing, unlike
     from mtl_core.settings.document import parse_toml, read_toml
+    from mtl_core.settings.file_keys import anchor_files, short_name
     from mtl_core.settings.overrides import split_key
     from mtl_core.settings.plugins import not_installed
     from mtl_core.settings.toml_file import dump_experiment, load_experiment, options_of, parse_experiment
@@ -105,6 +106,7 @@ _HOMES = {
         "differing",
         "unlike",
     ),
+    "settings.file_keys": ("anchor_files", "short_name"),
     "settings.overrides": ("split_key",),
     "settings.plugins": ("not_installed",),
     "settings.toml_file": (
@@ -208,6 +210,7 @@ __all__ = [
     "Task",
     "Tasks",
     "TrainedNetwork",
+    "anchor_files",
     "at_least_float32",
     "chosen_tasks",
     "describe_value",
@@ -249,6 +252,7 @@ __all__ = [
     "read_toml",
     "setting",
     "shared_gramian",
+    "short_name",
     "skipped_steps",
     "split_key",
     "split_validation",

@@ -81,7 +81,7 @@ def probe(
 @app.command(epilog="Example: mtl evaluate runs/rooms-0 --split test --json")
 def evaluate(
     run: RunArgument,
-    split: Annotated[str, typer.Option(help="The data set's split.")] = "test",
+    split: Annotated[str, typer.Option(help="The data set's split; val: what best.ckpt was chosen by.")] = "test",
     checkpoint: Checkpoint = "last",
     overrides: Overrides = None,
     as_json: Json = False,
@@ -147,7 +147,7 @@ def plugins(
 
 @app.command(epilog="Example: mtl explain ial")
 def explain(
-    name: Annotated[str, typer.Argument(metavar="PLUGIN", help="A plugin's name, or experiment.")],
+    name: Annotated[str, typer.Argument(metavar="PLUGIN", help="A plugin's name, FILE.py:CLASS, or experiment.")],
     as_json: Json = False,
 ) -> None:
     """Say what a plugin computes: formula, source, cost, where it departs from its source, hooks and options."""

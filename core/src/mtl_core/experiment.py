@@ -157,7 +157,7 @@ class Experiment(_Traced):
     validation: float = field(
         default=0.1,
         validator=[ge(0.0), lt(1.0)],
-        metadata=help("share of the training data kept for validation; 0: none"),
+        metadata=help("share of the training data kept for validation where the data have no split val; 0: none"),
     )
     best_on: str | None = field(
         default=None, metadata=help("metric that best.ckpt is chosen by; none: mean change of all headline metrics")

@@ -8,7 +8,7 @@ import math
 import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,8 +41,9 @@ class RunFolder:
     """One training's folder.
 
     ``experiment.toml`` every setting, defaults included; ``versions.json`` of every plugin; ``labels.npz`` the label
-    mask; ``metrics.jsonl`` one line per epoch; ``last.ckpt``, ``best.ckpt``; ``results.json`` the final metrics;
-    ``pictures/``; ``report.html``; ``.lock``, held while a process trains here.
+    mask; ``metrics.jsonl`` one line per epoch; ``warnings.jsonl`` what was reported meanwhile; ``last.ckpt``,
+    ``best.ckpt``; ``results.json`` the final metrics; ``pictures/``; ``report.html``; ``.lock``, held while a process
+    trains here.
     """
 
     folder: Path = attrs.field(converter=Path)
@@ -62,6 +63,10 @@ class RunFolder:
     @property
     def results(self) -> Path:
         return self.folder / "results.json"
+
+    @property
+    def warnings(self) -> Path:
+        return self.folder / "warnings.jsonl"
 
     @property
     def pictures(self) -> Path:
@@ -117,11 +122,32 @@ class RunFolder:
             part.unlink(missing_ok=True)
         if not self.experiment.is_file():
             self.labels.unlink(missing_ok=True)
+            self.warnings.unlink(missing_ok=True)
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(to_json(record) + "\n")
+
+    def warn(self, epoch: int, message: str) -> None:
+        """Note a warning in ``warnings.jsonl``, once.
+
+        :param epoch: the epochs that were done, 0 before the first has ended
+        """
+        if message not in [known["message"] for known in self.warned()]:
+            with self.warnings.open("a", encoding="utf-8") as file:
+                file.write(to_json({"epoch": epoch, "message": message}) + "\n")
+
+    def warned(self) -> list[dict[str, Any]]:
+        """The warnings so far; lines that cannot be read are left out."""
+        if not self.warnings.is_file():
+            return []
+        found = list[dict[str, Any]]()
+        for line in self.warnings.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError):
+                record = json.loads(line)
+                found += [record] if isinstance(record, dict) and isinstance(record.get("message"), str) else []
+        return found
 
     def history(self) -> list[dict[str, Any]]:
         """The epochs logged so far; a half-written last line is left out."""

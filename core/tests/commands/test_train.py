@@ -129,11 +129,21 @@ def test_a_run_that_diverged_says_so(
     accumulate: int, told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     train(experiment(Broken(after=5), epochs=2, accumulate=accumulate), tmp_path, evaluate_on=None)
-    sentence = (
-        f"{told} of the last epoch were skipped, their gradients were not finite; lower learning_rate or set clip"
-    )
+    skips = told.partition(" ")[0]
+    sentence = f"epoch 2: {skips} steps were skipped, the gradients were not finite; lower learning_rate or set clip"
     assert [r.getMessage() for r in caplog.records if r.name == "mtl"] == [sentence]
-    assert skipped_steps(RunFolder(tmp_path)) == sentence
+    assert RunFolder(tmp_path).warned() == [{"epoch": 1, "message": sentence}]
+    assert skipped_steps(RunFolder(tmp_path)).startswith(f"{told} of the last epoch were skipped")
+
+
+def test_steps_that_are_still_skipped_at_the_end_are_told_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(experiment(Broken(after=5), epochs=3), tmp_path, evaluate_on=None)
+    told = [r.getMessage() for r in caplog.records if r.name == "mtl"]
+    assert [message.partition(",")[0] for message in told] == [
+        "epoch 2: 3 steps were skipped", "4 of 4 steps of the last epoch were skipped",
+    ]  # fmt: skip
 
 
 def test_a_run_that_did_not_diverge_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

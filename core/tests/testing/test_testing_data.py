@@ -102,6 +102,15 @@ class OneSplit:
         return Shapes(4, SIZE, "train")
 
 
+class WithValidation(DatasetContract):
+    splits = ("train", "val", "test")
+
+
+def test_a_split_that_is_not_named_is_found() -> None:
+    (found,) = failures(WithValidation, ToyData()).values()
+    assert "the hook name_splits does not name ['val']" in str(found)
+
+
 class Cached(Shapes):
     def __init__(self, split: str) -> None:
         super().__init__(4, SIZE, split)

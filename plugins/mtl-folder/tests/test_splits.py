@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mtl_core import DataError
+from mtl_folder import Folder
 
 TASK = '[tasks.parts]\nkind = "segmentation"\nclasses = ["a", "b", "c"]\nfiles = '
 LETTERS = tuple("abcdefgh")
@@ -59,6 +60,17 @@ def test_folders_of_other_names(tree: Any) -> None:
     )
     assert [names(tree, split) for split in ("train", "test")] == [list("abc"), ["d"]]
     assert "no split 'val'" in message(tree, "val")
+
+
+def test_the_hook_names_what_is_described(tree: Any) -> None:
+    for folder, letters in (("set/one", "abc"), ("set/two", "d")):
+        write(tree, f"{folder}/images/{{name}}.jpg", f"{folder}/masks/{{name}}.png", *letters)
+    for splits in (["train", "test"], ["train", "val"]):
+        tree.describe(
+            'images = "{split}/images"\n[splits]\n'
+            f'{splits[0]} = "set/one"\n{splits[1]} = "set/two"\n{TASK}"{{split}}/masks"'
+        )
+        assert list(Folder(root=str(tree.root)).name_splits()) == splits
 
 
 def test_a_share_of_a_training_folder(tree: Any) -> None:

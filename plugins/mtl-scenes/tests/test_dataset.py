@@ -51,6 +51,17 @@ def test_defaults():
     assert len(set(train.names) | set(test.names)) == 320
 
 
+def test_validation_images_are_there_where_their_number_is_given():
+    made = Scenes(size=SMALL, train=2, test=2, val=3)
+    assert made.name_splits() == ("train", "val", "test")
+    images = [made.build_dataset(split)[0].image for split in made.name_splits()]
+    assert not any(torch.equal(images[i], images[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    assert len(made.build_dataset("val")) == 3
+    assert Scenes().name_splits() == ("train", "test")
+    with pytest.raises(DataError, match=r"there is no split 'val' .*; set plugins.scenes.val to the number"):
+        Scenes().build_dataset("val")
+
+
 @every_level
 def test_two_instances_give_the_same_samples_in_any_order(level):
     first = scenes(tasks=ALL, difficulty=level)

@@ -50,6 +50,14 @@ def test_each_split_has_its_buildings(tree: Path) -> None:
     assert names(tree, "test", incomplete=True, test="val") == ["darden"]
 
 
+def test_validation_buildings_are_a_split_where_they_are_there_and_not_tested_on(tree: Path) -> None:
+    named = [
+        Taskonomy(root=str(tree), incomplete=True, **options).name_splits()
+        for options in ({}, {"test": "val"}, {"leave_out": ("darden",)})
+    ]
+    assert named == [("train", "val", "test"), ("train", "test"), ("train", "test")]
+
+
 @pytest.mark.parametrize("form", ["file", "folder", "archive"])
 def test_a_published_file_is_read(tree: Path, published: Path, form: str) -> None:
     archive = published / "splits_taskonomy.zip"

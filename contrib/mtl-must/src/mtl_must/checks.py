@@ -49,17 +49,19 @@ def check_counts(teachers: Sequence[Experiment]) -> None:
     for teacher in teachers:
         _, labelled = chosen_tasks(teacher, dataset, mask)
         try:
-            training_order(teacher, labelled.any(1).tolist())
+            share = 0.0 if "val" in hooks.splits else teacher.validation
+            training_order(teacher, labelled.any(1).tolist(), share)
         except DataError as error:
             raise DataError(f'teacher of "{teacher.tasks[0]}": {error}') from None
 
 
-def training_order(experiment: Experiment, labelled: Sequence[bool]) -> BatchOrder:
+def training_order(experiment: Experiment, labelled: Sequence[bool], validation: float) -> BatchOrder:
     """The order in which a teacher would go through its samples.
 
+    :param validation: share of them that is held out
     :raises DataError: they do not fill one batch
     """
-    train, _ = split_validation(len(labelled), experiment.validation, experiment.seed)
+    train, _ = split_validation(len(labelled), validation, experiment.seed)
     world = experiment.devices * experiment.nodes
     return BatchOrder([i for i in train if labelled[i]], experiment.batch_size, experiment.seed, world=world)
 

@@ -81,7 +81,7 @@ class Teacher:
 
     def changes(self) -> list[str]:
         old = json.loads(self.record.read_text(encoding="utf-8"))
-        before = parse_experiment(old["teacher"], str(self.record))
+        before = parse_experiment(old["teacher"], str(self.record), folder=self.run.folder)
         rules = [f"{key} was {old[key]}, now {new}" for key, new in self.rules().items() if old[key] != new]
         return rules + differences(before, self.experiment, FREE)
 

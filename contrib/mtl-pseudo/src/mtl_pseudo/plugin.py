@@ -80,6 +80,10 @@ class Pseudo:
     def build_dataset(self, split: str) -> MultiTaskDataset:
         return self.open(split)
 
+    @hookimpl
+    def name_splits(self) -> tuple[str, ...]:
+        return open_hooks(self.data_experiment(), ("build_dataset",)).splits
+
     def open(self, split: str) -> WithPseudoTasks:
         from mtl_pseudo.dataset import WithPseudoTasks
 

@@ -10,22 +10,23 @@ from typing import Any
 
 import attrs
 import lightning_fabric
-import torch
 
 from mtl_core.commands.changed_tasks import with_changed_options
 from mtl_core.commands.finished_run import EndedRun, tell
-from mtl_core.data.datasets import BlankedDataset, Selected
+from mtl_core.console import is_rank_zero
+from mtl_core.data.datasets import BlankedDataset, Selected, every_label
 from mtl_core.data.sample import MultiTaskDataset
 from mtl_core.errors import CheckpointError
 from mtl_core.experiment import Experiment
 from mtl_core.run_folder import RunFolder, to_json, write_text
 from mtl_core.settings.diff import unlike
-from mtl_core.settings.toml_file import dump_experiment, load_experiment, parse_toml, read_toml
+from mtl_core.settings.toml_file import dump_experiment, parse_toml, read_toml
 from mtl_core.training.checkpoint import load_checkpoint
 from mtl_core.training.evaluation import directions, evaluate, headlines, units
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.loader import evaluation_loader
-from mtl_core.training.session import Model
+from mtl_core.training.run_files import load_run
+from mtl_core.training.session import Model, held_out
 from mtl_core.training.trained import CHECKPOINTS, load_model, unknown_checkpoint
 
 log = logging.getLogger("mtl")
@@ -57,8 +58,7 @@ def evaluate_split(
     dataset = model.hooks.build_dataset(split) if dataset is None else dataset
     if dataset.tasks.names != model.tasks.names:
         dataset = Selected(dataset, model.tasks.names)
-    every = torch.ones(len(dataset), len(dataset.tasks), dtype=torch.bool)
-    labelled = every if dataset.labelled is None else dataset.labelled
+    labelled = every_label(dataset)
     loader = evaluation_loader(
         dataset,
         labelled,
@@ -128,7 +128,11 @@ def record_runtime(run: RunFolder) -> None:
 
 
 def evaluate_run(
-    run: RunFolder, split: str = "test", name: str = "last", overrides: tuple[str, ...] = ()
+    run: RunFolder,
+    split: str = "test",
+    name: str = "last",
+    overrides: tuple[str, ...] = (),
+    experiment: Experiment | None = None,
 ) -> dict[str, float]:
     """``mtl evaluate``: judge a run's checkpoint on a split.
 
@@ -137,10 +141,11 @@ def evaluate_run(
 
     :param name: ``"last"`` or ``"best"`` (on validation data)
     :param overrides: settings that differ on this machine, such as ``plugins.name.root=…``, or other data
+    :param experiment: the run's, where its plugins were defined in Python; None: that of its folder, with the overrides
     """
     if name not in CHECKPOINTS:
         raise CheckpointError(unknown_checkpoint("--checkpoint", name))
-    experiment = load_experiment(run.require().experiment, overrides)
+    experiment = experiment or load_run(run, overrides)
     fabric = make_fabric(experiment)
     fabric.launch()
     path = run.checkpoint(name)
@@ -148,7 +153,8 @@ def evaluate_run(
     _check_same_experiment(run, state, path)
     model = load_model(experiment, state, path)
     model.network.to(fabric.device)
-    dataset = model.hooks.build_dataset(split)
+    held = validation_share(run, model) if split == "val" else None
+    dataset = model.hooks.build_dataset(split) if held is None else held
     model.network.tasks = with_changed_options(model.tasks, dataset, run.experiment, overrides, split)
     suffix = "" if judges_as_training(run, experiment, split, name) else f"-{split}-{name}"
     found = evaluate_split(model, fabric, split, dataset)
@@ -160,6 +166,21 @@ def evaluate_run(
             record_runtime(run)
         tell(EndedRun(run.folder, model, fabric, found.data, suffix))
     return found.metrics
+
+
+def validation_share(run: RunFolder, model: Model) -> MultiTaskDataset | None:
+    """What ``--split val`` judges where the data have no such split: what the run kept of its training data."""
+    hooks = model.hooks
+    if "val" in hooks.splits:
+        return None
+    held = held_out(model.experiment, hooks, run)
+    if is_rank_zero():
+        log.warning(
+            "%s: the data have no split val (they have: %s); judged are the %d training samples that the run kept for"
+            " validation",
+            run.folder, ", ".join(hooks.splits), len(held),
+        )  # fmt: skip
+    return held
 
 
 def _check_same_experiment(run: RunFolder, state: Mapping[str, Any], path: Path) -> None:

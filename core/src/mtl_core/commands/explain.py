@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -15,6 +16,7 @@ from mtl_core import discovery
 from mtl_core.errors import MtlError
 from mtl_core.experiment import Experiment
 from mtl_core.hooks.load import load
+from mtl_core.hooks.plain_file import KEY, load_from_file
 from mtl_core.hooks.plugin import About
 from mtl_core.hooks.spec_table import hooks_of
 from mtl_core.options.fields import kind_of, options
@@ -26,9 +28,12 @@ from mtl_core.settings.toml_file import as_toml
 def explain(name: str) -> dict[str, Any]:
     """Everything that a plugin says of itself, as plain types; of ``experiment``, the settings of an experiment.
 
-    :param name: its entry point
+    :param name: its entry point, or FILE.py:CLASS
     :raises MtlError: it is not installed, or cannot be imported
     """
+    if in_file := KEY.fullmatch(name):
+        path = Path(in_file["path"]).expanduser()
+        return record_of(name, str(path.resolve()), load_from_file(path, in_file["cls"]))
     found = discovery.installed_plugins()
     matches = [f for f in found if f.name == name]
     if not matches and name == "experiment":

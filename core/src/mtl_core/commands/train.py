@@ -14,17 +14,20 @@ import lightning_fabric
 import torch
 from rich.console import Console
 
+from mtl_core.commands.epoch_end import EpochEnd, keeping_warnings
 from mtl_core.commands.evaluate import Evaluation, evaluate_split, read_results, record_runtime, write_results
 from mtl_core.commands.finished_run import EndedRun, tell
-from mtl_core.console import Watcher, is_rank_zero, print_metrics, progress
+from mtl_core.console import Monitor, Watcher, is_rank_zero, print_metrics, progress
 from mtl_core.discovery import installed_plugins
 from mtl_core.errors import CheckpointError, ExperimentError, MtlError, UnusableRun
 from mtl_core.experiment import Experiment
 from mtl_core.run_folder import RunFolder, skipped_steps, to_json, write_text
 from mtl_core.settings.diff import MAY_CHANGE, differing
 from mtl_core.settings.toml_file import dump_experiment, load_experiment, parse_toml, read_toml
+from mtl_core.training.evaluation import headlines
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.probe import Probe
+from mtl_core.training.run_files import IN_PYTHON, check_files, described, keep_files
 from mtl_core.training.session import Session, open_hooks, prepare
 from mtl_core.training.trainer import Trainer
 
@@ -92,7 +95,20 @@ def train_in(
     if fabric.is_global_zero:
         run.clear_remains()
     fabric.barrier()
-    session = prepare_everywhere(experiment, run, fabric)
+    with keeping_warnings(run if fabric.is_global_zero else None):
+        train_prepared(prepare_everywhere(experiment, run, fabric), run, fabric, watch, evaluate_on, probe)
+
+
+def train_prepared(
+    session: Session,
+    run: RunFolder,
+    fabric: lightning_fabric.Fabric,
+    watch: Watcher,
+    evaluate_on: str | None,
+    probe: int = 0,
+) -> None:
+    """Train what was built, evaluate it and tell everyone."""
+    experiment = session.experiment
     # a split that is missing is found here, and not when the training is done
     dataset = None if evaluate_on is None else session.hooks.build_dataset(evaluate_on)
     trainer = Trainer(session, fabric, run)
@@ -104,13 +120,16 @@ def train_in(
         log.warning("%s: there is no checkpoint yet; the run begins again with its first epoch", run.folder)
         run.cut(0)
     if fabric.is_global_zero:
+        keep_files(run, experiment)
         write_text(run.experiment, dump_experiment(experiment))
         write_text(run.folder / "versions.json", to_json(versions(experiment), indent=2))
-    trainer.fit(watch)
+    if isinstance(watch, Monitor):
+        watch.begin(headlines(session.tasks))
+    trainer.fit(watch, EpochEnd(session, run, watch))
     evaluation = None if evaluate_on is None else evaluate_split(session, fabric, evaluate_on, dataset)
     unusable: list[str] = fabric.broadcast(unusable_because(run, evaluation) if fabric.is_global_zero else [])
     if fabric.is_global_zero:
-        if not unusable and (skipped := skipped_steps(run)):
+        if not unusable and (skipped := skipped_steps(run)) and skipped_before(run):
             log.warning(skipped)
         if evaluation is not None:
             evaluation = attrs.evolve(evaluation, problems=unusable)
@@ -121,6 +140,11 @@ def train_in(
     fabric.barrier()
     if unusable:
         raise UnusableRun(f"{run.folder}: the run has ended, but its numbers cannot be used: {'; '.join(unusable)}")
+
+
+def skipped_before(run: RunFolder) -> bool:
+    """Whether an epoch before the last skipped steps: only the first that does is reported when it ends."""
+    return any(round(record.get("skipped_steps") or 0) for record in run.history()[:-1])
 
 
 def unusable_because(run: RunFolder, evaluation: Evaluation | None) -> list[str]:
@@ -141,9 +165,11 @@ def open_run(experiment: Experiment, out: Path, resume: bool) -> RunFolder:
                 f"{run.checkpoint()}: weights of a run whose {run.experiment.name} is missing; put it back to go on"
                 " with --resume, or choose another --out"
             )
+        check_files(run, experiment)
         return run
     if not resume:
         raise MtlError(f"{out}: holds a run already; add --resume to go on with it, or choose another --out")
+    check_files(run, experiment)
     changed = _changed(run, experiment)
     if changed:
         raise CheckpointError(
@@ -189,7 +215,7 @@ def versions(experiment: Experiment) -> dict[str, str]:
     """Version of core, torch and every plugin's distribution."""
     found = {f.name: f"{f.distribution} {f.version}" for f in installed_plugins()}
     names = {name.split("#")[0] for name in experiment.named}
-    plugins = {name: found.get(name, "defined in Python") for name in sorted(names)}
+    plugins = {name: found.get(name, IN_PYTHON) for name in sorted(names)} | described(experiment)
     return {"mtl-core": metadata.version("mtl-core"), "torch": torch.__version__, **plugins}
 
 

@@ -59,6 +59,31 @@ class Retasked:
         return self.dataset[index]
 
 
+class Part:
+    """Some samples of a data set, in the order of their positions, with a label mask of their own.
+
+    :param labelled: of the whole data set, bool (N, K)
+    :param places: positions in it
+    """
+
+    def __init__(self, dataset: MultiTaskDataset, labelled: Tensor, places: Sequence[int]) -> None:
+        self.dataset, self.tasks, self.places = dataset, dataset.tasks, list(places)
+        self.labelled: Tensor | None = labelled[self.places]
+        self.names: Sequence[str] | None = dataset.names and [dataset.names[place] for place in self.places]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.dataset[self.places[index]]
+
+
+def every_label(dataset: MultiTaskDataset) -> Tensor:
+    """The label mask of a data set whose labels are all given, bool (N, K)."""
+    every = torch.ones(len(dataset), len(dataset.tasks), dtype=torch.bool)
+    return every if dataset.labelled is None else dataset.labelled
+
+
 def columns(labelled: Tensor | None, tasks: Tasks, names: Sequence[str]) -> Tensor | None:
     """The columns of a label mask (N, K) that belong to some tasks."""
     return None if labelled is None else labelled[:, [tasks.position(name) for name in names]]

@@ -56,12 +56,23 @@ def build_dataset(split: str) -> MultiTaskDataset | None:
 
     Called once for each split that a command needs, in every process that loads data. Exclusive and required.
 
-    :param split: ``"train"`` or ``"test"``
+    :param split: ``"train"``, ``"test"``, or another that :func:`name_splits` names
     :return: a data set whose ``tasks`` fix K and the order of the tasks; samples as in :class:`mtl_core.data.Sample`
     :raises mtl_core.errors.DataError: a folder or file is missing or malformed; it says which
     :place: data and tasks
     :gives: a data set for a split; its tasks
     :how many: one
+    """
+
+
+@hookspec
+def name_splits() -> Sequence[str] | None:
+    """Name the splits that :func:`build_dataset` opens, where there are others than train and test.
+
+    Asked once per command, of the plugin that fills ``build_dataset``. A split named ``"val"`` is what validation and
+    ``best.ckpt`` are judged by, in place of a share of the training data; the data of one that is named must be there.
+
+    :return: ``"train"``, ``"test"`` and further names; None for these two
     """
 
 
@@ -350,15 +361,22 @@ def after_step(look_ahead: LookAhead) -> None:
 
 
 @hookspec
-def after_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
+def after_epoch(epoch: int, metrics: Mapping[str, float], run_folder: Path, record: Mapping[str, Any]) -> bool | None:
     """Look at an epoch that has ended.
 
-    Called once per epoch on every rank, after validation and before the checkpoint.
+    Called once per epoch, at one of two moments. An implementation that names ``epoch`` and ``metrics`` alone is called
+    on every rank, after validation and before the checkpoint; what it changes in the plugin is in the checkpoint. One
+    that names ``run_folder`` or ``record`` is called on rank 0, when the epoch's record is in ``metrics.jsonl``: for
+    loggers, callbacks and early stopping. Observers have the second kind only. An error there is reported, and the run
+    goes on.
 
     :param epoch: number of the epoch, from 0
-    :param metrics: what ``metrics.jsonl`` receives: losses, terms, logged values, validation metrics
-    :gives: nothing: looks at an epoch's metrics
-    :how many: all
+    :param metrics: losses, terms, logged values, validation metrics
+    :param run_folder: the run's
+    :param record: what was appended to ``metrics.jsonl``: ``metrics``, epoch, step, seconds, learning rate
+    :return: of the second kind, True to end the training here; the run is evaluated as always
+    :gives: nothing: looks at an epoch's metrics, or, on rank 0, at the record that was written; True ends the training
+    :how many: all, observers too
     """
 
 

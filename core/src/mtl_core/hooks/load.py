@@ -24,12 +24,12 @@ def load(found: InstalledPlugin) -> type[Any]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may even leave the process while it is imported
-        raise ContractError(f"{who}: cannot be imported: {_cause(error)}; {_remedy(error, found)}") from error
+        raise ContractError(f"{who}: cannot be imported: {cause(error)}; {_remedy(error, found)}") from error
     _check_class(cls, found)
     return cls
 
 
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 

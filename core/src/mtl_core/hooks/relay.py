@@ -100,6 +100,14 @@ class Hooks:
     def build_dataset(self, split: str) -> MultiTaskDataset:
         return self._need("build_dataset", split=split).dataset()
 
+    @functools.cached_property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that the data have."""
+        name = self.places.get("build_dataset", "")
+        asked = [function for plugin, function in self.implementations("name_splits") if plugin == name]
+        answers = [Answer(name, "name_splits", function()) for function in asked]
+        return next((answer.splits() for answer in answers if answer.value is not None), ("train", "test"))
+
     def build_extra_datasets(self) -> list[tuple[str, ExtraData]]:
         """(plugin, data) of every further source."""
         answers = [answer for answer in self.answers("build_extra_datasets") if answer.value is not None]
@@ -230,8 +238,21 @@ class Hooks:
         return self.has("shape_encoder_gradient") or self.has("watch_encoder_gradient")
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        for _, look in self.implementations("after_epoch"):
-            look(epoch=epoch, metrics=metrics)
+        for name, look in self.implementations("after_epoch"):
+            if not self.wants_record(name):
+                look(epoch=epoch, metrics=metrics)
+
+    def after_record(self, run_folder: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[], Any]]]:
+        """Plugin → its ``after_epoch`` with the record, for those that name it or the folder."""
+        known = {"epoch": record["epoch"], "metrics": record, "run_folder": run_folder, "record": record}
+        for name, look in self.implementations("after_epoch"):
+            if self.wants_record(name):
+                yield name, functools.partial(look, **known)
+
+    def wants_record(self, name: str) -> bool:
+        """Whether a plugin's ``after_epoch`` names the run's folder or the record."""
+        found = {i.plugin_name: i.argnames for i in self.manager.hook.after_epoch.get_hookimpls()}
+        return not {"run_folder", "record"}.isdisjoint(found[name])
 
     def after_run(self, run: FinishedRun) -> None:
         for _, look in self.implementations("after_run"):

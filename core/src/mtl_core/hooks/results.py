@@ -53,6 +53,10 @@ class Answer:
         made: MultiTaskDataset = self._unless(good, "a data set with tasks, labelled, names, length and samples", found)
         return made
 
+    def splits(self) -> tuple[str, ...]:
+        fits = _listed(self.value, str) and len(set(self.value)) == len(self.value)
+        return tuple(self._unless(fits, 'names of splits, such as ("train", "val", "test")', repr(self.value)))
+
     def extra_datasets(self) -> Sequence[ExtraData]:
         made: Sequence[ExtraData] = self._unless(_listed(self.value, ExtraData), "a list of ExtraData")
         return made

@@ -10,6 +10,7 @@ from typing import Any
 from mtl_core.errors import ExperimentError, nearest
 from mtl_core.options.type_names import describe_value
 from mtl_core.settings.document import parse_toml, read_toml
+from mtl_core.settings.file_keys import anchor_files
 
 Document = dict[str, Any]
 
@@ -23,7 +24,7 @@ def read_document(path: Path, above: Sequence[Path] = ()) -> Document:
     :param above: the files whose base this one is
     :raises ExperimentError: a file cannot be read, or the files name each other in a circle
     """
-    document = parse_toml(read_toml(path), str(path))
+    document = anchor_files(parse_toml(read_toml(path), str(path)), path.parent)
     base = document.pop("base", [])
     names = [base] if isinstance(base, str) else base
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

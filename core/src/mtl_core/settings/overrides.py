@@ -8,6 +8,7 @@ from typing import Any
 
 from mtl_core.errors import nearest
 from mtl_core.options.convert import Text
+from mtl_core.settings.file_keys import short_name
 
 
 def apply(document: dict[str, Any], override: str) -> list[str]:
@@ -48,9 +49,10 @@ def _below(document: dict[str, Any], steps: Sequence[str], override: str) -> tup
             return [], {}  # reported as a wrong type already
         if steps[0] == "task_options":
             return [], tables.setdefault(steps[1], {})
-        if steps[1] not in tables:
-            has = f" (it has: {', '.join(tables)}; `mtl train --with {steps[1]}` adds it)"
-            known = nearest(steps[1], tables) or has
+        names = {short_name(key): key for key in tables} | {key: key for key in tables}
+        if steps[1] not in names:
+            has = ", ".join(map(short_name, tables))
+            known = nearest(steps[1], names) or f" (it has: {has}; `mtl train --with {steps[1]}` adds it)"
             return [f'--set {override}: the experiment has no plugin "{steps[1]}"{known}'], {}
-        tables = tables[steps[1]]
+        tables = tables[names[steps[1]]]
     return [], tables if isinstance(tables, dict) else {}

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mtl_core.discovery import InstalledPlugin
 from mtl_core.errors import ContractError, nearest
 from mtl_core.experiment import INSTANCE, Experiment
 from mtl_core.hooks.load import load
+from mtl_core.hooks.plain_file import KEY, load_from_file, origins
 from mtl_core.options.fields import options
 from mtl_core.options.read import read_options
 from mtl_core.options.type_names import describe_value
+from mtl_core.settings.file_keys import short_name
 
 
-def read_plugins(tables: object, found: Sequence[InstalledPlugin]) -> tuple[dict[str, object], list[str]]:
-    """Import the plugins that the tables name and make them."""
+def read_plugins(
+    tables: object, found: Sequence[InstalledPlugin], folder: Path | None = None
+) -> tuple[dict[str, object], list[str]]:
+    """Import the plugins that the tables name and make them.
+
+    :param folder: what the paths of plugins in plain files are relative to; None: the current folder
+    """
     if tables is None:
         return {}, [
             "plugins: missing; expected a table for each plugin, such as [plugins.NAME] (`mtl plugins` lists them)"
@@ -26,23 +34,39 @@ def read_plugins(tables: object, found: Sequence[InstalledPlugin]) -> tuple[dict
     made: dict[str, object] = {}
     problems: list[str] = []
     for name, table in tables.items():
-        plugin, wrong = _read_plugin(name, table, found)
+        plugin, wrong = _read_plugin(name, table, found, folder or Path())
         problems += [f"plugins.{name}{problem}" if problem[0] in ":." else problem for problem in wrong]
-        made[name] = plugin
-    return made, problems
+        if short_name(name) in made:
+            problems.append(f'plugins.{name}: another plugin is called "{short_name(name)}" too; rename the class')
+        made[short_name(name)] = plugin
+    return made, problems + _same_files(made)
 
 
-def _read_plugin(name: str, table: object, found: Sequence[InstalledPlugin]) -> tuple[object, list[str]]:
-    if not re.fullmatch(INSTANCE, name):
+def _same_files(plugins: Mapping[str, object]) -> list[str]:
+    """Files of one name, of which a run folder could keep only one."""
+    kept: dict[str, Path] = {}
+    for file in origins(plugins).values():
+        if kept.setdefault(file.path.name, file.path) != file.path:
+            return [f"plugins: {kept[file.path.name]} and {file.path} have one name; rename one of the two files"]
+    return []
+
+
+def _read_plugin(name: str, table: object, found: Sequence[InstalledPlugin], folder: Path) -> tuple[object, list[str]]:
+    in_file = KEY.fullmatch(name)
+    if not in_file and ".py" in name:
+        return None, [': expected the class behind the file, as in "./my_idea.py:MyIdea"']
+    if not in_file and not re.fullmatch(INSTANCE, name):
         return None, [': expected the name of a plugin, a second instance as "NAME#2"']
     if not isinstance(table, Mapping):
         return None, [f": expected a table of options, found {describe_value(table)}"]
     base = name.partition("#")[0]
     matches = [f for f in found if f.name == base]
-    if not matches:
+    if not matches and not in_file:
         return None, [f": {not_installed(base, found)}"]
     try:
-        cls = load(matches[0])
+        cls = (
+            load_from_file(folder / Path(in_file["path"]).expanduser(), in_file["cls"]) if in_file else load(matches[0])
+        )
         values, problems = read_options(cls, table, f"plugins.{name}", options(Experiment))
         return (None, problems) if problems else _make(cls, values)
     except ContractError as error:

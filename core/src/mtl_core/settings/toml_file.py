@@ -18,6 +18,7 @@ from mtl_core.options.fields import options
 from mtl_core.options.read import read_options
 from mtl_core.settings.composition import compose, read_document
 from mtl_core.settings.document import parse_toml, read_toml
+from mtl_core.settings.file_keys import key_of
 from mtl_core.settings.overrides import apply
 from mtl_core.settings.plugins import read_plugins
 
@@ -40,17 +41,22 @@ def load_experiment(
 
 
 def parse_experiment(
-    text: str, source: str, overrides: Sequence[str] = (), found: Sequence[InstalledPlugin] | None = None
+    text: str,
+    source: str,
+    overrides: Sequence[str] = (),
+    found: Sequence[InstalledPlugin] | None = None,
+    folder: Path | None = None,
 ) -> Experiment:
     """:func:`load_experiment` for a text that is in memory.
 
     :param source: what messages call the text
     :param found: the installed plugins, where they are known already
+    :param folder: what the paths of plugins in plain files are relative to; None: the current folder
     """
     document = parse_toml(text, source)
     if "base" in document and not _SUITE & set(document):
         raise ExperimentError(source, ["base: needs a file that it lies beside; read the file with load_experiment"])
-    return experiment_of(document, source, overrides, found)
+    return experiment_of(document, source, overrides, found, folder=folder)
 
 
 def experiment_of(
@@ -60,6 +66,7 @@ def experiment_of(
     found: Sequence[InstalledPlugin] | None = None,
     added: Sequence[str] = (),
     dropped: Sequence[str] = (),
+    folder: Path | None = None,
 ) -> Experiment:
     """The experiment that a document describes; the document is changed."""
     if _SUITE & set(document):
@@ -68,8 +75,8 @@ def experiment_of(
     problems += [problem for override in overrides for problem in apply(document, override)]
     tables = document.pop("plugins", None)
     settings, wrong = read_options(Experiment, document | {"plugins": {}})
-    plugins, wrong_plugins = read_plugins(tables, discovery.installed_plugins() if found is None else found)
-    problems += wrong + wrong_plugins + check_use(document.get("use"), tables if isinstance(tables, dict) else ())
+    plugins, wrong_plugins = read_plugins(tables, discovery.installed_plugins() if found is None else found, folder)
+    problems += wrong + wrong_plugins + check_use(document.get("use"), plugins)
     if problems := problems + check_places(plugins, document.get("use")):
         raise ExperimentError(source, problems)
     made = Experiment(**{**settings, "plugins": plugins})
@@ -77,8 +84,11 @@ def experiment_of(
     return made
 
 
-def dump_experiment(experiment: Experiment) -> str:
-    """The experiment as TOML, complete with defaults; :func:`load_experiment` gives the same experiment."""
+def dump_experiment(experiment: Experiment, anchored: bool = False) -> str:
+    """The experiment as TOML, complete with defaults; :func:`load_experiment` gives the same experiment.
+
+    :param anchored: name plugins in plain files by absolute paths; otherwise they are expected beside the text's file
+    """
     document = tomlkit.document()
     tables = {name: table for name in options(Experiment) if isinstance(table := getattr(experiment, name), dict)}
     for name in options(Experiment):
@@ -86,7 +96,8 @@ def dump_experiment(experiment: Experiment) -> str:
             document.add(name, tomlkit.item(as_toml(getattr(experiment, name))))
     plugins = tomlkit.table(is_super_table=True)
     for name, plugin in experiment.plugins.items():
-        plugins.add(name, _table_of({key: as_toml(value) for key, value in options_of(plugin).items()}))
+        values = {key: as_toml(value) for key, value in options_of(plugin).items()}
+        plugins.add(key_of(name, plugin, anchored), _table_of(values))
     document.add("plugins", plugins)
     for name, values in tables.items():
         if name != "plugins":

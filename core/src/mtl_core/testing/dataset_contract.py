@@ -30,6 +30,12 @@ class DatasetContract(PluginContract):
     def open(self, plugin: Any, split: str = "train") -> MultiTaskDataset:
         return self.prepare(plugin).build_dataset(split)
 
+    def test_names_its_splits(self, plugin: Any) -> None:
+        """What ``name_splits`` does not name is never used: validation would take training data instead of ``val``."""
+        named = self.prepare(plugin).splits
+        unnamed = [split for split in self.splits if split not in named]
+        assert not unnamed, f"the hook name_splits does not name {unnamed}; it gives {list(named)}"
+
     def samples(self, plugin: Any) -> list[tuple[Tasks, Sample]]:
         """The first samples of every split."""
         opened = [self.open(plugin, split) for split in self.splits]

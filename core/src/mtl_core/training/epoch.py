@@ -42,6 +42,15 @@ class EpochMeans:
         if skipped is not None:
             self.skipped += skipped
 
+    def so_far(self) -> dict[str, float]:
+        """This rank's means of the epoch that is under way; waits for the device."""
+        found: dict[str, tuple[float, float]] = {}
+        for names, own in self.tables.items():
+            for name, total, count in zip(names, *own.tolist(), strict=True):
+                before = found.get(name, (0.0, 0.0))
+                found[name] = before[0] + total, before[1] + count
+        return {name: total / count for name, (total, count) in found.items() if count}
+
     def take(self) -> dict[str, float]:
         """The epoch's means over all ranks, and a fresh start.
 

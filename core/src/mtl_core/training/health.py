@@ -34,7 +34,33 @@ class Health:
             " learn from but regularizers",
         )
 
-    def look_at_encoder(self, record: Mapping[str, float]) -> None:
+    def look_at(self, epoch: int, record: Mapping[str, float]) -> None:
+        """Look at what an epoch left, from 0."""
+        self._look_at_steps(epoch, record)
+        self._look_at_encoder(record)
+        self._look_at_heads(epoch, record)
+
+    def _look_at_steps(self, epoch: int, record: Mapping[str, float]) -> None:
+        if skips := round(record.get("skipped_steps", 0.0)):
+            self._tell(
+                "skipped",
+                f"epoch {epoch + 1}: {skips} step{'s were' if skips > 1 else ' was'} skipped, the gradients were not"
+                " finite; lower learning_rate or set clip",
+            )
+
+    def _look_at_heads(self, epoch: int, record: Mapping[str, float]) -> None:
+        """A head that nothing reaches stays as it was made; the other metrics do not show it."""
+        if "labels" in self._told:
+            return
+        names = [name.removeprefix("train/labels/") for name in record if name.startswith("train/labels/")]
+        for name in names:
+            if record[f"train/labels/{name}"] or name in self._experiment.freeze:
+                continue
+            share = record.get(f"heads/regularizer/{name}", 0.0)
+            learns = "it learns from regularizers alone" if share > 0 else "nothing trains it"
+            self._tell(f"head {name}", f'epoch {epoch + 1}: no label reached the head of "{name}": {learns}')
+
+    def _look_at_encoder(self, record: Mapping[str, float]) -> None:
         """Where a shaper gives every branch the weight 0, only the heads are trained; the loss falls nevertheless."""
         share = record.get(STOPPED, math.nan)
         if share > 0:

@@ -58,15 +58,18 @@ def open_loaders(session: Session, fabric: lightning_fabric.Fabric) -> Loaders:
     """
     experiment, rank, world = session.experiment, fabric.global_rank, fabric.world_size
     pinned = fabric.device.type == "cuda"
-    train, held = split_validation(len(session.dataset), experiment.validation, experiment.seed)
+    own = session.validation
+    train, held = split_validation(len(session.dataset), experiment.validation if own is None else 0.0, experiment.seed)
     kept, extras = sources(session, train)
     order = BatchOrder(kept, experiment.batch_size, experiment.seed, rank, world, extras)
     parts = [BlankedDataset(session.dataset, session.labelled), *(extra for extra, _ in session.extras)]
     data = TrainingData(Joined(parts), session.hooks, experiment.seed)
     training = training_loader(data, order, experiment.workers, pinned)
     validation = None
+    if own is not None:
+        held = list(range(len(own)))
     if held:
-        given = session.given
+        given = own or session.given
         validation = evaluation_loader(
             given.dataset, given.labelled, held, experiment.batch_size, rank, world, experiment.workers, pinned
         )
@@ -76,7 +79,9 @@ def open_loaders(session: Session, fabric: lightning_fabric.Fabric) -> Loaders:
         order=order,
         labelled=torch.cat([part.labelled for part in parts]),
         validation=validation,
-        second=SecondBatches(data, places, experiment.batch_size, experiment.seed, experiment.workers, rank, world),
+        second=SecondBatches(
+            data, places, experiment.batch_size, experiment.seed, experiment.workers, rank, world, own
+        ),
     )
 
 

@@ -68,13 +68,15 @@ class SecondBatches:
     :param places: source → positions in the data set
     :param workers: processes that load
     :param rank: of this process, among ``world``
+    :param validation: the validation data, where they are no part of the training data
     """
 
     def __init__(
         self, data: TrainingData, places: Mapping[Source, Sequence[int]], batch: int, seed: int,
-        workers: int = 0, rank: int = 0, world: int = 1,
+        workers: int = 0, rank: int = 0, world: int = 1, validation: BlankedDataset | None = None,
     ) -> None:  # fmt: skip
         self.data, self.places, self.workers = data, places, workers
+        self.validation = validation or data.data
         self.options = {"batch": batch, "seed": seed, "rank": rank, "world": world}
         self.running: dict[Source, tuple[int, Iterator[Any]]] = {}
 
@@ -95,6 +97,6 @@ class SecondBatches:
             )
         order = SecondOrder(self.places[source], name=f"look-ahead {source}", **self.options)
         order.start = turn
-        data = self.data if source == "training" else Untransformed(self.data.data)
+        data = self.data if source == "training" else Untransformed(self.validation)
         loader = DataLoader(data, batch_sampler=order, collate_fn=collate, num_workers=self.workers)
         return iter(loader)

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core.data.checks import check_dataset, check_samples
-from mtl_core.data.datasets import Aligned, BlankedDataset, Selected, columns
+from mtl_core.data.datasets import Aligned, BlankedDataset, Part, Selected, columns, every_label
 from mtl_core.data.sample import ExtraData, MultiTaskDataset, image_size
-from mtl_core.errors import CheckpointError
+from mtl_core.errors import CheckpointError, MtlError
 from mtl_core.experiment import Experiment
 from mtl_core.hooks.relay import REQUIRED, Hooks
 from mtl_core.run_folder import RunFolder, write_atomically
 from mtl_core.seeds import derive, generator_for
 from mtl_core.tasks.tasks import Tasks
+from mtl_core.training.loader import split_validation
 from mtl_core.training.network import Network
 from mtl_core.training.task_options import with_task_options
 
@@ -50,7 +51,9 @@ class Session(Model):
     given: BlankedDataset = attrs.field(
         default=attrs.Factory(lambda self: BlankedDataset(self.dataset, self.labelled), takes_self=True)
     )
-    """The data and their label mask as they were before ``relabel``: what validation is judged by."""
+    """The data and their label mask before ``relabel``: what validation on a share of them is judged by."""
+    validation: BlankedDataset | None = None
+    """The split that the data have for validation; None where a share of the training data is kept, or nothing."""
 
 
 def open_hooks(experiment: Experiment, required: Sequence[str] = REQUIRED) -> Hooks:
@@ -83,7 +86,18 @@ def prepare(experiment: Experiment, run: RunFolder | None = None) -> Session:
         tasks, size, network.backbone, lambda name: torch.manual_seed(derive(experiment.seed, "plugin", name)), known
     )
     freeze_heads(network, experiment.freeze)
-    return Session(experiment, hooks, network, size, dataset, labelled, extras, given)
+    validation = own_validation(experiment, hooks)
+    return Session(experiment, hooks, network, size, dataset, labelled, extras, given, validation)
+
+
+def own_validation(experiment: Experiment, hooks: Hooks) -> BlankedDataset | None:
+    """The data's own validation split with every label that it has, if the experiment validates at all."""
+    if "val" not in hooks.splits or not experiment.validation:
+        return None
+    dataset = hooks.build_dataset("val")
+    check_samples(dataset, f'plugin "{hooks.places["build_dataset"]}", validation data', experiment.seed)
+    dataset, labelled = chosen_tasks(experiment, dataset, every_label(dataset))
+    return BlankedDataset(dataset, labelled)
 
 
 def aligned(name: str, extra: ExtraData, dataset: MultiTaskDataset) -> tuple[BlankedDataset, int]:
@@ -103,6 +117,23 @@ def chosen_tasks(
     mask = columns(labelled, dataset.tasks, experiment.tasks)
     assert mask is not None
     return Selected(dataset, experiment.tasks), mask
+
+
+def held_out(experiment: Experiment, hooks: Hooks, run: RunFolder) -> Part:
+    """The share of the training data that a run kept for validation, with the labels that the run was given.
+
+    :raises MtlError: it kept none
+    """
+    share = 0.0 if "val" in hooks.splits else experiment.validation
+    dataset = hooks.build_dataset("train")
+    _, held = split_validation(len(dataset), share, experiment.seed)
+    if not held:
+        raise MtlError(
+            f"{run.folder}: there are no validation data: the data set has no split of this name (it has:"
+            f" {', '.join(hooks.splits)}), and the run kept no share of its training data (validation ="
+            f" {experiment.validation:g}); judge another split, or train with validation above 0"
+        )
+    return Part(*chosen_tasks(experiment, dataset, load_labels(run.labels, dataset)), held)
 
 
 def freeze_heads(network: Network, names: Sequence[str]) -> None:

@@ -10,9 +10,9 @@ from mtl_core.errors import CheckpointError, nearest
 from mtl_core.experiment import Experiment
 from mtl_core.hooks.relay import Hooks
 from mtl_core.run_folder import RunFolder
-from mtl_core.settings.toml_file import load_experiment
 from mtl_core.training.checkpoint import load_checkpoint, restore
 from mtl_core.training.network import Network
+from mtl_core.training.run_files import load_run
 from mtl_core.training.saved_tasks import tasks_from_plain
 from mtl_core.training.session import Model, build_network, open_hooks
 from mtl_core.training.task_options import with_saved_options
@@ -35,7 +35,7 @@ def open_network(
     """
     path = run.require().checkpoint(name)
     state = load_checkpoint(path)
-    hooks = open_hooks(load_experiment(run.experiment, overrides), ("build_backbone", "build_heads"))
+    hooks = open_hooks(load_run(run, overrides), ("build_backbone", "build_heads"))
     return *network_from(hooks, state, path), hooks
 
 

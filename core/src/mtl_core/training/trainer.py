@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 from torch import Tensor
 
-from mtl_core.console import Watcher
+from mtl_core.console import Monitor, Watcher
 from mtl_core.errors import MtlError
 from mtl_core.hooks.relay import Hooks
 from mtl_core.run_folder import RunFolder
@@ -36,6 +36,9 @@ from mtl_core.training.probe import Probe
 from mtl_core.training.saved_tasks import tasks_to_plain
 from mtl_core.training.session import Session
 from mtl_core.training.step import TrainingStep
+
+Ended = Callable[[Mapping[str, Any], bool], bool]
+"""Called on rank 0 when an epoch's record is written, with it and whether the epoch is the best; whether to stop."""
 
 
 @attrs.define
@@ -93,6 +96,8 @@ class Trainer:
         self.looks_ahead = looks_ahead(session.hooks, fabric)
         self.averages, self.selection = EpochMeans(fabric.device, self.group), BestEpoch(session.tasks, self.experiment)
         self.position, self.writer = Position(), CheckpointWriter()
+        self.ended: Ended = lambda record, best: False
+        self.stopped = False
         self.health = Health(self.experiment, session.hooks, fabric.is_global_zero)
         self.probe: Probe | None = None
 
@@ -117,12 +122,17 @@ class Trainer:
         self.parameters = [p for group in self.raw_optimizer.param_groups for p in group["params"]]
         self.guard = BufferGuard(list(self.step.buffers()))
 
-    def fit(self, watch: Watcher = lambda epoch, batch, batches: None) -> None:
-        """Train the epochs that are left."""
+    def fit(
+        self,
+        watch: Watcher = lambda epoch, batch, batches: None,
+        ended: Ended = lambda record, best: False,
+    ) -> None:
+        """Train the epochs that are left, or until somebody asks to stop."""
+        self.ended = ended
         if not self.data.has_labels:
             self.health.no_labels(len(self.data.order.indices))
         with self.writer:
-            while self.position.epoch < self.experiment.epochs:
+            while self.position.epoch < self.experiment.epochs and not self.stopped:
                 started = time.monotonic()
                 self.train_epoch(watch)
                 self.end_epoch(time.monotonic() - started)
@@ -134,6 +144,8 @@ class Trainer:
         for batch in self.data.training:
             self.train_batch(batch)
             watch(position.epoch, position.batch, len(order))
+            if isinstance(watch, Monitor) and watch.wants_losses:
+                watch.show_losses(self.averages.so_far())
             if self._is_due() and position.batch < len(order):
                 self._begin_save()
 
@@ -210,16 +222,18 @@ class Trainer:
         self._settle_statistics()
         record |= self._validate(record)
         record |= {} if self.probe is None else self.probe.measure()
-        self.health.look_at_encoder(record)
+        self.health.look_at(position.epoch, record)
         self.session.hooks.after_epoch(position.epoch, record)
         rates = {"learning_rate": self.raw_optimizer.param_groups[0]["lr"]}
         self.schedule.step()
         best = self.selection.better(record)
         position.epoch, position.batch = position.epoch + 1, 0
+        about = {"event": "epoch", "epoch": position.epoch - 1, "step": position.micro_step}
+        line: dict[str, Any] = about | {"seconds": round(seconds, 3)} | rates | record
         if self.fabric.is_global_zero:
-            about = {"event": "epoch", "epoch": position.epoch - 1, "step": position.micro_step}
-            self.run.append(about | {"seconds": round(seconds, 3)} | rates | record)
+            self.run.append(line)
         self._begin_save(best)
+        self.stopped = self.fabric.broadcast(self.fabric.is_global_zero and self.ended(line, best))
 
     def _settle_statistics(self) -> None:
         """Give every rank the statistics that the checkpoint will hold, re-estimated if the experiment says so."""

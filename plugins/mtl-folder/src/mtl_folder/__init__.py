@@ -13,6 +13,7 @@ from mtl_data import positive_size
 
 if TYPE_CHECKING:
     from mtl_core import MultiTaskDataset
+    from mtl_folder.opening import FolderData
 
 __all__ = ["Folder"]
 
@@ -55,16 +56,24 @@ class Folder:
     cache: bool = field(default=True, metadata=help("keep what was read and resized"))
 
     @hookimpl
+    def name_splits(self) -> tuple[str, ...]:
+        return tuple(self._opened().splits)
+
+    @hookimpl
     def build_dataset(self, split: str) -> MultiTaskDataset:
         from mtl_data import cached
-        from mtl_folder.opening import open_folder
 
-        data = open_folder(Path(self.root).expanduser(), self.description, self._given(), self.size)
+        data = self._opened()
         dataset = data[split]
         if self.check != 0:
             data.check(data.splits if split == "train" else [split], self.check)
         settings = {"size": self.size, "split": split, "description": repr(data.description)}
         return cached(dataset, data.files(split), settings, self.cache)
+
+    def _opened(self) -> FolderData:
+        from mtl_folder.opening import open_folder
+
+        return open_folder(Path(self.root).expanduser(), self.description, self._given(), self.size)
 
     def _given(self) -> dict[str, Any]:
         """The tables that the experiment has."""

@@ -42,6 +42,9 @@ class Scenes:
     )
     train: int = field(default=256, validator=validators.ge(1), metadata=help("number of training images"))
     test: int = field(default=64, validator=validators.ge(1), metadata=help("number of test images"))
+    val: int = field(
+        default=0, validator=validators.ge(0), metadata=help("number of validation images; 0: there is no such split")
+    )
     seed: int = field(default=0, validator=validators.ge(0), metadata=help("seed of the data"))
     tasks: tuple[str, ...] = field(
         default=("segmentation", "depth", "normals"),
@@ -56,12 +59,18 @@ class Scenes:
     cache: bool = field(default=True, metadata=help("keep rendered images in memory (up to 2 GiB)"))
 
     @hookimpl
-    def build_dataset(self, split: str) -> MultiTaskDataset:
-        from mtl_scenes.dataset import SPLITS, SceneDataset
+    def name_splits(self) -> tuple[str, ...]:
+        return ("train", "val", "test") if self.val else ("train", "test")
 
-        if split not in SPLITS:
+    @hookimpl
+    def build_dataset(self, split: str) -> MultiTaskDataset:
+        from mtl_scenes.dataset import SceneDataset
+
+        lengths = {"train": self.train, "test": self.test, "val": self.val}
+        if not lengths.get(split):
+            there = self.name_splits()
             raise DataError(
-                f"scenes: there is no split {split!r}{nearest(split, SPLITS)} (there are: {', '.join(SPLITS)})"
+                f"scenes: there is no split {split!r}{nearest(split, there)} (there are: {', '.join(there)})"
+                + ("; set plugins.scenes.val to the number of its images" if split == "val" else "")
             )
-        length = self.train if split == "train" else self.test
-        return SceneDataset(split, self.size, length, self.seed, self.tasks, self.cache, self.difficulty)
+        return SceneDataset(split, self.size, lengths[split], self.seed, self.tasks, self.cache, self.difficulty)

@@ -20,7 +20,7 @@ from mtl_scenes.levels import Difficulty
 from mtl_scenes.render import render
 from mtl_scenes.scene import make_scene
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "test", "val")
 CACHE_BYTES = 2**31
 
 Records = NDArray[np.void]
@@ -29,7 +29,7 @@ Records = NDArray[np.void]
 class SceneDataset:
     """One split of N images.
 
-    :param split: ``"train"`` or ``"test"``; they share no room
+    :param split: ``"train"``, ``"test"`` or ``"val"``; they share no room
     :param size: (H, W) of the images
     :param length: N
     :param seed: of the data

@@ -53,4 +53,5 @@ def differences(before: str, after: str, source: str) -> list[str]:
     """Settings that keep a run from being resumed; one that ``before`` lacks counts as its default."""
     if parse_toml(before, source) == parse_toml(after, source):
         return []
-    return differing(*(parse_toml(dump_experiment(parse_experiment(text, source)), source) for text in (before, after)))
+    made = [parse_experiment(text, source, folder=Path(source).parent) for text in (before, after)]
+    return differing(*(parse_toml(dump_experiment(one), source) for one in made))

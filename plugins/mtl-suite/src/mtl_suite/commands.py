@@ -128,7 +128,9 @@ def train_each(
     kind = "primary" if primary else "task"
     folder = out or Path("runs") / f"{experiment.name}-each-{kind}-{experiment.seed}"
     runs = each(experiment, "primary" if primary else "task")
-    jobs = [Job(r.name, "", r.seed, t, folder / t, dump_experiment(r), r.epochs) for t, r in runs.items()]
+    jobs = [
+        Job(r.name, "", r.seed, t, folder / t, dump_experiment(r, anchored=True), r.epochs) for t, r in runs.items()
+    ]
     if resume:
         check_runs(jobs)
     for job, one in zip(jobs, runs.values(), strict=True):

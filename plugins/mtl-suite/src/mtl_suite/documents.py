@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from mtl_core import read_options, split_key
+from mtl_core import read_options, short_name, split_key
 
 Document = dict[str, Any]
 
@@ -20,7 +20,8 @@ def put(document: Document, key: str, value: object) -> None:
     *above, last = split_key(key)
     table = document
     for step in above:
-        table = table.setdefault(step, {})
+        known = {short_name(name): name for name in table}  # a plugin in a plain file, by its name in the run
+        table = table.setdefault(known.get(step, step), {})
     table[last] = value
 
 

@@ -38,14 +38,15 @@ class Process:
         """Train; a mistake of the user's is returned as its message."""
         import torch
 
-        from mtl_core import train
+        from mtl_core import progress, train
 
         torch.set_num_threads(self.threads)
         experiment = parse_experiment(self.job.text, self.job.title)
         if experiment.devices * experiment.nodes > 1:
             TorchDistributedEnvironment().export()
         try:
-            train(experiment, self.job.folder, resume=True)
+            with progress(experiment) as watch:  # the job's log gets a line for each epoch
+                train(experiment, self.job.folder, resume=True, watch=watch)
         except MtlError as error:
             return str(error)
         return None

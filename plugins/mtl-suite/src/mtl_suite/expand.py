@@ -19,6 +19,7 @@ from mtl_core import (
     parse_experiment,
     parse_toml,
     read_document,
+    short_name,
     split_key,
 )
 from mtl_suite.documents import Document, put
@@ -53,7 +54,7 @@ def expanded(
             own = [override for override in sets if concerns(override, document)]
             source = f"{suite.source}: experiments.{name}"
             experiment = parse_experiment(tomlkit.dumps(document), source, own, found)
-            whole = dump_experiment(experiment)
+            whole = dump_experiment(experiment, anchored=True)
             for task in entry.each_task or entry.each_primary or ("",):
                 part = "/".join(filter(None, (label, task)))
                 folder = suite.folder / scenario / f"{name}-{seed}" / part
@@ -104,7 +105,8 @@ def folder_name(value: object) -> str:
 def concerns(override: str, document: Mapping[str, Any]) -> bool:
     """Whether an experiment has the plugin that an override names; what names none concerns all."""
     steps = split_key(override.partition("=")[0])
-    return steps[0] != "plugins" or len(steps) < 2 or steps[1] in document.get("plugins", {})
+    names = set(document.get("plugins", {}))
+    return steps[0] != "plugins" or len(steps) < 2 or steps[1] in names | set(map(short_name, names))
 
 
 def check_overrides(suite: Suite, overrides: Sequence[str]) -> None:

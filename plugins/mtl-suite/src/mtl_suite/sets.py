@@ -28,7 +28,7 @@ def each(experiment: Experiment, kind: Kind) -> dict[str, Experiment]:
 
 
 def one(experiment: Experiment, kind: Kind, task: str) -> Experiment:
-    document = parse_toml(dump_experiment(experiment), experiment.name)
+    document = parse_toml(dump_experiment(experiment, anchored=True), experiment.name)
     document = for_task(document, kind, task) | {"name": f"{experiment.name}-each-{kind}"}
     return parse_experiment(tomlkit.dumps(document), f"{experiment.name}, {kind} {task}")
 

@@ -84,6 +84,13 @@ class Taskonomy:
     cache: bool = field(default=False, metadata=help("keep decoded samples; tiny at 256 × 256: some 600 GB"))
 
     @hookimpl
+    def name_splits(self) -> tuple[str, ...]:
+        from mtl_taskonomy.opening import has_split
+
+        own = self.test == "test" and has_split(self, Path(self.root).expanduser(), "val")
+        return ("train", "val", "test") if own else ("train", "test")
+
+    @hookimpl
     def build_dataset(self, split: str) -> MultiTaskDataset:
         if split not in SPLITS:
             raise DataError(

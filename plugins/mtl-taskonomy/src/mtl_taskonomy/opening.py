@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
 def open_split(options: Taskonomy, root: Path, split: str) -> MultiTaskDataset:
     """:raises DataError: a folder, a building or a split file is missing or not of the expected form"""
-    kept = Path(options.index).expanduser() if options.index else None
-    index = open_index(root, kept, options.rebuild)
-    file = Path(options.split_file).expanduser() if options.split_file else None
-    wanted = _without(buildings_of(options.subset, file), options.leave_out, split)
+    index, wanted = _index(options, root), _wanted(options, split)
     numbers = found_buildings(wanted, index.buildings, split, root, options.incomplete)
     rows = _chosen_views(index, numbers, options.views_per_building)
     if len(rows) == 0:
@@ -40,6 +37,21 @@ def open_split(options: Taskonomy, root: Path, split: str) -> MultiTaskDataset:
     _tell_unmasked(dataset, split)
     settings = {"tasks": options.tasks, "size": dataset.size, **attrs.asdict(dataset.form)}
     return cached(dataset, dataset.files(), settings, options.cache)
+
+
+def has_split(options: Taskonomy, root: Path, split: str) -> bool:
+    """Whether a split has buildings, and any of them is there."""
+    there = {name.casefold() for name in _index(options, root).buildings}
+    return any(name.casefold() in there for name in _wanted(options, split))
+
+
+def _index(options: Taskonomy, root: Path) -> Index:
+    return open_index(root, Path(options.index).expanduser() if options.index else None, options.rebuild)
+
+
+def _wanted(options: Taskonomy, split: str) -> list[str]:
+    file = Path(options.split_file).expanduser() if options.split_file else None
+    return _without(buildings_of(options.subset, file), options.leave_out, split)
 
 
 def _form_of(options: Taskonomy) -> Form:

@@ -1,0 +1,76 @@
+"""What happens when an epoch's record is written: it is shown, plugins and observers see it; warnings are kept."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from mtl_core.commands.observers import open_observers
+from mtl_core.console import Monitor, Watcher
+from mtl_core.hooks.relay import Hooks
+from mtl_core.run_folder import RunFolder
+from mtl_core.training.session import Session
+
+log = logging.getLogger("mtl")
+
+
+class EpochEnd:
+    """Called on rank 0 with each epoch's record.
+
+    :param watch: shows the epoch, if it is a :class:`Monitor`
+    """
+
+    def __init__(self, session: Session, run: RunFolder, watch: Watcher) -> None:
+        self.session, self.run, self.watch = session, run, watch
+
+    @functools.cached_property
+    def hooks(self) -> tuple[Hooks, Hooks]:
+        """The experiment's plugins and the observers."""
+        return self.session.hooks, open_observers()
+
+    def __call__(self, record: Mapping[str, Any], best: bool) -> bool:
+        """Whether somebody asks the run to stop."""
+        if isinstance(self.watch, Monitor):
+            self.watch.show_epoch(record, best)
+        looks = [pair for hooks in self.hooks for pair in hooks.after_record(self.run.folder, record)]
+        asked = [name for name, look in looks if stops(look)]
+        if asked:
+            log.warning("%s asked the run to stop after epoch %d", ", ".join(asked), record["epoch"] + 1)
+        return bool(asked)
+
+
+def stops(look: Any) -> bool:
+    """Ask one plugin; its error is reported, since it changes nothing of the training."""
+    try:
+        return look() is True
+    except Exception as error:
+        notes = "; ".join(getattr(error, "__notes__", ()))
+        log.warning("the run goes on, but after an epoch: %s: %s (%s)", type(error).__name__, error, notes)
+        return False
+
+
+@contextmanager
+def keeping_warnings(run: RunFolder | None) -> Iterator[None]:
+    """Write the warnings that are reported meanwhile into the run folder too, for its report.
+
+    :param run: None on other ranks
+    """
+    if run is None:
+        yield
+        return
+    kept = run
+
+    def keep(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            kept.warn(len(kept.history()), record.getMessage())
+        return True
+
+    # a filter and not a handler: with a handler Python would no longer print what nobody else handles
+    log.addFilter(keep)
+    try:
+        yield
+    finally:
+        log.removeFilter(keep)
