@@ -5,7 +5,7 @@ Needs pytest: ``pip install "mtl-core[testing]"``.
 """
 
 from mtl_core.testing.augment_contract import AugmentContract
-from mtl_core.testing.contract import PluginContract, failures
+from mtl_core.testing.contract import Contract, PluginContract, failures
 from mtl_core.testing.dataset_contract import DatasetContract
 from mtl_core.testing.factories import (
     EXAMPLES,
@@ -39,11 +39,13 @@ from mtl_core.testing.harness import (
     read_options,
     views,
 )
+from mtl_core.testing.kinds import DepthInBins, other_channels
 from mtl_core.testing.label_mask_contract import LabelMaskContract
 from mtl_core.testing.loss_rule_contract import LossRuleContract
 from mtl_core.testing.network_contract import BackboneContract
 from mtl_core.testing.regularizer_contract import RegularizerContract
 from mtl_core.testing.shaper_contract import GradientShaperContract
+from mtl_core.testing.task_contract import TaskContract
 from mtl_core.testing.toys import TOY_TASKS, Shapes, StubBackbone, ToyBackbone, ToyData, ToyLabels, ToyNetwork
 from mtl_core.testing.transform_contract import TransformContract
 from mtl_core.testing.watcher_contract import GradientWatcherContract
@@ -57,7 +59,9 @@ __all__ = [
     "BackboneContract",
     "BlankedDataset",
     "BufferGuard",
+    "Contract",
     "DatasetContract",
+    "DepthInBins",
     "EpochMeans",
     "GradientShaperContract",
     "GradientWatcherContract",
@@ -73,6 +77,7 @@ __all__ = [
     "Shapes",
     "StepAhead",
     "StubBackbone",
+    "TaskContract",
     "ToyBackbone",
     "ToyData",
     "ToyLabels",
@@ -97,6 +102,7 @@ __all__ = [
     "make_target",
     "make_tasks",
     "masks",
+    "other_channels",
     "prepare",
     "random_rows",
     "read_options",
