@@ -29,6 +29,7 @@ def make(name: str) -> TorchJD:
 
 
 class TestEveryScalarizer(LossRuleContract):
+    order_matters = True  # preferences are given by place
     skips = HOST
 
     @pytest.fixture(params=sorted(set(catalogue.scalarizers()) - ANGULAR - {"GeometricMean"}))
@@ -37,6 +38,7 @@ class TestEveryScalarizer(LossRuleContract):
 
 
 class TestThoseThatZeroStops(LossRuleContract):
+    order_matters = True  # preferences are given by place
     skips = {
         **HOST,
         "test_is_finite_for_losses_of_any_size": "no angle and no logarithm of 0: the step is skipped and counted",

@@ -16,12 +16,15 @@ TASKS = make_tasks()
 
 
 class TestDice(LossRuleContract):
+    judges_predictions = True
+
     @pytest.fixture
     def plugin(self) -> Miraliev:
         return Miraliev()
 
 
 class TestBoth(LossRuleContract):
+    judges_predictions = True
     task_names = ("segmentation", "edges", "depth", "shading", "scene")
 
     @pytest.fixture

@@ -261,7 +261,7 @@ class Grey:
         (Bright(), "test_draws_from_its_generator_only", "changes nothing"),
         (Synchronous(), "test_runs_on_the_meta_device", "meta"),
         (OnTheHost(), "test_runs_on_the_meta_device", "device|meta"),
-        (Counting(), "test_remembers_nothing", "second call"),
+        (Counting(), "test_remembers_nothing", "call 2"),
         (Grey(), "test_keeps_shape_and_type", "expected images like those"),
     ],
 )

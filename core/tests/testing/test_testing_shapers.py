@@ -39,9 +39,12 @@ class Signs:
 
     @hookimpl
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> tuple[Tensor, ...]:
-        b = torch.stack([branch[0] for branch in gradients.branches])
+        return Shaped(tuple(self.level(parts) for parts in zip(*gradients.branches, strict=True)))
+
+    def level(self, parts: tuple[Tensor | None, ...]) -> Tensor:
+        b = torch.stack([part for part in parts if part is not None])
         agree = (b.sum(0).sign() * b.sign() >= 0) | b.isnan()
-        return Shaped(((b * torch.where(agree, 1.0, 0.0)).sum(0),))
+        return (b * torch.where(agree, 1.0, 0.0)).sum(0)
 
 
 @plugin

@@ -54,7 +54,7 @@ class WandBSink:
             identity.write_text(secrets.token_hex(4), encoding="utf-8")
         self._run: Any = wandb.init(
             project=project, name=name, id=identity.read_text(encoding="utf-8"), resume="allow", dir=run_folder,
-            mode=mode,  # type: ignore[arg-type]
+            mode=mode,
         )  # fmt: skip
 
     def settings(self, settings: Mapping[str, Any]) -> None:

@@ -73,6 +73,8 @@ def name_splits() -> Sequence[str] | None:
     ``best.ckpt`` are judged by, in place of a share of the training data; the data of one that is named must be there.
 
     :return: ``"train"``, ``"test"`` and further names; None for these two
+    :gives: the splits of the data, where there are others than train and test
+    :how many: of the plugin that fills build_dataset
     """
 
 
@@ -152,6 +154,9 @@ def count_views() -> int | None:
     Called when a run is built, and where plugins that work with several views have to know of each other.
 
     :return: V, at least 1: view 0 and others of the same images, each augmented by itself; None counts as 1
+    :place: views of each batch
+    :gives: how many views of each batch the plugin needs
+    :how many: all, the largest counts; default: 1
     """
 
 

@@ -24,16 +24,21 @@ def read_document(path: Path, above: Sequence[Path] = ()) -> Document:
     :param above: the files whose base this one is
     :raises ExperimentError: a file cannot be read, or the files name each other in a circle
     """
-    document = anchor_files(parse_toml(read_toml(path), str(path)), path.parent)
+    document = parse_toml(read_toml(path), str(path))
     base = document.pop("base", [])
     names = [base] if isinstance(base, str) else base
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ExperimentError(str(path), [f"base: expected a file or a list of files, found {describe_value(base)}"])
     if path.resolve() in above:
         raise ExperimentError(str(path), ["base: the files name each other in a circle"])
-    below = [read_document(path.parent / name, (*above, path.resolve())) for name in names]
-    if not below:
+    if not names:
         return document
+    # each file names plugins in plain files beside it; absolute paths mean the same in all of them
+    document = anchor_files(document, path.parent)
+    below = []
+    for name in names:
+        other = path.parent / name
+        below.append(anchor_files(read_document(other, (*above, path.resolve())), other.parent))
     found = merged(*below)
     if problems := drop(found, document.pop("without", []), "without"):
         raise ExperimentError(str(path), problems)

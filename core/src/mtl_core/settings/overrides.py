@@ -50,9 +50,10 @@ def _below(document: dict[str, Any], steps: Sequence[str], override: str) -> tup
         if steps[0] == "task_options":
             return [], tables.setdefault(steps[1], {})
         names = {short_name(key): key for key in tables} | {key: key for key in tables}
-        if steps[1] not in names:
+        asked = steps[1] if steps[1] in names else short_name(steps[1])
+        if asked not in names:
             has = ", ".join(map(short_name, tables))
             known = nearest(steps[1], names) or f" (it has: {has}; `mtl train --with {steps[1]}` adds it)"
             return [f'--set {override}: the experiment has no plugin "{steps[1]}"{known}'], {}
-        tables = tables[names[steps[1]]]
+        tables = tables[names[asked]]
     return [], tables if isinstance(tables, dict) else {}

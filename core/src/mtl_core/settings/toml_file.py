@@ -37,7 +37,7 @@ def load_experiment(
     :param dropped: plugins to leave out, as ``--without`` takes them
     :raises ExperimentError: with every mistake in the file and in the overrides
     """
-    return experiment_of(read_document(Path(path)), str(path), overrides, None, added, dropped)
+    return experiment_of(read_document(Path(path)), str(path), overrides, None, added, dropped, Path(path).parent)
 
 
 def parse_experiment(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
 
-_NAME = r"\w[\w.+-]*"
+NAME = r"\w[\w.+-]*"
 
 
 def setting(text: str) -> dict[str, object]:
@@ -80,7 +80,7 @@ class Task:
 
     @name.validator
     def _names_files(self, attribute: object, value: object) -> None:
-        if not isinstance(value, str) or not re.fullmatch(_NAME, value):
+        if not isinstance(value, str) or not re.fullmatch(NAME, value):
             raise ValueError(f"a task's name is part of file names: use letters, digits and . _ - +, found {value!r}")
 
     @property

@@ -5,7 +5,7 @@ Needs pytest: ``pip install "mtl-core[testing]"``.
 """
 
 from mtl_core.testing.augment_contract import AugmentContract
-from mtl_core.testing.contract import PluginContract, failures
+from mtl_core.testing.contract import Contract, PluginContract, failures
 from mtl_core.testing.dataset_contract import DatasetContract
 from mtl_core.testing.factories import (
     EXAMPLES,
@@ -38,6 +38,7 @@ from mtl_core.testing.harness import (
     prepare,
     read_options,
 )
+from mtl_core.testing.kinds import DepthInBins, other_channels
 from mtl_core.testing.label_mask_contract import LabelMaskContract
 from mtl_core.testing.loss_rule_contract import LossRuleContract
 from mtl_core.testing.network_contract import BackboneContract
@@ -45,6 +46,7 @@ from mtl_core.testing.opened_files import opened_files
 from mtl_core.testing.regularizer_contract import RegularizerContract
 from mtl_core.testing.resume_contract import ResumeContract
 from mtl_core.testing.shaper_contract import GradientShaperContract
+from mtl_core.testing.task_contract import TaskContract
 from mtl_core.testing.toys import TOY_TASKS, Shapes, StubBackbone, ToyBackbone, ToyData, ToyLabels, ToyNetwork
 from mtl_core.testing.transform_contract import TransformContract
 from mtl_core.testing.watcher_contract import GradientWatcherContract
@@ -58,7 +60,9 @@ __all__ = [
     "BackboneContract",
     "BlankedDataset",
     "BufferGuard",
+    "Contract",
     "DatasetContract",
+    "DepthInBins",
     "EpochMeans",
     "GradientShaperContract",
     "GradientWatcherContract",
@@ -75,6 +79,7 @@ __all__ = [
     "Shapes",
     "StepAhead",
     "StubBackbone",
+    "TaskContract",
     "ToyBackbone",
     "ToyData",
     "ToyLabels",
@@ -100,6 +105,7 @@ __all__ = [
     "make_tasks",
     "masks",
     "opened_files",
+    "other_channels",
     "prepare",
     "random_rows",
     "read_options",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mtl_core.hooks.relay import Hooks
 from mtl_core.seeds import generator_for
-from mtl_core.testing.contract import PluginContract, Untouched, same, under
+from mtl_core.testing.contract import ODD, REPEATS, PluginContract, Untouched, attempt, on_meta_device, same, under
 from mtl_core.testing.transform_contract import DRAWS, described
 
 
@@ -56,8 +56,35 @@ class AugmentContract(PluginContract):
     def test_remembers_nothing(self, plugin: Any) -> None:
         """A resumed run calls it in the middle: what it does depends on its generator and nothing else."""
         hooks = self.prepare(plugin)
-        first, second = (self.augment(plugin, self.images(), 3, hooks) for _ in range(2))
-        assert same(first, second), "a second call with a generator of the same seed differs"
+        first = self.augment(plugin, self.images(), 3, hooks)
+        for k in range(2, REPEATS):
+            found = self.augment(plugin, self.images(), 3, hooks)
+            assert same(first, found), f"call {k} with a generator of the same seed differs"
+            self.augment(plugin, self.images(), 10 + k, hooks)
+
+    def test_keeps_things_where_they_are(self, plugin: Any) -> None:
+        """Labels are not told: what moves, turns or mirrors images belongs into ``transform_sample``."""
+        height, width = self.image_size
+        spot = torch.zeros(height, width, dtype=torch.bool)
+        spot[height // 8 : 3 * height // 8, width // 8 : 3 * width // 8] = True
+        for seed in range(DRAWS):
+            images = torch.where(spot, 0.9, 0.4).expand(2, 3, -1, -1).contiguous()
+            found = self.augment(plugin, images, seed).mean(1)
+            away = (found - found.flatten(1).median(1).values[:, None, None]).abs()
+            if (away.amax((1, 2)) > 0.1).all():
+                inside, outside = away[:, spot].mean(), away[:, ~spot].mean()
+                assert inside > outside, f"seed {seed}: what was bright lies elsewhere now; labels would stay behind"
+
+    def test_takes_odd_sizes(self, plugin: Any) -> None:
+        images = torch.rand(2, 3, *ODD, generator=generator_for(0, "images"))
+        for seed in range(DRAWS):
+            found = attempt(f"images of {ODD[0]} × {ODD[1]} pixels", lambda: self.augment(plugin, images, seed))  # noqa: B023
+            assert found is not None, "refuses images by their size; photometry has none"
+            assert found.shape == images.shape, f"images of {tuple(images.shape)} became {tuple(found.shape)}"
+
+    def test_makes_no_gradient(self, plugin: Any) -> None:
+        found = self.augment(plugin, self.images())
+        assert not found.requires_grad, "keeps the graph alive: augmented images have a gradient; use torch.no_grad()"
 
     def test_leaves_its_input_as_it_was(self, plugin: Any) -> None:
         for seed in range(DRAWS):
@@ -68,6 +95,7 @@ class AugmentContract(PluginContract):
 
     def test_runs_on_the_meta_device(self, plugin: Any) -> None:
         """A host sync, a shape that depends on data, or a draw on the device raises there."""
-        for seed in range(DRAWS):
-            found = self.augment(plugin, self.images().to("meta"), seed, self.on_meta(plugin))
+        hooks, images = self.on_meta(plugin), self.images().to("meta")
+        for seed in range(4 * DRAWS):
+            found = on_meta_device(lambda: self.augment(plugin, images, seed, hooks))  # noqa: B023
             assert found.device.type == "meta", f"images came back on {found.device}"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import inspect
+import io
+import random
+import weakref
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import attrs
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core.errors import ContractError, nearest
+from mtl_core.errors import ContractError, MtlError, nearest
 from mtl_core.hooks.markers import HOOK_VERSION
 from mtl_core.hooks.relay import Hooks
 from mtl_core.options.convert import structure
@@ -22,25 +28,43 @@ from mtl_core.testing.toys import StubBackbone
 
 HERE = "mtl_core.testing."
 SHORTEST_REASON = 10
+ODD = (33, 47)
+"""An image size (H, W) that no power of two divides."""
+OTHER_TASKS = (
+    ("segmentation", "depth"),
+    ("normals", "depth", "segmentation"),
+    ("segmentation", "depth", "normals", "edges", "shading"),
+)
+"""Further tasks to try, K = 2, 3 and 5, by their names in :data:`mtl_core.testing.EXAMPLES`."""
+REPEATS = 12
+"""How often a check asks again, so that what happens only now and then is seen."""
+MANY = 24
+"""Tensors of a plugin from which on it is asked less often: it has networks, whose steps take long."""
+
+Result = TypeVar("Result")
+
+
+def contracts(cls: type) -> list[type]:
+    return [base for base in cls.__mro__ if base is not cls and base.__module__.startswith(HERE)]
+
+
+def checks_of(contract: type[Contract]) -> Iterator[str]:
+    """Names of a contract's checks."""
+    for name in dir(contract):
+        if name.startswith("test") and callable(getattr(contract, name)):
+            yield name
 
 
 class Contract:
-    """What every contract class has: the ``plugin`` fixture, and ``skips``.
-
-    A check that cannot hold is named in ``skips`` with the reason why; a check that is overridden, or skipped without a
-    reason, is an error when the class is made.
-    """
+    """What contracts of plugins and of kinds of tasks share: checks, and skips with their reason."""
 
     hook: ClassVar[str] = ""
-    """The hook that the contract is about."""
+    """The hook that the contract is about; none for a kind of task."""
     other_hooks: ClassVar[tuple[str, ...]] = ()
     """Further hooks that the contract checks."""
-    skips: ClassVar[Mapping[str, str]] = {}
-    """Name of a check → why it does not hold for this plugin."""
 
-    @pytest.fixture
-    def plugin(self) -> Any:
-        raise NotImplementedError(f"{type(self).__name__}: give a `plugin` fixture that returns the plugin to test")
+    skips: ClassVar[Mapping[str, str]] = {}
+    """Name of a check → why it does not hold for what is tested."""
 
     @pytest.fixture(autouse=True)
     def skip_with_reason(self, request: pytest.FixtureRequest) -> None:
@@ -61,17 +85,6 @@ class Contract:
                 raise ContractError(f"{cls.__name__}.{name}: overrides a check; name it in `skips` with the reason")
 
 
-def contracts(cls: type) -> list[type]:
-    return [base for base in cls.__mro__ if base is not cls and base.__module__.startswith(HERE)]
-
-
-def checks_of(contract: type[Contract]) -> Iterator[str]:
-    """Names of a contract's checks."""
-    for name in dir(contract):
-        if name.startswith("test") and callable(getattr(contract, name)):
-            yield name
-
-
 class PluginContract(Contract):
     """Base of the contracts of hooks. A plugin's test class derives from one of them and gives a ``plugin`` fixture::
 
@@ -80,7 +93,8 @@ class PluginContract(Contract):
             def plugin(self) -> LatentDistance:
                 return LatentDistance(weight=2.0)
 
-    Capabilities are class attributes.
+    Capabilities are class attributes. A check that cannot hold is named in ``skips`` with the reason why; a check that
+    is overridden, or skipped without a reason, is an error when the class is made.
     """
 
     task_names: ClassVar[tuple[str, ...]] = DENSE
@@ -94,25 +108,38 @@ class PluginContract(Contract):
     use: ClassVar[Mapping[str, str]] = {}
     """``[use]`` of the experiment."""
 
+    @pytest.fixture
+    def plugin(self) -> Any:
+        raise NotImplementedError(f"{type(self).__name__}: give a `plugin` fixture that returns the plugin to test")
+
     @property
     def tasks(self) -> Tasks:
         """The tasks that the plugin is tried with."""
         return make_tasks(*self.task_names)
 
-    def prepare(self, plugin: Any, tasks: Tasks | None = None) -> Hooks:
-        """A fresh copy of the plugin, set up as core does it; it is ``.plugins["plugin"]``."""
+    def prepare(self, plugin: Any, tasks: Tasks | None = None, size: tuple[int, int] | None = None) -> Hooks:
+        """A fresh copy of the plugin, set up as core does it; it is ``.plugins["plugin"]``.
+
+        Only ``setup`` is seeded: afterwards the global generators are where they were, so that a draw from them shows.
+        """
         hooks = Hooks({"plugin": plugin, **self.beside}, self.use, required=())
-        tasks = self.tasks if tasks is None else tasks
-        hooks.setup(tasks, self.image_size, StubBackbone(width=self.width), lambda name: torch.manual_seed(0))
+        tasks, size = self.tasks if tasks is None else tasks, self.image_size if size is None else size
+        backbone = StubBackbone(width=self.width)
+        under(0, lambda: hooks.setup(tasks, size, backbone, lambda name: torch.manual_seed(0)))
         return hooks
 
     def on_meta(self, plugin: Any) -> Hooks:
         """The same on the ``meta`` device."""
         hooks = self.prepare(plugin)
-        for copy in hooks.plugins.values():
-            if isinstance(copy, nn.Module):
-                copy.to("meta")
+        for made in hooks.plugins.values():
+            if isinstance(made, nn.Module):
+                made.to("meta")
         return hooks
+
+    def other_tasks(self) -> Iterator[Tasks]:
+        """Tasks of other numbers and in another order; a plugin may refuse some with an :class:`MtlError`."""
+        for names in OTHER_TASKS:
+            yield make_tasks(*names)
 
     def test_fills_its_place(self, plugin: Any) -> None:
         assert getattr(type(plugin), "mtl_hook_version", None) == HOOK_VERSION, "not declared with @plugin"
@@ -135,12 +162,12 @@ class PluginContract(Contract):
             assert kept == value, f"option {name}: {value!r} comes back from an experiment file as {kept!r}"
 
     def test_is_configuration_until_it_is_set_up(self, plugin: Any) -> None:
-        copy = attrs.evolve(plugin)
+        fresh = attrs.evolve(plugin)
         for option in attrs.fields(type(plugin)):
             if option.init:
-                assert getattr(copy, option.name) == getattr(plugin, option.name), f"{option.name} is not kept"
-        if isinstance(copy, nn.Module):
-            assert not copy.state_dict(), f"made before setup: {list(copy.state_dict())}; make it in setup"
+                assert getattr(fresh, option.name) == getattr(plugin, option.name), f"{option.name} is not kept"
+        if isinstance(fresh, nn.Module):
+            assert not fresh.state_dict(), f"made before setup: {list(fresh.state_dict())}; make it in setup"
 
 
 def as_file(value: Any) -> Any:
@@ -151,7 +178,7 @@ def as_file(value: Any) -> Any:
 
 
 def failures(contract: type[Contract], plugin: Any) -> dict[str, BaseException]:
-    """Run a contract's checks on a plugin without pytest.
+    """Run a contract's checks on a plugin, or on a kind of task, without pytest.
 
     :return: name of a check that failed → what it raised
     """
@@ -165,16 +192,135 @@ def failures(contract: type[Contract], plugin: Any) -> dict[str, BaseException]:
     return found
 
 
-class Untouched:
-    """Tensors that a hook must not change in place."""
+def attempt(what: str, function: Callable[[], Result]) -> Result | None:
+    """Call a function that a plugin may refuse with an :class:`MtlError`, None then.
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+    :param what: what is tried, for the message of any other error
+    """
+    try:
+        return function()
+    except ContractError as error:
+        raise AssertionError(f"{what}: {error}") from error
+    except MtlError:
+        return None
+    except AssertionError:
+        raise
+    except Exception as error:
+        raise AssertionError(f"{what}: {type(error).__name__}: {first_line(error)}") from error
+
+
+def on_meta_device(function: Callable[[], Result]) -> Result:
+    """Call a function on ``meta`` tensors; a host sync raises there."""
+    try:
+        return function()
+    except (RuntimeError, NotImplementedError) as error:
+        if "meta" not in str(error) and "Meta" not in str(error) and "same device" not in str(error):
+            raise
+        raise AssertionError(
+            "a value is read on the host (.item(), .cpu(), bool(...)), a shape depends on data, or a tensor was left on"
+            f" another device: {first_line(error)} [meta device]"
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class Untouched:
+    """What a hook must not change: tensors in place, entries of dictionaries, attributes.
+
+    :param tensors: by name
+    :param holders: dictionaries, and objects with attributes, whose entries must stay the same objects
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], **holders: Any) -> None:
         self.tensors = dict(tensors)
         self.before = {name: tensor.detach().clone() for name, tensor in self.tensors.items()}
+        self.learning = {name: tensor.requires_grad for name, tensor in self.tensors.items()}
+        self.holders = holders
+        self.entries = {name: entries_of(holder) for name, holder in holders.items()}
 
     def check(self) -> None:
         for name, before in self.before.items():
             assert same(self.tensors[name].detach(), before), f"{name} was changed in place"
+            assert self.tensors[name].requires_grad is self.learning[name], f"{name}.requires_grad was changed"
+        for name, entries in self.entries.items():
+            check_entries(name, entries, entries_of(self.holders[name]))
+
+
+def entries_of(holder: Any) -> dict[str, Any]:
+    """Entries of a dictionary, or attributes of an attrs object but what a step logs."""
+    if isinstance(holder, Mapping):
+        return dict(holder)
+    return {a.name: getattr(holder, a.name) for a in attrs.fields(type(holder)) if a.name != "logged"}
+
+
+def check_entries(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    assert after.keys() == before.keys(), f"{name} had {sorted(before)} and has {sorted(after)} now"
+    replaced = [key for key in before if after[key] is not before[key]]
+    assert not replaced, f"{name}: {replaced} replaced; what is given belongs to all plugins, make a copy of your own"
+
+
+class NothingKept:
+    """Whether objects go when their step is over: a plugin that keeps them keeps the graph and its memory.
+
+    :param parts: objects by name, which only the step may hold
+    """
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        self.parts = {name: weakref.ref(part) for name, part in parts.items()}
+
+    def check(self, *plugins: Any) -> None:
+        for plugin in plugins:
+            kept = sorted(graphs_of(plugin))
+            assert not kept, f"keeps the graph alive: {', '.join(kept)} has a gradient; keep value.detach()"
+        gc.collect()
+        alive = [name for name, part in self.parts.items() if part() is not None]
+        assert not alive, f"keeps the graph alive: {', '.join(alive)} of a step that is over; keep value.detach()"
+
+
+def graphs_of(value: Any, path: str = "", seen: set[int] | None = None) -> Iterator[str]:
+    """Where an object holds tensors that were computed from others, as attribute paths."""
+    seen = set() if seen is None else seen
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, Tensor):
+        if value.grad_fn is not None:
+            yield path
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from graphs_of(item, f"{path}[{key!r}]" if path else str(key), seen)
+    elif isinstance(value, list | tuple | set):
+        for k, item in enumerate(value):
+            yield from graphs_of(item, f"{path}[{k}]", seen)
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        for key, item in vars(value).items():
+            yield from graphs_of(item, f"{path}.{key}" if path else key, seen)
+
+
+def repeats(plugin: Any) -> int:
+    """How often to ask a plugin again."""
+    return REPEATS if len(state_of(plugin)) < MANY else 3
+
+
+def state_of(plugin: Any) -> dict[str, Any]:
+    return plugin.state_dict() if isinstance(plugin, nn.Module) else {}
+
+
+def through_a_file(state: dict[str, Any]) -> Any:
+    """A state as a checkpoint gives it back: tensors and plain types only."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def resume(source: Hooks, target: Hooks) -> None:
+    """Give every plugin of ``target`` what a checkpoint keeps of ``source``."""
+    for name, plugin in target.plugins.items():
+        if isinstance(plugin, nn.Module):
+            plugin.load_state_dict(copy.deepcopy(through_a_file(state_of(source.plugins[name]))))
 
 
 def same(a: Tensor, b: Tensor) -> bool:
@@ -184,11 +330,18 @@ def same(a: Tensor, b: Tensor) -> bool:
     return bool(((a == b) | ((a != a) & (b != b))).all())
 
 
-def under(global_seed: int, function: Callable[[], Any]) -> Any:
-    """Call a function with torch's global generator in some state, which is put back."""
+def under(global_seed: int, function: Callable[[], Result]) -> Result:
+    """Call a function with the global generators of torch, numpy and Python in some state, which is put back."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(global_seed)
-        return function()
+        np.random.seed(global_seed)
+        random.seed(global_seed)
+        try:
+            return function()
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)
 
 
 def count_views(plugin: object) -> int:

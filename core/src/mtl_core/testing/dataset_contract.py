@@ -5,10 +5,14 @@ Shape letters: N samples, K tasks, O_t channels of task t, H and W image size.
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from mtl_core.data.datasets import BlankedDataset
 from mtl_core.data.sample import MultiTaskDataset, Sample, collate, read_sample
@@ -24,8 +28,10 @@ class DatasetContract(PluginContract):
     hook = "build_dataset"
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     """Splits that the tested plugin has."""
-    looked_at: ClassVar[int] = 3
-    """How many samples of a split a check reads."""
+    looked_at: ClassVar[int] = 12
+    """How many samples of a split a check reads: the first ones, and the last."""
+    compared: ClassVar[int] = 64
+    """How many samples of a split are compared with those of the others."""
 
     def open(self, plugin: Any, split: str = "train") -> MultiTaskDataset:
         return self.prepare(plugin).build_dataset(split)
@@ -39,7 +45,13 @@ class DatasetContract(PluginContract):
     def samples(self, plugin: Any) -> list[tuple[Tasks, Sample]]:
         """The first samples of every split."""
         opened = [self.open(plugin, split) for split in self.splits]
-        return [(data.tasks, data[i]) for data in opened for i in range(min(self.looked_at, len(data)))]
+        return [(data.tasks, data[i]) for data in opened for i in self.chosen(data)]
+
+    def chosen(self, data: MultiTaskDataset) -> list[int]:
+        """Positions that a check reads: the first half next to each other, the others spread, the last among them."""
+        size, half = len(data), self.looked_at // 2
+        spread = [round(k * (size - 1) / half) for k in range(1, half + 1)]
+        return sorted({*range(min(half, size)), *spread})
 
     def test_is_a_data_set(self, plugin: Any) -> None:
         for split in self.splits:
@@ -57,6 +69,65 @@ class DatasetContract(PluginContract):
         images = [self.open(plugin, split)[0].image for split in self.splits]
         for k, split in enumerate(self.splits[1:], 1):
             assert not same(images[0], images[k]), f"{self.splits[0]} and {split} begin with the same image"
+
+    def test_splits_do_not_overlap(self, plugin: Any) -> None:
+        seen: dict[bytes, str] = {}
+        for split in self.splits:
+            data = self.open(plugin, split)
+            for i in range(min(self.compared, len(data))):
+                image, where = fingerprint(data[i].image), f"{split}[{i}]"
+                other = seen.setdefault(image, where)
+                assert other.startswith(f"{split}["), f"{where} is the image of {other}: the splits overlap"
+
+    def test_samples_differ(self, plugin: Any) -> None:
+        for split in self.splits:
+            data = self.open(plugin, split)
+            found = {fingerprint(data[i].image) for i in self.chosen(data)}
+            assert len(found) > 1 or len(data) == 1, f"{split}: every sample has the same image"
+
+    def test_samples_have_one_size(self, plugin: Any) -> None:
+        """They are stacked to batches, whichever of them meet."""
+        for split in self.splits:
+            data = self.open(plugin, split)
+            first = size_of(data[0])
+            for i in self.chosen(data):
+                found = size_of(data[i])
+                assert found == first, (
+                    f"{split}[{i}]: {found[0]} × {found[1]} pixels, {split}[0]: {first[0]} × {first[1]}"
+                )
+
+    def test_samples_have_no_gradient(self, plugin: Any) -> None:
+        for _, sample in self.samples(plugin):
+            learning = [name for name, part in tensors(sample).items() if part.requires_grad]
+            assert not learning, f"{learning} require a gradient; data do not: use .detach()"
+
+    def test_every_sample_can_be_read(self, plugin: Any) -> None:
+        for split in self.splits:
+            data = self.open(plugin, split)
+            for i in self.chosen(data):
+                try:
+                    data[i]
+                except Exception as error:
+                    raise AssertionError(
+                        f"{split}[{i}] of {len(data)} samples cannot be read: {type(error).__name__}: {error}"
+                    ) from error
+
+    def test_leaves_the_global_generators_alone(self, plugin: Any) -> None:
+        """A data set that seeds or draws from them changes what everything after it draws."""
+
+        data = self.open(plugin, self.splits[0])
+        data[0]  # what is made at the first reading, such as a network, may draw
+
+        def read(samples: list[int]) -> tuple[Tensor, tuple[Any, ...]]:
+            for i in samples:
+                data[i]
+            return torch.get_rng_state(), numpy_state()
+
+        chosen = self.chosen(data)
+        (one, numpy_one), (other, numpy_other) = (under(1, partial(read, samples)) for samples in ([], chosen))
+        assert same(one, other), "draws from torch's global generator, or seeds it; use a generator of its own"
+        alike = numpy_one[1] == numpy_other[1] and bool((numpy_one[0] == numpy_other[0]).all())
+        assert alike, "draws from numpy's global generator, or seeds it; use numpy.random.default_rng(seed)"
 
     def test_images_are_rgb(self, plugin: Any) -> None:
         for _, sample in self.samples(plugin):
@@ -87,7 +158,7 @@ class DatasetContract(PluginContract):
     def test_labels_have_valid_pixels(self, plugin: Any) -> None:
         data = self.open(plugin, self.splits[0])
         for task in data.tasks:
-            targets = [data[i].targets.get(task.name) for i in range(min(self.looked_at, len(data)))]
+            targets = [data[i].targets.get(task.name) for i in self.chosen(data)]
             valid = [bool(task.valid(target[None]).any()) for target in targets if target is not None]
             assert any(valid) or not valid, f"{task.name}: no valid pixel in {len(valid)} samples"
 
@@ -98,9 +169,11 @@ class DatasetContract(PluginContract):
         kept = {name: tensor.clone() for name, tensor in tensors(first).items()}
         for tensor in tensors(first).values():
             tensor.zero_()
+        first.targets.clear()
         under(2, lambda: data[len(data) - 1])
         again = [under(3, lambda: tensors(data[0])), tensors(self.open(plugin, self.splits[0])[0])]
         for found in again:
+            assert found.keys() == kept.keys(), f"sample 0 has {list(found)} when read again, {list(kept)} before"
             assert all(same(found[name], kept[name]) for name in kept), "sample 0 is not the same when read again"
 
     def test_labels_that_are_wanted_are_the_samples_own(self, plugin: Any) -> None:
@@ -128,7 +201,7 @@ class DatasetContract(PluginContract):
         for split in self.splits:
             data = self.open(plugin, split)
             check_mask(data.labelled, len(data), data.tasks)
-            for i in range(min(self.looked_at, len(data))):
+            for i in self.chosen(data):
                 for k, name in enumerate(data.tasks.names):
                     promised = data.labelled is None or bool(data.labelled[i, k])
                     missing = promised and name not in data[i].targets
@@ -140,11 +213,24 @@ class DatasetContract(PluginContract):
             if data.names is not None:
                 assert len(data.names) == len(data), f"{split}: {len(data.names)} names for {len(data)} samples"
                 assert len(set(data.names)) == len(data), f"{split}: two samples have one name"
+                other = {type(name).__name__ for name in data.names} - {"str"}
+                assert not other, f"{split}: names are {sorted(other)}, expected str"
 
     def test_travels_to_a_worker(self, plugin: Any) -> None:
         data = self.open(plugin, self.splits[0])
         there = pickle.loads(pickle.dumps(data))
         assert same(there[0].image, data[0].image), "a pickled copy gives another sample"
+
+
+def numpy_state() -> tuple[Any, ...]:
+    """Words and position of numpy's global generator."""
+    state: Any = np.random.get_state()
+    return state[1], state[2]
+
+
+def fingerprint(image: Tensor) -> bytes:
+    """A digest of an image."""
+    return hashlib.sha256(image.contiguous().numpy().tobytes()).digest()
 
 
 def size_of(sample: Sample) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtl_core.data.sample import Batch, Sample
 from mtl_core.seeds import generator_for
-from mtl_core.step.step import Step
+from mtl_core.step.step import Features, Step
 from mtl_core.tasks.classification import Classification
 from mtl_core.tasks.edges import BinaryEdges
 from mtl_core.tasks.normals import Normals
@@ -78,18 +78,35 @@ def make_predictions(tasks: Tasks, views: int, samples: int, size: tuple[int, in
     return {name: torch.randn(shape, generator=generator).requires_grad_() for name, shape in shapes.items()}
 
 
-def make_step(tasks: Tasks, batch: Batch | None = None, views: int = 1, seed: int = 0, rank: int = 0) -> Step:
+def make_features(rows: int, size: tuple[int, int], seed: int, pyramid: bool) -> Features:
+    """Random z of V·B rows, a leaf that collects gradients; as a pyramid two levels, coarse and coarser."""
+    generator = generator_for(seed, "features")
+    if not pyramid:
+        return torch.randn(rows, 6, *size, generator=generator).requires_grad_()
+    shapes = [(rows, 6 + k, max(1, size[0] >> k), max(1, size[1] >> k)) for k in (1, 2)]
+    return tuple(torch.randn(shape, generator=generator).requires_grad_() for shape in shapes)
+
+
+def make_step(
+    tasks: Tasks,
+    batch: Batch | None = None,
+    views: int = 1,
+    seed: int = 0,
+    rank: int = 0,
+    pyramid: bool = False,
+) -> Step:
     """A step as regularizers and loss rules see it, with ``normalize = "sample"``.
 
     :param batch: by default one with every label
     :param rank: of the process whose generator the step has
+    :param pyramid: whether z is a tuple of levels that are coarser than the image, as of some encoders
     """
     batch = make_batch(tasks, seed=seed) if batch is None else batch
     size = (batch.images.shape[-2], batch.images.shape[-1])
     samples = len(batch.images)
     predictions = make_predictions(tasks, views, samples, size, seed)
     generator = generator_for(seed, "step", 0, rank)
-    features = torch.randn(views * samples, 6, *size, generator=generator_for(seed, "features")).requires_grad_()
+    features = make_features(views * samples, size, seed, pyramid)
     images = batch.images.expand(views, *batch.images.shape)
     step = build_step(tasks, batch, images, predictions, features, generator)
     step.shared = generator_for(seed, "shared", 0)

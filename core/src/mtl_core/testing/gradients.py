@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mtl_core.seeds import generator_for
-from mtl_core.step.encoder_gradients import EncoderGradients
+from mtl_core.step.encoder_gradients import Branch, EncoderGradients
 from mtl_core.step.step import Features, Step
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.factories import make_step, make_tasks
@@ -51,6 +51,34 @@ def encoder_gradients(
         decoder_weights=active.to(rows.dtype) if decoder_weights is None else decoder_weights,
         branches=branches,
         step=step,
+    )
+
+
+def pyramid_gradients(rows: Tensor, tasks: Tasks | None = None, step: Step | None = None) -> EncoderGradients:
+    """The same for z of two levels, of which the first task uses one.
+
+    :param rows: (K, 24); the second half of the first one is left out
+    """
+    half = D // 2
+    branches: list[Branch] = [(row[:half].view(2, 3, 2, 1), row[half:].view(2, 6, 1, 1)) for row in rows]
+    branches[0] = (branches[0][0], None)
+    made = encoder_gradients(rows, tasks, step=step)
+    scale = torch.ones((), dtype=rows.dtype, device=rows.device)
+    return attrs.evolve(made, branches=tuple(branches), gramian=gramian(tuple(branches), scale))
+
+
+def turned_round(gradients: EncoderGradients) -> EncoderGradients:
+    """The same gradients with the tasks in reverse order."""
+    columns = {name: getattr(gradients, name).flip(0) for name in ("active", "losses", "means", "decoder_weights")}
+    tasks = Tasks(list(gradients.tasks)[::-1])
+    step = None if gradients.step is None else make_step(tasks)
+    return attrs.evolve(
+        gradients,
+        tasks=tasks,
+        gramian=gradients.gramian.flip(0, 1),
+        branches=gradients.branches[::-1],
+        step=step,
+        **columns,
     )
 
 

@@ -5,7 +5,8 @@ Shape letters: K tasks.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import attrs
 import torch
@@ -13,14 +14,16 @@ from torch import Tensor
 
 from mtl_core.hooks.relay import Hooks
 from mtl_core.step.step import Step
-from mtl_core.testing.contract import same
-from mtl_core.testing.step_contract import StepContract, gradients, parameters
+from mtl_core.testing.contract import same, under
+from mtl_core.testing.step_contract import StepContract, gradients, parameters, prefixed
 
 
 class LossRuleContract(StepContract):
     """``combine_losses``: one scalar of the tasks' losses, the same on every rank."""
 
     hook = "combine_losses"
+    judges_predictions: ClassVar[bool] = False
+    """Whether the rule adds losses of its own on predictions to those of the tasks."""
 
     def terms(self, hooks: Hooks, step: Step) -> dict[str, Tensor]:
         return {"total": hooks.combine_losses(step.task_losses, step.task_means, step.active, step)}
@@ -43,6 +46,32 @@ class LossRuleContract(StepContract):
             weights = self.decoder_weights(self.prepare(plugin), step)
             assert (weights >= 0).all(), f"labels {mask!r}: ∂total/∂L = {weights.tolist()}"
             assert (weights[step.active] > 0).any(), f"labels {mask!r}: no active task is trained"
+
+    def test_reaches_the_network_through_the_losses_alone(self, plugin: Any) -> None:
+        """Means and the step are for looking: a gradient through them trains heads against what was combined."""
+        if self.judges_predictions:
+            return
+        step = self.make_step(plugin)
+        losses, means = (value.detach().requires_grad_() for value in (step.task_losses, step.task_means))
+        total = self.prepare(plugin).combine_losses(losses, means, step.active, step)
+        beside = {"means": means, **prefixed("predictions", step.predictions)}
+        assert total.requires_grad, "the total does not depend on the losses"
+        found = torch.autograd.grad(total, list(beside.values()), allow_unused=True)
+        reached = [name for name, g in zip(beside, found, strict=True) if g is not None and g.any()]
+        assert not reached, (
+            f"a gradient goes through {reached} and not through `losses`; detach what weights are made of"
+        )
+
+    def test_what_an_absent_task_holds_does_not_matter(self, plugin: Any) -> None:
+        step = self.make_step(plugin, "absent")
+        means = torch.where(step.active, step.task_means, step.task_means + 5)
+        one, other = (
+            under(0, partial(self.prepare(plugin).combine_losses, step.task_losses, m, step.active, step)).detach()
+            for m, step in ((step.task_means, step), (means, self.make_step(plugin, "absent")))
+        )
+        assert torch.allclose(one, other, rtol=1e-5), (
+            f"{one} became {other} when the mean of a task without labels changed: leave out tasks that are not active"
+        )
 
     def test_an_absent_task_learns_nothing(self, plugin: Any) -> None:
         """Its entry of every (K,) parameter has no gradient: 0 is no loss, it is no label."""

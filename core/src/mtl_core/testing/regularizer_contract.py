@@ -7,10 +7,12 @@ from typing import Any, ClassVar
 import attrs
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtl_core.hooks.relay import Hooks
 from mtl_core.step.step import Step
 from mtl_core.testing.factories import judged, masks, other_invalid_values
+from mtl_core.testing.kinds import other_channels
 from mtl_core.testing.step_contract import SAMPLES, StepContract, gradients
 from mtl_core.training.losses import global_term
 
@@ -21,6 +23,8 @@ class RegularizerContract(StepContract):
     hook = "compute_regularizer"
     adds_nothing: ClassVar[bool] = False
     """Whether the plugin returns None in the tested experiment."""
+    trained: ClassVar[tuple[str, ...] | None] = None
+    """Tasks whose heads the terms may train; None where they may train all."""
 
     def raw(self, hooks: Hooks, step: Step) -> dict[str, Tensor | tuple[Tensor, Tensor]]:
         found = hooks.compute_regularizer(step)
@@ -77,6 +81,37 @@ class RegularizerContract(StepContract):
         for name, gradient in gradients(hooks, step, total).items():
             assert gradient is None or gradient.isfinite().all(), f"gradient of {name}"
 
+    def test_sums_in_single_precision(self, plugin: Any) -> None:
+        """One float32 factor at the end hides a mean over pixels that was taken in half precision."""
+        hooks, step = self.prepare(plugin), in_bfloat16(self.make_step(plugin, "one label"))
+        watch = HalfSums(limit=8 * len(step.labelled))
+        with torch.autocast("cpu", torch.bfloat16), watch:
+            self.raw(hooks, step)
+        assert not watch.found, (
+            f"{watch.found[0]} is taken in bfloat16, which keeps two digits; promote predictions with .float() before"
+            " they are judged"
+        )
+
+    def test_heads_that_get_nothing_get_nothing(self, plugin: Any) -> None:
+        if self.trained is None:
+            return
+        hooks, step = self.prepare(plugin), self.make_step(plugin)
+        found = gradients(hooks, step, self.total(hooks, step))
+        reached = [n for n in step.tasks.names if (g := found[f"predictions.{n}"]) is not None and g.any()]
+        wrong = [name for name in reached if name not in self.trained]
+        assert not wrong, f"trains the heads of {wrong}, beside {list(self.trained)}; detach their predictions"
+
+    def test_labels_get_no_gradient(self, plugin: Any) -> None:
+        """Labels are data: a target is made of a copy."""
+        hooks, step = self.prepare(plugin), self.make_step(plugin)
+        self.terms(hooks, step)
+        learning = [name for name, target in step.targets.items() if target.requires_grad]
+        assert not learning, f"a gradient flows into the labels {learning}; use a detached copy"
+
+    def test_takes_a_kind_whose_head_has_other_channels(self, plugin: Any) -> None:
+        """A head may give logits of bins for a label in metres: label space is where both can be compared."""
+        self.tried("a task whose head has other channels than its labels", plugin, tasks=other_channels())
+
     def test_what_an_invalid_pixel_holds_does_not_matter(self, plugin: Any) -> None:
         """A withheld label is invalid everywhere: who reads it as a label would learn from its blank."""
         hooks = self.prepare(plugin)
@@ -87,6 +122,33 @@ class RegularizerContract(StepContract):
         assert torch.allclose(before, after, rtol=1e-6), f"{before} became {after} when invalid pixels changed"
         for name, gradient in gradients(hooks, step, after).items():
             assert gradient is None or gradient.isfinite().all(), f"gradient of {name}"
+
+
+class HalfSums(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sums and means over many bfloat16 values that end in a few bfloat16 numbers.
+
+    :param limit: how many numbers count as a few
+    """
+
+    names = ("aten::sum", "aten::mean", "aten::norm", "aten::linalg_vector_norm", "aten::var", "aten::std")
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.limit, self.found = limit, list[str]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        name = func.name().partition(".")[0]
+        given = next((a for a in args if isinstance(a, Tensor)), None)
+        if name in self.names and given is not None and self.loses(given, made):
+            self.found.append(f"{name.removeprefix('aten::')} over {given.numel()} values")
+        return made
+
+    def loses(self, given: Tensor, made: Any) -> bool:
+        """Whether many numbers became a few in half precision."""
+        if not isinstance(made, Tensor) or made.dtype != torch.bfloat16:
+            return False
+        return made.numel() <= self.limit and given.numel() >= 64 * made.numel()
 
 
 def in_bfloat16(step: Step) -> Step:

@@ -17,9 +17,30 @@ from torch.nn.functional import cosine_similarity
 from mtl_core.hooks.relay import Hooks
 from mtl_core.step.encoder_gradients import EncoderGradients, Shaped
 from mtl_core.step.step import Features
-from mtl_core.testing.contract import PluginContract, Untouched, same, under
+from mtl_core.tasks.tasks import Tasks
+from mtl_core.testing.contract import (
+    NothingKept,
+    PluginContract,
+    Untouched,
+    attempt,
+    on_meta_device,
+    repeats,
+    resume,
+    same,
+    under,
+)
 from mtl_core.testing.factories import make_step
-from mtl_core.testing.gradients import ROWS, bank, encoder_gradients, entering, random_rows, to_meta
+from mtl_core.testing.gradients import (
+    ROWS,
+    bank,
+    encoder_gradients,
+    entering,
+    pyramid_gradients,
+    random_rows,
+    to_meta,
+    turned_round,
+)
+from mtl_core.testing.step_contract import epoch_record, seeded
 
 LEARNING_HOOKS = ("combine_losses", "compute_regularizer")
 """Hooks through which a parameter gets a gradient; a shaper's own state never does."""
@@ -33,6 +54,8 @@ class GradientShaperContract(PluginContract):
     """Whether the plugin needs the branches themselves and not only their Gramian."""
     tolerance: ClassVar[float] = 1e-6
     """Relative deviation that counts as equal; a method that solves a problem by iteration may need more."""
+    order_matters: ClassVar[bool] = False
+    """Whether the order of the tasks has a meaning, such as the first one being primary."""
 
     def bank(self, dtype: torch.dtype = torch.float64) -> dict[str, EncoderGradients]:
         return bank(self.tasks, dtype)
@@ -45,7 +68,8 @@ class GradientShaperContract(PluginContract):
         return answer if isinstance(answer, Shaped) else Shaped(answer)
 
     def enters(self, plugin: Any, gradients: EncoderGradients) -> Tensor:
-        return entering(gradients, self.shape(self.prepare(plugin), gradients).weights)
+        # outside the framework there is no step to draw from, and the global generator may be drawn from
+        return under(0, lambda: entering(gradients, self.shape(self.prepare(plugin), gradients).weights))
 
     def test_answers_with_weights_or_a_gradient_like_z(self, plugin: Any) -> None:
         for name, gradients in self.bank().items():
@@ -98,8 +122,9 @@ class GradientShaperContract(PluginContract):
         if self.elementwise:
             return
         for name, gradients in self.bank().items():
-            without = self.shape(self.prepare(plugin), attrs.evolve(gradients, branches=())).weights
-            assert equal(without, self.shape(self.prepare(plugin), gradients).weights), name
+            alone = attrs.evolve(gradients, branches=())
+            without, beside = (under(0, partial(self.shape, self.prepare(plugin), g)) for g in (alone, gradients))
+            assert equal(without.weights, beside.weights), f"{name}: this rank's branches change the answer"
 
     def test_is_the_same_on_every_rank(self, plugin: Any) -> None:
         """Neither the global generator nor ``step.generator`` is the same on all ranks."""
@@ -117,7 +142,9 @@ class GradientShaperContract(PluginContract):
         first = self.shape(hooks, gradients)
         second = self.shape(hooks, gradients)
         kept.check()
-        assert equal(first.weights, second.weights), "a second call gives another answer: something was remembered"
+        assert equal(first.weights, second.weights), (
+            "a second call gives another answer: something was remembered, or drawn from a global generator"
+        )
         for name, value in first.state.items():
             assert name in tensors, f"state {name!r} is no buffer of the plugin (its own: {list(tensors)})"
             assert value.shape == tensors[name].shape, f"state {name!r}: {value.shape}, buffer {tensors[name].shape}"
@@ -132,20 +159,119 @@ class GradientShaperContract(PluginContract):
         proposed = [name for name in self.shape(hooks, self.bank()["random"]).state if name in parameters]
         assert not proposed, f"proposed state {proposed} is made of parameters; make them buffers"
 
+    def test_goes_on_where_a_checkpoint_stopped(self, plugin: Any) -> None:
+        """Whatever is remembered lies in buffers: a fresh copy with a saved state takes the same next steps."""
+        going = self.prepare(plugin)
+        last = repeats(going.plugins["plugin"])
+        for seed in range(1, last):
+            self.take_step(going, seed)
+            if seed == 2:
+                going.after_epoch(0, epoch_record(self.tasks, {}))
+        resumed = self.prepare(plugin)
+        resume(going, resumed)
+        for seed in range(last, last + 3):
+            one, other = (self.take_step(hooks, seed) for hooks in (going, resumed))
+            assert equal(one, other), (
+                "state outside buffers: another answer after saving and loading; register_buffer what is remembered, in"
+                " setup, and propose its new value"
+            )
+
+    def take_step(self, hooks: Hooks, seed: int) -> Features:
+        """The answer of one step that is taken: the proposed state is kept."""
+        rows, step = random_rows(len(self.tasks), seed=seed), make_step(self.tasks, seed=seed)
+        answer = self.shape(hooks, encoder_gradients(rows, self.tasks, step=step))
+        own = state(hooks)
+        with torch.no_grad():
+            for name, value in answer.state.items():
+                own[name].copy_(value)
+        return answer.weights
+
+    def test_keeps_no_graph(self, plugin: Any) -> None:
+        hooks, gradients = self.prepare(plugin), self.gradients_of_a_step()
+        answer = self.shape(hooks, gradients)
+        growing = [name for name, value in named_levels(answer).items() if value.requires_grad]
+        assert not growing, f"keeps the graph alive: {growing} of the answer have a gradient; compute without one"
+        kept = NothingKept({"the gradients": gradients, "the step": gradients.step, "gramian": gradients.gramian})
+        del gradients, answer
+        kept.check(*hooks.plugins.values())
+
+    def gradients_of_a_step(self) -> EncoderGradients:
+        return encoder_gradients(random_rows(len(self.tasks)), self.tasks, step=make_step(self.tasks))
+
+    def test_leaves_the_backward_pass_to_core(self, plugin: Any) -> None:
+        gradients = self.gradients_of_a_step()
+        self.shape(self.prepare(plugin), gradients)
+        assert gradients.step is not None
+        called = [name for name, p in gradients.step.predictions.items() if p.grad is not None]
+        assert not called, f"calls backward(): the predictions {called} have a gradient; core is in its backward pass"
+
+    def test_works_for_any_number_of_tasks(self, plugin: Any) -> None:
+        for tasks in self.other_tasks():
+            what = f"K = {len(tasks)} ({', '.join(tasks.names)})"
+            entered = attempt(what, partial(self.entered_of_all, plugin, tasks))
+            for name, found in (entered or {}).items():
+                assert found.isfinite().all(), f"{what}, {name}: not finite"
+
+    def entered_of_all(self, plugin: Any, tasks: Tasks) -> dict[str, Tensor]:
+        hooks = self.prepare(plugin, tasks)
+        return {name: entering(g, self.shape(hooks, g).weights) for name, g in bank(tasks).items()}
+
+    def test_order_of_tasks_does_not_matter(self, plugin: Any) -> None:
+        """What is meant for one task is found by its name, not by its place."""
+        gradients = self.gradients_of_a_step()
+        if self.order_matters or self.draws(plugin, gradients):
+            return
+        other = turned_round(gradients)
+        found = attempt(
+            "tasks in reverse order",
+            lambda: entering(other, self.shape(self.prepare(plugin, other.tasks), other).weights),
+        )
+        before = self.enters(plugin, gradients)
+        assert found is None or torch.allclose(before, found, rtol=1e-2, atol=1e-2 * float(before.abs().max())), (
+            "another gradient enters when the tasks were given in reverse order: look tasks up by name"
+        )
+
+    def draws(self, plugin: Any, gradients: EncoderGradients) -> bool:
+        """Whether the answer depends on the step's shared generator."""
+        assert gradients.step is not None
+        answers = []
+        for seed in (7, 8):
+            step = attrs.evolve(gradients.step, shared=seeded(seed))
+            answers.append(self.enters(plugin, attrs.evolve(gradients, step=step)))
+        return not same(*answers)
+
+    def test_takes_a_pyramid(self, plugin: Any) -> None:
+        """z may have levels, and a head may use some of them: the others are None in its branch."""
+        rows, tasks = random_rows(len(self.tasks)), self.tasks
+        gradients = pyramid_gradients(rows, tasks, make_step(tasks))
+        what = "z as a pyramid of which the first task uses one level"
+        answer = attempt(what, lambda: self.shape(self.prepare(plugin), gradients))
+        if answer is not None and not (isinstance(answer.weights, Tensor) and answer.weights.ndim == 1):
+            assert isinstance(answer.weights, tuple), f"{what}: expected a tuple of a gradient per level"
+            assert len(answer.weights) == 2, f"{what}: {len(answer.weights)} levels, expected 2"
+
     def test_leaves_the_gradients_as_they_were(self, plugin: Any) -> None:
         for gradients in self.bank().values():
             levels = {f"branches[{k}]": level for k, (level,) in enumerate(gradients.branches) if level is not None}
             fields = ("gramian", "active", "losses", "means", "decoder_weights")
-            kept = Untouched({**levels, **{name: getattr(gradients, name) for name in fields}})
+            step = {} if gradients.step is None else {"step": gradients.step, "targets": gradients.step.targets}
+            tensors = {**levels, **{name: getattr(gradients, name) for name in fields}}
+            kept = Untouched(tensors, gradients=gradients, **step)
             self.shape(self.prepare(plugin), gradients)
             kept.check()
 
     def test_runs_on_the_meta_device(self, plugin: Any) -> None:
         """A host sync, a shape that depends on data, or a tensor left on another device raises there."""
         gradients = to_meta(encoder_gradients(random_rows(len(self.tasks), torch.float32), self.tasks))
-        found = self.shape(self.on_meta(plugin), gradients)
-        devices = {str(t.device) for t in [*levels(found.weights), *found.state.values()]}
-        assert devices == {"meta"}, f"answer on {devices}"
+        hooks = self.on_meta(plugin)
+        for _ in range(repeats(hooks.plugins["plugin"])):
+            found = on_meta_device(lambda: self.shape(hooks, gradients))
+            devices = {str(t.device) for t in [*levels(found.weights), *found.state.values()]}
+            assert devices == {"meta"}, f"answer on {devices}"
+
+
+def named_levels(answer: Shaped) -> dict[str, Tensor]:
+    return {**{f"weights[{k}]": level for k, level in enumerate(levels(answer.weights))}, **answer.state}
 
 
 def levels(features: Features) -> list[Tensor]:

@@ -6,16 +6,21 @@ Shape letters: H and W image size.
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from typing import Any, ClassVar
 
+import attrs
 import torch
 from torch import Tensor, nn
 
 from mtl_core.data.sample import Sample
 from mtl_core.seeds import generator_for
+from mtl_core.tasks.classification import Classification
+from mtl_core.tasks.normals import Normals
+from mtl_core.tasks.regression import Depth
 from mtl_core.tasks.segmentation import Segmentation
 from mtl_core.tasks.tasks import Tasks
-from mtl_core.testing.contract import PluginContract, Untouched, same, under
+from mtl_core.testing.contract import ODD, REPEATS, PluginContract, Untouched, attempt, same, under
 from mtl_core.testing.factories import make_sample
 
 DRAWS = 8
@@ -30,9 +35,11 @@ class TransformContract(PluginContract):
     """Whether different generators give different samples."""
     agreement: ClassVar[float] = 0.95
     """Share of pixels at which a label must still agree with the image that it was made from."""
+    kept: ClassVar[float] = 0.2
+    """Share of pixels that must still have a label, on average."""
 
-    def transform(self, plugin: Any, sample: Sample, seed: int = 0) -> Sample:
-        return self.prepare(plugin).transform_sample(sample, generator_for(seed, "contract"))
+    def transform(self, plugin: Any, sample: Sample, seed: int = 0, tasks: Tasks | None = None) -> Sample:
+        return self.prepare(plugin, tasks).transform_sample(sample, generator_for(seed, "contract"))
 
     def sample(self, seed: int = 0) -> Sample:
         return make_sample(self.tasks, self.image_size, seed)
@@ -65,7 +72,7 @@ class TransformContract(PluginContract):
     def test_leaves_its_input_as_it_was(self, plugin: Any) -> None:
         for seed in range(DRAWS):
             sample = self.sample(seed)
-            kept = Untouched(tensors(sample))
+            kept = Untouched(tensors(sample), sample=sample, targets=sample.targets)
             self.transform(plugin, sample, seed)
             kept.check()
 
@@ -83,6 +90,7 @@ class TransformContract(PluginContract):
         hooks = self.prepare(plugin, tasks)
         classes = blob(self.image_size)
         image = (0.25 + 0.5 * classes).expand(3, -1, -1).contiguous()
+        valid = []
         for seed in range(DRAWS):
             after = hooks.transform_sample(
                 Sample(image.clone(), {"segmentation": classes.clone()}), generator_for(seed, "contract")
@@ -91,6 +99,73 @@ class TransformContract(PluginContract):
             agrees = (after.image.mean(0) > 0.5).long() == label
             share = agrees[label >= 0].float().mean().item() if (label >= 0).any() else 1.0
             assert share >= self.agreement, f"seed {seed}: classes agree with the image at {share:.0%} of the pixels"
+            valid.append(float((label >= 0).float().mean()))
+        mean = sum(valid) / len(valid)
+        assert mean > self.kept, f"only {mean:.0%} of the pixels still have a label"
+
+    def test_depth_and_normals_move_and_turn(self, plugin: Any) -> None:
+        """The image's red and green tell where a pixel comes from, so that the labels' place and turn are known."""
+        tasks = Tasks([Depth(name="depth"), Normals(name="normals")])
+        for seed in range(DRAWS):
+            after = self.transform(plugin, coded_sample(self.image_size), seed, tasks)
+            moved = Moved.of(after, self.image_size)
+            if moved is not None:
+                share = moved.agreement(after.targets["depth"][0], moved.depth())
+                assert share >= self.agreement, (
+                    f"seed {seed}: depth agrees with the image at {share:.0%} of the pixels; move it with the image,"
+                    " and divide it by the enlargement (Task.zoom)"
+                )
+                share = moved.agreement(after.targets["normals"], moved.normals())
+                assert share >= self.agreement, (
+                    f"seed {seed}: normals agree with the image at {share:.0%} of the pixels; move them with the image,"
+                    " and mirror and turn the vectors (Task.flip, Task.rotate)"
+                )
+
+    def test_bytes_move_as_numbers_do(self, plugin: Any) -> None:
+        for seed in range(DRAWS):
+            numbers, coded = self.sample(), self.sample()
+            coded.image = (coded.image * 255).round().to(torch.uint8)
+            numbers.image = coded.image / 255
+            one, other = (self.transform(plugin, sample, seed).image for sample in (numbers, coded))
+            off = (one - other / 255).abs().flatten()
+            share = float((off <= 0.02).float().mean())
+            assert share > 0.95, f"seed {seed}: an image in bytes became another one than the same image in 0..1"
+
+    def test_remembers_nothing(self, plugin: Any) -> None:
+        """A worker sees some samples only: what happens to one depends on its generator and nothing else."""
+        hooks = self.prepare(plugin)
+        first = tensors(hooks.transform_sample(self.sample(), generator_for(3, "contract")))
+        for k in range(2, REPEATS):
+            found = tensors(hooks.transform_sample(self.sample(), generator_for(3, "contract")))
+            differ = [name for name in first if not same(first[name], found[name])]
+            assert not differ, f"call {k} with a generator of the same seed differs: {differ}"
+            hooks.transform_sample(self.sample(k), generator_for(10 + k, "contract"))
+
+    def test_works_for_any_number_of_tasks(self, plugin: Any) -> None:
+        for tasks in self.other_tasks():
+            what = f"K = {len(tasks)} ({', '.join(tasks.names)})"
+            sample = make_sample(tasks, self.image_size)
+            before = described(tensors(sample))
+            after = attempt(what, partial(self.transform, plugin, sample, 0, tasks))
+            found = before if after is None else described(tensors(after))
+            assert found == before, f"{what}: {before} became {found}"
+
+    def test_takes_odd_sizes(self, plugin: Any) -> None:
+        what = f"images of {ODD[0]} × {ODD[1]} pixels"
+        for seed in range(DRAWS):
+            sample = make_sample(self.tasks, ODD, seed)
+            before = described(tensors(sample))
+            after = attempt(what, partial(self.transform, plugin, sample, seed))
+            found = before if after is None else described(tensors(after))
+            assert found == before, f"{what}: {before} became {found}"
+
+    def test_labels_per_image_stay(self, plugin: Any) -> None:
+        tasks = Tasks([*self.tasks.dense, Classification(name="scene", channels=4)])
+        for seed in range(DRAWS):
+            sample = make_sample(tasks, self.image_size, seed)
+            before = sample.targets["scene"].clone()
+            after = attempt("a task per image", partial(self.transform, plugin, sample, seed, tasks))
+            assert after is None or same(after.targets["scene"], before), "a label of the whole image became another"
 
     def test_invents_no_class(self, plugin: Any) -> None:
         for task in self.tasks:
@@ -117,6 +192,78 @@ class TransformContract(PluginContract):
         found = there.transform_sample(self.sample(), generator_for(0, "contract")) or self.sample()
         here = self.transform(plugin, self.sample())
         assert same(found.image, here.image), "a pickled copy transforms differently"
+
+
+LOW, HIGH = 0.1, 0.9
+"""Values of the ramps in a coded image, at its left and right, or upper and lower, border."""
+
+
+def coded_sample(size: tuple[int, int]) -> Sample:
+    """Red says x, green says y; depth and the slant of the normals follow from x."""
+    height, width = size
+    x = torch.linspace(LOW, HIGH, width).expand(height, width)
+    y = torch.linspace(LOW, HIGH, height)[:, None].expand(height, width)
+    image = torch.stack((x, y, torch.full_like(x, 0.5)))
+    return Sample(image, {"depth": depth_at(x)[None], "normals": normals_at(x, torch.eye(2))})
+
+
+def depth_at(x: Tensor) -> Tensor:
+    """Metres at the place that red tells."""
+    return 1 + 2 * x
+
+
+def normals_at(x: Tensor, turn: Tensor) -> Tensor:
+    """Normals (3, H, W) at the place that red tells; ``turn`` (2, 2) is what happened to directions in the image."""
+    slant = 0.4 + 0.8 * x
+    across = turn @ torch.tensor([0.8, 0.6])
+    return torch.stack((across[0] * slant.sin(), across[1] * slant.sin(), slant.cos()))
+
+
+@attrs.frozen(eq=False)
+class Moved:
+    """What a transform did to a coded image, read from its colours.
+
+    :param x: red, (H, W)
+    :param turn: (2, 2), from directions in the image as it was to directions now
+    :param scale: enlargement
+    """
+
+    x: Tensor
+    turn: Tensor
+    scale: float
+
+    @classmethod
+    def of(cls, sample: Sample, size: tuple[int, int]) -> Moved | None:
+        """None where the transform is no similarity, or shows next to nothing."""
+        known = Depth(name="depth").valid(sample.targets["depth"][None])[0, 0]
+        if known.float().mean() < 0.1:
+            return None
+        rows, columns = known.nonzero(as_tuple=True)
+        places = torch.stack((columns, rows, torch.ones_like(rows)), 1).float()
+        plane = torch.linalg.lstsq(places, sample.image[:2][:, known].T).solution  # (3, 2): slopes by x, by y, offset
+        step = torch.tensor([(HIGH - LOW) / (size[1] - 1), (HIGH - LOW) / (size[0] - 1)])
+        jacobian = (plane[:2] / step).T  # of the place before, by the place now
+        size_of_pixel = float(jacobian.det().abs().sqrt())
+        if size_of_pixel < 1e-3:
+            return None
+        turn = (jacobian / size_of_pixel).T
+        similar = torch.allclose(turn @ turn.T, torch.eye(2), atol=0.1)
+        return cls(sample.image[0], turn, 1 / size_of_pixel) if similar else None
+
+    def depth(self) -> Tensor:
+        return depth_at(self.x)[None] / self.scale
+
+    def normals(self) -> Tensor:
+        return normals_at(self.x, self.turn)
+
+    def agreement(self, found: Tensor, expected: Tensor) -> float:
+        """Share of the valid pixels at which a label is what it has to be."""
+        found = found if found.ndim == 3 else found[None]
+        valid = found.isfinite().all(0) & (found != 0).any(0)
+        if not valid.any():
+            return 1.0
+        off = (found - expected).norm(dim=0)
+        return float((off < 0.08)[valid].float().mean())
 
 
 def tensors(sample: Sample) -> dict[str, Tensor]:

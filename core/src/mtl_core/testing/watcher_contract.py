@@ -15,7 +15,8 @@ from torch import Tensor
 
 from mtl_core.hooks.relay import Hooks
 from mtl_core.step.encoder_gradients import EncoderGradients
-from mtl_core.testing.contract import PluginContract, Untouched, same, under
+from mtl_core.tasks.tasks import Tasks
+from mtl_core.testing.contract import PluginContract, Untouched, attempt, on_meta_device, repeats, resume, same, under
 from mtl_core.testing.factories import make_step
 from mtl_core.testing.gradients import bank, encoder_gradients, random_rows, to_meta
 from mtl_core.testing.shaper_contract import state
@@ -69,15 +70,48 @@ class GradientWatcherContract(PluginContract):
     def test_leaves_the_gradients_as_they_were(self, plugin: Any) -> None:
         for gradients in bank(self.tasks).values():
             fields = ("gramian", "active", "losses", "means", "decoder_weights")
-            kept = Untouched({name: getattr(gradients, name) for name in fields})
+            kept = Untouched({name: getattr(gradients, name) for name in fields}, gradients=gradients)
             self.watch(self.prepare(plugin), gradients)
             kept.check()
+
+    def test_goes_on_where_a_checkpoint_stopped(self, plugin: Any) -> None:
+        """Whatever is remembered lies in buffers: a fresh copy with a saved state proposes the same next."""
+        going = self.prepare(plugin)
+        last = repeats(going.plugins["plugin"])
+        for seed in range(1, last):
+            self.take_step(going, seed)
+        resumed = self.prepare(plugin)
+        resume(going, resumed)
+        for seed in range(last, last + 3):
+            one, other = (self.take_step(hooks, seed) for hooks in (going, resumed))
+            assert alike(one, other), "state outside buffers: another proposal after saving and loading"
+
+    def take_step(self, hooks: Hooks, seed: int) -> Mapping[str, Tensor]:
+        step = make_step(self.tasks, seed=seed)
+        proposed = self.watch(hooks, encoder_gradients(random_rows(len(self.tasks), seed=seed), self.tasks, step=step))
+        with torch.no_grad():
+            for name, value in proposed.items():
+                state(hooks)[name].copy_(value)
+        return {name: value.clone() for name, value in proposed.items()}
+
+    def test_works_for_any_number_of_tasks(self, plugin: Any) -> None:
+        for tasks in self.other_tasks():
+            gradients = encoder_gradients(random_rows(len(tasks)), tasks, step=make_step(tasks))
+            what = f"K = {len(tasks)} ({', '.join(tasks.names)})"
+            proposed = attempt(what, partial(self.watch_new, plugin, tasks, gradients))
+            for name, value in (proposed or {}).items():
+                assert value.isfinite().all(), f"{what}: state {name!r} is not finite"
+
+    def watch_new(self, plugin: Any, tasks: Tasks, gradients: EncoderGradients) -> Mapping[str, Tensor]:
+        return self.watch(self.prepare(plugin, tasks), gradients)
 
     def test_runs_on_the_meta_device(self, plugin: Any) -> None:
         """A host sync, a shape that depends on data, or a tensor left on another device raises there."""
         gradients = to_meta(encoder_gradients(random_rows(len(self.tasks), torch.float32), self.tasks))
-        devices = {str(t.device) for t in self.watch(self.on_meta(plugin), gradients).values()}
-        assert devices <= {"meta"}, f"state on {devices}"
+        hooks = self.on_meta(plugin)
+        for _ in range(repeats(hooks.plugins["plugin"])):
+            devices = {str(t.device) for t in on_meta_device(lambda: self.watch(hooks, gradients)).values()}
+            assert devices <= {"meta"}, f"state on {devices}"
 
 
 def alike(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:

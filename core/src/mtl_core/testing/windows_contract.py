@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from mtl_core.seeds import generator_for
-from mtl_core.testing.contract import PluginContract, count_views, same, under
+from mtl_core.testing.contract import REPEATS, PluginContract, count_views, same, under
 from mtl_core.testing.transform_contract import DRAWS
 
 SAMPLES = 5
@@ -41,3 +41,12 @@ class WindowsContract(PluginContract):
         if self.random:
             found = [self.windows(plugin, seed) for seed in range(DRAWS)]
             assert any(not same(found[0], windows) for windows in found[1:]), "the generator's seed changes nothing"
+
+    def test_remembers_nothing(self, plugin: Any) -> None:
+        hooks = self.prepare(plugin)
+        views = count_views(plugin)
+        found = [hooks.choose_windows(views, SAMPLES, generator_for(3, "contract")) for _ in range(REPEATS)]
+        for k, windows in enumerate(found[1:], 2):
+            assert windows is not None, f"call {k} returned None"
+            assert found[0] is not None
+            assert same(found[0], windows), f"call {k} with a generator of the same seed differs"

@@ -85,7 +85,8 @@ def text_for(text: str, entry: Entry, task: str) -> str:
 def from_file(suite: Suite, entry: Entry) -> Document:
     if entry.file is None:
         return {}
-    return read_document(suite.source.parent / entry.file)
+    path = suite.source.parent / entry.file
+    return anchor_files(read_document(path), path.parent)
 
 
 def variations(entry: Entry, base: Document) -> Iterator[tuple[str, Document]]:

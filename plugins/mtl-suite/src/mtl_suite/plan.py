@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from mtl_core import ExperimentError, nearest, read_document, read_options
+from mtl_core import ExperimentError, anchor_files, nearest, read_document, read_options
 from mtl_suite.begun import check_runs
 from mtl_suite.documents import taken_apart
 from mtl_suite.expand import check_overrides, expanded
@@ -67,7 +67,7 @@ def load_suite(path: Path | str, overrides: Sequence[str] = (), folder: Path | N
     :raises CheckpointError: the folder holds runs of other settings
     """
     path = Path(path)
-    document = read_document(path)
+    document = anchor_files(read_document(path), path.parent)
     tables = {name: document.pop(name, {}) for name in TABLES}
     settings, problems = read_options(Settings, document)
     engine, wrong_engine = read_options(Engine, tables["engine"], "engine")
