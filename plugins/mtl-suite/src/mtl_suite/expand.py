@@ -12,6 +12,7 @@ import tomlkit
 
 from mtl_core import (
     ExperimentError,
+    anchor_files,
     dump_experiment,
     installed_plugins,
     merged,
