@@ -56,6 +56,7 @@ def unlike(old: _Document, new: _Document, free: Iterable[str] = ()) -> list[str
 def _essential(document: _Document, free: Iterable[str]) -> dict[str, Any]:
     """Flat settings without the free ones; of the plugins their order too."""
     patterns = tuple(free)
+    # a chain calls plugins in the order of the file: another order is another experiment
     settings = {key: value for key, value in _located(document).items() if not _is_free(key, patterns)}
     return settings | ({"plugins": ", ".join(document["plugins"])} if "plugins" in document else {})
 

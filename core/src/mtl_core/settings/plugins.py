@@ -26,6 +26,7 @@ def read_plugins(tables: object, found: Sequence[InstalledPlugin]) -> tuple[dict
     made: dict[str, object] = {}
     problems: list[str] = []
     for name, table in tables.items():
+        # a plugin that cannot be made is None, so that the others are still checked against each other
         plugin, wrong = _read_plugin(name, table, found)
         problems += [f"plugins.{name}{problem}" if problem[0] in ":." else problem for problem in wrong]
         made[name] = plugin

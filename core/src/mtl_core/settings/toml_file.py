@@ -48,6 +48,7 @@ def parse_experiment(
         raise ExperimentError(source, [f"this is a suite: mtl suite {source}"])
     problems = [problem for override in overrides for problem in apply(document, override)]
     tables = document.pop("plugins", None)
+    # tables of plugins belong to other classes and are read on their own
     settings, wrong = read_options(Experiment, document | {"plugins": {}})
     plugins, wrong_plugins = read_plugins(tables, discovery.installed_plugins() if found is None else found)
     problems += wrong + wrong_plugins + check_use(document.get("use"), tables if isinstance(tables, dict) else ())
@@ -74,6 +75,7 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
+        # tomllib gives the position in its message only (as attributes from Python 3.14 on); a test pins the wording
         where = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", str(error))
         line = where[1] if where and where[1] else str(text.count("\n") + 1)
         message = str(error)[: where.start()] if where else str(error)

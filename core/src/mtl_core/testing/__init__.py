@@ -9,13 +9,13 @@ from mtl_core.testing.contract import PluginContract, failures
 from mtl_core.testing.dataset_contract import DatasetContract
 from mtl_core.testing.factories import (
     EXAMPLES,
-    judged,
     make_batch,
     make_sample,
     make_step,
     make_target,
     make_tasks,
     masks,
+    with_losses,
 )
 from mtl_core.testing.gradients import ROWS, bank, encoder_gradients, entering, random_rows
 from mtl_core.testing.harness import (
@@ -91,7 +91,6 @@ __all__ = [
     "failures",
     "gramian",
     "hook_arguments",
-    "judged",
     "main",
     "make_batch",
     "make_sample",
@@ -103,4 +102,5 @@ __all__ = [
     "random_rows",
     "read_options",
     "views",
+    "with_losses",
 ]

@@ -56,6 +56,7 @@ class Contract:
                 raise ContractError(f"{cls.__name__}.skips: there is no check {name!r}{nearest(name, checks)}")
             if len(reason.strip()) < SHORTEST_REASON:
                 raise ContractError(f"{cls.__name__}.skips: say why {name} does not hold, found {reason!r}")
+        # a plugin that replaces a check by an empty one would pass: a reason has to be given in `skips`
         for name in () if cls.__module__.startswith(HERE) else vars(cls):
             if name.startswith("test") and any(hasattr(base, name) for base in contracts(cls)):
                 raise ContractError(f"{cls.__name__}.{name}: overrides a check; name it in `skips` with the reason")
@@ -186,6 +187,7 @@ def same(a: Tensor, b: Tensor) -> bool:
 
 def under(global_seed: int, function: Callable[[], Any]) -> Any:
     """Call a function with torch's global generator in some state, which is put back."""
+    # a hook that draws from the global generator gives other values under another seed
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(global_seed)
         return function()

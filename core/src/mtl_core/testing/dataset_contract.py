@@ -32,8 +32,11 @@ class DatasetContract(PluginContract):
 
     def samples(self, plugin: Any) -> list[tuple[Tasks, Sample]]:
         """The first samples of every split."""
-        opened = [self.open(plugin, split) for split in self.splits]
-        return [(data.tasks, data[i]) for data in opened for i in range(min(self.looked_at, len(data)))]
+        found: list[tuple[Tasks, Sample]] = []
+        for split in self.splits:
+            data = self.open(plugin, split)
+            found += [(data.tasks, data[i]) for i in range(min(self.looked_at, len(data)))]
+        return found
 
     def test_is_a_data_set(self, plugin: Any) -> None:
         for split in self.splits:

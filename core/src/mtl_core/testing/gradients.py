@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mtl_core.seeds import generator_for
-from mtl_core.step.encoder_gradients import EncoderGradients
+from mtl_core.step.encoder_gradients import Branch, EncoderGradients
 from mtl_core.step.step import Features, Step
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.factories import make_step, make_tasks
@@ -100,5 +100,9 @@ def to_meta(gradients: EncoderGradients) -> EncoderGradients:
     """The same gradients on the ``meta`` device."""
     names = ("gramian", "active", "losses", "means", "decoder_weights")
     moved = {name: getattr(gradients, name).to("meta") for name in names}
-    branches = tuple(tuple(None if level is None else level.to("meta") for level in b) for b in gradients.branches)
+    branches = tuple(_branch_to_meta(levels) for levels in gradients.branches)
     return attrs.evolve(gradients, branches=branches, **moved)
+
+
+def _branch_to_meta(levels: Branch) -> Branch:
+    return tuple(None if level is None else level.to("meta") for level in levels)
