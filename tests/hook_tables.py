@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -55,13 +56,23 @@ def contracts() -> dict[str, list[str]]:
 
 
 def fillers() -> dict[str, list[str]]:
-    """Hook → the installed plugins that have it."""
+    """Hook → the plugins of this repository that have it."""
     found: dict[str, list[str]] = defaultdict(list)
     for group in ("mtl.plugins", "mtl.observers"):
+        ours = plugins_here(group)
         for plugin in installed_plugins(group=group):
-            for hook in hooks_of(load(plugin)):
+            for hook in hooks_of(load(plugin)) if plugin.name in ours else ():
                 found[hook].append(plugin.name)
     return found
+
+
+def plugins_here(group: str) -> set[str]:
+    """The names that the repository's distributions give; others may be installed beside them."""
+    names: set[str] = set()
+    for path in [*ROOT.glob("plugins/*/pyproject.toml"), *ROOT.glob("contrib/*/pyproject.toml")]:
+        project = tomllib.loads(path.read_text("utf-8"))["project"]
+        names |= project.get("entry-points", {}).get(group, {}).keys()
+    return names
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -47,8 +47,8 @@ class PointDistance(Means):
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Both (B, P, H, W)."""
         valid = target.isfinite().flatten(2).all(-1)
-        (y, x) = peaks(prediction)
-        (v, u) = peaks(target.nan_to_num(0))
+        y, x = peaks(prediction)
+        v, u = peaks(target.nan_to_num(0))
         distance = ((x - u) ** 2 + (y - v) ** 2).sqrt()
         self.add(valid, distance, 100.0 * (distance <= 3))
 

@@ -291,7 +291,7 @@ def test_one_process_of_two_tells_the_mistake(tmp_path: Path) -> None:
     file.write_text(GOOD.replace('ial]\nprimary = "segmentation"', 'torchjd]\naggregator = "GradDrop"') + "[use]\n")
     command = [sys.executable, "-m", "mtl_core.cli", "train", file, "--out", tmp_path / "run", "--set", "devices=2"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
-    told = ended.stdout + ended.stderr
-    assert ended.returncode == 2, told
-    assert told.count("of which each of the 2 processes has a part") == 1
-    assert "Traceback" not in told
+    output = ended.stdout + ended.stderr
+    assert ended.returncode == 2, output
+    assert output.count("of which each of the 2 processes has a part") == 1
+    assert "Traceback" not in output

@@ -160,8 +160,8 @@ def test_what_is_finite_stays_finite_and_what_has_no_gradient_stays_as_it_is(
         after = state(t)
         assert spoilt(before, after) == set(), case
         moved = {name for name in TASKS if any(f"heads.{name}." in n for n in changed(before, after))}
-        told = 1.0 if method in BY_SIZE and factor else factor
-        assert moved == with_a_gradient(present, told, more), case
+        known = 1.0 if method in BY_SIZE and factor else factor
+        assert moved == with_a_gradient(present, known, more), case
         assert moved or not changed(before, after), case
         if factor > 1:  # a step of that size leaves no network to go on with
             t.step.load_state_dict(before)

@@ -42,7 +42,7 @@ def read(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("split", "checkpoint", "overrides"), [("train", "last", ()), ("test", "best", ()), ("test", "last", (OTHER,))]
 )
-def test_other_judgements_stand_in_files_of_their_own(
+def test_other_evaluations_are_in_files_of_their_own(
     run: RunFolder, split: str, checkpoint: str, overrides: tuple[str, ...]
 ) -> None:
     before = run.results.read_bytes()
@@ -57,7 +57,7 @@ def test_other_judgements_stand_in_files_of_their_own(
 
 
 @pytest.mark.parametrize("overrides", [(), ("batch_size=4", "workers=0")])
-def test_trainings_own_judgement_is_written_again(run: RunFolder, overrides: tuple[str, ...]) -> None:
+def test_the_evaluation_of_training_is_overwritten(run: RunFolder, overrides: tuple[str, ...]) -> None:
     before = read(run.results)
     assert before["runtime_seconds"] >= 0
     evaluate_run(run, overrides=overrides)
@@ -69,7 +69,7 @@ def test_trainings_own_judgement_is_written_again(run: RunFolder, overrides: tup
     assert not list(run.folder.glob("results-*"))
 
 
-def test_a_run_that_was_stopped_is_comparable_once_it_is_judged(run: RunFolder) -> None:
+def test_a_run_that_was_stopped_is_comparable_once_it_is_evaluated(run: RunFolder) -> None:
     run.results.unlink()
     evaluate_run(run)
     assert compare([run.folder], [run.folder]).rows[0].name == "r"

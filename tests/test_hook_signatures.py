@@ -15,7 +15,7 @@ SOURCES = sorted(
     for pattern in ("plugins/*/src/**/*.py", "contrib/*/src/**/*.py", "templates/*/*/src/**/*.py.jinja")
     for path in ROOT.glob(pattern)
 )
-SAME = {"Size": "tuple[int, int]"}
+SAME = {"Size": "tuple[int, int]", "_Size": "tuple[int, int]"}
 """Short names of types in the specs."""
 NARROWER = {("build_heads", "backbone")}
 """Arguments whose type a plugin may know better: it gets the backbone that it built itself."""

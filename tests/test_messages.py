@@ -213,8 +213,8 @@ def test_a_method_of_the_other_kind(options: dict[str, str], message: str) -> No
 
 def test_a_crashed_job_tells_its_exception() -> None:
     """submitit's message ends with the paths of its logs."""
-    told = "Job (task=0) failed with trace:\n---\nTraceback\n  x\nValueError: a bad\n---\n  - /log.out"
-    assert reason(told) == "ValueError: a bad"
+    trace = "Job (task=0) failed with trace:\n---\nTraceback\n  x\nValueError: a bad\n---\n  - /log.out"
+    assert reason(trace) == "ValueError: a bad"
     assert reason("Job 1 has not produced any output\nNo stream") == "Job 1 has not produced any output"
 
 

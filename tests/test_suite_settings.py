@@ -41,13 +41,13 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def pretend(suite: Suite, epochs: int, judged: int | None = None, checkpoint: str = "last") -> None:
+def pretend(suite: Suite, epochs: int, evaluated: int | None = None, checkpoint: str = "last") -> None:
     """Write what runs of some epochs leave."""
     for job in suite.jobs:
         job.folder.mkdir(parents=True)
         (job.folder / "experiment.toml").write_text(job.text)
         record = {
-            "name": job.row, "seed": job.seed, "split": "test", "checkpoint": checkpoint, "epoch": judged or epochs,
+            "name": job.row, "seed": job.seed, "split": "test", "checkpoint": checkpoint, "epoch": evaluated or epochs,
             "metrics": {"depth/abs_err": 1.0}, "headline": {"depth/abs_err": False},
         }  # fmt: skip
         (job.folder / "results.json").write_text(json.dumps(record))
@@ -83,12 +83,12 @@ def test_more_epochs_under_a_schedule_are_another_run(path: Path, out: Path) -> 
 
 def test_a_run_stopped_between_its_last_epoch_and_its_results_is_not_done(path: Path, out: Path) -> None:
     """It was trained further: all epochs are logged, the results are those of before."""
-    pretend(load_suite(path, folder=out), epochs=2, judged=1)
+    pretend(load_suite(path, folder=out), epochs=2, evaluated=1)
     assert not any(job.done for job in load_suite(path, folder=out).jobs)
 
 
-def test_a_run_whose_best_checkpoint_was_judged_since_is_done(path: Path, out: Path) -> None:
-    pretend(load_suite(path, folder=out), epochs=2, judged=1, checkpoint="best")
+def test_a_run_whose_best_checkpoint_was_evaluated_since_is_done(path: Path, out: Path) -> None:
+    pretend(load_suite(path, folder=out), epochs=2, evaluated=1, checkpoint="best")
     assert all(job.done for job in load_suite(path, folder=out).jobs)
 
 

@@ -142,8 +142,8 @@ def three_steps(method: str, rank: int, world: int) -> dict[str, torch.Tensor]:
         optimizer.zero_grad()
         step.hooks.after_step(ahead)
         averages.add(logged)
-        judged = {f"val/{task.name}/{task.headline}": 1 + 0.1 * number for task in step.tasks}
-        step.hooks.after_epoch(number, averages.take() | judged)
+        validation = {f"val/{task.name}/{task.headline}": 1 + 0.1 * number for task in step.tasks}
+        step.hooks.after_epoch(number, averages.take() | validation)
     return step.state_dict()
 
 

@@ -136,9 +136,9 @@ cli.main([])
 
 
 def test_sigterm_ends_like_an_interrupt(tmp_path: Path) -> None:
-    begun = tmp_path / "begun"
-    process = subprocess.Popen([sys.executable, "-c", TRAINING, str(begun)], stderr=subprocess.PIPE, text=True)
-    while not begun.exists():
+    started = tmp_path / "started"
+    process = subprocess.Popen([sys.executable, "-c", TRAINING, str(started)], stderr=subprocess.PIPE, text=True)
+    while not started.exists():
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)

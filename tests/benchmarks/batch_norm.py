@@ -79,14 +79,14 @@ def main() -> None:
     for method in options.methods:
         for seed in options.seeds:
             made = trainer(method, seed, options.width, options.epochs)
-            begun = time.process_time()
+            started = time.process_time()
             test = test_batches(made)
             for epoch in range(1, options.epochs + 1):
                 made.train_epoch(lambda *_: None)
                 made.end_epoch(0.0)
                 if epoch % 3 == 0:
                     record = {"method": method, "seed": seed, "epoch": epoch, **three_ways(made, test)}
-                    print(json.dumps(record | {"cpu_seconds": round(time.process_time() - begun)}), flush=True)
+                    print(json.dumps(record | {"cpu_seconds": round(time.process_time() - started)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def hand_written_step(made: Trainer) -> Step:
     batch = batch_for(made)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
     m = batch.labelled.float()
-    (images, targets) = batch[:2]
+    images, targets = batch[:2]
 
     def step() -> None:
         z = network.backbone(images)
@@ -95,11 +95,11 @@ def hand_written_step(made: Trainer) -> Step:
 def seconds(step: Step, device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
-    begun = time.perf_counter()
+    started = time.perf_counter()
     step()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 def paired(a: Step, b: Step, pairs: int, device: torch.device) -> dict[str, object]:

@@ -119,11 +119,11 @@ def seconds(step: Step, device: torch.device) -> float:
     clock = time.perf_counter if cuda else time.process_time
     if cuda:
         torch.cuda.synchronize()
-    begun = clock()
+    started = clock()
     step()
     if cuda:
         torch.cuda.synchronize()
-    return clock() - begun
+    return clock() - started
 
 
 def paired(a: Step, b: Step, pairs: int, device: torch.device) -> dict[str, object]:

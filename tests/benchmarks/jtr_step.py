@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtl_core import Depth, Normals, Segmentation, Step, Tasks
-from mtl_core.testing import StubBackbone, judged, make_batch
+from mtl_core.testing import StubBackbone, make_batch, with_losses
 from mtl_jtr import JTR, stacks
 from mtl_nn import SegNet, SegNetHead
 
@@ -63,7 +63,7 @@ def make_training(width: int, regularize: Regularizer, learned: nn.Module | None
         predictions = {name: head(z)[None] for name, head in heads.items()}
         unknown = torch.empty(0)
         judgement = dict.fromkeys(("losses", "task_losses", "task_means", "active"), unknown)
-        step = judged(
+        step = with_losses(
             Step(tasks=TASKS, images=batch.images[None], predictions=predictions, targets=batch.targets,
                  labelled=batch.labelled, features=z, index=batch.index, generator=torch.Generator(), **judgement)
         )  # fmt: skip
@@ -87,9 +87,9 @@ def measure(width: int, pairs: int, clock: Callable[[], float]) -> dict[str, obj
     times: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(pairs + 1):
         for name, train in list(steps.items())[:: 1 if turn % 2 else -1]:
-            begun = clock()
+            started = clock()
             train()
-            times[name].append(clock() - begun)
+            times[name].append(clock() - started)
     reference = times.pop("supervised")[1:]
     return {
         name: quartiles([a / b for a, b in zip(found[1:], reference, strict=True)]) for name, found in times.items()

@@ -177,10 +177,10 @@ def loader(data: Dataset[Any], workers: int, function: Any = None) -> DataLoader
 
 
 def seconds(batches: Iterable[Any]) -> float:
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for _ in batches:
         pass
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 @attrs.frozen
@@ -218,10 +218,10 @@ def beside_plain(ours: Iterable[Any], theirs: Iterable[Any], pairs: int) -> dict
 
 def measured(cached: MultiTaskDataset, fresh: MultiTaskDataset, plain: Plain, pairs: int) -> dict[str, Any]:
     few = range(0, len(fresh), max(1, len(fresh) // 16))
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for index in few:
         fresh[index]
-    found: dict[str, Any] = {"decoding samples/s": round(len(few) / (time.perf_counter() - begun), 1)}
+    found: dict[str, Any] = {"decoding samples/s": round(len(few) / (time.perf_counter() - started), 1)}
     found["reading"] = beside_plain(Reading(cached), Reading(plain), pairs)
     for workers in (0, 1, 2):
         ours = loader(Rows(cached), workers, collate)
@@ -240,13 +240,13 @@ class Timed:
     def __iter__(self) -> Iterator[Any]:
         source = iter(self.batches)
         while True:
-            begun = time.perf_counter()
+            started = time.perf_counter()
             try:
                 batch = next(source)
             except StopIteration:
                 return
             finally:
-                self.waited += time.perf_counter() - begun
+                self.waited += time.perf_counter() - started
             yield batch
 
 
@@ -262,13 +262,13 @@ def waiting(plugin: object, workers: int, width: int, device: str) -> float:
     trainer.loader = timed = Timed(trainer.loader)  # type: ignore[assignment]
     for number in range(2):
         timed.waited = 0.0
-        begun = time.perf_counter()
+        started = time.perf_counter()
         trainer.epoch = number
         trainer.batch = 0
         trainer.train_epoch(lambda epoch, batch, batches: None)
         if fabric.device.type == "cuda":
             torch.cuda.synchronize()
-        total = time.perf_counter() - begun
+        total = time.perf_counter() - started
     return round(timed.waited / total, 4)
 
 

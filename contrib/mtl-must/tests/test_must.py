@@ -126,7 +126,7 @@ def test_withheld_labels_are_never_looked_at(run: RunFolder) -> None:
             assert torch.equal(right[index].targets[name], wrong[index].targets[name])
 
 
-def test_validation_is_judged_by_true_labels(run: RunFolder) -> None:
+def test_validation_uses_true_labels(run: RunFolder) -> None:
     """What a teacher says is learned, and never measured: the labels are those that the student is given."""
     session = prepare(experiment(confidence=0.3), run)
     assert session.labelled.all()

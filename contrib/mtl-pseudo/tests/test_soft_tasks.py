@@ -109,6 +109,6 @@ def test_a_task_is_made_again_from_plain_values(task: SoftClassification) -> Non
     assert type(task)(**{key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()}) == task
 
 
-def test_half_precision_predictions_are_judged() -> None:
+def test_half_precision_predictions_are_compared() -> None:
     loss = SOFT.loss(torch.randn(2, 4).bfloat16(), F.one_hot(torch.tensor([0, 1]), 4).float())
     assert loss.isfinite().all()

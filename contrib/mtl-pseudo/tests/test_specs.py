@@ -1,4 +1,4 @@
-"""The tables of pseudo-tasks: every mistake is told, with its place."""
+"""The tables of pseudo-tasks: every mistake is reported with its place."""
 
 from __future__ import annotations
 

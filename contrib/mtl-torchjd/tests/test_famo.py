@@ -62,7 +62,7 @@ def drawn(number: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_is_torchjds_over_steps(dtype: torch.dtype) -> None:
-    (hooks, famo) = prepared()
+    hooks, famo = prepared()
     oracle = torchjd.scalarization.FAMO(K)
     for number in range(5):
         before, after = drawn(number, dtype)

@@ -1,4 +1,4 @@
-"""PUW: which weights are in use when, what they are judged by, and that nothing else decides."""
+"""PUW: which weights are in use when, which metrics choose them, and that nothing else does."""
 
 import math
 from collections.abc import Callable
@@ -37,13 +37,13 @@ def metrics(performance: float, spread: float = 0.5) -> dict[str, float]:
     return found
 
 
-def run(puw: PUW, epochs: range, judge: Callable[[Tensor], float] = lambda weights: 0.0) -> list[Tensor]:
-    """Weights in use in every epoch; each epoch's metrics are better than the last one's by what ``judge`` says."""
+def run(puw: PUW, epochs: range, reward: Callable[[Tensor], float] = lambda weights: 0.0) -> list[Tensor]:
+    """Weights in use in every epoch; each epoch's metrics are better than the last one's by ``reward(weights)``."""
     used = []
     level = 0.0
     for epoch in epochs:
         used.append(puw.weights.clone())
-        level += judge(puw.weights)
+        level += reward(puw.weights)
         puw.after_epoch(epoch=epoch, metrics=metrics(level))
     return used
 
@@ -72,12 +72,12 @@ def test_weights_are_positive_and_sum_to_the_number_of_tasks() -> None:
 def test_weights_go_where_validation_improves() -> None:
     """Metrics grow the faster the more weight the first task has."""
     puw = prepared(particles=5, noise=0.2, warmup_epochs=1)
-    used = run(puw, range(60), judge=lambda w: 0.01 * float(w[0]))
+    used = run(puw, range(60), reward=lambda w: 0.01 * float(w[0]))
     assert torch.stack(used[-10:])[:, 0].mean() > 1.8
 
 
-def test_with_nothing_to_judge_by_weights_only_wander() -> None:
-    """The counterpart of the test above: it is the judgement that moves them."""
+def test_without_a_reward_weights_only_wander() -> None:
+    """The counterpart of the test above: it is the reward that moves them."""
     used = run(prepared(particles=5, noise=0.2, warmup_epochs=1), range(60))
     assert torch.stack(used[-10:])[:, 0].mean() < 1.8
 
@@ -215,19 +215,19 @@ def test_weights_multiply_the_losses_of_active_tasks() -> None:
 
 @pytest.mark.parametrize("stopped", [2, 5, 8])
 def test_a_resumed_run_goes_on_as_it_would_have(stopped: int) -> None:
-    judge = lambda w: float(w[0] - w[1])  # noqa: E731 - short
-    whole = run(prepared(particles=3, warmup_epochs=2), range(12), judge)
+    reward = lambda w: float(w[0] - w[1])  # noqa: E731 - short
+    whole = run(prepared(particles=3, warmup_epochs=2), range(12), reward)
     first = prepared(particles=3, warmup_epochs=2)
     level = 0.0
     for epoch in range(stopped):
-        level += judge(first.weights)
+        level += reward(first.weights)
         first.after_epoch(epoch=epoch, metrics=metrics(level))
     other = prepared(seed=99, particles=3, warmup_epochs=2)
     other.load_state_dict(first.state_dict())
     torch.manual_seed(5)
     for epoch in range(stopped, 12):
         assert torch.equal(other.weights, whole[epoch]), epoch
-        level += judge(other.weights)
+        level += reward(other.weights)
         other.after_epoch(epoch=epoch, metrics=metrics(level))
 
 

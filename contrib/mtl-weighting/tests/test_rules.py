@@ -13,11 +13,11 @@ from mtl_core.testing import (
     Hooks,
     ResumeContract,
     StubBackbone,
-    judged,
     make_batch,
     make_step,
     make_tasks,
     masks,
+    with_losses,
 )
 from mtl_weighting.atw import ATW
 from mtl_weighting.dwa import DWA
@@ -82,8 +82,8 @@ def test_what_an_absent_task_holds_reaches_nothing(name: str) -> None:
     spoilt = attrs.evolve(step, task_losses=step.task_losses + away, task_means=step.task_means + away)
     hooks = prepared(name)
     clean = prepared(name)
-    (total, weights) = combined(hooks, spoilt)
-    (expected, clean_weights) = combined(clean, step_with("absent"))
+    total, weights = combined(hooks, spoilt)
+    expected, clean_weights = combined(clean, step_with("absent"))
     assert torch.equal(total, expected)
     assert torch.equal(weights, clean_weights)
     assert weights[0] == 0
@@ -111,7 +111,7 @@ def turned(step: Step) -> Step:
     """The same step with the tasks in the opposite order."""
     tasks = step.tasks.select(step.tasks.names[::-1])
     flipped = step.labelled.flip(1)
-    return judged(attrs.evolve(step, tasks=tasks, labelled=flipped))
+    return with_losses(attrs.evolve(step, tasks=tasks, labelled=flipped))
 
 
 @pytest.mark.parametrize("name", [name for name in RULES if name not in DRAWN])

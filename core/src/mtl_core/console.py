@@ -27,6 +27,7 @@ EVERY = 2.0
 def is_rank_zero() -> bool:
     """Whether this process is the first of its run; true where there is one process."""
     names = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+    # before process groups exist the environment is all there is to know; torchrun sets RANK, Slurm SLURM_PROCID
     ranks = [os.environ[name] for name in names if name in os.environ]
     node = os.environ.get("NODE_RANK", "0")
     return (ranks or ["0"])[0] == "0" and ("RANK" in os.environ or node == "0")

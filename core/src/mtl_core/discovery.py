@@ -25,7 +25,7 @@ class InstalledPlugin:
 
     ``value`` is ``module:Class``; ``requires_core`` the versions of core that it works with; ``status`` is one of
     ``unchecked``, ``incompatible``, ``conflict`` (two distributions, one name), and ``ok`` or ``broken`` after
-    :func:`mtl_core.checking.check`, which also finds the ``hooks``; ``reason`` is one line.
+    :func:`mtl_core.hooks.isolation.check`, which also finds the ``hooks``; ``reason`` is one line.
     """
 
     name: str
@@ -74,13 +74,17 @@ def _requirement(lines: Iterable[str], name: str) -> Requirement | None:
             parsed = Requirement(line)
         except InvalidRequirement:
             continue
+        # with no extra: what `mtl-x[test]` needs does not decide whether the plugin works
         if canonicalize_name(parsed.name) == name and (parsed.marker is None or parsed.marker.evaluate({"extra": ""})):
             return parsed
     return None
 
 
 def _with_conflicts(found: Sequence[InstalledPlugin]) -> list[InstalledPlugin]:
-    return [_conflicting(f, [o.distribution for o in found if o.name == f.name]) for f in found]
+    owners: dict[str, list[str]] = {}
+    for plugin in found:
+        owners.setdefault(plugin.name, []).append(plugin.distribution)
+    return [_conflicting(plugin, owners[plugin.name]) for plugin in found]
 
 
 def _conflicting(found: InstalledPlugin, owners: Sequence[str]) -> InstalledPlugin:
@@ -99,8 +103,9 @@ def import_value(value: str) -> Any:
 
 
 def name_of(cls: type, found: Iterable[InstalledPlugin]) -> str:
-    """The entry-point name of an imported class; its own name in small letters where no distribution has it."""
+    """The entry-point name of an imported class; its own name in lower case where no distribution has it."""
     for f in found:
+        # names first: importing every installed plugin to find one class would be slow, and may fail
         if f.value.partition(":")[2] == cls.__qualname__ and _same_package(cls, f) and import_value(f.value) is cls:
             return f.name
     return cls.__name__.lower()

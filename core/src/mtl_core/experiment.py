@@ -27,7 +27,7 @@ C = TypeVar("C", bound=type)
 _NAME = r"\w[\w .+=-]*"
 
 INSTANCE = r"[^#\s]+(#[\w-]+)?"
-"""A plugin's name, and for a second instance of it ``#`` and whatever tells the two apart."""
+"""A plugin's name, and for a second instance of it ``#`` and any text that distinguishes the two."""
 
 
 def _by_name(plugins: Iterable[object] | Mapping[str, object]) -> dict[str, object]:
@@ -75,6 +75,7 @@ def _mixes_unlabelled(experiment: Any, attribute: object, count: int | None) -> 
 def _mistakes(given: Mapping[str, Any]) -> list[str]:
     """What is wrong with what :class:`Experiment` is called with."""
     plugins = given.get("plugins", ())
+    # plugins are objects here, not the tables that an option of the type dict would be read from
     problems = read_options(Experiment, {**given, **({"plugins": {}} if "plugins" in given else {})})[1]
     if not isinstance(plugins, Iterable) or isinstance(plugins, str):
         return [*problems, f"plugins: expected a list of plugins, found {plugins!r}"]
@@ -83,7 +84,7 @@ def _mistakes(given: Mapping[str, Any]) -> list[str]:
 
 
 def _explaining(cls: C) -> C:
-    """Let a call with unknown or missing settings, which attrs refuses one at a time, tell every mistake."""
+    """List every mistake of a call with unknown or missing settings; attrs refuses them one at a time."""
     made: Any = cls
     plain = made.__init__
 
@@ -226,6 +227,7 @@ class Experiment(_Traced):
     )
 
     def __attrs_pre_init__(self, **given: Any) -> None:
+        # before attrs' own validators, which stop at the first mistake
         if problems := _mistakes({key: value for key, value in given.items() if value is not attrs.NOTHING}):
             raise ExperimentError("Experiment(...)", problems)
 

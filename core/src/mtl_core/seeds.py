@@ -10,6 +10,7 @@ from torch import Tensor
 
 def derive(seed: int, *names: object) -> int:
     """A seed in 0..2⁶³−1 for one purpose, such as ``derive(0, "step", 17, "rank", 1)``."""
+    # a hash and not a sum: seed 1 at step 0 must have nothing in common with seed 0 at step 1
     text = "/".join(str(part) for part in (seed, *names))
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
@@ -24,6 +25,7 @@ def generator_beside(values: Tensor, generator: torch.Generator) -> torch.Genera
 
     A tensor without memory, on the meta device or a fake one, has none: it gets the CPU's.
     """
+    # int() below would ask the device for a value, which such a tensor does not have
     if values.is_meta or type(values) is not Tensor:
         return generator
     seed = int(torch.randint(2**62, (), generator=generator))

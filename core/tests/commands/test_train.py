@@ -1,4 +1,4 @@
-"""What happens around training: ``before_run``, the folder's lock, the processes; what validation is judged by."""
+"""What happens around training: ``before_run``, the folder's lock, the processes; which labels validation uses."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def test_settings_that_may_differ_are_the_callers_choice() -> None:
 @pytest.mark.parametrize("schedule", ["step", "cosine", "poly"])
 def test_more_epochs_are_another_run_where_the_schedule_depends_on_them(schedule: str) -> None:
     made, longer = (experiment(epochs=n, schedule=schedule) for n in (16, 60))
-    told = f'epochs was 16, now 60: schedule "{schedule}" would have had other rates in the epochs that are done'
-    assert differences(made, longer) == [told]
+    message = f'epochs was 16, now 60: schedule "{schedule}" would have had other rates in the epochs that are done'
+    assert differences(made, longer) == [message]
     assert differences(made, longer, free=("seed",)) == ["epochs was 16, now 60"]
 
 
@@ -124,16 +124,16 @@ class Broken:
         return images * (float("nan") if self.calls > self.after else 1.0)
 
 
-@pytest.mark.parametrize(("accumulate", "told"), [(1, "3 of 4 steps"), (2, "2 of 2 steps")])
+@pytest.mark.parametrize(("accumulate", "message"), [(1, "3 of 4 steps"), (2, "2 of 2 steps")])
 def test_a_run_that_diverged_says_so(
-    accumulate: int, told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    accumulate: int, message: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     train(experiment(Broken(after=5), epochs=2, accumulate=accumulate), tmp_path, evaluate_on=None)
-    skips = told.partition(" ")[0]
+    skips = message.partition(" ")[0]
     sentence = f"epoch 2: {skips} steps were skipped, the gradients were not finite; lower learning_rate or set clip"
     assert [r.getMessage() for r in caplog.records if r.name == "mtl"] == [sentence]
     assert RunFolder(tmp_path).warned() == [{"epoch": 1, "message": sentence}]
-    assert skipped_steps(RunFolder(tmp_path)).startswith(f"{told} of the last epoch were skipped")
+    assert skipped_steps(RunFolder(tmp_path)).startswith(f"{message} of the last epoch were skipped")
 
 
 def test_steps_that_are_still_skipped_at_the_end_are_told_again(
@@ -169,7 +169,7 @@ class Guesses:
         return Guessed(8, (32, 32), "train"), labelled.fill_(True)
 
 
-def test_validation_is_judged_by_the_labels_from_before_relabel(tmp_path: Path) -> None:
+def test_validation_uses_the_labels_from_before_relabel(tmp_path: Path) -> None:
     """Learned are all of the plugin's labels; measured, in the tasks that are learned, those of the scenario."""
     made = experiment(Guesses(), validation=0.5, tasks=("depth", "segmentation"))
     trainer = Trainer(prepare(made), make_fabric(made), RunFolder(tmp_path))

@@ -86,17 +86,17 @@ def results(file: Path) -> dict[str, object]:
 
 def test_a_run_that_took_no_step_ends_with_exit_code_1(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trained(experiment, more="[plugins.broken]") == 1
-    told = "all of its 4 steps were skipped, their gradients were not finite"
-    assert f"run: the run has ended, but its numbers cannot be used: {told}" in capsys.readouterr().err
-    assert results(experiment)["problems"] == [told]
+    message = "all of its 4 steps were skipped, their gradients were not finite"
+    assert f"run: the run has ended, but its numbers cannot be used: {message}" in capsys.readouterr().err
+    assert results(experiment)["problems"] == [message]
 
 
 def test_metrics_that_are_not_finite_end_with_exit_code_1(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trained(experiment, network="nan") == 1
-    told = "test data: depth: the predictions of 8 labelled image(s) are NaN"
-    assert told in capsys.readouterr().err
+    message = "test data: depth: the predictions of 8 labelled image(s) are NaN"
+    assert message in capsys.readouterr().err
     found = results(experiment)
-    assert found["problems"] == [told]
+    assert found["problems"] == [message]
     assert found["metrics"]["depth/rmse"] is None
     assert found["metrics"]["segmentation/miou"] is not None
 

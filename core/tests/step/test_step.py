@@ -32,8 +32,8 @@ class Logs:
     [("large", "'large'"), (torch.ones(3), "torch.float32 (3,)"), (None, "None"), (0.5, "0.5")],
 )
 def test_what_is_no_scalar_is_refused_and_the_plugin_named(value: Any, found: str) -> None:
-    told = f'step.log("size", ...) was given {found}, expected a scalar: a tensor of shape ()'
-    with pytest.raises(ContractError, match=re.escape(told)) as error:
+    message = f'step.log("size", ...) was given {found}, expected a scalar: a tensor of shape ()'
+    with pytest.raises(ContractError, match=re.escape(message)) as error:
         Hooks({"mine": Logs(value=value)}, required=()).compute_regularizer(make_step(make_tasks()))
     assert error.value.__notes__ == ['in plugin "mine", hook compute_regularizer']
 

@@ -186,7 +186,7 @@ def test_frozen_statistics_do_not_move(tmp_path: Path) -> None:
     assert torch.equal(state["network.backbone.2.running_var"], torch.ones(4))
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.name == "mtl" and "batch norm" in r.getMessage()]
 
 
@@ -194,7 +194,7 @@ def test_statistics_that_do_not_fit_are_reported_once(tmp_path: Path, caplog: py
     """Running averages that hardly move stay at 0 and 1, where the images are at 30."""
     with caplog.at_level(logging.WARNING):
         finished(tmp_path / "a", momentum=1e-4, epochs=4, learning_rate=5e-2)
-    (message,) = told(caplog)
+    (message,) = warnings_of(caplog)
     assert message.startswith("batch norm's statistics do not fit: validation losses in evaluation mode, against")
     assert "each batch of 2 as in training, are depth" in message
     assert message.endswith('; use batch_norm = "reestimated", group norm or larger batches')
@@ -202,7 +202,7 @@ def test_statistics_that_do_not_fit_are_reported_once(tmp_path: Path, caplog: py
 
 def test_statistics_that_fit_are_not_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     finished(tmp_path / "a", momentum=1e-4, epochs=4, learning_rate=5e-2, batch_norm="reestimated")
-    assert told(caplog) == []
+    assert warnings_of(caplog) == []
 
 
 def test_overfitting_is_not_taken_for_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -213,4 +213,4 @@ def test_overfitting_is_not_taken_for_it(tmp_path: Path, caplog: pytest.LogCaptu
         device="cpu", learning_rate=1.0,
     )  # fmt: skip
     Trainer(prepare(made), make_fabric(made), RunFolder(tmp_path)).fit()
-    assert told(caplog) == []
+    assert warnings_of(caplog) == []

@@ -30,8 +30,8 @@ def shares(heads: HeadGradients) -> dict[str, float]:
 
 
 def test_labels_alone() -> None:
-    heads, judged, _ = watched()
-    supervised(judged).backward()
+    heads, compared, _ = watched()
+    supervised(compared).backward()
     assert shares(heads) == {
         "heads/labels/a": 0.75, "heads/labels/b": 0.25, "heads/regularizer/a": 0.0, "heads/regularizer/b": 0.0,
     }  # fmt: skip
@@ -39,33 +39,33 @@ def test_labels_alone() -> None:
 
 def test_a_regularizer_counts_with_and_without_a_label() -> None:
     """It acts on task b of the first two samples, of which one has the label already."""
-    heads, judged, regularized = watched()
-    (supervised(judged) + regularized["b"][0, :2].sum()).backward()
+    heads, compared, regularized = watched()
+    (supervised(compared) + regularized["b"][0, :2].sum()).backward()
     found = shares(heads)
     assert (found["heads/labels/b"], found["heads/regularizer/b"]) == (0.25, 0.5)
 
 
 def test_a_sample_counts_once_however_many_views_were_reached() -> None:
-    heads, judged, regularized = watched(views=2)
-    (supervised(judged) + regularized["a"][:, 3].sum()).backward()
+    heads, compared, regularized = watched(views=2)
+    (supervised(compared) + regularized["a"][:, 3].sum()).backward()
     assert shares(heads)["heads/regularizer/a"] == 0.25
 
 
 def test_a_step_forgets_the_one_before() -> None:
-    heads, judged, _ = watched()
-    supervised(judged).backward()
-    heads.start(judged)
+    heads, compared, _ = watched()
+    supervised(compared).backward()
+    heads.start(compared)
     assert set(shares(heads).values()) == {0.0}
 
 
 def test_a_frozen_head_is_reached_by_nothing() -> None:
-    heads, judged, _ = watched(frozen=("a",))
-    supervised(judged).backward()
+    heads, compared, _ = watched(frozen=("a",))
+    supervised(compared).backward()
     assert (shares(heads)["heads/labels/a"], shares(heads)["heads/labels/b"]) == (0.0, 0.25)
 
 
 @pytest.mark.parametrize("scale", [1e-30, float("nan")])
 def test_small_and_broken_gradients_count(scale: float) -> None:
-    heads, judged, _ = watched()
-    (supervised(judged) * scale).backward()
+    heads, compared, _ = watched()
+    (supervised(compared) * scale).backward()
     assert shares(heads)["heads/labels/a"] >= 0.75  # 0 · NaN is NaN

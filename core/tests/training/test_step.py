@@ -197,13 +197,13 @@ def test_precisions_train(tmp_path: Path, precision: str) -> None:
     assert last["skipped_steps"] == 0
 
 
-@pytest.mark.parametrize(("unit", "told"), [("avx512_bf16", False), ("amx_bf16", False), ("avx2", True)])
-def test_a_cpu_without_bfloat16_is_told_of(unit: str, told: bool, monkeypatch: Any, caplog: Any) -> None:
+@pytest.mark.parametrize(("unit", "reported"), [("avx512_bf16", False), ("amx_bf16", False), ("avx2", True)])
+def test_a_cpu_without_bfloat16_is_reported(unit: str, reported: bool, monkeypatch: Any, caplog: Any) -> None:
     found = {"architecture": "x86_64", unit: True}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
     for precision in ("32", "bf16"):
         make_fabric(session_of(device="cpu", precision=precision).experiment)
-    assert sum("emulates bfloat16" in record.message for record in caplog.records) == told
+    assert sum("emulates bfloat16" in record.message for record in caplog.records) == reported
 
 
 def test_a_frozen_head_does_not_move(tmp_path: Path) -> None:
@@ -269,9 +269,9 @@ def draws(rank: int, number: int) -> tuple[list[float], list[float]]:
 
 
 def test_ranks_share_one_generator_and_have_one_of_their_own() -> None:
-    (own, shared) = draws(0, 5)
-    (other_own, other_shared) = draws(1, 5)
-    (_, later) = draws(0, 6)
+    own, shared = draws(0, 5)
+    other_own, other_shared = draws(1, 5)
+    _, later = draws(0, 6)
     assert own != other_own
     assert shared == other_shared
     assert shared not in (own, later)

@@ -142,11 +142,11 @@ def test_training_without_a_single_label_is_reported_before_it_begins(
     seen: list[list[str]] = []
     with caplog.at_level(logging.WARNING):
         t.fit(lambda *_: seen.append(messages(caplog)))
-    told = [
+    expected = [
         "none of the 12 training samples carries a label of a task that is learned: there is nothing to learn from but"
         " regularizers"
     ]
-    assert seen[0] == (told if len(never) == 3 else [])
+    assert seen[0] == (expected if len(never) == 3 else [])
 
 
 class Counted(Tensor):

@@ -296,7 +296,7 @@ def test_no_damage_raises_anything_else(official: Path, name: str, kept: float, 
 
 
 def refusal(root: Path) -> str:
-    """What a reader of damaged files is told; the names of all files where they can be read."""
+    """What a reader of damaged files reports; the names of all files where they can be read."""
     try:
         Cityscapes(root=str(root), tasks=THREE, depth="metres").build_dataset("train")[0]
     except DataError as error:

@@ -252,10 +252,10 @@ def test_the_zoom_is_the_options(trees: Path) -> None:
 
 def test_the_cache_is_told_what_a_sample_depends_on(trees: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file, and whatever makes another sample of it."""
-    told: list[tuple[list[Path], dict[str, object], bool]] = []
+    passed: list[tuple[list[Path], dict[str, object], bool]] = []
 
     def cached(dataset: MultiTaskDataset, files: Any, settings: Any, keep: bool) -> MultiTaskDataset:
-        told.append((list(files), dict(settings), keep))
+        passed.append((list(files), dict(settings), keep))
         return dataset
 
     monkeypatch.setattr("mtl_data.cached", cached)
@@ -265,10 +265,10 @@ def test_the_cache_is_told_what_a_sample_depends_on(trees: Path, monkeypatch: py
     ]  # fmt: skip
     for options in changes:
         opened(trees / "official", **options)
-    settings = [found[1] for found in told]
+    settings = [found[1] for found in passed]
     assert all(settings.count(found) == 1 for found in settings)
-    assert all(path.is_file() for files, _, _ in told for path in files)
-    assert [len(files) for files, _, _ in told] == [12, 12, 8, 12, 12, 12, 16, 16]
+    assert all(path.is_file() for files, _, _ in passed for path in files)
+    assert [len(files) for files, _, _ in passed] == [12, 12, 8, 12, 12, 12, 16, 16]
     opened(trees / "official", cache=False)
-    assert told[-1][2] is False
-    assert told[-1][1] == settings[0]
+    assert passed[-1][2] is False
+    assert passed[-1][1] == settings[0]

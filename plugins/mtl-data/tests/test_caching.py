@@ -166,7 +166,7 @@ def test_other_settings_are_another_cache_beside_it(root: Path, cache: Path) -> 
     assert later.dataset.reads == {}
 
 
-def test_how_a_task_is_judged_does_not_matter(root: Path) -> None:
+def test_a_tasks_metrics_do_not_matter(root: Path) -> None:
     """Runs with other losses or metrics share a cache; those with another number of classes do not."""
 
     def key(*tasks: Task) -> Any:

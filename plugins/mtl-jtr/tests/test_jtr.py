@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtl_core import MtlError, Step
-from mtl_core.testing import StubBackbone, judged, make_batch, make_step, make_tasks
+from mtl_core.testing import StubBackbone, make_batch, make_step, make_tasks, with_losses
 from mtl_jtr import JTR
 from mtl_jtr.averages import Averages
 
@@ -25,7 +25,7 @@ def double(step: Step) -> Step:
     def moved(value: Tensor) -> Tensor:
         return value.detach().double().requires_grad_(value.requires_grad) if value.is_floating_point() else value
 
-    return judged(
+    return with_losses(
         attrs.evolve(
             step,
             predictions={name: moved(p) for name, p in step.predictions.items()},

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtl_core import MtlError, Step, draw_windows, generator_for
-from mtl_core.testing import StubBackbone, judged, make_batch, make_step, make_tasks, read_options
+from mtl_core.testing import StubBackbone, make_batch, make_step, make_tasks, read_options, with_losses
 from mtl_jtr import JTR
 from mtl_jtr.entries import View, gumbel, hard_sample
 from mtl_jtr.options import PAPER, RELEASED
@@ -39,7 +39,7 @@ def step_of(labelled: Tensor = SOME, views: int = 3, moved: bool = False) -> Ste
     made = make_step(TASKS, make_batch(TASKS, labelled, size=SIZE), views=views)
     windows = draw_windows(views, len(labelled), (1.0, 1.5), generator_for(5, "windows")).double() if moved else None
     made = attrs.evolve(made, predictions=double(made.predictions), targets=double(made.targets), windows=windows)
-    return judged(made)
+    return with_losses(made)
 
 
 def jtr(**options: Any) -> JTR:
@@ -418,7 +418,7 @@ def test_depth_scale_changes_what_enters_and_not_what_is_reconstructed() -> None
 def test_labels_without_a_valid_pixel_do_no_harm() -> None:
     step = step_of(torch.ones(4, 3, dtype=torch.bool))
     blank = {task.name: task.blank(step.targets[task.name]) for task in TASKS}
-    step = judged(attrs.evolve(step, targets=blank))
+    step = with_losses(attrs.evolve(step, targets=blank))
     made = jtr(variant="released")
     found = total(made.compute_regularizer(step))
     assert found.isfinite()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtl_core import Batch, MtlError, Step, draw_windows, generator_for
-from mtl_core.testing import StubBackbone, judged, make_batch, make_step, make_tasks
+from mtl_core.testing import StubBackbone, make_batch, make_step, make_tasks, with_losses
 from mtl_mtpsl import MTPSL
 from mtl_mtpsl.maps import hard_sample
 from mtl_mtpsl.pairs import most_labels, most_pairs, ordered_pairs, placed
@@ -40,7 +40,7 @@ def double(step: Step) -> Step:
     def moved(value: Tensor) -> Tensor:
         return value.detach().double().requires_grad_(value.requires_grad) if value.is_floating_point() else value
 
-    return judged(
+    return with_losses(
         attrs.evolve(
             step,
             predictions={name: moved(p) for name, p in step.predictions.items()},
@@ -570,7 +570,7 @@ def test_places_are_counted_for_the_paired_tasks_alone() -> None:
 def test_half_precision_keeps_every_gradient() -> None:
     step = step_of(SOME)
     made = mtpsl().float()
-    single = judged(attrs.evolve(
+    single = with_losses(attrs.evolve(
         step,
         predictions={n: p.detach().float().requires_grad_() for n, p in step.predictions.items()},
         targets={n: t.float() if t.is_floating_point() else t for n, t in step.targets.items()},

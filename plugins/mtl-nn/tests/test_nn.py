@@ -56,7 +56,7 @@ class TestLayers:
     def test_head_is_affine(self) -> None:
         torch.manual_seed(0)
         head = SegNetHead(4, 3).double()
-        (a, b) = torch.randn(2, 1, 4, 6, 5).double()
+        a, b = torch.randn(2, 1, 4, 6, 5).double()
         zero = torch.zeros_like(a)
         torch.testing.assert_close(head(a + b) - head(b), head(a) - head(zero))
 

@@ -58,7 +58,7 @@ def test_the_largest_matching_is_the_cheapest_assignment(predicted: Mask, true: 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_lines_are_matched_as_the_assignment_does(seed: int) -> None:
-    """Maps like those that are judged, where pixels compete for partners."""
+    """Maps like those that are evaluated, where pixels compete for partners."""
     predicted = lines(seed, (40, 50))
     true = lines(seed + 100, (40, 50))
     assert largest_matching(predicted, true, 3.0) == assigned(predicted, true, 3.0)

@@ -14,7 +14,7 @@ def logits(probability: Tensor) -> Tensor:
     return torch.stack((torch.zeros_like(probability), torch.logit(probability)), 1)
 
 
-def judged(probability: Tensor, target: Tensor) -> dict[str, float]:
+def metrics_of(probability: Tensor, target: Tensor) -> dict[str, float]:
     metric = SaliencyMetrics()
     metric.update(logits(probability), target)
     return {name: float(value) for name, value in metric.compute().items()}
@@ -29,7 +29,7 @@ def test_by_hand() -> None:
     """Two images of four pixels. Above 0.6 the first has 1 of 2 right and none wrong, the second 1 of 1 and 1 wrong."""
     probability = torch.tensor([[[0.95, 0.1, 0.1, 0.1]], [[0.95, 0.95, 0.1, 0.1]]])
     target = torch.tensor([[[1, 1, 0, 0]], [[1, 0, 0, 0]]])
-    found = judged(probability, target)
+    found = metrics_of(probability, target)
     assert found["miou"] == pytest.approx(100 * (0.5 + 0.5) / 2)
     precision = 2 / 3
     recall = 2 / 3
@@ -41,9 +41,9 @@ def test_the_best_threshold_is_one_for_all_images() -> None:
     """0.3 separates the first image, 0.7 the second, and no threshold both."""
     probability = torch.tensor([[[0.4, 0.25]], [[0.8, 0.6]]])
     target = torch.tensor([[[1, 0]], [[1, 0]]])
-    assert judged(probability[:1], target[:1])["miou"] == 100
-    assert judged(probability[1:], target[1:])["miou"] == 100
-    assert judged(probability, target)["miou"] == pytest.approx(75)
+    assert metrics_of(probability[:1], target[:1])["miou"] == 100
+    assert metrics_of(probability[1:], target[1:])["miou"] == 100
+    assert metrics_of(probability, target)["miou"] == pytest.approx(75)
 
 
 def test_against_loops() -> None:
@@ -67,15 +67,15 @@ def test_against_loops() -> None:
         precision = hit / chosen.sum().clamp(min=1)
         recall = hit / salient.sum()
         scores.append(1.3 * precision * recall / (0.3 * precision + recall).clamp(min=1e-12))
-    found = judged(probability, target)
+    found = metrics_of(probability, target)
     assert found["miou"] == pytest.approx(100 * float(max(overlaps)), rel=1e-4)
     assert found["max_f"] == pytest.approx(100 * float(max(scores)), rel=1e-4)
 
 
 def test_an_image_without_a_salient_pixel_is_right_when_none_is_found() -> None:
     nothing = torch.zeros(1, 2, 2, dtype=torch.long)
-    assert judged(torch.full((1, 2, 2), 0.1), nothing)["miou"] == 100
-    assert judged(torch.full((1, 2, 2), 0.95), nothing)["miou"] == 0
+    assert metrics_of(torch.full((1, 2, 2), 0.1), nothing)["miou"] == 100
+    assert metrics_of(torch.full((1, 2, 2), 0.95), nothing)["miou"] == 0
 
 
 def test_withheld_labels_and_no_data() -> None:
@@ -98,7 +98,7 @@ def test_parts_of_a_data_set_add_up() -> None:
     for k in range(3):
         metric.update(logits(probability[k : k + 1]), target[k : k + 1])
     found = {name: float(value) for name, value in metric.compute().items()}
-    assert found == pytest.approx(judged(probability, target))
+    assert found == pytest.approx(metrics_of(probability, target))
 
 
 def test_a_network_that_diverged_finds_nothing() -> None:

@@ -112,7 +112,7 @@ def test_normals_by_l1_on_unit_vectors() -> None:
     assert torch.equal(cosine.loss(prediction, target), Normals(name="normals").loss(prediction, target))
 
 
-def test_half_precision_is_judged_in_full() -> None:
+def test_half_precision_is_computed_in_float32() -> None:
     prediction, target = batch("normals")
     found = WeightedNormals(name="normals").pixel_loss(prediction.bfloat16(), target)
     assert found.dtype == torch.float32

@@ -275,7 +275,7 @@ class TestPadding:
     @pytest.mark.parametrize("offset", [(0, 0), (3, 0), (0, -2), (-4, 4), (31, -19), (40, 3), (-31, 20)])
     def test_is_a_crop_of_the_padded_image(self, offset: tuple[int, int]) -> None:
         sample = make_sample(TASKS, (20, 31))
-        (x, y) = offset
+        x, y = offset
         room = 40
         motion = attrs.evolve(STILL, offset=offset)
         window = (..., slice(room - y, room - y + 20), slice(room - x, room - x + 31))

@@ -234,16 +234,16 @@ def with_settings(folder: Path, **changes: str) -> Path:
 
 
 CHANGES = {"0.0005": "0.01", "one.pth": "half.pth", "[plugins.data]": "[plugins.more]\n[plugins.data]"}
-TOLD = ("learning_rate was 0.0005, now 0.01", "plugins.labels.path was one.pth, now half.pth",
+EXPECTED = ("learning_rate was 0.0005, now 0.01", "plugins.labels.path was one.pth, now half.pth",
         "plugins was data, labels, now more, data, labels")  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "told"), list(zip(CHANGES.items(), TOLD, strict=True)))
-def test_runs_of_one_name_and_other_settings_are_not_seeds(run: Folder, change: tuple[str, str], told: str) -> None:
+@pytest.mark.parametrize(("change", "expected"), list(zip(CHANGES.items(), EXPECTED, strict=True)))
+def test_runs_of_one_name_and_other_settings_are_not_seeds(run: Folder, change: tuple[str, str], expected: str) -> None:
     first = with_settings(run("t", 20.0, 1.0))
     second = with_settings(run("t", 20.0, 1.0, seed=1), **dict([change]))
     message = refused(first, second)
-    assert f'{second}: has the name "t" of {first}, but {told}; give it a name of its own' in message
+    assert f'{second}: has the name "t" of {first}, but {expected}; give it a name of its own' in message
     with pytest.raises(CheckpointError, match="give it a name of its own"):
         compare([run("plain", 20.0, 1.0)], [first, second])
 

@@ -21,7 +21,7 @@ from mtl_nn import Networks
 
 @plugin
 class PerceptualMap(nn.Module):
-    """A labelled task's prediction and its label must look alike to the maps that lead to the other tasks.
+    """A labelled task's prediction and its label must look the same to the maps that lead to the other tasks.
 
     Zamir et al., "Robust Learning Through Cross-Task Consistency", CVPR 2020, as Li et al., CVPR 2022, use it for
     partial labels. There the maps are trained beforehand, with every label; that they learn beside the network, from

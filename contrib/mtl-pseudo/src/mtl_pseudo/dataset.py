@@ -87,8 +87,8 @@ def place_for(root: Path, spec: Spec, teacher: Teacher, data: str) -> Place:
     :param root: of all labels
     :param data: :func:`fingerprint` of the images
     """
-    told = json.dumps([VERSION, spec.model, spec.settings(), teacher.digest(), data], sort_keys=True)
-    version = hashlib.sha256(told.encode()).hexdigest()[:16]
+    text = json.dumps([VERSION, spec.model, spec.settings(), teacher.digest(), data], sort_keys=True)
+    version = hashlib.sha256(text.encode()).hexdigest()[:16]
     return Place(root / f"{spec.name}-{version}", spec, tuple(teacher.tasks))
 
 

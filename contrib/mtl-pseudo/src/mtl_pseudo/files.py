@@ -24,7 +24,7 @@ def complete(folder: Path, name: str) -> Path:
     return folder / f"{name}.npy"
 
 
-def begun(folder: Path, name: str) -> Path:
+def partial(folder: Path, name: str) -> Path:
     return folder / f"{name}.npy.part"
 
 
@@ -93,7 +93,7 @@ def write(
     :return: how many rows are there, after every batch
     :raises DataError: the disk is full
     """
-    parts = {name: Rows(begun(folder, name), length) for name in names}
+    parts = {name: Rows(partial(folder, name), length) for name in names}
     done = first
     for batch in batches:
         try:
@@ -112,7 +112,7 @@ def write(
 
 def rows_done(folder: Path, names: list[str], length: int) -> int:
     """How many rows every array has; what some have more is cut off."""
-    parts = [Rows(begun(folder, name), length) for name in names]
+    parts = [Rows(partial(folder, name), length) for name in names]
     done = min(min(part.done() for part in parts), length)
     for part in parts:
         part.cut(done)

@@ -19,8 +19,12 @@ def _answered(plugin: object) -> list[str]:
 
 
 def _fillers(plugins: Mapping[str, object]) -> _Fillers:
-    answers = {name: _answered(plugin) for name, plugin in plugins.items()}
-    return {hook: [name for name, hooks in answers.items() if hook in hooks] for hook in exclusive_hooks()}
+    able: dict[str, list[str]] = {hook: [] for hook in exclusive_hooks()}
+    for name, plugin in plugins.items():
+        for hook in _answered(plugin):
+            if hook in able:
+                able[hook].append(name)
+    return able
 
 
 def choose(able: _Fillers, use: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -75,5 +79,6 @@ def check_places(plugins: Mapping[str, object], use: object) -> list[str]:
     """What is wrong with who fills which place, as far as plugins could be made (the others are None)."""
     made = {name: plugin for name, plugin in plugins.items() if plugin is not None}
     pairs = _named(use)
+    # a place whose chosen plugin could not be made is left out: that plugin has its own line already
     able = {hook: names for hook, names in _fillers(made).items() if pairs.get(hook, "") in ("", *made)}
     return choose(able, {hook: name for hook, name in pairs.items() if hook in able})[1]

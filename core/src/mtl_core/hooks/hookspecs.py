@@ -83,8 +83,8 @@ def build_extra_datasets() -> Sequence[ExtraData] | None:
     """Open further training data, a fixed number of which is added to every batch.
 
     Called once per run. The samples' labels are those that the data have: label scenarios concern the main data. Each
-    source is drawn in a seeded order of its own and begun again when it is through, so that the main data's order and
-    epochs stay what they are. They are transformed and augmented like the main data's; their positions
+    source is drawn in a seeded order of its own, again and again, so that the main data's order and epochs stay what
+    they are. They are transformed and augmented like the main data's; their positions
     (``Step.index``) follow the main data's.
 
     :return: data with some or all of the main data's tasks and its image size; None for none
@@ -162,7 +162,7 @@ def count_views() -> int | None:
 
 @hookspec
 def choose_windows(views: int, samples: int, generator: torch.Generator) -> Tensor | None:
-    """Let the views after the first show windows of it, image and labels alike.
+    """Let the views after the first show windows of it, of image and labels.
 
     Called once per training step where :func:`count_views` asks for more than one view, before :func:`augment`. A
     plugin that answers must be the only one that asks for views: pixels of different views no longer correspond.
@@ -312,7 +312,7 @@ def compute_regularizer(step: Step) -> Mapping[str, Term] | None:
 
     :param step: what the step has computed so far
     :return: named terms: each a scalar, or (sum, count) whose global mean is taken; float32 in half precision too, so
-        that predictions are promoted before they are judged. It must build the same graph on every rank: with nothing
+        that predictions are promoted before they are compared. It must build the same graph on every rank: with nothing
         to do return a zero that depends on its inputs. None adds nothing, ever
     :place: losses on predictions
     :gives: further losses

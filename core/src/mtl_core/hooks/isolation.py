@@ -40,6 +40,7 @@ def check_all(found: Sequence[InstalledPlugin], timeout: float = 120.0) -> list[
     while left:
         seen = _check_together(left, timeout)
         silent = [place for place, outcome in enumerate(seen) if _is_silent(outcome)]
+        # those behind the first silent one were never tried: they get a new process
         done = silent[0] + 1 if silent else len(left)
         outcomes.update(zip(left[:done], seen[:done], strict=True))
         left = left[done:]
@@ -78,6 +79,7 @@ def run_child(answers: Mapping[InstalledPlugin, Path], timeout: float) -> str:
         ended = subprocess.run(
             [sys.executable, "-c", f"{code}; c._child(t['wanted'])"],
             input=json.dumps({"wanted": wanted, "path": sys.path}).encode(),
+            # answers travel by files: a plugin may print whatever it likes while it is imported
             stdout=quiet,
             stderr=quiet,
             timeout=timeout,
@@ -92,6 +94,7 @@ def run_child(answers: Mapping[InstalledPlugin, Path], timeout: float) -> str:
 def _child(wanted: Sequence[tuple[dict[str, Any], str]]) -> None:
     """Import plugins and write each one's outcome to its file, whole or not at all."""
     for fields, answer in wanted:
+        # renamed when complete: a process that ends while it writes must not leave half an answer
         part = Path(answer + ".part")
         part.write_text(json.dumps(_imported(InstalledPlugin(**{**fields, "hooks": ()}))), "utf-8")
         part.rename(answer)

@@ -43,6 +43,7 @@ def _remedy(error: BaseException, found: InstalledPlugin) -> str:
 
 def _check_class(cls: Any, found: InstalledPlugin) -> None:
     who = f"{found.distribution} {found.version}"
+    # vars, not getattr: a subclass without @plugin would inherit the version of its base
     built = vars(cls).get("mtl_hook_version") if isinstance(cls, type) else None
     if built is None:
         raise ContractError(f"{who}: {found.value} is not a class declared with @plugin; the author has to correct it")

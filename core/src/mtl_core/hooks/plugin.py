@@ -60,6 +60,7 @@ def plugin(cls: C | None = None, *, hooks: int = HOOK_VERSION) -> C | Callable[[
         cls.__attrs_pre_init__ = _base_initialiser(cls)
         made: Any = attrs.define(slots=False, eq=False, kw_only=True, on_setattr=attrs.setters.NO_OP, repr=False)(cls)
         _check_fields(made)
+        # attrs wrote the initialiser just now; it is replaced here, where every mistake can still be listed
         made.__init__ = _explained(made)
         made.__repr__ = _describe
         made.mtl_hook_version = hooks
@@ -91,7 +92,7 @@ def _base_initialiser(cls: type) -> Callable[[Any], None]:
 
 
 def _explained(cls: Any) -> Callable[..., None]:
-    """The initialiser of attrs; where a value or a name is such that it raises a TypeError, every mistake is told."""
+    """The initialiser of attrs; a TypeError of it lists every mistake in values and names."""
     plain = cls.__init__
 
     @functools.wraps(plain)
@@ -121,6 +122,7 @@ def _check_fields(cls: type) -> None:
         raise ContractError(
             f"{cls.__qualname__}.{untyped}: an option needs a type; write `{untyped}: float = field(...)`"
         )
+    # not imported here: a class that derives from nn.Module has imported torch, all others do without
     torch = sys.modules.get("torch")
     if torch is None or not issubclass(cls, torch.nn.Module):
         return
@@ -157,5 +159,6 @@ def _check_signature(where: str, method: Any, marked: dict[str, Any], known: tup
             raise ContractError(
                 f"{where}: the hook has no argument {name!r}{nearest(name, known)} (it has: {', '.join(known)})"
             )
+        # pluggy passes the arguments without a default only, and by position
         if argument.default is not argument.empty or argument.kind is not argument.POSITIONAL_OR_KEYWORD:
             raise ContractError(f"{where}: {name!r} would not be passed; write it without default, `*` or `/`")

@@ -58,6 +58,7 @@ class Hooks:
         source: str = "experiment",
     ) -> None:
         self.plugins: dict[str, Any] = {name: attrs.evolve(plugin) for name, plugin in plugins.items()}  # type: ignore[misc]
+        self.places: dict[str, str] = {}  # who fills each exclusive place; empty while it is being chosen
         self.manager = pluggy.PluginManager("mtl")
         self.manager.add_hookspecs(hookspecs)
         for name, plugin in self.plugins.items():
@@ -72,7 +73,8 @@ class Hooks:
     def implementations(self, hook: str) -> Iterator[tuple[str, Callable[..., Any]]]:
         """(plugin, function) in the experiment's order; an exclusive place has at most one."""
         found = {i.plugin_name: i for i in getattr(self.manager.hook, hook).get_hookimpls()}
-        chosen = getattr(self, "places", {}).get(hook)
+        chosen = self.places.get(hook)
+        # the experiment's order; pluggy itself calls the plugin that was registered last first
         for name in self.plugins if chosen is None else (chosen,):
             if name in found:
                 yield name, functools.partial(_call, found[name])
@@ -110,8 +112,11 @@ class Hooks:
 
     def build_extra_datasets(self) -> list[tuple[str, ExtraData]]:
         """(plugin, data) of every further source."""
-        answers = [answer for answer in self.answers("build_extra_datasets") if answer.value is not None]
-        return [(answer.plugin, extra) for answer in answers for extra in answer.extra_datasets()]
+        found: list[tuple[str, ExtraData]] = []
+        for answer in self.answers("build_extra_datasets"):
+            if answer.value is not None:
+                found += [(answer.plugin, extra) for extra in answer.extra_datasets()]
+        return found
 
     def make_label_mask(
         self, size: int, tasks: Tasks, generator: torch.Generator, names: Sequence[str] | None
@@ -150,6 +155,7 @@ class Hooks:
         """The windows of views 1 and on; every plugin that works with several views must know of them."""
         if views == 1:
             return None
+        # all of them are asked, although one may answer: a second answer would be a conflict
         answers = list(self.answers("choose_windows", views=views, samples=samples, generator=generator))
         found = [answer for answer in answers if answer.value is not None]
         for answer in found:
@@ -191,8 +197,11 @@ class Hooks:
             setup(name=name, places=dict(self.places), **known)
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
-        answers = list(self.answers("parameter_groups", learning_rate=learning_rate))
-        return [group for answer in answers if answer.value is not None for group in answer.parameter_groups()]
+        groups: list[dict[str, Any]] = []
+        for answer in self.answers("parameter_groups", learning_rate=learning_rate):
+            if answer.value is not None:
+                groups += answer.parameter_groups()
+        return groups
 
     def before_step(self, look_ahead: LookAhead) -> None:
         for _, look in self.implementations("before_step"):
@@ -283,6 +292,7 @@ def _guarded(name: str, plugin: object) -> SimpleNamespace:
 
     An instance that answers only some of its class's hooks, by its options, names them in a property ``fills``.
     """
+    # pluggy would register every method of the class; a namespace has only those that this instance answers
     fills = getattr(plugin, "fills", hook_arguments())
     methods = {hook: getattr(plugin, hook, None) for hook in hook_arguments() if hook in fills}
     return SimpleNamespace(**{hook: with_plugin_note(name, m) for hook, m in methods.items() if hasattr(m, "mtl_impl")})
@@ -322,6 +332,7 @@ class _logging_as:  # noqa: N801 - a context manager, used like a function
         if self.step is None:
             return
         own = {f"{self.name}/{key}": value for key, value in self.step.logged.items()}
+        # a plugin logs "weight", not "ial/weight": it need not know its name, and two instances do not collide
         self.step.logged = self.before | own
 
 

@@ -115,6 +115,7 @@ class Answer:
         """The combined loss, through which gradients go back to the tasks' losses."""
         expected = f"a scalar: a tensor of shape () and type {losses.dtype}"
         made: Tensor = self._unless(_has_shape(self.value, ()) and self.value.is_floating_point(), expected)
+        # in evaluation, and where every loss is a constant, there is no gradient to lose
         learns = made.requires_grad or not (losses.requires_grad and torch.is_grad_enabled())
         found = f"{_shown(made)} without a gradient (a constant, or detached)"
         self._unless(learns, "a scalar that is computed from the losses", found)
@@ -200,8 +201,11 @@ def shape(value: object) -> str:
 
 def _shapes_like_z(branches: Iterable[Branch]) -> list[tuple[int, ...] | None]:
     """The shape of every level of z; None for a level that no head uses."""
-    levels = zip(*branches, strict=True)
-    return [next((tuple(b.shape) for b in level if b is not None), None) for level in levels]
+    shapes: list[tuple[int, ...] | None] = []
+    for level in zip(*branches, strict=True):
+        reached = [b for b in level if b is not None]
+        shapes.append(tuple(reached[0].shape) if reached else None)
+    return shapes
 
 
 def _is_like(value: object, z: Sequence[tuple[int, ...] | None]) -> bool:

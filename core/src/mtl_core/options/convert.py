@@ -55,6 +55,7 @@ def _from_text(text: Text, kind: Any) -> Any:
             return _CONVERTER.structure(reading, kind)
         except Mismatch as mismatch:
             refused.append(mismatch)
+    # the first reading is TOML, which the user most likely meant: its message fits best
     raise refused[0]
 
 
@@ -72,6 +73,7 @@ def _refuse(value: Any, kind: Any, remedy: str = "") -> Mismatch:
 def _exactly(value: Any, kind: Any) -> Any:
     if kind is NoneType and (value is None or value == "none"):
         return None
+    # bool is a subclass of int: without the second test `epochs = true` would train one epoch
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise _refuse(value, kind)
     return value
@@ -84,6 +86,7 @@ def _number(value: Any, kind: Any) -> float:
         converted = float(value)
     except OverflowError:
         raise _refuse(value, kind) from None
+    # a comparison with NaN is False, so that an option without a lower bound would accept it
     if math.isnan(converted):
         raise _refuse(value, kind)
     return converted
@@ -92,6 +95,7 @@ def _number(value: Any, kind: Any) -> float:
 def _literal(value: Any, kind: Any) -> Any:
     options = get_args(kind)
     for option in options:
+        # 1 == True in Python, but not for somebody who writes `classes = true`
         if option == value and isinstance(value, bool) == isinstance(option, bool):
             return option
     raise _refuse(value, kind, nearest(str(value), [option for option in options if isinstance(option, str)]))
@@ -106,6 +110,7 @@ def _union(value: Any, kind: Any) -> Any:
             return _CONVERTER.structure(value, member)
         except Mismatch as mismatch:
             refused.append(mismatch)
+    # a mistake inside of a member, such as one entry of a list, says more than "expected a list or none"
     inside = [mismatch for mismatch in refused if any(path for path, _ in mismatch.parts)]
     raise inside[0] if inside else _refuse(value, kind)
 
@@ -148,6 +153,7 @@ def _every(parts: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
 
 
 def _make_converter() -> cattrs.Converter:
+    # detailed validation would wrap each refusal in exception groups, with its path as text in a note
     made = cattrs.Converter(detailed_validation=False)
     for kind in (bool, int, str, NoneType):
         made.register_structure_hook(kind, _exactly)

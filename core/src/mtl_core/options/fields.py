@@ -25,6 +25,7 @@ def kind_of(cls: type, option: attrs.Attribute[Any]) -> Any:
     """
     if not isinstance(option.type, str):
         return option.type
+    # an inherited option is evaluated with the imports of the module that declares it
     owner = next((c for c in cls.__mro__ if option.name in inspect.get_annotations(c)), cls)
     names = {**vars(typing), **vars(sys.modules.get(owner.__module__, typing))}
     # this annotation alone: get_type_hints(cls) fails for every option where one attribute's type is for checkers only

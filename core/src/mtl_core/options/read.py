@@ -84,9 +84,11 @@ def _convert(cls: type, option: attrs.Attribute[Any], value: Any, where: str, ma
 
 def _invalid(cls: type, made: Mapping[str, Any], where: Mapping[str, str]) -> list[str]:
     """What the validators say of every converted value; those of other options do not keep them from running."""
+    # the class is not called: attrs raises at the first value that a validator refuses, and this reports all of them
     probe: Any = object.__new__(cls)
     known = options(cls)
     for name, value in (_defaults(cls) | {known[key].name: value for key, value in made.items()}).items():
+        # not setattr, which a frozen class refuses
         object.__setattr__(probe, name, value)
     found = []
     for key, value in made.items():

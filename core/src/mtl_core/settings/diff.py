@@ -56,6 +56,7 @@ def unlike(old: _Document, new: _Document, free: Iterable[str] = ()) -> list[str
 def _essential(document: _Document, free: Iterable[str]) -> dict[str, Any]:
     """Flat settings without the free ones; of the plugins their order too; other tables as they are."""
     patterns = tuple(free)
+    # a chain calls plugins in the order of the file: another order is another experiment
     whole = {key: value for key, value in document.items() if isinstance(value, Mapping) and key != "plugins"}
     rest = {key: value for key, value in document.items() if key not in whole}
     settings = {key: value for key, value in (_located(rest) | whole).items() if not is_free(key, patterns)}

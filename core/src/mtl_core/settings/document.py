@@ -26,6 +26,7 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
+        # tomllib gives the position in its message only (as attributes from Python 3.14 on); a test pins the wording
         where = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", str(error))
         line = where[1] if where and where[1] else str(text.count("\n") + 1)
         message = str(error)[: where.start()] if where else str(error)

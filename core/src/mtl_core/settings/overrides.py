@@ -19,6 +19,7 @@ def apply(document: dict[str, Any], override: str) -> list[str]:
         return [f"--set {override}: expected KEY=VALUE, such as epochs=5 or plugins.NAME.OPTION=2"]
     problems, table = _below(document, steps, override)
     if not problems:
+        # the type is not known here: the option converts the text when the whole document is read
         table[steps[-1]] = Text(value.strip())
     return problems
 

@@ -34,6 +34,7 @@ def read_plugins(
     made: dict[str, object] = {}
     problems: list[str] = []
     for name, table in tables.items():
+        # a plugin that cannot be made is None, so that the others are still checked against each other
         plugin, wrong = _read_plugin(name, table, found, folder or Path())
         problems += [f"plugins.{name}{problem}" if problem[0] in ":." else problem for problem in wrong]
         if short_name(name) in made:

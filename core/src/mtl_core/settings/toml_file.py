@@ -74,6 +74,7 @@ def experiment_of(
     problems = compose(document, added, dropped)
     problems += [problem for override in overrides for problem in apply(document, override)]
     tables = document.pop("plugins", None)
+    # tables of plugins belong to other classes and are read on their own
     settings, wrong = read_options(Experiment, document | {"plugins": {}})
     plugins, wrong_plugins = read_plugins(tables, discovery.installed_plugins() if found is None else found, folder)
     problems += wrong + wrong_plugins + check_use(document.get("use"), plugins)

@@ -29,6 +29,7 @@ def image_views(images: Tensor, views: int, windows: Tensor | None) -> Tensor:
     """(B, 3, H, W) → (V, B, 3, H, W): view 0 is the image, the others its windows, or the image if there are none."""
     if windows is None:
         return images.expand(views, *images.shape)
+    # drawn on the host, so that all devices show the same windows; a few numbers to copy
     there = windows.to(images.device, non_blocking=True)
     others = [_sampled(images, window, "bilinear") for window in there]
     return torch.stack([images, *others])
@@ -53,6 +54,7 @@ def _seen(task: Task, target: Tensor, windows: Tensor) -> Tensor:
 def _smooth(task: Task, target: Tensor, windows: Tensor) -> Tensor:
     """Means of valid pixels alone, directions renormalised; invalid where less than half of the weight is valid."""
     valid = task.valid(target)
+    # validity is sampled like the values: dividing by it leaves invalid neighbours out of the mean
     both = torch.cat((torch.where(valid, target, torch.zeros_like(target)), valid.to(target.dtype)), 1)
     mixed = _sampled(both, windows, "bilinear")
     share = mixed[:, -1:]
@@ -63,6 +65,7 @@ def _smooth(task: Task, target: Tensor, windows: Tensor) -> Tensor:
 
 def _sampled(values: Tensor, windows: Tensor, mode: str) -> Tensor:
     """(B, C, H, W), or classes (B, H, W), as the windows (B, 3) show them."""
+    # grid_sample takes floating point only; class numbers survive "nearest"
     maps = values if values.is_floating_point() else values.to(torch.float32)
     maps = maps if maps.ndim == 4 else maps.unsqueeze(1)
     grid = F.affine_grid(_affine(windows.to(maps)), list(maps.shape), align_corners=True)

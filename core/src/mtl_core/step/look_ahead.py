@@ -90,6 +90,7 @@ def shared_gramian(look_ahead: LookAhead) -> Tensor:
     :return: (K, K), the same on every rank; 0 where the encoder is frozen
     """
     theta = look_ahead.parameters(heads=False)
+    # at θ and not at the network itself: only what is passed in collects gradients
     losses = look_ahead.losses(look_ahead.train_batch, theta)
     parameters = list(theta.values())
     if not parameters:

@@ -66,6 +66,7 @@ class ConfusionMetrics(Summed):
 
     def iou(self) -> Tensor:
         """Of every class in per cent, (C,); NaN where it occurs neither in labels nor in predictions."""
+        # over the whole data set, not a mean over images: rare classes are in few of them
         hit = self.confusion.diagonal()
         union = self.confusion.sum(0) + self.confusion.sum(1) - hit
         return torch.where((union > 0) & (self.nans == 0), 100 * hit / union.clamp(min=1), torch.nan)
@@ -185,6 +186,7 @@ class AngleError(Summed):
     def compute(self) -> dict[str, Tensor]:
         count = self.histogram.sum()
         below = self.histogram.cumsum(0)
+        # from the histogram: an exact median would need every pixel of the data set at once
         median = (below < count / 2).sum().to(count.dtype) * (180 / self.BINS)
         shares = {f"within_{a:g}": 100 * below[round(a / 180 * self.BINS) - 1] / count for a in (11.25, 22.5, 30)}
         median = torch.where(count > 0, median, torch.nan)

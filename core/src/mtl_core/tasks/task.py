@@ -181,6 +181,7 @@ class Task:
         """What is wrong with the values of a label of the right type and shape; an invalid pixel is no fault."""
         valid = self.valid(label[None])
         encoded = self.encode(label[None])
+        # only valid pixels: what an invalid one holds is the kind's own business
         if encoded[valid.expand_as(encoded)].isfinite().all():
             return []
         return [f"found valid pixels that are not finite, expected numbers; write {self.ignored:g} where unknown"]
@@ -286,12 +287,13 @@ class Task:
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
     """Mean over each sample's valid entries, (B, …) → (B,); 0 where there is none, whatever the others hold."""
+    # where, not a product: what is NaN at an invalid pixel would stay NaN
     kept = torch.where(valid, values, torch.zeros((), dtype=values.dtype, device=values.device)).flatten(1)
     return kept.sum(1) / valid.flatten(1).sum(1).clamp(min=1)
 
 
 def _shape_remedy(label: Tensor, expected: tuple[int, ...], size: tuple[int, int]) -> str:
-    """What makes a label's shape right, as far as the shape tells."""
+    """What makes a label's shape right, as far as the shape shows it."""
     found = tuple(label.shape)
     if found == expected[1:]:
         return "add the channel: label[None]"

@@ -9,13 +9,13 @@ from mtl_core.testing.contract import Contract, PluginContract, failures
 from mtl_core.testing.dataset_contract import DatasetContract
 from mtl_core.testing.factories import (
     EXAMPLES,
-    judged,
     make_batch,
     make_sample,
     make_step,
     make_target,
     make_tasks,
     masks,
+    with_losses,
 )
 from mtl_core.testing.gradients import ROWS, bank, encoder_gradients, entering, random_rows
 from mtl_core.testing.harness import (
@@ -96,7 +96,6 @@ __all__ = [
     "failures",
     "gramian",
     "hook_arguments",
-    "judged",
     "main",
     "make_batch",
     "make_sample",
@@ -109,4 +108,5 @@ __all__ = [
     "prepare",
     "random_rows",
     "read_options",
+    "with_losses",
 ]

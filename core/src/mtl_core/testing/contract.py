@@ -80,6 +80,7 @@ class Contract:
                 raise ContractError(f"{cls.__name__}.skips: there is no check {name!r}{nearest(name, checks)}")
             if len(reason.strip()) < SHORTEST_REASON:
                 raise ContractError(f"{cls.__name__}.skips: say why {name} does not hold, found {reason!r}")
+        # a plugin that replaces a check by an empty one would pass: a reason has to be given in `skips`
         for name in () if cls.__module__.startswith(HERE) else vars(cls):
             if name.startswith("test") and any(hasattr(base, name) for base in contracts(cls)):
                 raise ContractError(f"{cls.__name__}.{name}: overrides a check; name it in `skips` with the reason")
@@ -333,6 +334,7 @@ def same(a: Tensor, b: Tensor) -> bool:
 def under(global_seed: int, function: Callable[[], Result]) -> Result:
     """Call a function with the global generators of torch, numpy and Python in some state, which is put back."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
+    # a hook that draws from a global generator gives other values under another seed
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(global_seed)
         np.random.seed(global_seed)

@@ -44,8 +44,11 @@ class DatasetContract(PluginContract):
 
     def samples(self, plugin: Any) -> list[tuple[Tasks, Sample]]:
         """The first samples of every split."""
-        opened = [self.open(plugin, split) for split in self.splits]
-        return [(data.tasks, data[i]) for data in opened for i in self.chosen(data)]
+        found: list[tuple[Tasks, Sample]] = []
+        for split in self.splits:
+            data = self.open(plugin, split)
+            found += [(data.tasks, data[i]) for i in self.chosen(data)]
+        return found
 
     def chosen(self, data: MultiTaskDataset) -> list[int]:
         """Positions that a check reads: the first half next to each other, the others spread, the last among them."""

@@ -109,11 +109,12 @@ def make_step(
     features = make_features(views * samples, size, seed, pyramid)
     images = batch.images.expand(views, *batch.images.shape)
     step = build_step(tasks, batch, images, predictions, features, generator)
+    # the trainer sets it too, after the step is built
     step.shared = generator_for(seed, "shared", 0)
     return step
 
 
-def judged(step: Step) -> Step:
+def with_losses(step: Step) -> Step:
     """The step with the losses that belong to its predictions and targets."""
     first = {name: p[0] for name, p in step.predictions.items()}
     losses = sample_losses(step.tasks, first, step.targets, step.labelled)
@@ -128,7 +129,7 @@ def to_meta(step: Step) -> Step:
         return value.detach().to("meta").requires_grad_(value.requires_grad)
 
     features = step.features
-    return judged(
+    return with_losses(
         attrs.evolve(
             step,
             images=step.images.to("meta"),

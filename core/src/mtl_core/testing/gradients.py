@@ -128,5 +128,9 @@ def to_meta(gradients: EncoderGradients) -> EncoderGradients:
     """The same gradients on the ``meta`` device."""
     names = ("gramian", "active", "losses", "means", "decoder_weights")
     moved = {name: getattr(gradients, name).to("meta") for name in names}
-    branches = tuple(tuple(None if level is None else level.to("meta") for level in b) for b in gradients.branches)
+    branches = tuple(_branch_to_meta(levels) for levels in gradients.branches)
     return attrs.evolve(gradients, branches=branches, **moved)
+
+
+def _branch_to_meta(levels: Branch) -> Branch:
+    return tuple(None if level is None else level.to("meta") for level in levels)

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtl_core.hooks.relay import Hooks
 from mtl_core.step.step import Step
-from mtl_core.testing.factories import judged, masks, other_invalid_values
+from mtl_core.testing.factories import masks, other_invalid_values, with_losses
 from mtl_core.testing.kinds import other_channels
 from mtl_core.testing.step_contract import SAMPLES, StepContract, gradients
 from mtl_core.training.losses import global_term
@@ -63,12 +63,13 @@ class RegularizerContract(StepContract):
         hooks = self.prepare(plugin)
         step = self.make_step(plugin, "one label")
         total = self.total(hooks, step)
+        # parameters that only the loss rule trains, such as σ, are reached through it
         if "combine_losses" in hooks.places:
             total = total + hooks.combine_losses(step.task_losses, step.task_means, step.active, step)
         idle = [n for n, g in gradients(hooks, step, total).items() if g is None and n.startswith("plugin.")]
         assert not idle, f"parameters without gradient: {idle}"
 
-    def test_judges_half_precision_in_single_precision(self, plugin: Any) -> None:
+    def test_computes_half_precision_in_float32(self, plugin: Any) -> None:
         """Under autocast predictions and z are bfloat16, of which a sum over pixels keeps two digits."""
         hooks = self.prepare(plugin)
         step = in_bfloat16(self.make_step(plugin, "one label"))
@@ -76,7 +77,7 @@ class RegularizerContract(StepContract):
             terms = self.raw(hooks, step)
         for name, term in terms.items():
             kind = (term if isinstance(term, Tensor) else term[0]).dtype
-            assert kind == torch.float32, f"{name}: {kind}; promote predictions to float32 before they are judged"
+            assert kind == torch.float32, f"{name}: {kind}; promote predictions to float32 before losses are computed"
         total = torch.stack([torch.zeros(()), *map(global_term, terms.values())]).sum()
         for name, gradient in gradients(hooks, step, total).items():
             assert gradient is None or gradient.isfinite().all(), f"gradient of {name}"
@@ -118,7 +119,7 @@ class RegularizerContract(StepContract):
         before = self.total(self.prepare(plugin), self.make_step(plugin, "one label"))
         step = self.make_step(plugin, "one label")  # with a generator from which nothing was drawn yet
         targets = {task.name: other_invalid_values(task, step.targets[task.name]) for task in step.tasks}
-        after = self.total(hooks, judged(attrs.evolve(step, targets=targets)))
+        after = self.total(hooks, with_losses(attrs.evolve(step, targets=targets)))
         assert torch.allclose(before, after, rtol=1e-6), f"{before} became {after} when invalid pixels changed"
         for name, gradient in gradients(hooks, step, after).items():
             assert gradient is None or gradient.isfinite().all(), f"gradient of {name}"
@@ -158,7 +159,7 @@ def in_bfloat16(step: Step) -> Step:
         return value.detach().bfloat16().requires_grad_(value.requires_grad)
 
     features = step.features
-    return judged(
+    return with_losses(
         attrs.evolve(
             step,
             predictions={name: half(p) for name, p in step.predictions.items()},

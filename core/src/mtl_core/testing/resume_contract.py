@@ -47,7 +47,7 @@ class ResumeContract(Contract):
     """(epoch, batches of it that are done) at the moment when the run is stopped."""
 
     def trainer(self, plugin: Any, folder: Path) -> Trainer:
-        """A run with the plugin that has not begun."""
+        """A run with the plugin, before its first step."""
         settings = {**SETTINGS, **self.settings}
         plugins: dict[str, object] = {**self.beside, "plugin": plugin}
         experiment = Experiment(name="resume", plugins=plugins, **settings)
@@ -74,6 +74,7 @@ class ResumeContract(Contract):
 
             with pytest.raises(Stopped):
                 first.fit(save_and_stop)
+            # everything is built anew: what is not in the checkpoint is lost here
             second = self.trainer(plugin, Path(folder))
             second.resume()
             assert (second.position.epoch, second.position.batch) == self.stop

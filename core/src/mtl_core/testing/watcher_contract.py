@@ -47,7 +47,7 @@ class GradientWatcherContract(PluginContract):
         first = self.watch(hooks, gradients)
         second = self.watch(hooks, gradients)
         kept.check()
-        assert alike(first, second), "a second call gives another answer: something was remembered"
+        assert same_states(first, second), "a second call gives another answer: something was remembered"
 
     def test_is_finite_for_finite_gradients(self, plugin: Any) -> None:
         for dtype in (torch.float32, torch.float64):
@@ -59,13 +59,13 @@ class GradientWatcherContract(PluginContract):
         """On several ranks only the Gramian is global; a rank's own branches would differ."""
         for name, gradients in bank(self.tasks).items():
             without = self.watch(self.prepare(plugin), attrs.evolve(gradients, branches=()))
-            assert alike(without, self.watch(self.prepare(plugin), gradients)), name
+            assert same_states(without, self.watch(self.prepare(plugin), gradients)), name
 
     def test_is_the_same_on_every_rank(self, plugin: Any) -> None:
         b = random_rows(len(self.tasks))
         ranks = [encoder_gradients(b, self.tasks, step=make_step(self.tasks, rank=rank)) for rank in (0, 1)]
         one, other = (under(k, partial(self.watch, self.prepare(plugin), g)) for k, g in enumerate(ranks))
-        assert alike(one, other), "ranks 0 and 1 remember different things of the same gradients"
+        assert same_states(one, other), "ranks 0 and 1 remember different things of the same gradients"
 
     def test_leaves_the_gradients_as_they_were(self, plugin: Any) -> None:
         for gradients in bank(self.tasks).values():
@@ -84,7 +84,7 @@ class GradientWatcherContract(PluginContract):
         resume(going, resumed)
         for seed in range(last, last + 3):
             one, other = (self.take_step(hooks, seed) for hooks in (going, resumed))
-            assert alike(one, other), "state outside buffers: another proposal after saving and loading"
+            assert same_states(one, other), "state outside buffers: another proposal after saving and loading"
 
     def take_step(self, hooks: Hooks, seed: int) -> Mapping[str, Tensor]:
         step = make_step(self.tasks, seed=seed)
@@ -114,5 +114,5 @@ class GradientWatcherContract(PluginContract):
             assert devices <= {"meta"}, f"state on {devices}"
 
 
-def alike(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+def same_states(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)

@@ -35,6 +35,7 @@ class _Moments:
         # sums over millions of pixels; MPS has no float64
         self.dtype = torch.float32 if device.type == "mps" else torch.float64
         self.sums = [torch.zeros(2, layer.num_features, dtype=self.dtype, device=device) for layer in layers]
+        # beside the sums: layers see different numbers of pixels, and ranks different numbers of batches
         self.counts = torch.zeros(len(layers), dtype=self.dtype, device=device)
 
     def note(self, place: int, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -50,10 +51,12 @@ class _Moments:
     def over(self, group: dist.ProcessGroup | None) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Count, mean (C,) and unbiased variance (C,) of each layer's inputs on all ranks."""
         flat = summed(torch.cat([self.counts, *(s.flatten() for s in self.sums)]), group)
-        counts, rest = flat[: len(self.counts)], flat[len(self.counts) :]
+        counts = flat[: len(self.counts)]
+        rest = flat[len(self.counts) :]
         found = []
         for count, part in zip(counts, torch.split(rest, [s.numel() for s in self.sums]), strict=True):
             mean, square = part.view(2, -1) / count.clamp(min=1)
+            # clamped: rounding makes the difference of two nearly equal numbers negative
             variance = (square - mean.square()).clamp(min=0) * count / (count - 1).clamp(min=1)
             found.append((count, mean, variance))
         return found
@@ -87,6 +90,7 @@ def reestimate(network: nn.Module, batches: Iterable[Tensor], group: dist.Proces
     for layer, (count, mean, variance) in zip(layers, moments.over(group), strict=True):
         assert layer.running_mean is not None
         assert layer.running_var is not None
+        # a layer that saw nothing, or a NaN, keeps what training averaged
         usable = (count > 0) & mean.isfinite().all() & variance.isfinite().all()
         layer.running_mean.copy_(torch.where(usable, mean, layer.running_mean))
         layer.running_var.copy_(torch.where(usable, variance, layer.running_var))
@@ -97,9 +101,11 @@ def batch_statistics(layers: Iterable[_BatchNorm]) -> Iterator[None]:
     """Let layers normalise by the batch, whatever the network's mode, without moving the statistics that they keep."""
     before = [(layer, layer.training, layer.track_running_stats) for layer in layers]
     for layer, _, _ in before:
-        layer.training, layer.track_running_stats = True, False
+        layer.training = True
+        layer.track_running_stats = False
     try:
         yield
     finally:
         for layer, training, tracks in before:
-            layer.training, layer.track_running_stats = training, tracks
+            layer.training = training
+            layer.track_running_stats = tracks

@@ -32,6 +32,7 @@ def branch(z: Features, heads: int, shape: Shaper, scale: LossScale) -> list[Fea
     :return: z, once per head
     """
     levels = (z,) if isinstance(z, Tensor) else tuple(z)
+    # one application for all heads: autograd runs a function backwards once, when every output has its gradient
     flat = _Seam.apply(shape, scale, heads, *levels)
     per_head = [tuple(flat[k * len(levels) : (k + 1) * len(levels)]) for k in range(heads)]
     return [copies[0] for copies in per_head] if isinstance(z, Tensor) else list(per_head)
@@ -42,8 +43,13 @@ class _Seam(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, shape: Shaper, scale: LossScale, heads: int, *levels: Tensor) -> tuple[Tensor, ...]:
+        # None for a branch that no loss reached: a tensor of zeros would hide that from the shaper, and cost memory
         ctx.set_materialize_grads(False)
-        ctx.shape, ctx.scale, ctx.heads, ctx.levels = shape, scale, heads, len(levels)
+        ctx.shape = shape
+        ctx.scale = scale
+        ctx.heads = heads
+        ctx.levels = len(levels)
+        # views, no copies: autograd needs an output of its own for each head, the values are shared
         return tuple(level.view_as(level) for _ in range(heads) for level in levels)
 
     @staticmethod
@@ -54,6 +60,7 @@ class _Seam(torch.autograd.Function):
         if isinstance(shaped, Tensor) and shaped.ndim == 1:
             shaped = weighted_sum(branches, shaped)
         levels = (shaped,) if isinstance(shaped, Tensor) else shaped
+        # the encoder goes on with one gradient, as if there had been one head
         return None, None, None, *levels
 
 
@@ -78,11 +85,13 @@ class _RecordScale(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, total: Tensor, scale: LossScale) -> Tensor:
         ctx.scale = scale
+        # an output of its own, through which the backward pass has to come
         return total.view_as(total)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        ctx.scale.value, ctx.scale.recorded = gradient, True
+        ctx.scale.value = gradient
+        ctx.scale.recorded = True
         return gradient, None
 
 
@@ -92,13 +101,16 @@ def weighted_sum(branches: tuple[Branch, ...], weights: Tensor) -> tuple[Tensor 
 
 
 def _weighted_level(level: tuple[Tensor | None, ...], weights: Tensor) -> Tensor | None:
-    total, dtype = None, None
+    total = None
+    dtype = None
     for weight, b in zip(weights.unbind(), level, strict=True):
         if b is None:
             continue
         # a weight of 1e5 is infinite in float16, though its product with a gradient of 1e-4 is not
         dtype = b.dtype
         exact = torch.promote_types(dtype, torch.float32)
-        term, weight = b.to(exact), weight.to(exact)
+        term = b.to(exact)
+        weight = weight.to(exact)
+        # added one at a time: K scaled copies at once would be the largest tensors of the step
         total = term * weight if total is None else total.addcmul_(term, weight)
     return None if total is None else total.to(dtype)

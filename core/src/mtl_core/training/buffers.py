@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-class _Alike:
+class _SameKind:
     """Buffers of one type on one device, and room for a copy of them in one piece.
 
     A network has hundreds of small buffers. Copied one by one, each costs a kernel launch in every step.
@@ -17,6 +17,7 @@ class _Alike:
 
     def __init__(self, buffers: Sequence[Tensor]) -> None:
         self.buffers = list(buffers)
+        # one block of memory; `parts` are views into it with the shapes of the buffers
         self.flat = torch.cat([buffer.reshape(-1) for buffer in self.buffers])
         self.parts = self._split(self.flat)
 
@@ -38,11 +39,11 @@ class _Alike:
         torch._foreach_copy_(self.buffers, self.parts)
 
 
-def _grouped(buffers: Sequence[Tensor]) -> list[_Alike]:
+def _grouped(buffers: Sequence[Tensor]) -> list[_SameKind]:
     groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for buffer in buffers:
         groups.setdefault((buffer.dtype, buffer.device), []).append(buffer)
-    return [_Alike(group) for group in groups.values()]
+    return [_SameKind(group) for group in groups.values()]
 
 
 class BufferGuard:
@@ -73,5 +74,5 @@ def broadcast_buffers(buffers: Sequence[Tensor], group: dist.ProcessGroup | None
     """
     if group is None:
         return
-    for alike in _grouped(buffers):
-        alike.broadcast(group)
+    for group_of_buffers in _grouped(buffers):
+        group_of_buffers.broadcast(group)

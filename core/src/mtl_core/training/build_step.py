@@ -33,6 +33,7 @@ def build_step(
     :param features: z of all views
     :param expected: samples that carry each task in a micro-batch, see :func:`task_losses`
     """
+    # labels belong to view 0; other views are for regularizers
     first = {name: p[0] for name, p in predictions.items()}
     losses = sample_losses(tasks, first, batch.targets, batch.labelled)
     per_task, means, active = task_losses(losses, batch.labelled, normalize, group, expected)

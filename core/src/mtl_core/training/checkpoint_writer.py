@@ -31,6 +31,7 @@ class CheckpointWriter:
         """
         self.wait()
         copies: dict[Any, Tensor] = {}
+        # now, in this thread: the next step changes the weights while the file is written
         taken = {path: _copied(state, copies) for path, state in files.items()}
         self._pending = self._pool.submit(_write, taken)
 
@@ -39,7 +40,9 @@ class CheckpointWriter:
 
         :raises OSError: it could not be
         """
-        pending, self._pending = self._pending, None
+        # forgotten before the result is asked for: a failure is reported once, not at every later checkpoint
+        pending = self._pending
+        self._pending = None
         if pending is not None:
             pending.result()
 
@@ -63,6 +66,7 @@ def _write(files: Mapping[Path, Mapping[str, Any]]) -> None:
 def _copied(value: Any, copies: dict[Any, Tensor]) -> Any:
     """Tensors as copies on the CPU; what shares memory, such as weights in two files, is copied once."""
     if isinstance(value, Tensor):
+        # views of one storage may start at one address: shape and strides are part of the key
         own = (value.data_ptr(), value.dtype, value.shape, value.stride(), value.device)
         if own not in copies:
             copies[own] = value.detach().to("cpu", copy=True)

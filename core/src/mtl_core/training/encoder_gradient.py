@@ -58,7 +58,10 @@ class Arrival:
     def __init__(
         self, hooks: Hooks, tasks: Tasks, encoder: nn.Module, level: Level, group: dist.ProcessGroup | None
     ) -> None:
-        self.hooks, self.tasks, self.group, self.level = hooks, tasks, group, level
+        self.hooks = hooks
+        self.tasks = tasks
+        self.group = group
+        self.level = level
         self.encoder = [p for p in encoder.parameters() if p.requires_grad]
         self.logged: dict[str, Tensor] = {}
         self._crossing: _Crossing | None = None
@@ -77,6 +80,7 @@ class Arrival:
         """Note the step whose gradients will arrive, and ∂total/∂L_t of the combined losses."""
         assert self._crossing is not None
         # before regularizers are added: decoder_weights are what the loss rule gave each task
+        # a short graph: it ends at the K losses, and the networks below them are not passed
         found = torch.autograd.grad(total, step.task_losses, retain_graph=True, allow_unused=True)[0]
         self._crossing.step = step
         self._crossing.weights = torch.zeros_like(step.task_losses) if found is None else found
@@ -97,7 +101,9 @@ class Arrival:
             )
         self._crossing = None  # the graph behind z is freed with the backward pass
         gradients = self._gradients(crossing, crossing.step, branches, scale)
+        # watchers first, so that they see gradients that nobody has shaped
         shaped = self._ask(gradients)
+        # stays on the device: an `if` would wait for it in the middle of the backward pass
         self._finite = gradients.gramian.isfinite().all()
         self.logged = self._describe(gradients, shaped) | crossing.step.logged
         if self.level == "parameters" and not _has_shape(shaped.weights, gradients.losses):
@@ -116,6 +122,7 @@ class Arrival:
         for name, state in self._proposed.items():
             buffers = dict(self.hooks.plugins[name].named_buffers()) if state else {}
             for buffer, value in state.items():
+                # where, not a product with 0: a NaN in the proposed value would stay
                 buffers[buffer].copy_(torch.where(self._finite, value, buffers[buffer]))
         self._proposed = {}
 
@@ -156,7 +163,9 @@ class Arrival:
     def _describe(self, gradients: EncoderGradients, shaped: Shaped) -> dict[str, Tensor]:
         """Norms, cosines and weights, for the epoch's log; NaN, which it leaves out, where nothing reached a branch."""
         absent = ~gradients.reached
-        names, norms = self.tasks.names, gradients.norms.masked_fill(absent, torch.nan)
+        names = self.tasks.names
+        norms = gradients.norms.masked_fill(absent, torch.nan)
+        # NaN where either branch is absent, and 0/0 where a gradient is exactly 0: both are left out of the mean
         cosines = gradients.gramian / (norms[:, None] * norms)
         found = {f"encoder/norm/{t}": n for t, n in zip(names, norms, strict=True)}
         for i, (a, row) in enumerate(zip(names, cosines.unbind(), strict=True)):

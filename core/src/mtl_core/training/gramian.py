@@ -36,6 +36,7 @@ def gramian(branches: tuple[Branch, ...], scale: Tensor, group: dist.ProcessGrou
     result = torch.stack(found).sum(0) if found else nothing
     if group is not None:
         dist.all_reduce(result, group=group)
+        # W twice: each factor of a product is a local gradient divided by W
         result = result / dist.get_world_size(group) ** 2
     return result
 
@@ -71,6 +72,7 @@ def _parameter_gradient(b: Branch, levels: Sequence[Tensor], parameters: Sequenc
     found: Sequence[Tensor | None] = [None] * len(parameters)
     if reached:
         outputs, incoming = zip(*reached, strict=True)
+        # retained: the step itself passes through this graph once more, after all branches
         found = torch.autograd.grad(outputs, parameters, incoming, retain_graph=True, allow_unused=True)
     flat = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
     return torch.cat([at_least_float32(g.flatten()) for g in flat])
@@ -84,10 +86,13 @@ def _level_products(level: tuple[Tensor | None, ...], scale: Tensor) -> Tensor |
     products = _inner_products(_flattened(reached), scale)
     if len(reached) == len(level):
         return products
-    places = {k: place for place, k in enumerate(k for k, b in enumerate(level) if b is not None)}
-    both = [(places.get(i), places.get(j)) for i in range(len(level)) for j in range(len(level))]
-    zero = torch.zeros_like(products[0, 0])
-    return torch.stack([zero if a is None or b is None else products[a, b] for a, b in both]).view(len(level), -1)
+    # rows and columns of zeros for the branches that did not reach this level, without asking the device for anything
+    rows = [k for k, b in enumerate(level) if b is not None]
+    entries = [torch.zeros_like(products[0, 0])] * len(level) ** 2
+    for a, i in enumerate(rows):
+        for b, j in enumerate(rows):
+            entries[i * len(level) + j] = products[a, b]
+    return torch.stack(entries).view(len(level), -1)
 
 
 def _flattened(branches: Sequence[Tensor]) -> list[Tensor]:
@@ -102,7 +107,8 @@ def _inner_products(rows: Sequence[Tensor], scale: Tensor) -> Tensor:
     Half precision is divided by the scale first; its products could overflow.
     """
     dtype = torch.promote_types(rows[0].dtype, torch.float32)
-    half, scale = rows[0].dtype in (torch.float16, torch.bfloat16), scale.to(dtype)
+    half = rows[0].dtype in (torch.float16, torch.bfloat16)
+    scale = scale.to(dtype)
     divisor = scale if half else None
     result = by_pairs(rows, dtype, divisor) if rows[0].device.type == "cpu" else by_blocks(rows, dtype, divisor)
     return result if half else result / scale**2
@@ -111,9 +117,14 @@ def _inner_products(rows: Sequence[Tensor], scale: Tensor) -> Tensor:
 def by_pairs(rows: Sequence[Tensor], dtype: torch.dtype, divisor: Tensor | None) -> Tensor:
     """One product for each pair: on a CPU the fastest, since a row stays in the cache."""
     whole = [row.to(dtype) if divisor is None else row.to(dtype) / divisor for row in rows]
-    lower = {(i, j): a.dot(whole[j]) for i, a in enumerate(whole) for j in range(i + 1)}
-    every = [lower[max(i, j), min(i, j)] for i in range(len(rows)) for j in range(len(rows))]
-    return torch.stack(every).view(len(rows), len(rows))
+    count = len(rows)
+    entries: list[Tensor] = [torch.empty(0)] * count**2
+    for i, a in enumerate(whole):
+        for j in range(i + 1):
+            product = a.dot(whole[j])
+            entries[i * count + j] = product
+            entries[j * count + i] = product
+    return torch.stack(entries).view(count, count)
 
 
 def by_blocks(rows: Sequence[Tensor], dtype: torch.dtype, divisor: Tensor | None) -> Tensor:

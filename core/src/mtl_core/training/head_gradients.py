@@ -32,9 +32,10 @@ class HeadGradients:
 
     def watched(self, source: Source, predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The predictions, task → (V, B, …), whose gradients will be counted as coming from ``source``."""
-        return {name: self.watched_one(source, name, p) for name, p in predictions.items()}
+        return {name: self._watched_one(source, name, p) for name, p in predictions.items()}
 
-    def watched_one(self, source: Source, name: str, prediction: Tensor) -> Tensor:
+    def _watched_one(self, source: Source, name: str, prediction: Tensor) -> Tensor:
+        # a hook on the prediction itself would see the sum of all sources
         alias = prediction.view_as(prediction)
         if alias.requires_grad:
             alias.register_hook(functools.partial(self.note, source, name))  # type: ignore[no-untyped-call]

@@ -58,9 +58,14 @@ class BatchOrder(Sampler[list[Place]]):
         world: int = 1,
         extras: Sequence[Extra] = (),
     ) -> None:
-        self.indices, self.extras = torch.as_tensor(indices), list(extras)
-        self.batch, self.seed, self.rank, self.world = batch, seed, rank, world
-        self.epoch, self.start = 0, 0
+        self.indices = torch.as_tensor(indices)
+        self.extras = list(extras)
+        self.batch = batch
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+        self.epoch = 0
+        self.start = 0
         self._order: tuple[int, list[int]] = (-1, [])
         if len(self) == 0:
             raise DataError(
@@ -73,13 +78,15 @@ class BatchOrder(Sampler[list[Place]]):
 
     def go(self, epoch: int, start: int = 0) -> None:
         """Go on at batch ``start`` of an epoch."""
-        self.epoch, self.start = epoch, start
+        self.epoch = epoch
+        self.start = start
 
     def __iter__(self) -> Iterator[list[Place]]:
         return (self.places(step, self.rank) for step in range(self.start, len(self)))
 
     def places(self, step: int, rank: int) -> list[Place]:
         """One rank's part of a global batch of the epoch."""
+        # the global batch is cut by rank: one device with W·B samples sees the same batches as W devices
         first = (step * self.world + rank) * self.batch
         own = [(self.epoch, index) for index in self._shuffled()[first : first + self.batch]]
         for number in range(len(self.extras)):
@@ -91,11 +98,15 @@ class BatchOrder(Sampler[list[Place]]):
 
         :param labelled: the label mask of everything that positions point to, bool (N, K)
         """
-        indices = [i for step in steps for rank in range(self.world) for _, i in self.places(step, rank)]
+        indices: list[int] = []
+        for step in steps:
+            for rank in range(self.world):
+                indices += [index for _, index in self.places(step, rank)]
         return labelled[indices].sum(0)
 
     def _shuffled(self) -> list[int]:
         if self._order[0] != self.epoch:
+            # from (seed, epoch) alone: a resumed run gets the order of its epoch without replaying the ones before
             order = torch.randperm(len(self.indices), generator=generator_for(self.seed, "order", self.epoch))
             self._order = self.epoch, self.indices[order].tolist()
         return self._order[1]
@@ -103,6 +114,7 @@ class BatchOrder(Sampler[list[Place]]):
     def added(self, number: int, step: int, rank: int) -> Iterator[Place]:
         """A rank's samples of one further source in one step, as (round, index)."""
         source = self.extras[number]
+        # counted from the start of the run: the source goes on where the last epoch left it
         before = ((self.epoch * len(self) + step) * self.world + rank) * source.per_batch
         for position in range(before, before + source.per_batch):
             turn, place = divmod(position, len(source.indices))
@@ -120,11 +132,14 @@ class TrainingData(Dataset[tuple[Sample, Tensor, int]]):
     """Blanked samples, transformed in the worker by the experiment's plugins."""
 
     def __init__(self, data: BlankedDataset | Joined, hooks: Hooks, seed: int) -> None:
-        self.data, self.hooks, self.seed = data, WorkerHooks(hooks), seed
+        self.data = data
+        self.hooks = WorkerHooks(hooks)
+        self.seed = seed
 
     def __getitem__(self, place: Place) -> tuple[Sample, Tensor, int]:
         epoch, index = place
         sample, labelled, _ = self.data[index]
+        # per sample, not per worker: the number of workers may change without changing the data
         return self.hooks.transform(sample, generator_for(self.seed, "sample", epoch, index)), labelled, index
 
 

@@ -53,7 +53,7 @@ class StepAhead(LookAhead):
     @property
     def train_batch(self) -> Batch:
         """The step's batch, augmented as the step itself will do it: its view 0."""
-        return self.once("", self.step_batch)
+        return self._once("", self._step_batch)
 
     def second_batch(self, source: Source = "training") -> Batch:
         """B other samples, in an order of their own that (seed, step) fixes.
@@ -61,21 +61,23 @@ class StepAhead(LookAhead):
         :param source: training data, transformed and augmented, or the validation data, as they are
         :raises MtlError: there is no validation data
         """
-        return self.once(source, lambda: self.augmented_second(source))
+        return self._once(source, lambda: self._augmented_second(source))
 
-    def once(self, name: str, make: Callable[[], Batch]) -> Batch:
+    def _once(self, name: str, make: Callable[[], Batch]) -> Batch:
         if name not in self.known:
             self.known[name] = make()
         return self.known[name]
 
-    def step_batch(self) -> Batch:
-        step, images = self.step, self.batch.images
+    def _step_batch(self) -> Batch:
+        step = self.step
+        images = self.batch.images
         generator = generator_for(step.seed, "step", self.number, step.rank)
         views, _ = step.views_of(images, generator)
         return self.batch._replace(images=views[0])
 
-    def augmented_second(self, source: Source) -> Batch:
-        batch, step = self.second(source), self.step
+    def _augmented_second(self, source: Source) -> Batch:
+        batch = self.second(source)
+        step = self.step
         images = as_float(batch.images)
         if source == "training":
             generator = generator_for(step.seed, "look-ahead", self.number, step.rank)
@@ -97,9 +99,13 @@ class StepAhead(LookAhead):
         :param batch: :attr:`train_batch` or :meth:`second_batch`
         :param parameters: in place of the network's own; those that are missing are its own
         """
-        step, network = self.step, self.step.network
+        step = self.step
+        network = self.step.network
+        # copies: batch norm writes its running statistics in the forward pass, and this one leaves no trace
         buffers = {name: b.clone() for name, b in network.named_buffers()}
+        # the same masks of dropout for every set of parameters: a difference of two losses is then not noise
         seed_torch(batch.images.device, step.seed, "look-ahead", self.number, step.rank)
+        # functional_call swaps parameters, which a compiled module was not traced for
         with torch.compiler.set_stance("force_eager"):
             predictions = functional_call(network, {**(parameters or {}), **buffers}, (batch.images,))
         losses = loss.sample_losses(step.tasks, predictions, batch.targets, batch.labelled)
@@ -119,24 +125,27 @@ class StepAhead(LookAhead):
         found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
         pairs = zip(parameters.items(), found, strict=True)
         gradient = {name: torch.zeros_like(p) if g is None else g for (name, p), g in pairs}
-        return gradient if self.step.group is None else averaged(gradient, self.step.group)
+        return gradient if self.step.group is None else _averaged(gradient, self.step.group)
 
     def stepped(self, parameters: Parameters, gradient: Mapping[str, Tensor]) -> Parameters:
         """Parameters after a virtual step: θ − η(g + weight decay·θ + momentum·velocity), new leaves.
 
         Adam's scaling is left out, its weight decay is not.
         """
-        group, own = self.optimizer.param_groups[0], dict(self.step.network.named_parameters())
-        decay, momentum = group["weight_decay"], group.get("momentum", 0.0)
+        group = self.optimizer.param_groups[0]
+        own = dict(self.step.network.named_parameters())
+        decay = group["weight_decay"]
+        momentum = group.get("momentum", 0.0)
         moved = {}
         for name, p in parameters.items():
+            # none before the first step, and none with Adam or without momentum
             velocity = self.optimizer.state.get(own[name], {}).get("momentum_buffer")
             push = 0.0 if velocity is None else momentum * velocity
             moved[name] = (p.detach() - group["lr"] * (gradient[name] + decay * p.detach() + push)).requires_grad_()
         return moved
 
 
-def averaged(gradient: Parameters, group: dist.ProcessGroup) -> Parameters:
+def _averaged(gradient: Parameters, group: dist.ProcessGroup) -> Parameters:
     """The mean over the ranks, sent in one piece."""
     flat = loss.summed(torch.cat([g.flatten() for g in gradient.values()]), group) / loss.world(group)
     parts = torch.split(flat, [g.numel() for g in gradient.values()])

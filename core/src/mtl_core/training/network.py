@@ -21,7 +21,9 @@ class Network(nn.Module):
 
     def __init__(self, backbone: nn.Module, heads: nn.ModuleDict, tasks: Tasks) -> None:
         super().__init__()
-        self.backbone, self.heads, self.tasks = backbone, heads, tasks
+        self.backbone = backbone
+        self.heads = heads
+        self.tasks = tasks
         self._fixed: list[nn.Module] = []
         self._with_deepest: Callable[[Tensor], tuple[Features, Tensor]] | None = None
 
@@ -61,6 +63,7 @@ class Network(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         """Training or evaluation mode, but for what is :meth:`fixed <fix>`."""
+        # the trainer calls train() in every epoch
         super().train(mode)
         for module in self._fixed:
             module.eval()

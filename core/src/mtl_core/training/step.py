@@ -49,12 +49,20 @@ class TrainingStep(nn.Module):
         level: Level = "features",
     ) -> None:
         super().__init__()
-        self.network, self.level = network, level
+        self.network = network
+        self.level = level
+        # registered here, so that DDP, the optimizer, devices and the checkpoint see the parameters of plugins
         self.plugins = nn.ModuleDict({n: p for n, p in hooks.plugins.items() if isinstance(p, nn.Module)})
-        self.hooks, self.tasks = hooks, network.tasks
-        self.normalize, self.views, self.seed, self.rank, self.group = normalize, views, seed, rank, group
+        self.hooks = hooks
+        self.tasks = network.tasks
+        self.normalize = normalize
+        self.views = views
+        self.seed = seed
+        self.rank = rank
+        self.group = group
         self.has_seam = hooks.meet_at_the_seam
-        self.arrival, self.heads = Arrival(hooks, self.tasks, network.backbone, level, group), HeadGradients()
+        self.arrival = Arrival(hooks, self.tasks, network.backbone, level, group)
+        self.heads = HeadGradients()
 
     def forward(self, batch: Batch, number: int, expected: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The total loss of one batch, and what is logged.
@@ -66,8 +74,9 @@ class TrainingStep(nn.Module):
         generator = generator_for(self.seed, "step", number, self.rank)
         images, windows = self.views_of(batch.images, generator)
         z, deepest = self.network.encode(images.flatten(0, 1))
+        # a new one for each step: a gradient of an older step is recognised by its scale
         scale = LossScale()
-        predictions = self.in_views(self.network.decode(self.split(z, scale)))
+        predictions = self._in_views(self.network.decode(self.split(z, scale)))
         step = build_step(
             self.tasks,
             batch,
@@ -79,14 +88,19 @@ class TrainingStep(nn.Module):
             self.group,
             expected,
         )
-        step.deepest, step.windows = deepest, windows
+        step.deepest = deepest
+        step.windows = windows
+        # without the rank: rules and shapers must draw the same on all of them
         step.shared = generator_for(self.seed, "shared", number)
         total = self.combine(step)
+        # aliases of the same predictions, so that gradients of labels and of regularizers are counted apart
         step.predictions = self.heads.watched("regularizer", predictions)
         terms = self.hooks.compute_regularizer(step)
         values = {name: loss.global_term(term, self.group) for name, term in terms.items()}
+        # after the loss rule was asked: its weights are about the tasks, not about regularizers
         total = torch.stack([total, *values.values()]).sum()
-        logged, step.logged = self.log(step, total, values), {}
+        logged = self.log(step, total, values)
+        step.logged = {}
         return scale.apply(total), logged
 
     def views_of(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
@@ -104,7 +118,7 @@ class TrainingStep(nn.Module):
             return [z] * len(self.tasks)
         return self.arrival.begin(z, scale)
 
-    def in_views(self, predictions: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _in_views(self, predictions: dict[str, Tensor]) -> dict[str, Tensor]:
         """(V·B, …) → (V, B, …); from here on their gradients are watched."""
         views = {name: p.view(self.views, -1, *p.shape[1:]) for name, p in predictions.items()}
         self.heads.start(views)

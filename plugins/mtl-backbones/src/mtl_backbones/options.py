@@ -38,7 +38,7 @@ def known_head(plugin: Any, option: attrs.Attribute[Any], value: str) -> None:
 
 @attrs.define(kw_only=True, eq=False, slots=False)
 class EncoderOptions:
-    """What a plugin with a pretrained encoder and decoders of segmentation-models-pytorch can be told."""
+    """What a plugin with a pretrained encoder and decoders of segmentation-models-pytorch can be given."""
 
     head_channels: int = field(default=256, validator=ge(1), metadata=help("channels inside a head"))
     head: Head = field(default="deeplabv3+", validator=known_head, metadata=help("each dense task's decoder"))

@@ -82,17 +82,17 @@ class LabelStatistics:
 
     def report(self, task: Task) -> dict[str, Any]:
         """For people and programs: shares, means, names of classes."""
-        told: dict[str, Any] = {
+        row: dict[str, Any] = {
             "kind": type(task).__name__, "unit": unit(task), "labels": self.labels, "empty": self.empty,
             "valid": self.share,
         }  # fmt: skip
         if has_classes(task):
             none = [0] * task.channels
             rows = zip(class_names(task), self.class_pixels or none, self.class_labels or none, strict=True)
-            told["classes"] = {name: {"pixels": pixels, "labels": labels} for name, pixels, labels in rows}
+            row["classes"] = {name: {"pixels": pixels, "labels": labels} for name, pixels, labels in rows}
         else:
-            told |= {"low": self.low, "high": self.high, "mean": [x / max(self.valid, 1) for x in self.total]}
-        return told
+            row |= {"low": self.low, "high": self.high, "mean": [x / max(self.valid, 1) for x in self.total]}
+        return row
 
 
 def _plus(one: Any, two: Any) -> Any:

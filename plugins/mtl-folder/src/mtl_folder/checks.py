@@ -15,7 +15,7 @@ from mtl_folder.patterns import Listing
 
 
 class Findings:
-    """Problems of samples; what is wrong in many files alike is told once, with their number."""
+    """Problems of samples; a mistake of many files is reported once, with their number."""
 
     def __init__(self) -> None:
         self._first: dict[object, str] = {}

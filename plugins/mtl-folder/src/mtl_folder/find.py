@@ -22,7 +22,7 @@ SHOWN = 3
 class Item:
     """One image.
 
-    :param name: what tells it apart from the others of its split
+    :param name: what distinguishes it from the others of its split
     :param values: placeholder → what stands for it in the image's path
     :param row: its row of the CSV, None where it has none
     """
@@ -47,7 +47,7 @@ class Problems:
         self.found += texts
 
     def add_some(self, texts: Sequence[str]) -> None:
-        """A few of many alike, and how many more there are."""
+        """The first few of many, and how many more there are."""
         self.found += texts[:SHOWN]
         if len(texts) > SHOWN:
             self.found.append(f"… and {len(texts) - SHOWN} more like the last one")

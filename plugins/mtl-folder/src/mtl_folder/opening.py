@@ -91,7 +91,7 @@ def open_folder(root: Path, file: str, given: Mapping[str, Any], size: Size | No
 
 
 def _completed(description: Description, items: Mapping[str, Sequence[Item]], problems: Problems) -> Description:
-    """The description with the classes that the cells tell."""
+    """The description with the classes that the cells contain."""
     every = [item for found in items.values() for item in found]
     tasks = dict(description.tasks)
     for name, kind in description.per_image.items():

@@ -1,4 +1,4 @@
-"""Boundaries of a label map, as the field trains on them and as it judges by them.
+"""Boundaries of a label map, as the field trains on them and as it evaluates with them.
 
 Shape letters: H and W image size.
 """

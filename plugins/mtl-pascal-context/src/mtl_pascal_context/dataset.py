@@ -114,7 +114,7 @@ class SampleReader:
         """Edges of the label map at its own size, resized; of the resized map where that is the better order.
 
         A line of one pixel that is shrunk by taking nearest pixels loses some of them, so that the map is shrunk first.
-        So is it for the benchmark, whose lines must be one pixel wide at the size that is judged.
+        So is it for the benchmark, whose lines must be one pixel wide at the size that is evaluated.
         """
         found = self.label_map()
         inner = self.placement.inner

@@ -1,4 +1,4 @@
-"""odsF: boundaries judged with a tolerance, as the field does with SEISM.
+"""odsF: boundaries evaluated with a tolerance, as the field does with SEISM.
 
 Shape letters: B samples, H and W image size.
 """
@@ -28,7 +28,7 @@ class BoundaryMetrics(Metric):
 
     P. Arbeláez et al., *Contour Detection and Hierarchical Image Segmentation*, PAMI 2011 (ODS); J. Pont-Tuset and F.
     Marqués, *Supervised Evaluation of Image Segmentation and Object Proposal Techniques*, PAMI 2016 (SEISM). Images are
-    judged on the processor, one by one. Pixels that the label leaves open count neither way; the tolerance is taken
+    evaluated on the processor, one by one. Pixels that the label leaves open count neither way; the tolerance is taken
     from the diagonal of what is left, so that padding does not widen it.
 
     :param tolerance: largest distance of a pair, as a share of the diagonal
@@ -58,17 +58,17 @@ class BoundaryMetrics(Metric):
         for strength, label in zip(strengths, target[:, 0].cpu().numpy(), strict=True):
             inside = valid_part(label)
             if inside is not None:
-                self.add(self.judge(strength[inside], label[inside]))
+                self.add(self.counts_of(strength[inside], label[inside]))
 
-    def judge(self, strength: NDArray[Any], label: NDArray[Any]) -> Counts:
+    def counts_of(self, strength: NDArray[Any], label: NDArray[Any]) -> Counts:
         """One image's counts, its padding taken off."""
         open_pixels = np.isnan(label)
         true: Mask = (label > 0.5) & ~open_pixels
         radius = self.tolerance * math.hypot(*label.shape)
-        judged = np.where(open_pixels, 0, suppress(strength) if self.suppression else strength)
+        predicted = np.where(open_pixels, 0, suppress(strength) if self.suppression else strength)
         if self.form == "dilated":
-            return dilated_counts(judged, true, radius)
-        return matched_counts(judged, true, radius, FEW_THRESHOLDS if self.form == "fast" else THRESHOLDS)
+            return dilated_counts(predicted, true, radius)
+        return matched_counts(predicted, true, radius, FEW_THRESHOLDS if self.form == "fast" else THRESHOLDS)
 
     def add(self, found: Counts) -> None:
         self.predicted += torch.from_numpy(found.predicted).to(self.predicted)

@@ -1,4 +1,4 @@
-"""Saliency judged at many thresholds.
+"""Saliency evaluated at many thresholds.
 
 Shape letters: B samples, H and W image size.
 """
@@ -46,17 +46,17 @@ class SaliencyMetrics(Metric):
         probability = prediction.softmax(1)[:, 1].nan_to_num(0.0)
         valid = target >= 0
         salient = target == 1
-        judged = valid.flatten(1).any(1)
+        counted = valid.flatten(1).any(1)
         for k, threshold in enumerate(OVERLAP_THRESHOLDS):
             # the two evaluations differ in this too: > here, ≥ below
             shares = _overlaps((probability > threshold) & valid, salient)
-            self.overlap[k] += torch.where(judged, shares, torch.zeros_like(shares)).sum()
+            self.overlap[k] += torch.where(counted, shares, torch.zeros_like(shares)).sum()
         for k, threshold in enumerate(F_THRESHOLDS):
             chosen = (probability >= threshold) & valid
             self.hit[k] += (chosen & salient).sum()
             self.found[k] += chosen.sum()
         self.true += salient.sum()
-        self.images += judged.sum()
+        self.images += counted.sum()
 
     def compute(self) -> dict[str, Tensor]:
         precision = self.hit / self.found.clamp(min=1)

@@ -25,7 +25,7 @@ FACTOR = 1.01
 
 def suppress(strength: Map) -> Map:
     """Edge strengths (H, W), zero where the edge is stronger on one of its sides."""
-    if min(strength.shape) < 2:  # no direction can be told
+    if min(strength.shape) < 2:  # too small to have a direction
         return strength
     angle = orientation(strength)
     y, x = np.nonzero(strength)

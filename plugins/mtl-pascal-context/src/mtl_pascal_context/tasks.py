@@ -89,7 +89,7 @@ class WeightedNormals(Normals):
 
 @attrs.frozen(kw_only=True)
 class Boundaries(BinaryEdges):
-    """Semantic boundaries: weighted binary cross-entropy, judged by odsF.
+    """Semantic boundaries: weighted binary cross-entropy, evaluated by odsF.
 
     :param weight: factor of the loss
     :param tolerance: largest distance of a pair, as a share of the image's diagonal

@@ -37,13 +37,18 @@ def bounds(values: Sequence[float]) -> tuple[float, float]:
 
 def chart(title: str, curves: Curves) -> str:
     """One chart of several curves over the epochs, with a legend; values that are not finite are left out."""
-    kept = {name: [(x, y) for x, y in points if math.isfinite(y)] for name, points in curves.items()}
-    kept = {name: points for name, points in kept.items() if points}
+    kept: dict[str, list[tuple[float, float]]] = {}
+    for name, points in curves.items():
+        finite = [(x, y) for x, y in points if math.isfinite(y)]
+        if finite:
+            kept[name] = finite
     if not kept:
         return ""
-    xs, ys = ([p[axis] for points in kept.values() for p in points] for axis in (0, 1))
-    (x0, x1) = (min(xs), max(max(xs), min(xs) + 1))
-    (y0, y1) = bounds(ys)
+    every = [point for points in kept.values() for point in points]
+    xs = [x for x, _ in every]
+    x0 = min(xs)
+    x1 = max(max(xs), x0 + 1)
+    y0, y1 = bounds([y for _, y in every])
 
     def place(x: float, y: float) -> tuple[float, float]:
         return (
@@ -54,11 +59,11 @@ def chart(title: str, curves: Curves) -> str:
     lines = [horizontal(place(x0, y)[1], f"{y:.4g}") for y in ticks(y0, y1)]
     lines += [f'<text x="{place(x, y0)[0]:.1f}" y="{HEIGHT - 8}" class="m">{x:g}</text>' for x in ticks(x0, x1)]
     for (name, points), tint in zip(kept.items(), COLOURS * len(kept), strict=False):
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in (place(*p) for p in points))
+        placed = [place(x, y) for x, y in points]
+        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in placed)
         lines.append(f'<polyline points="{path}" stroke="{tint}"><title>{escape(name)}</title></polyline>')
-        lines += [
-            f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2" fill="{tint}"/>' for a, b in (place(*p) for p in points[-1:])
-        ]
+        a, b = placed[-1]
+        lines.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2" fill="{tint}"/>')
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(lines)}</svg>'
     return f"<figure><figcaption>{escape(title)}</figcaption>{svg}{legend(kept)}</figure>"
 

@@ -61,20 +61,26 @@ def sheet(rows: Sequence[Row], tasks: Tasks) -> Image.Image:
     """
     shown = [task for task in tasks if task.dense]
     panels = [[image_pixels(image), *cells(shown, pairs)] for image, pairs in rows]
-    labelled = any(label is not None for _, pairs in rows for _, label in pairs.values())
-    titles = ["image"] + [t for task in shown for t in ([task.name, "label"] if labelled else [task.name])]
+    labelled = any(has_label(pairs) for _, pairs in rows)
+    titles = ["image"]
+    for task in shown:
+        titles += [task.name, "label"] if labelled else [task.name]
     height, width = panels[0][0].shape[:2]
     zoom = max(1, round(144 / width))
     return pasted(panels, titles, (height * zoom, width * zoom))
 
 
+def has_label(pairs: Mapping[str, Pair]) -> bool:
+    return any(label is not None for _, label in pairs.values())
+
+
 def pairs(tasks: Tasks, batch: Batch, predictions: Mapping[str, Tensor]) -> list[Row]:
     """Rows of :func:`sheet` from a batch and what the heads gave for it."""
     decoded = {task.name: task.decode(predictions[task.name].float()).cpu() for task in tasks}
-    return [
-        (image, {task.name: (decoded[task.name][i], batch.targets[task.name][i]) for task in tasks})
-        for i, image in enumerate(batch.images)
-    ]
+    rows: list[Row] = []
+    for i, image in enumerate(batch.images):
+        rows.append((image, {name: (maps[i], batch.targets[name][i]) for name, maps in decoded.items()}))
+    return rows
 
 
 def drawings(batch: Batch, tasks: Tasks, drawn: Mapping[str, Mapping[str, Tensor]]) -> Image.Image:
@@ -82,13 +88,20 @@ def drawings(batch: Batch, tasks: Tasks, drawn: Mapping[str, Mapping[str, Tensor
 
     :param drawn: title → task → maps (B, O_t, H, W), as heads give them
     """
-    decoded = {t: {k: tasks[k].decode(v.float()).cpu() for k, v in maps.items()} for t, maps in drawn.items()}
-    shown = [task for task in tasks if task.dense and any(task.name in maps for maps in decoded.values())]
-    panels = [
-        [image_pixels(image), *(p for task in shown for p in columns_of(task, batch.targets[task.name][i], decoded, i))]
-        for i, image in enumerate(batch.images)
-    ]
-    titles = [x for task in shown for x in (f"{task.name} label", *(t for t in decoded if task.name in decoded[t]))]
+    decoded: dict[str, dict[str, Tensor]] = {}
+    for title, maps in drawn.items():
+        decoded[title] = {name: tasks[name].decode(values.float()).cpu() for name, values in maps.items()}
+    has_maps = {name for maps in decoded.values() for name in maps}
+    shown = [task for task in tasks if task.dense and task.name in has_maps]
+    titles: list[str] = []
+    for task in shown:
+        titles += [f"{task.name} label", *(title for title, maps in decoded.items() if task.name in maps)]
+    panels = []
+    for i, image in enumerate(batch.images):
+        row = [image_pixels(image)]
+        for task in shown:
+            row += columns_of(task, batch.targets[task.name][i], decoded, i)
+        panels.append(row)
     height, width = panels[0][0].shape[:2]
     zoom = max(1, round(144 / width))
     return pasted(panels, ["image", *titles], (height * zoom, width * zoom))

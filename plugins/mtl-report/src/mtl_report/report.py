@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -87,8 +88,8 @@ def summary(result: dict[str, Any], history: Sequence[dict[str, Any]]) -> str:
         return f"not finished: {len(history)} epochs so far"
     seconds = result.get("runtime_seconds")
     took = f", {seconds / 60:.1f} min" if seconds else ""
-    judged = f"seed {result['seed']}, {result['split']} split, {result['checkpoint']} checkpoint"
-    return f"{judged}, {len(history)} epochs{took}"
+    evaluated = f"seed {result['seed']}, {result['split']} split, {result['checkpoint']} checkpoint"
+    return f"{evaluated}, {len(history)} epochs{took}"
 
 
 def results_table(result: dict[str, Any]) -> str:
@@ -147,22 +148,28 @@ def embedded(path: Path) -> str:
 def charts(history: Sequence[dict[str, Any]]) -> Iterator[str]:
     """One chart per group of values that share a prefix, such as ``plugin/value/…``."""
     for group, names in groups(history).items():
-        points = {
-            name.removeprefix(f"{group}/"): [
-                (r["epoch"] + 1, float("nan") if r.get(name) is None else r[name]) for r in history if name in r
-            ]
-            for name in names
-        }
-        yield chart(TITLES.get(group, group), points)
+        curves = {name.removeprefix(f"{group}/"): curve(history, name) for name in names}
+        yield chart(TITLES.get(group, group), curves)
+
+
+def curve(history: Sequence[dict[str, Any]], name: str) -> list[tuple[float, float]]:
+    """(epoch, value) of every epoch that has the value; NaN where it is null, as JSON writes NaN."""
+    points = []
+    for record in history:
+        if name in record:
+            value = record[name]
+            points.append((record["epoch"] + 1, math.nan if value is None else value))
+    return points
 
 
 def groups(history: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    names = dict.fromkeys(
-        n for record in history for n, v in record.items() if n not in ABOUT and not isinstance(v, str)
-    )
+    names: dict[str, None] = {}
+    for record in history:
+        names |= dict.fromkeys(name for name, value in record.items() if not isinstance(value, str))
     found: dict[str, list[str]] = {}
     for name in names:
-        found.setdefault(group_of(name), []).append(name)
+        if name not in ABOUT:
+            found.setdefault(group_of(name), []).append(name)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Procedural surfaces: two colours and a pattern. Every class draws from the same ones, so that colour tells nothing.
+"""Procedural surfaces: two colours and a pattern. All classes share them: colour does not identify a class.
 
 Shape letters: M materials, H and W image size.
 """

@@ -120,7 +120,7 @@ def train_each(
     Example: mtl train-each rooms.toml --out runs/stl
     """
     from mtl_core import dump_experiment, is_rank_zero, load_experiment, train_and_print
-    from mtl_suite.begun import check_runs
+    from mtl_suite.existing_runs import check_runs
     from mtl_suite.jobs import Job
     from mtl_suite.sets import each
 

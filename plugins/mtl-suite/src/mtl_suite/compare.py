@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mtl_core import CheckpointError, RunFolder, plain_json
-from mtl_suite.alike import check_alike, check_metrics, check_seeds, check_settings, same_twice
+from mtl_suite.comparable import check_comparable, check_metrics, check_seeds, check_settings, same_twice
 from mtl_suite.result import Result, Spread, with_unit
 
 log = logging.getLogger("mtl")
@@ -95,7 +95,7 @@ def read_result(folder: Path) -> Result:
     if not run.results.is_file():
         raise CheckpointError(
             f"{folder}: no results.json: the run is not finished; `mtl train … --resume` goes on with it, and"
-            f" `mtl evaluate {folder}` judges what there is"
+            f" `mtl evaluate {folder}` evaluates what there is"
         )
     try:
         record = json.loads(run.results.read_text(encoding="utf-8"))
@@ -142,7 +142,7 @@ def joined(found: Sequence[Result]) -> list[Result]:
     return whole + [together(group) for group in parts.values()]
 
 
-def judged_by(result: Result, metrics: Sequence[str]) -> Result:
+def with_headline(result: Result, metrics: Sequence[str]) -> Result:
     """The result with other metrics as those that Δ% uses.
 
     :param metrics: task/metric; a task's first counts, a task of which there is none keeps its own
@@ -191,7 +191,7 @@ def compare(reference: Sequence[Path], runs: Sequence[Path], metrics: Sequence[s
     :param reference: run folders, the seeds of one experiment
     :param runs: run folders; those of one name become one row
     :param metrics: ``task/metric`` that Δ% uses in place of the task's own, such as ``depth/rmse``
-    :raises CheckpointError: a run is not finished, has other tasks than the reference or was judged otherwise, has the
+    :raises CheckpointError: a run is not finished, has other tasks or another evaluation than the reference, has the
         name of a run with other settings, or no value of one of the metrics
     :raises MtlError: a metric is of no task of the runs
     """
@@ -199,14 +199,14 @@ def compare(reference: Sequence[Path], runs: Sequence[Path], metrics: Sequence[s
     found = read_each(runs)
     check_settings([*base, *found])
     check_metrics(metrics, [*base, *found])
-    base, found = ([judged_by(r, metrics) for r in joined(results)] for results in (base, found))
+    base, found = ([with_headline(r, metrics) for r in joined(results)] for results in (base, found))
     return compare_results(base, found)
 
 
 def compare_results(base: Sequence[Result], found: Sequence[Result]) -> Comparison:
     """:func:`compare` for results that were read already."""
     for result in (*base, *found):
-        check_alike(base[0], result)
+        check_comparable(base[0], result)
     reference_means = {name: statistics.fmean(r.metrics[name] for r in base) for name in base[0].headline}
     check_seeds(found)
     names = list(dict.fromkeys(result.name for result in found))
@@ -228,7 +228,7 @@ def with_its_seeds(reference: Path, runs: Sequence[Path]) -> list[Path]:
 
 
 def identity(result: Result) -> tuple[int, tuple[str, ...]]:
-    """What tells the runs of one name apart."""
+    """What distinguishes the runs of one name."""
     return result.seed, result.counts_for
 
 

@@ -1,6 +1,6 @@
 """Running the jobs of a suite with submitit: processes on this machine, or a Slurm cluster.
 
-The run folders are the only state: whatever is finished is left alone, whatever was begun is resumed.
+The run folders are the only state: finished runs are left alone, stopped ones are resumed.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Process:
 def run_suite(suite: Suite, report: Report = lambda job, what: None) -> dict[str, str]:
     """Run every job that is not finished.
 
-    :param report: told what becomes of each job
+    :param report: called with what became of each job
     :return: title of a job that failed → why; started again, the suite tries it again
     :raises ExperimentError: the suite names metrics that its data sets do not have; nothing was started
     """
@@ -96,9 +96,9 @@ class Window:
         started = self.waiting[:count]
         self.waiting = self.waiting[count:]
         for kind in dict.fromkeys(map(shape, started)):
-            alike = [job for job in started if shape(job) == kind]
-            processes = [Process(job, self.engine.cpus) for job in alike]
-            self.running += zip(alike, submitted(executor(self.engine, self.logs, kind), processes), strict=True)
+            same_shape = [job for job in started if shape(job) == kind]
+            processes = [Process(job, self.engine.cpus) for job in same_shape]
+            self.running += zip(same_shape, submitted(executor(self.engine, self.logs, kind), processes), strict=True)
         return started
 
     def stop(self) -> None:

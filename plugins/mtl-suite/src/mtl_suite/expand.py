@@ -91,7 +91,7 @@ def from_file(suite: Suite, entry: Entry) -> Document:
 
 
 def variations(entry: Entry, base: Document) -> Iterator[tuple[str, Document]]:
-    """The experiments that ``vary`` makes of one row: (what tells them apart, the document)."""
+    """The experiments that ``vary`` makes of one row: (what distinguishes them, the document)."""
     for values in itertools.product(*entry.vary.values()):
         chosen = dict(zip(entry.vary, values, strict=True))
         document = deepcopy(base)

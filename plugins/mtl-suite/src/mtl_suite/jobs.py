@@ -15,7 +15,7 @@ class Job:
     """One run of a suite.
 
     :param row: its experiment in the suite
-    :param part: what tells the runs of one row and seed apart (a task, values of ``vary``), or ""
+    :param part: what distinguishes the runs of one row and seed (a task, values of ``vary``), or ""
     :param text: the experiment as TOML, complete
     :param epochs: the experiment's
     """
@@ -35,14 +35,14 @@ class Job:
     @property
     def done(self) -> bool:
         """Whether the folder's results are those of all epochs."""
-        return judged(RunFolder(self.folder)) >= self.epochs
+        return evaluated_epochs(RunFolder(self.folder)) >= self.epochs
 
 
-def judged(run: RunFolder) -> int:
+def evaluated_epochs(run: RunFolder) -> int:
     """Epochs of training behind ``results.json``; 0 where there is none that can be read."""
     try:
         record = json.loads(run.results.read_text(encoding="utf-8"))
-        # `mtl evaluate` may have judged best.ckpt since, whose epoch is another
+        # `mtl evaluate` may have evaluated best.ckpt since, whose epoch is another
         return int(record["epoch"]) if record["checkpoint"] == "last" else len(run.history())
     except (OSError, ValueError, KeyError, TypeError):
         return 0

@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 
 from mtl_core import ExperimentError, anchor_files, nearest, read_document, read_options
-from mtl_suite.begun import check_runs
 from mtl_suite.documents import taken_apart
+from mtl_suite.existing_runs import check_runs
 from mtl_suite.expand import check_overrides, expanded
 from mtl_suite.jobs import Job
 from mtl_suite.schema import Engine, Entry, Scenario, Settings

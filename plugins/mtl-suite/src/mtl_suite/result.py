@@ -35,7 +35,7 @@ class Result:
         return self.directions.get(metric, metric.rpartition("/")[2] not in LOWER_IS_BETTER)
 
     @property
-    def judged(self) -> tuple[str, str]:
+    def evaluated_on(self) -> tuple[str, str]:
         """(split, checkpoint)"""
         return self.split, self.checkpoint
 

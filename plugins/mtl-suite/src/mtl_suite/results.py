@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from mtl_core import CheckpointError, RunFolder, nearest, plain_json
-from mtl_suite.compare import Comparison, Row, compare_results, judged_by, read_result, read_results
+from mtl_suite.compare import Comparison, Row, compare_results, read_result, read_results, with_headline
 from mtl_suite.jobs import Job
 from mtl_suite.plan import Suite
 from mtl_suite.result import Result
@@ -61,7 +61,7 @@ def collect(suite: Suite) -> Table:
     sections = tuple(section(suite, scenario) for scenario in suite.scenarios)
     headline: dict[str, bool] = {}
     for job in sorted((job for job in suite.jobs if job.done), key=is_part):
-        headline |= judged_by(read_result(job.folder), suite.settings.metrics).headline
+        headline |= with_headline(read_result(job.folder), suite.settings.metrics).headline
     metrics: dict[str, bool | None] = {name: headline.get(name) for name in suite.settings.metrics or headline}
     return Table(suite.settings.title or suite.settings.name, metrics, sections)
 
@@ -113,7 +113,7 @@ def finished(suite: Suite, scenario: str, name: str) -> tuple[list[Result], tupl
         if metric is not None:
             jobs = [best(jobs, metric)]
             chosen.append(jobs[0].part)
-        results += [judged_by(r, suite.settings.metrics) for r in read_results([job.folder for job in jobs])]
+        results += [with_headline(r, suite.settings.metrics) for r in read_results([job.folder for job in jobs])]
     return results, tuple(chosen)
 
 
@@ -122,11 +122,11 @@ def best(jobs: Sequence[Job], metric: str) -> Job:
     first = read_result(jobs[0].folder)
     higher = first.headline.get(metric, first.better_when_higher(metric))
 
-    def judged(job: Job) -> float:
+    def score(job: Job) -> float:
         value = validated(job, metric)
         return -math.inf if math.isnan(value) else value if higher else -value
 
-    return max(jobs, key=judged)
+    return max(jobs, key=score)
 
 
 def validated(job: Job, metric: str) -> float:

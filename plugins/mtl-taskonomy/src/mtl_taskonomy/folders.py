@@ -99,7 +99,7 @@ def _folders_in(folder: Path) -> list[Path]:
 
 
 def _holds_folders(folder: Path) -> bool:
-    """By the first entry that tells: a folder of files may have a million of them."""
+    """By the first entry that decides: a folder of files may have a million of them."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if FILE.match(entry.name):

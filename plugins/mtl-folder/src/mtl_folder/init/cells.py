@@ -74,11 +74,11 @@ def find_sheets(root: Path, files: Sequence[Path], items: Sequence[Item]) -> lis
 
 def _sheet(name: str, members: Sequence[tuple[str | None, Table]], keys: Keys) -> Sheet | None:
     tables = tuple(table for _, table in members)
-    counts = {
-        column: sum(keys.get(cell) is not None for table in tables for cell in table.column(column))
-        for column in tables[0].columns
-        if all(column in table.columns for table in tables)
-    }
+    counts: dict[str, int] = {}
+    for column in tables[0].columns:
+        if all(column in table.columns for table in tables):
+            cells = [cell for table in tables for cell in table.column(column)]
+            counts[column] = sum(keys.get(cell) is not None for cell in cells)
     key = max(counts, key=lambda column: counts[column], default="")
     if not key or counts[key] == 0:
         return None

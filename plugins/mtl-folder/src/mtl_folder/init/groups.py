@@ -25,7 +25,7 @@ MOST = 200_000
 LEAST = 0.5
 """Share of the smaller group whose files have a partner in the other."""
 FEW = 8
-"""Endings of names (``_mask``, ``_depth`` …) that tell groups in one folder apart, at most."""
+"""Endings of names (``_mask``, ``_depth`` …) that distinguish groups in one folder, at most."""
 
 
 Cut = Callable[[str], str]
@@ -58,7 +58,7 @@ class Group:
 
     :param folder: its folder, with ``{split}`` and ``{folder}`` in it
     :param ending: of the files, or ``.*`` for several
-    :param before: what every name begins with, in front of the part that tells images apart
+    :param before: what every name begins with, in front of the part that distinguishes images
     :param after: what every name ends with
     """
 
@@ -127,7 +127,7 @@ def _between(found: dict[_Place, list[File]]) -> dict[_Place, list[File]]:
     """Folders side by side that hold other images become one with ``{folder}`` in its path."""
     merged = dict(found)
     known = list[set[str]]()
-    # images first: folders of labels that have the names of theirs are then alike too
+    # images first: folders of labels that have the names of theirs then match too
     for (above, below, ending), names in sorted(_families(found).items(), key=lambda family: _order(found, *family)):
         places = {name: (_path(above, name, below) or ".", ending) for name in names}
         places = {name: place for name, place in places.items() if place in merged}
@@ -182,7 +182,7 @@ def _one_ending(found: dict[_Place, list[File]]) -> dict[_Place, list[File]]:
 
 
 def _differ(endings: Mapping[str, Sequence[File]]) -> bool:
-    """Whether pictures and arrays lie side by side, or names are told apart by a word."""
+    """Whether pictures and arrays lie side by side, or names differ by a word."""
     words = {(_common(_first, files), _common(_last, files)) for files in endings.values()}
     return len({ending.lower() in ARRAYS for ending in endings}) > 1 or len(words) > 1
 
@@ -231,7 +231,7 @@ def _without(stem: str, word: str, cut: Cut) -> str:
 
 
 def matched(images: Group, labels: Group) -> tuple[Group, Group] | None:
-    """Both groups with the parts of their names that tell an image from its label; None where they do not match.
+    """Both groups with the parts of their names that distinguish an image from its label; None where they do not match.
 
     Tried are equal names, a word before or behind (``0001_mask``), and different words (``0001_image``).
     """

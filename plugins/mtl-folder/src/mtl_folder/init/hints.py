@@ -1,4 +1,4 @@
-"""Words in paths that say what files are about, and what a first look at a file tells."""
+"""Words in paths that say what files are about, and what a first look at a file shows."""
 
 from __future__ import annotations
 

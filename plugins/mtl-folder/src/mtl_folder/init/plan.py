@@ -130,7 +130,7 @@ def _add_labels(images: Group, group: Group, tasks: list[Entry], notes: list[str
 
 
 def _own_word(group: Group) -> str:
-    """A word that tells a group from another of its kind."""
+    """A word that distinguishes a group from another of its kind."""
     parts = [part for part in group.folder.split("/") if part not in (".", "{split}", "{folder}")]
     return (group.after or group.before or (parts[-1] if parts else "labels")).strip("_-.").replace(".", "-").lower()
 

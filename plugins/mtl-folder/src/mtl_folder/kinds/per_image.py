@@ -51,9 +51,9 @@ class PerImage:
         return cell == "" or cell in map(str, as_tuple(self.ignored))
 
     def completed(self, cells: Sequence[str]) -> PerImage:
-        """The same with what the data set's cells tell.
+        """The same with what the data set's cells show.
 
-        :raises Unfit: they do not tell enough
+        :raises Unfit: they do not show enough
         """
         return self
 

@@ -60,17 +60,19 @@ def same_twice(result: Result, before: Path) -> CheckpointError:
     )
 
 
-def check_alike(first: Result, other: Result) -> None:
-    """Both have the same tasks, and were judged on the same split with the same checkpoint."""
+def check_comparable(first: Result, other: Result) -> None:
+    """Both have the same tasks, and were evaluated on the same split with the same checkpoint."""
     if other.headline.items() != first.headline.items():
         raise CheckpointError(
             f"{other.folder}: metrics {', '.join(other.headline)}; the reference {first.folder} has"
             f" {', '.join(first.headline)}; compare runs with the same tasks"
         )
-    if other.judged != first.judged:
-        advised = [f"`mtl evaluate {r.folder}`" for r in (first, other) if r.judged != ("test", "last")]
+    if other.evaluated_on != first.evaluated_on:
+        advised = [f"`mtl evaluate {r.folder}`" for r in (first, other) if r.evaluated_on != ("test", "last")]
+        own = " split, checkpoint ".join(other.evaluated_on)
+        reference = " split, checkpoint ".join(first.evaluated_on)
         raise CheckpointError(
-            f"{other.folder}: evaluated on the {' split, checkpoint '.join(other.judged)}, the reference"
-            f" {first.folder} on the {' split, checkpoint '.join(first.judged)}; run {' and '.join(advised)}, which"
-            " judges the last checkpoint on the test split as `mtl train` does"
+            f"{other.folder}: evaluated on the {own}, the reference"
+            f" {first.folder} on the {reference}; run {' and '.join(advised)}, which"
+            " evaluates the last checkpoint on the test split as `mtl train` does"
         )

@@ -193,7 +193,7 @@ class Nothing:
         (FillsIn(), "test_leaves_the_step_as_it_was", "targets.depth was changed"),
         (LoopsOverSamples(), "test_runs_on_the_meta_device", "meta"),
         (Noisy(), "test_same_step_same_value", "differ"),
-        (InHalf(), "test_judges_half_precision_in_single_precision", "pull: torch.bfloat16; promote"),
+        (InHalf(), "test_computes_half_precision_in_float32", "pull: torch.bfloat16; promote"),
     ],
 )
 def test_a_faulty_regularizer_is_rejected(broken: Any, check: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""The runs that a folder holds beside those that are asked for. Imports no torch.
+"""The runs that a folder has already, compared with those of a suite. Imports no torch.
 
 A run of other settings is neither reported as the one that was asked for nor trained further.
 """
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_core import CheckpointError, RunFolder, differing, dump_experiment, parse_experiment, parse_toml, read_toml
-from mtl_suite.jobs import Job, judged
+from mtl_suite.jobs import Job, evaluated_epochs
 
 
 def check_runs(jobs: Sequence[Job]) -> None:
-    """Compare what is begun or finished with the jobs.
+    """Compare the runs that are there with the jobs.
 
     :raises CheckpointError: with every setting that differs, its old and new value, and the runs
     """
@@ -37,7 +37,7 @@ def objections(job: Job) -> list[str]:
     if not run.experiment.is_file():
         return []
     before = read_toml(run.experiment)
-    trained = max(judged(run), epochs_of(run, before, job.epochs))
+    trained = max(evaluated_epochs(run), epochs_of(run, before, job.epochs))
     return [
         *([f"epochs: {trained} are trained, now {job.epochs}"] if trained > job.epochs else []),
         *differences(before, job.text, str(run.experiment)),
