@@ -99,7 +99,27 @@ def test_a_damaged_label_mask(finished: Path, kind: str, capsys: pytest.CaptureF
         path.write_bytes(whole)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"metrics": 3}'])
+RESULTS: list[dict[str, object]] = [
+    {"name": ["x"]}, {"seed": ["x"]}, {"split": 3}, {"units": ["m"]}, {"directions": "up"}, {"headline": ["x"]},
+    {"metrics": {"depth/abs_err": "x"}}, {"metrics": {"depth/abs_err": [[]]}}, {"counts_for": 3}, {"problems": 3},
+    {"checkpoint": ["last"]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", RESULTS, ids=str)
+def test_results_of_other_types_are_named(
+    finished: Path, change: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = finished / "results.json"
+    whole = path.read_text("utf-8")
+    try:
+        path.write_text(json.dumps(json.loads(whole) | change), "utf-8")
+        assert "results.json: not the results of a run" in message(["compare", str(finished), str(finished)], capsys)
+    finally:
+        path.write_text(whole, "utf-8")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"metrics": 3}', "[" * 100_000, '{"metrics": ' + "9" * 5000])
 def test_damaged_results_are_named(finished: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = finished / "results.json"
     whole = path.read_text("utf-8")

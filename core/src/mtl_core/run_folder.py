@@ -136,9 +136,9 @@ class RunFolder:
     def _record(self, number: int, line: str) -> dict[str, Any]:
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._damaged_metrics(number, "it is not JSON") from error
-        if not isinstance(record, dict) or type(record.get("epoch")) is not int:
+        if not isinstance(record, dict) or not _is_epoch(record):
             raise self._damaged_metrics(number, "it is no record of an epoch")
         return record
 
@@ -154,7 +154,7 @@ class RunFolder:
         accumulate = 1
         if self.experiment.is_file():
             accumulate = tomllib.loads(self.experiment.read_text(encoding="utf-8")).get("accumulate", 1)
-        ends = [0, *(record["step"] for record in history)]
+        ends = [0, *(record.get("step", 0) for record in history)]
         counts = [math.ceil((end - begin) / accumulate) for begin, end in itertools.pairwise(ends)]
         skips = [round(record.get("skipped_steps") or 0) for record in history]
         first = 0 if last is None else max(0, len(history) - last)
@@ -165,6 +165,13 @@ class RunFolder:
         """Keep the first ``epochs`` epochs of ``metrics.jsonl``: a resume writes the others again."""
         kept = [record for record in self.history() if record["epoch"] < epochs]
         write_text(self.metrics, "".join(to_json(record) + "\n" for record in kept))
+
+
+def _is_epoch(record: Mapping[str, Any]) -> bool:
+    """Whether what is computed with has the types that it needs."""
+    counts = (record.get("epoch"), record.get("step", 0))
+    amounts = (record.get("seconds") or 0.0, record.get("skipped_steps") or 0.0)
+    return all(type(count) is int for count in counts) and all(type(amount) in (int, float) for amount in amounts)
 
 
 def to_json(record: Mapping[str, Any], indent: int | None = None) -> str:
@@ -189,6 +196,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(path)
+    except OSError as error:
+        if error.filename == str(part):  # a reader knows the file, not what it is called for a moment
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         part.unlink(missing_ok=True)
 
