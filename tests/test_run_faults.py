@@ -175,6 +175,85 @@ def test_predict_overwrites_no_input_under_another_name(finished: Path, tmp_path
     assert photo.read_bytes() == before
 
 
+SETTINGS = {
+    "best_on without a validation sample": (
+        ["best_on=depth/abs_err", "validation=0.01"],
+        "best_on = 'depth/abs_err': validation = 0.01 keeps none of the 4 training samples for validation",
+    ),
+    "a task twice": (["tasks=depth,depth"], "expected each task once, found depth more than once"),
+    "endless epochs": (["epochs=1" + "0" * 30], "epochs: must be <= 1000000"),
+    "endless data": (["plugins.scenes.train=1000000000000"], "plugins.scenes.train: must be <= 1000000"),
+    "endless images": (["plugins.scenes.size=1000000,1000000"], "expected at most 16777216 pixels together"),
+    "endless workers": (["workers=100000"], "workers: must be <= 1024"),
+    "endless machines": (["nodes=99999999"], "nodes: must be <= 10000"),
+    "validation of all": (["validation=0.999"], "0 training samples do not fill one batch"),
+    "a batch above the data": (["batch_size=1000"], "4 training samples do not fill one batch of 1000"),
+    "dropped and mixed": (["drop_unlabelled=true", "unlabelled_per_batch=1"], "use one of the two"),
+}
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_settings_that_cannot_be_meant(tmp_path: Path, case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    settings, expected = SETTINGS[case]
+    file = tmp_path / "x.toml"
+    file.write_text(EXPERIMENT, "utf-8")
+    options = [part for setting in settings for part in ("--set", setting)]
+    assert expected in message(["train", str(file), "--out", str(tmp_path / "run"), *options], capsys)
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+
+
+DOUBTFUL = {
+    "every head frozen": ("freeze=segmentation,depth,normals", "freeze names every task: no head is trained"),
+    "no unlabelled sample": ("unlabelled_per_batch=1", "every training sample has a label, and none is added"),
+}
+
+
+@pytest.mark.parametrize("case", DOUBTFUL)
+def test_settings_that_may_be_meant(tmp_path: Path, case: str, caplog: pytest.LogCaptureFixture) -> None:
+    setting, expected = DOUBTFUL[case]
+    file = tmp_path / "x.toml"
+    file.write_text(EXPERIMENT, "utf-8")
+    main_ok(["train", str(file), "--out", str(tmp_path / "run"), "--quiet", "--set", setting])
+    assert expected in caplog.text
+
+
+def test_the_command_alone_says_what_it_can_do(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([])
+    shown = "".join(capsys.readouterr())
+    assert all(name in shown for name in ("Usage", "train", "evaluate", "predict", "suite"))
+
+
+PICTURES = ("png", "jpg", "gif", "bmp", "tif", "webp", "qoi", "sgi", "dds", "im", "avif", "ppm", "tga", "jp2", "pcx")
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated")  # Pillow on writing .im
+@pytest.mark.parametrize("kind", PICTURES)
+def test_damaged_images_are_one_line_each(
+    finished: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, draw = tmp_path / f"photo.{kind}", np.random.default_rng(0)
+    try:
+        Image.fromarray(draw.integers(256, size=(24, 32, 3), dtype=np.uint8)).save(path)
+    except (KeyError, ValueError, OSError):
+        pytest.skip(f"this Pillow writes no .{kind}")
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:8], whole[:20], whole[:12] + b"\xff" * 12 + whole[24 : len(whole) // 2]):
+        path.write_bytes(damaged)
+        shown = message(["predict", str(finished), str(path), "--out", str(tmp_path / "out")], capsys)
+        assert "photo." in shown
+        assert len(shown.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("head", [b"P6 30000 30000 255\n", b"P6 2000000000 2000000000 255\n"])
+def test_an_image_that_would_fill_the_memory_is_refused(
+    finished: Path, tmp_path: Path, head: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bomb.ppm").write_bytes(head)
+    shown = message(["predict", str(finished), str(tmp_path / "bomb.ppm"), "--out", str(tmp_path / "out")], capsys)
+    assert "pixels; expected at most 178956970: make the image smaller" in shown
+
+
 def test_predict_reads_regular_files_only(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import os
 

@@ -34,6 +34,10 @@ class Health:
             " learn from but regularizers",
         )
 
+    def no_heads(self) -> None:
+        """Every head stays as it was made."""
+        self._tell("heads", "freeze names every task: no head is trained, only the encoder and what plugins learn")
+
     def look_at_encoder(self, record: Mapping[str, float]) -> None:
         """Where a shaper gives every branch the weight 0, only the heads are trained; the loss falls nevertheless."""
         share = record.get(STOPPED, math.nan)

@@ -120,6 +120,8 @@ class Trainer:
         """Train the epochs that are left."""
         if not self.data.has_labels:
             self.health.no_labels(len(self.data.order.indices))
+        if set(self.experiment.freeze) >= set(self.session.tasks.names):
+            self.health.no_heads()
         with self.writer:
             while self.position.epoch < self.experiment.epochs:
                 started = time.monotonic()

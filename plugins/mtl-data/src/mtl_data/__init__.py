@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mtl_data.arrays import read_array
+    from mtl_data.arrays import check_regular, read_array
     from mtl_data.caching import cached
     from mtl_data.folder import cache_folder
     from mtl_data.pictures import read_picture, read_rgb
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mtl_data.values import channels_first, metres, unit
 
 _HOMES = {
-    "arrays": ("read_array",),
+    "arrays": ("check_regular", "read_array"),
     "caching": ("cached",),
     "folder": ("cache_folder",),
     "pictures": ("read_picture", "read_rgb"),
@@ -30,6 +30,7 @@ __all__ = [
     "cache_folder",
     "cached",
     "channels_first",
+    "check_regular",
     "metres",
     "read_array",
     "read_picture",
