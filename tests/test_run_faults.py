@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mtl_core import RunFolder
 from mtl_core.testing import main
 
 EXPERIMENT = """
@@ -307,3 +309,51 @@ def test_a_checkpoint_of_another_experiment_is_not_evaluated(
     text = (finished / "experiment.toml").read_text("utf-8").replace("seed = 0", "seed = 1", 1)
     (out / "experiment.toml").write_text(text, "utf-8")
     assert "written by another experiment" in message(["evaluate", str(out)], capsys)
+
+
+full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+
+
+@full
+def test_a_full_disk_ends_a_prediction_in_one_line_and_leaves_no_empty_file(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "photo.png")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / f".photo_depth.png.{os.getpid()}.part").symlink_to("/dev/full")
+    shown = message(["predict", str(finished), str(tmp_path / "photo.png"), "--out", str(out)], capsys)
+    assert "photo_depth.png: No space left on device; free some space" in shown
+    assert len(shown.strip().splitlines()) == 1
+    assert not [path.name for path in out.iterdir() if "depth" in path.name or path.stat().st_size == 0]
+
+
+@full
+def test_a_full_disk_ends_a_training_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (tmp_path / "x.toml").write_text(EXPERIMENT, "utf-8")
+    (out / "metrics.jsonl").symlink_to("/dev/full")
+    shown = message(["train", str(tmp_path / "x.toml"), "--out", str(out), "--quiet"], capsys)
+    assert "metrics.jsonl: No space left on device; free some space, then go on: mtl train goes on with" in shown
+    assert len(shown.strip().splitlines()) == 1
+
+
+@full
+@pytest.mark.parametrize("command", ["evaluate", "train"])
+def test_a_full_disk_leaves_the_results_that_were_there(
+    finished: Path, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(RunFolder, "clear_remains", lambda self: None)
+    before = {path.name: path.read_bytes() for path in finished.iterdir() if path.is_file() and path.name != ".lock"}
+    arguments = {
+        "evaluate": ["evaluate", str(finished)],
+        "train": ["train", str(finished / "experiment.toml"), "--out", str(finished), "--resume", "--quiet"],
+    }
+    part = finished / f".results.json.{os.getpid()}.part"
+    part.symlink_to("/dev/full")
+    assert "results.json: No space left on device" in message(arguments[command], capsys)
+    assert not part.is_symlink()
+    after = {path.name: path.read_bytes() for path in finished.iterdir() if path.is_file() and path.name != ".lock"}
+    assert after["results.json"] == before["results.json"]
+    assert after.keys() == before.keys()

@@ -120,7 +120,7 @@ class RunFolder:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with naming(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(to_json(record) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
@@ -187,19 +187,30 @@ def plain_json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+@contextmanager
+def naming(path: Path, part: Path | None = None) -> Iterator[None]:
+    """Let errors of the system name a file by the name that a reader knows; a full disk names none.
+
+    :param part: what the file is called while it is written
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.filename == str(part):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file so that a reader sees the old one or the new one, whatever happens."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        write(part)
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        if error.filename == str(part):  # a reader knows the file, not what it is called for a moment
-            error.filename, error.filename2 = str(path), None
-        raise
+        with naming(path, part):
+            write(part)
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
 import zipfile
@@ -26,7 +27,23 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
             f"a checkpoint holds tensors and plain types only, because it is read as data; found {problem}:"
             " the plugin's state_dict has to give tensors, numbers, text, lists and dicts"
         )
-    write_atomically(path, lambda part: torch.save({"format": FORMAT, **state}, part))
+    write_atomically(path, lambda part: _save({"format": FORMAT, **state}, part))
+
+
+def _save(state: Mapping[str, Any], path: Path) -> None:
+    """torch's own writer says nothing of the reason where it cannot write: the system is asked for it."""
+    try:
+        torch.save(state, path)
+    except RuntimeError:
+        with path.open("ab") as file:
+            file.write(bytes(_PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+        raise
+
+
+_PROBE = 2**20
+"""Bytes for which a full disk has no room either."""
 
 
 def _not_plain(value: object, where: str = "") -> str:
