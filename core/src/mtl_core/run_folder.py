@@ -126,7 +126,7 @@ class RunFolder:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with naming(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(to_json(record) + "\n")
 
     def warn(self, epoch: int, message: str) -> None:
@@ -162,9 +162,9 @@ class RunFolder:
     def _record(self, number: int, line: str) -> dict[str, Any]:
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._damaged_metrics(number, "it is not JSON") from error
-        if not isinstance(record, dict) or type(record.get("epoch")) is not int:
+        if not isinstance(record, dict) or not _is_epoch(record):
             raise self._damaged_metrics(number, "it is no record of an epoch")
         return record
 
@@ -180,7 +180,7 @@ class RunFolder:
         accumulate = 1
         if self.experiment.is_file():
             accumulate = tomllib.loads(self.experiment.read_text(encoding="utf-8")).get("accumulate", 1)
-        ends = [0, *(record["step"] for record in history)]
+        ends = [0, *(record.get("step", 0) for record in history)]
         counts = [math.ceil((end - begin) / accumulate) for begin, end in itertools.pairwise(ends)]
         skips = [round(record.get("skipped_steps") or 0) for record in history]
         first = 0 if last is None else max(0, len(history) - last)
@@ -191,6 +191,13 @@ class RunFolder:
         """Keep the first ``epochs`` epochs of ``metrics.jsonl``: a resume writes the others again."""
         kept = [record for record in self.history() if record["epoch"] < epochs]
         write_text(self.metrics, "".join(to_json(record) + "\n" for record in kept))
+
+
+def _is_epoch(record: Mapping[str, Any]) -> bool:
+    """Whether what is computed with has the types that it needs."""
+    counts = (record.get("epoch"), record.get("step", 0))
+    amounts = (record.get("seconds") or 0.0, record.get("skipped_steps") or 0.0)
+    return all(type(count) is int for count in counts) and all(type(amount) in (int, float) for amount in amounts)
 
 
 def to_json(record: Mapping[str, Any], indent: int | None = None) -> str:
@@ -206,15 +213,30 @@ def plain_json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+@contextmanager
+def naming(path: Path, part: Path | None = None) -> Iterator[None]:
+    """Let errors of the system name a file by the name that a reader knows; a full disk names none.
+
+    :param part: what the file is called while it is written
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.filename == str(part):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file so that a reader sees the old one or the new one, whatever happens."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        write(part)
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
+        with naming(path, part):
+            write(part)
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 

@@ -73,6 +73,43 @@ def test_a_broken_plugin_is_one_problem_among_others(install: Install) -> None:
     assert len(found) == 2
 
 
+HEAD_OF_ONE = """
+import sys
+from attrs import field
+from mtl_core import hookimpl, plugin
+
+def wrong(instance, attribute, value):
+    raise RuntimeError("boom")
+
+@plugin
+class Toy:
+    @hookimpl
+    def after_epoch(self): pass
+"""
+FAULTY = {
+    "a validator that raises": ("    x: float = field(default=1.0, validator=wrong)", "raised RuntimeError: boom when"),
+    "one that raises when it is made": (
+        "    def __attrs_post_init__(self): raise KeyError('a')",
+        "raised KeyError: 'a' when its options were read; the author has to correct it",
+    ),
+    "one that leaves when it is made": ("    def __attrs_post_init__(self): sys.exit(0)", "raised SystemExit: 0 when"),
+    "an option of any type": ("    x: object = 1", "Toy.x: an experiment file cannot carry the type <class 'object'>"),
+    "an option of no type": ("    x: 'Nope' = 1", "Toy.x: type 'Nope': name 'Nope' is not defined"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTY)
+def test_a_plugin_whose_options_cannot_be_read_is_named_with_its_distribution(install: Install, case: str) -> None:
+    body, expected = FAULTY[case]
+    install("mtl-bad", {"bad": "fake_bad:Toy"}, HEAD_OF_ONE + body + "\n")
+    given = "x = 2.0\n" if "validator" in case else ""
+    found = problems(f"name = 3\n[plugins.bad]\n{given}")
+    assert found[0].startswith("name: expected text")
+    assert found[1].startswith("plugins.bad: mtl-bad 1.2: ")
+    assert expected in found[1]
+    assert len(found) == 2
+
+
 def test_plugins_that_are_not_named_are_not_imported(install: Install) -> None:
     install("mtl-toy", {"toy": "fake_toy:Toy"})
     install("mtl-bad", {"bad": "fake_bad:Toy"}, "raise RuntimeError")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,16 @@ def test_a_state_that_could_not_be_read_again_is_refused_when_it_is_written(tmp_
     with pytest.raises(ContractError, match=r"at plugins\.mine\.state"):
         save_checkpoint(tmp_path / "last.ckpt", {"plugins": {"mine": {"state": value}}})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+def test_a_full_disk_is_an_error_of_the_system_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    save_checkpoint(path, {"a": torch.zeros(3)})
+    whole = path.read_bytes()
+    (tmp_path / f".last.ckpt.{os.getpid()}.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        save_checkpoint(path, {"a": torch.zeros(100_000)})
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
+    assert path.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [path]

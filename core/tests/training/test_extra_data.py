@@ -12,7 +12,7 @@ import torch
 from mtl_core import Experiment, train
 from mtl_core.data.datasets import Aligned, BlankedDataset, Joined
 from mtl_core.data.sample import ExtraData
-from mtl_core.errors import DataError
+from mtl_core.errors import DataError, MtlError
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
 from mtl_core.run_folder import RunFolder
@@ -169,6 +169,9 @@ def test_wholly_unlabelled_samples_can_have_a_fixed_number_too() -> None:
     train_places, extras = sources(session, list(range(6)))
     assert train_places == [0, 2, 3, 5]
     assert extras == [Extra([1, 4], 1)]
+    made.unlabelled_per_batch = 3
+    with pytest.raises(MtlError, match="unlabelled_per_batch = 3: only 2 training samples are without any label"):
+        sources(session, list(range(6)))
     made.unlabelled_per_batch = None
     made.drop_unlabelled = True
     assert sources(session, list(range(6))) == ([0, 2, 3, 5], [])

@@ -1,5 +1,7 @@
 """Pictures and arrays: what is read, and what is refused."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,3 +34,12 @@ def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(DataError, match=r"a\.npy"):
         read_array(tmp_path / "a.npy", "depth (H, W, 1)", 1)
+
+
+@pytest.mark.parametrize("read", [lambda path: read_rgb(path), lambda path: read_array(path, "an array")])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe: not a regular file; expected "):
+        read(tmp_path / "pipe")
+    with pytest.raises(DataError, match="none: no such file; expected "):
+        read(tmp_path / "none")

@@ -21,7 +21,7 @@ from mtl_core.experiment import Experiment
 from mtl_core.run_folder import RunFolder, to_json, write_text
 from mtl_core.settings.diff import unlike
 from mtl_core.settings.toml_file import dump_experiment, parse_toml, read_toml
-from mtl_core.training.checkpoint import load_checkpoint
+from mtl_core.training.checkpoint import count_in, load_checkpoint, reading
 from mtl_core.training.evaluation import directions, evaluate, headlines, units
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.loader import evaluation_loader
@@ -150,6 +150,8 @@ def evaluate_run(
     fabric.launch()
     path = run.checkpoint(name)
     state = load_checkpoint(path)
+    with reading(path):
+        epoch = count_in(state, "epoch")
     _check_same_experiment(run, state, path)
     model = load_model(experiment, state, path)
     model.network.to(fabric.device)
@@ -161,7 +163,7 @@ def evaluate_run(
     if fabric.is_global_zero:
         for problem in found.problems:
             log.warning("%s: %s", run.folder, problem)
-        write_results(run.folder / f"results{suffix}.json", model, found, name, state["epoch"], overrides)
+        write_results(run.folder / f"results{suffix}.json", model, found, name, epoch, overrides)
         if not suffix:
             record_runtime(run)
         tell(EndedRun(run.folder, model, fabric, found.data, suffix))

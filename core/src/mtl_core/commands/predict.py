@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,8 +87,8 @@ def check_size(size: str) -> None:
         raise MtlError(f"--size {size}: expected trained or original{nearest(size, SIZES)}")
 
 
-LARGEST = 2**28
-"""Pixels of the largest image that is read: 16384 × 16384."""
+LARGEST = 178_956_970
+"""Pixels of the largest image that is read; Pillow takes a larger one for a decompression bomb."""
 
 
 def read_image(path: Path) -> Image.Image:
@@ -98,13 +99,15 @@ def read_image(path: Path) -> Image.Image:
         raise DataError(f"{path}: not a regular file; expected an image such as a JPEG or PNG file")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked here
+            warnings.simplefilter("ignore")  # what a decoder does not understand is an error, or does not matter
             with Image.open(path) as picture:
-                if picture.width * picture.height > LARGEST:
-                    raise DataError(f"{path}: {picture.width} × {picture.height} pixels; expected at most {LARGEST}")
                 return ImageOps.exif_transpose(picture).convert("RGB")
-    except (DataError, PermissionError, MemoryError):
+    except (PermissionError, MemoryError):
         raise
+    except Image.DecompressionBombError as error:
+        found = re.search(r"\d+ pixels", str(error))
+        size = found[0] if found else "too many pixels"
+        raise DataError(f"{path}: {size}; expected at most {LARGEST}: make the image smaller") from error
     except Exception as error:  # decoders of damaged files raise a dozen kinds of error
         raise DataError(f"{path}: cannot be read as an image; expected a JPEG or PNG file") from error
 

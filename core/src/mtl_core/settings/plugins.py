@@ -9,7 +9,7 @@ from typing import Any
 
 from mtl_core.discovery import InstalledPlugin
 from mtl_core.errors import ContractError, nearest
-from mtl_core.experiment import INSTANCE, Experiment
+from mtl_core.experiment import INSTANCE, Experiment, chosen
 from mtl_core.hooks.load import load
 from mtl_core.hooks.plain_file import KEY, load_from_file, origins
 from mtl_core.options.fields import options
@@ -64,19 +64,28 @@ def _read_plugin(name: str, table: object, found: Sequence[InstalledPlugin], fol
     matches = [f for f in found if f.name == base]
     if not matches and not in_file:
         return None, [f": {not_installed(base, found)}"]
+    who = f"{matches[0].distribution} {matches[0].version}" if matches else name
     try:
         cls = (
             load_from_file(folder / Path(in_file["path"]).expanduser(), in_file["cls"]) if in_file else load(matches[0])
         )
+    except ContractError as error:
+        return None, [f": {error}"]
+    try:
         values, problems = read_options(cls, table, f"plugins.{name}", options(Experiment))
         return (None, problems) if problems else _make(cls, values)
     except ContractError as error:
-        return None, [f": {error}"]
+        return None, [f": {who}: {error}; the author has to correct it"]
+    except (Exception, SystemExit) as error:  # a validator, or what a plugin does when it is made
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        return None, [f": {who}: raised {reason} when its options were read; the author has to correct it"]
 
 
 def _make(cls: type, values: Mapping[str, Any]) -> tuple[object, list[str]]:
     try:
-        return cls(**values), []
+        made = cls(**values)
+        read_options(cls, chosen(made))  # that a file could carry all of them: the run's folder keeps one
+        return made, []
     except (ValueError, TypeError) as error:  # what a plugin checks across options
         return None, [f": {error.args[0] if error.args else error}"]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,23 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
             f"a checkpoint holds tensors and plain types only, because it is read as data; found {problem}:"
             " the plugin's state_dict has to give tensors, numbers, text, lists and dicts"
         )
-    write_atomically(path, lambda part: torch.save({"format": FORMAT, **state}, part))
+    write_atomically(path, lambda part: _save({"format": FORMAT, **state}, part))
+
+
+def _save(state: Mapping[str, Any], path: Path) -> None:
+    """torch's own writer says nothing of the reason where it cannot write: the system is asked for it."""
+    try:
+        torch.save(state, path)
+    except RuntimeError:
+        with path.open("ab") as file:
+            file.write(bytes(_PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+        raise
+
+
+_PROBE = 2**20
+"""Bytes for which a full disk has no room either."""
 
 
 def _not_plain(value: object, where: str = "") -> str:
@@ -71,6 +89,8 @@ def check_intact(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
+    except (PermissionError, IsADirectoryError):
+        raise
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, zlib.error, struct.error) as error:
         raise _unreadable(path, str(error) or type(error).__name__) from error
     if damaged is not None:
@@ -112,12 +132,42 @@ def _sizes(groups: list[object]) -> list[int]:
     return [len(params) if isinstance(params, list) else -1 for params in found]
 
 
-def restore(path: Path, module: torch.nn.Module, state: Mapping[str, Any]) -> None:
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what a state raises that is not of this run's form into one message.
+
+    :raises CheckpointError: a part is missing, or of another type
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        found = f"no {reason} in it" if isinstance(error, KeyError) else f"{type(error).__name__}: {reason}"
+        raise CheckpointError(
+            f"{path}: not a state that this run can go on from ({found}); expected a file that `mtl train` of this"
+            " version wrote; put the run's own checkpoint back, or start a new run"
+        ) from error
+
+
+def count_in(state: Mapping[str, Any], key: str, most: int | None = None) -> int:
+    """A number of a checkpoint that counts something.
+
+    :raises ValueError: it is no whole number from 0 to ``most``
+    """
+    value = state[key]
+    if type(value) is int and value >= 0 and (most is None or value <= most):
+        return value
+    raise ValueError(f"{key} is {value!r:.40}, expected a whole number from 0{'' if most is None else f' to {most}'}")
+
+
+def restore(path: Path, module: torch.nn.Module, state: object) -> None:
     """Load a state dict into a module.
 
-    :raises CheckpointError: names or shapes differ; the message names the first ones
+    :raises CheckpointError: names, shapes or kinds of numbers differ; the message names the first ones
     """
     own = module.state_dict()
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f"{path}: holds no weights; expected a checkpoint that `mtl train` wrote")
     state = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
     problems = [f"missing {name}" for name in own if name not in state]
     problems += [f"unexpected {name}" for name in state if name not in own]
@@ -126,6 +176,11 @@ def restore(path: Path, module: torch.nn.Module, state: Mapping[str, Any]) -> No
         for name, value in own.items()
         if name in state and state[name].shape != value.shape
     ]
+    problems += [
+        f"{name} is {_kind(state[name])}, expected {_kind(value)}"
+        for name, value in own.items()
+        if name in state and _kind(state[name]) != _kind(value)
+    ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise CheckpointError(
@@ -133,3 +188,12 @@ def restore(path: Path, module: torch.nn.Module, state: Mapping[str, Any]) -> No
             " resume with the settings that the run was started with (its experiment.toml)"
         )
     module.load_state_dict(dict(state))
+
+
+def _kind(value: torch.Tensor) -> str:
+    """Layout and kind of numbers, in words; how many bits they have does not matter."""
+    if value.layout != torch.strided:
+        return "sparse"
+    if value.is_complex():
+        return "dense and complex"
+    return f"dense and of {'real' if value.is_floating_point() else 'whole'} numbers"

@@ -34,6 +34,10 @@ class Health:
             " learn from but regularizers",
         )
 
+    def no_heads(self) -> None:
+        """Every head stays as it was made."""
+        self._tell("heads", "freeze names every task: no head is trained, only the encoder and what plugins learn")
+
     def look_at(self, epoch: int, record: Mapping[str, float]) -> None:
         """Look at what an epoch left, from 0."""
         self._look_at_steps(epoch, record)

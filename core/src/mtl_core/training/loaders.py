@@ -5,6 +5,7 @@ Shape letters: N training samples with all extra ones, K tasks.
 
 from __future__ import annotations
 
+import logging
 from typing import cast
 
 import attrs
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mtl_core.data.datasets import BlankedDataset, Joined
+from mtl_core.errors import MtlError
 from mtl_core.step.look_ahead import Source
 from mtl_core.training.loader import (
     Batches,
@@ -25,6 +27,8 @@ from mtl_core.training.loader import (
 )
 from mtl_core.training.second_batches import SecondBatches
 from mtl_core.training.session import Session
+
+log = logging.getLogger("mtl")
 
 
 @attrs.frozen(eq=False)
@@ -60,6 +64,11 @@ def open_loaders(session: Session, fabric: lightning_fabric.Fabric) -> Loaders:
     pinned = fabric.device.type == "cuda"
     own = session.validation
     train, held = split_validation(len(session.dataset), experiment.validation if own is None else 0.0, experiment.seed)
+    if experiment.best_on is not None and own is None and not held:
+        raise MtlError(
+            f"best_on = {experiment.best_on!r}: validation = {experiment.validation:g} keeps none of the"
+            f" {len(session.dataset)} training samples for validation; raise validation, or leave best_on out"
+        )
     kept, extras = sources(session, train)
     order = BatchOrder(kept, experiment.batch_size, experiment.seed, rank, world, extras)
     parts = [BlankedDataset(session.dataset, session.labelled), *(extra for extra, _ in session.extras)]
@@ -85,6 +94,20 @@ def open_loaders(session: Session, fabric: lightning_fabric.Fabric) -> Loaders:
     )
 
 
+def _enough(bare: list[int], per_batch: int) -> bool:
+    """Whether there are unlabelled samples to add to every batch.
+
+    :raises MtlError: a batch would have one of them twice
+    """
+    if bare and len(bare) < per_batch:
+        raise MtlError(
+            f"unlabelled_per_batch = {per_batch}: only {len(bare)} training samples are without any label; lower it"
+        )
+    if not bare:
+        log.warning("unlabelled_per_batch = %d: every training sample has a label, and none is added", per_batch)
+    return bool(bare)
+
+
 def sources(session: Session, train: list[int]) -> tuple[list[int], list[Extra]]:
     """What an epoch goes through, and what every batch has a fixed number of beside it."""
     experiment, extras = session.experiment, list[Extra]()
@@ -92,7 +115,7 @@ def sources(session: Session, train: list[int]) -> tuple[list[int], list[Extra]]
         anything = session.labelled.any(1)[train].tolist()
         bare = [place for place, known in zip(train, anything, strict=True) if not known]
         train = [place for place, known in zip(train, anything, strict=True) if known]
-        if experiment.unlabelled_per_batch and bare and not experiment.drop_unlabelled:
+        if experiment.unlabelled_per_batch and _enough(bare, experiment.unlabelled_per_batch):
             extras.append(Extra(bare, experiment.unlabelled_per_batch))
     first = len(session.dataset)
     for data, per_batch in session.extras:

@@ -56,7 +56,7 @@ def network_from(hooks: Hooks, state: dict[str, Any], path: Path) -> tuple[Netwo
     weights = state.get("step")
     if not isinstance(weights, dict):
         raise CheckpointError(f"{path}: holds no weights; expected a checkpoint that `mtl train` wrote")
-    own = {n.removeprefix("network."): v for n, v in weights.items() if n.startswith("network.")}
+    own = {n.removeprefix("network."): v for n, v in weights.items() if str(n).startswith("network.")}
     restore(path, network, own)
     return network.eval(), size
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import attrs
@@ -24,7 +25,7 @@ from mtl_core.seeds import generator_for, seed_torch
 from mtl_core.step.look_ahead import Source
 from mtl_core.training.batch_norm import batch_norms, reestimate
 from mtl_core.training.buffers import BufferGuard, broadcast_buffers
-from mtl_core.training.checkpoint import check_optimizer_state, load_checkpoint, restore
+from mtl_core.training.checkpoint import check_optimizer_state, count_in, load_checkpoint, reading, restore
 from mtl_core.training.checkpoint_writer import CheckpointWriter
 from mtl_core.training.epoch import BestEpoch, EpochMeans, gathered
 from mtl_core.training.evaluation import evaluate
@@ -131,6 +132,8 @@ class Trainer:
         self.ended = ended
         if not self.data.has_labels:
             self.health.no_labels(len(self.data.order.indices))
+        if set(self.experiment.freeze) >= set(self.session.tasks.names):
+            self.health.no_heads()
         with self.writer:
             while self.position.epoch < self.experiment.epochs and not self.stopped:
                 started = time.monotonic()
@@ -326,23 +329,29 @@ class Trainer:
         """Go on where ``last.ckpt`` was written."""
         path = self.run.checkpoint("last")
         state = load_checkpoint(path, self.fabric.device)
-        if state["world"] != self.fabric.world_size:
+        with reading(path):
+            self._load(path, state)
+        if self.fabric.is_global_zero:
+            self.run.cut(self.position.epoch)
+
+    def _load(self, path: Path, state: Mapping[str, Any]) -> None:
+        world = count_in(state, "world")
+        if world != self.fabric.world_size:
             raise MtlError(
-                f"{path}: written by {state['world']} process(es), resumed by {self.fabric.world_size};"
+                f"{path}: written by {world} process(es), resumed by {self.fabric.world_size};"
                 " use the same number of devices, or start a new run"
             )
         restore(path, self.step, state["step"])
         for name, plugin in stateful(self.session.hooks).items():
             plugin.load_state_dict(state["plugins"][name])
-        check_optimizer_state(path, state.get("optimizer"), self.raw_optimizer)
+        check_optimizer_state(path, state["optimizer"], self.raw_optimizer)
         self.raw_optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.averages.load_state_dict(state["averages"][self.fabric.global_rank])
         self.selection.load_state_dict(state["selection"])
-        self.position = Position(state["epoch"], state["batch"], state["number"], state["number"])
-        if self.fabric.is_global_zero:
-            self.run.cut(self.position.epoch)
+        batch, number = count_in(state, "batch", len(self.data.order)), count_in(state, "number")
+        self.position = Position(count_in(state, "epoch"), batch, number, number)
 
 
 def looks_ahead(hooks: Hooks, fabric: lightning_fabric.Fabric) -> bool:

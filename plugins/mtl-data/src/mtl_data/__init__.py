@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mtl_data.arrays import read_array, read_unit_image
+    from mtl_data.arrays import check_regular, read_array, read_unit_image
     from mtl_data.caching import cached
     from mtl_data.folder import cache_folder
     from mtl_data.options import known_tasks, positive_size
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mtl_data.values import channels_first, metres, unit
 
 _HOMES = {
-    "arrays": ("read_array", "read_unit_image"),
+    "arrays": ("check_regular", "read_array", "read_unit_image"),
     "caching": ("cached",),
     "folder": ("cache_folder",),
     "options": ("known_tasks", "positive_size"),
@@ -33,6 +33,7 @@ __all__ = [
     "cache_folder",
     "cached",
     "channels_first",
+    "check_regular",
     "known_tasks",
     "metres",
     "positive_size",

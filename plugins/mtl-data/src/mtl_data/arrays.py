@@ -16,19 +16,28 @@ ROUNDING = 1e-3
 """By how much an image may leave 0..1."""
 
 
+def check_regular(path: Path, expected: str) -> None:
+    """Refuse what is no file before it is opened: a pipe would be waited for.
+
+    :raises DataError: there is no such file, or it is a folder, a pipe or a device
+    """
+    if not path.is_file():
+        found = "not a regular file" if path.exists() else "no such file"
+        raise DataError(f"{path}: {found}; expected {expected}")
+
+
 def read_array(path: Path, expected: str, *channels: int) -> NDArray[Any]:
     """The numbers of a ``.npy`` file of shape (H, W, *channels); pickled objects are refused.
 
     :param expected: what the file has to be, for messages
     :raises DataError: the file is missing, damaged, or of another shape or type
     """
+    check_regular(path, expected)
     try:
         with path.open("rb") as file:
             values = np.load(file, allow_pickle=False)
         shape = values.shape
         kind = values.dtype.kind
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; expected {expected}") from error
     except Exception as error:  # damaged files make numpy raise a dozen kinds of error
         raise DataError(
             f"{path}: cannot be read as an array ({type(error).__name__}: {error}); expected {expected}; copy it again"

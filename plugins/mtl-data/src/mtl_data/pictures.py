@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from mtl_core import DataError
+from mtl_data.arrays import check_regular
 from mtl_data.values import channels_first
 
 
@@ -25,12 +26,11 @@ def read_picture(path: Path, modes: Sequence[str], expected: str) -> NDArray[Any
     :param expected: what the file has to be, for messages
     :raises DataError: the file is missing, damaged, or of another mode
     """
+    check_regular(path, expected)
     try:
         with Image.open(path) as picture:
             found = picture.mode
             values = np.asarray(picture)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; expected {expected}") from error
     except Exception as error:  # damaged files make the decoders raise a dozen kinds of error
         reason = str(error).replace(f" {str(path)!r}", "")
         raise DataError(f"{path}: cannot be read as an image ({reason}); expected {expected}; copy it again") from error

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from mtl_core import DataError
-from mtl_data import channels_first, read_picture
+from mtl_data import channels_first, check_regular, read_picture
 from mtl_folder.patterns import ARRAYS
 
 MODES = ("1", "L", "P", "LA", "I;16", "I;16B", "I;16L", "I", "F", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -114,6 +114,7 @@ def _scaled(image: Tensor, stored: np.dtype[Any], limits: tuple[float, float] | 
 def _picture(path: Path) -> NDArray[Any]:
     """A picture's numbers; palettes and other forms of 8-bit colour become RGB."""
     expected = "an image, RGB or grey"
+    check_regular(path, expected)
     try:
         with Image.open(path) as picture:
             if picture.mode in TO_RGB:
@@ -126,11 +127,10 @@ def _picture(path: Path) -> NDArray[Any]:
 def _array(path: Path) -> NDArray[Any]:
     """The numbers of a ``.npy`` file, (H, W) or (H, W, C); channels first become last where that is clear."""
     expected = "an array (height, width) or (height, width, channels)"
+    check_regular(path, expected)
     try:
         with path.open("rb") as file:
             values: NDArray[Any] = np.load(file, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; expected {expected}") from None
     except Exception as error:  # damaged files make numpy raise a dozen kinds of error
         raise DataError(f"{path}: cannot be read as an array ({error}); expected {expected}; copy it again") from error
     if not hasattr(values, "dtype") or values.dtype.kind not in "fiub":

@@ -24,9 +24,16 @@ def known_tasks(instance: object, attribute: Any, value: tuple[str, ...]) -> Non
         raise ValueError(f"tasks must name at least one task and none twice; got {list(value)}")
 
 
+COUNT = [validators.ge(1), validators.le(10**6)]
+LARGEST = 2**24
+"""Pixels of the largest image that is drawn: 4096 × 4096."""
+
+
 def usable_size(instance: object, attribute: Any, value: tuple[int, int]) -> None:
     if len(value) != 2 or min(value) < SMALLEST:
         raise ValueError(f"size must be (height, width), each at least {SMALLEST} pixels; got {tuple(value)}")
+    if value[0] * value[1] > LARGEST:
+        raise ValueError(f"expected at most {LARGEST} pixels together, found {value[0]} × {value[1]}")
 
 
 @plugin
@@ -40,10 +47,12 @@ class Scenes:
     size: tuple[int, int] = field(
         default=(64, 96), validator=usable_size, metadata=help("height and width of the images, pixels")
     )
-    train: int = field(default=256, validator=validators.ge(1), metadata=help("number of training images"))
-    test: int = field(default=64, validator=validators.ge(1), metadata=help("number of test images"))
+    train: int = field(default=256, validator=COUNT, metadata=help("number of training images"))
+    test: int = field(default=64, validator=COUNT, metadata=help("number of test images"))
     val: int = field(
-        default=0, validator=validators.ge(0), metadata=help("number of validation images; 0: there is no such split")
+        default=0,
+        validator=[validators.ge(0), COUNT[1]],
+        metadata=help("number of validation images; 0: there is no such split"),
     )
     seed: int = field(default=0, validator=validators.ge(0), metadata=help("seed of the data"))
     tasks: tuple[str, ...] = field(

@@ -86,6 +86,12 @@ def row_json(row: Row) -> dict[str, Any]:
     return found
 
 
+KINDS: dict[str, type] = {
+    "name": str, "seed": int, "split": str, "checkpoint": str, "headline": dict, "units": dict, "directions": dict,
+}  # fmt: skip
+"""Types of what is compared by, and shown."""
+
+
 def read_result(folder: Path) -> Result:
     """A finished run's results.
 
@@ -102,7 +108,7 @@ def read_result(folder: Path) -> Result:
         if problems := record.get("problems"):
             log.warning("%s: the numbers of this run cannot be used: %s", folder, "; ".join(problems))
         return from_record(folder, record)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{run.results}: not the results of a run ({type(error).__name__}: {error});"
             f" `mtl evaluate {folder}` writes it anew"
@@ -115,6 +121,9 @@ def from_record(folder: Path, record: Mapping[str, Any]) -> Result:
     if lacking:
         raise ValueError(f"no value of {', '.join(sorted(lacking))}")
     counts_for = tuple(record.get("counts_for", ()))
+    for key, kind in KINDS.items():
+        if not isinstance(record.get(key, kind()), kind):
+            raise TypeError(f"{key} is a {type(record[key]).__name__}")
     return Result(
         folder, record["name"], record["seed"], record["split"], metrics, record["headline"], counts_for,
         record.get("level"), record.get("checkpoint", "last"), record.get("units", {}), record.get("directions", {}),
