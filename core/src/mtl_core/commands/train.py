@@ -96,6 +96,7 @@ def train_in(
         write_text(run.experiment, dump_experiment(experiment))
         write_text(run.folder / "versions.json", to_json(versions(experiment), indent=2))
     trainer.fit(watch)
+    session.network = trainer.evaluated
     evaluation = None if evaluate_on is None else evaluate_split(session, fabric, evaluate_on, dataset)
     unusable: list[str] = fabric.broadcast(unusable_because(run, evaluation) if fabric.is_global_zero else [])
     if fabric.is_global_zero:

@@ -1,0 +1,45 @@
+"""The end of a run before its last epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mtl_core.errors import MtlError
+from mtl_core.experiment import Experiment
+
+
+class Stopping:
+    """Whether a run ends early: without progress on validation data, or because a plugin asks for it.
+
+    :param experiment: its ``patience`` is the number of epochs without a better one after which the run ends
+    :param has_validation: whether there is anything that tells which epoch is better
+    :raises MtlError: there is not
+    """
+
+    def __init__(self, experiment: Experiment, has_validation: bool) -> None:
+        self.patience = experiment.patience
+        if self.patience is not None and not has_validation:
+            raise MtlError(
+                "patience: needs validation data, which tell whether a run gets better; set validation above 0"
+            )
+        self.epochs, self.asked = 0, False
+
+    @property
+    def now(self) -> bool:
+        """Whether the run is to end."""
+        return self.asked or (self.patience is not None and self.epochs >= self.patience)
+
+    def note(self, better: bool, asked: bool = False) -> None:
+        """An epoch has ended.
+
+        :param better: whether it was the best one so far
+        :param asked: whether a plugin wants the run to end
+        """
+        self.epochs = 0 if better else self.epochs + 1
+        self.asked = self.asked or asked
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epochs": self.epochs, "asked": self.asked}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epochs, self.asked = state["epochs"], state["asked"]
