@@ -1,4 +1,4 @@
-"""Observers: plugins that are called at the end of every run without being named in its experiment."""
+"""Observers: plugins that are called in every run without being named in its experiment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mtl_core.hooks.relay import Hooks
 from mtl_core.hooks.spec_table import hooks_of
 
 GROUP = "mtl.observers"
-ALLOWED = {"after_run", "after_predict"}
+ALLOWED = {"after_epoch", "after_run", "after_predict"}
 
 log = logging.getLogger("mtl")
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from mtl_core.commands.evaluate import Evaluation, evaluate_split, read_results, record_runtime, write_results
 from mtl_core.commands.finished_run import EndedRun, tell
+from mtl_core.commands.observers import open_observers
 from mtl_core.console import Watcher, is_rank_zero, print_metrics, progress
 from mtl_core.discovery import installed_plugins
 from mtl_core.errors import CheckpointError, ExperimentError, MtlError, UnusableRun
@@ -86,7 +87,7 @@ def train_in(
     session = prepare_everywhere(experiment, run, fabric)
     # a split that is missing is found here, and not when the training is done
     dataset = None if evaluate_on is None else session.hooks.build_dataset(evaluate_on)
-    trainer = Trainer(session, fabric, run)
+    trainer = Trainer(session, fabric, run, open_observers() if fabric.is_global_zero else None)
     if run.checkpoint().is_file():
         trainer.resume()
     elif fabric.is_global_zero and run.history():

@@ -285,13 +285,17 @@ def after_step(look_ahead: LookAhead) -> None:
 
 
 @hookspec
-def after_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
-    """Look at an epoch that has ended.
+def after_epoch(epoch: int, metrics: Mapping[str, float], folder: Path | None) -> bool | None:
+    """Look at an epoch that has ended, and say whether the run should end with it.
 
-    Called once per epoch on every rank, after validation and before the checkpoint.
+    Called once per epoch on every rank, after validation and before the checkpoint; of observers on rank 0 only, behind
+    the plugins of the experiment. An error of an observer is reported and the run goes on.
 
     :param epoch: number of the epoch, from 0
-    :param metrics: what ``metrics.jsonl`` receives: losses, terms, logged values, validation metrics
+    :param metrics: what ``metrics.jsonl`` receives after this hook: losses, terms, logged values, validation metrics
+    :param folder: the run's; a plugin writes into a subfolder with its own name. None outside a run
+    :return: True ends the run after this epoch, whatever the others say: it is saved, evaluated and reported as one
+        that has trained all its epochs. False and None let it go on
     """
 
 

@@ -218,9 +218,11 @@ class Hooks:
         """Whether a plugin shapes or watches the gradient that enters the encoder; otherwise the seam is absent."""
         return self.has("shape_encoder_gradient") or self.has("watch_encoder_gradient")
 
-    def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        for _, look in self.implementations("after_epoch"):
-            look(epoch=epoch, metrics=metrics)
+    def after_epoch(self, epoch: int, metrics: Mapping[str, float], folder: Path | None = None) -> bool:
+        """Whether any plugin wants the run to end; all of them are asked."""
+        answers = self.answers("after_epoch", epoch=epoch, metrics=metrics, folder=folder)
+        ends = [answer.ends_run() for answer in answers]
+        return any(ends)
 
     def after_run(self, run: FinishedRun) -> None:
         for _, look in self.implementations("after_run"):

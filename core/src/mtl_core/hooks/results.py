@@ -139,6 +139,11 @@ class Answer:
             self.unless(fits, expected, f"{shown(value)} for {name!r} ({known})")
         return state
 
+    def ends_run(self) -> bool:
+        """True where the run is to end."""
+        made: bool | None = self.unless(self.value is None or isinstance(self.value, bool), "True, False or None")
+        return bool(made)
+
     def pictures(self) -> dict[str, Mapping[str, Tensor]]:
         titled = self.unless(isinstance(self.value, Mapping), PICTURES)
         for title, maps in titled.items():

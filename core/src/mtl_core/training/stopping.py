@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 from mtl_core.errors import MtlError
 from mtl_core.experiment import Experiment
+from mtl_core.hooks.relay import Hooks
+from mtl_core.run_folder import RunFolder
+
+log = logging.getLogger("mtl")
+
+
+def told(observers: Hooks | None, epoch: int, metrics: Mapping[str, float], run: RunFolder) -> bool:
+    """Tell observers of an epoch; an error of theirs is reported and changes nothing of the run.
+
+    :return: whether one of them wants the run to end
+    """
+    if observers is None:
+        return False
+    try:
+        return observers.after_epoch(epoch, metrics, run.folder)
+    except Exception as error:  # of any kind: an observer is no part of the experiment
+        notes = "; ".join(getattr(error, "__notes__", ()))
+        log.warning("%s: the run goes on, but after epoch %d: %s (%s)", run.folder, epoch, error, notes)
+        return False
 
 
 class Stopping:

@@ -38,7 +38,7 @@ from mtl_core.training.saved_tasks import tasks_to_plain
 from mtl_core.training.schedules import Schedule, steps_of_epoch
 from mtl_core.training.session import Session
 from mtl_core.training.step import TrainingStep
-from mtl_core.training.stopping import Stopping
+from mtl_core.training.stopping import Stopping, told
 
 
 @attrs.define
@@ -74,10 +74,14 @@ class Trainer:
     :param session: what :func:`mtl_core.training.session.prepare` built
     :param fabric: launched
     :param run: the folder that receives metrics and checkpoints
+    :param observers: plugins that look at every run without being named in its experiment
     """
 
-    def __init__(self, session: Session, fabric: lightning_fabric.Fabric, run: RunFolder) -> None:
+    def __init__(
+        self, session: Session, fabric: lightning_fabric.Fabric, run: RunFolder, observers: Hooks | None = None
+    ) -> None:
         self.session, self.fabric, self.run, self.experiment = session, fabric, run, session.experiment
+        self.observers = observers
         self.group: dist.ProcessGroup | None = None
         if fabric.world_size > 1:
             self.group = dist.new_group()  # type: ignore[assignment]
@@ -223,17 +227,24 @@ class Trainer:
         self._settle_statistics()
         record |= self._validate(record)
         self.health.look_at_encoder(record)
-        self.session.hooks.after_epoch(position.epoch, record)
+        asked = self._asked_to_end(record)
         rates = {"learning_rate": self.raw_optimizer.param_groups[0]["lr"]}
         self.schedule.step()
         best = self.selection.better(record)
-        self.stopping.note(best)
+        self.stopping.note(best, asked)
         ends = {"stopped": True} if self.stopping.now else {}
         position.epoch, position.batch = position.epoch + 1, 0
         if self.fabric.is_global_zero:
             about = {"event": "epoch", "epoch": position.epoch - 1, "step": position.micro_step}
             self.run.append(about | {"seconds": round(seconds, 3)} | rates | record | ends)
         self._begin_save(best)
+
+    def _asked_to_end(self, record: dict[str, float]) -> bool:
+        """Whether a plugin, or an observer, of any rank wants the run to end with this epoch."""
+        asked = self.session.hooks.after_epoch(self.position.epoch, record, self.run.folder)
+        if self.fabric.is_global_zero:
+            asked |= told(self.observers, self.position.epoch, record, self.run)
+        return any(gathered(asked, self.group))
 
     def _settle_statistics(self) -> None:
         """Give every rank the statistics that the checkpoint will hold, re-estimated if the experiment says so."""
