@@ -16,6 +16,7 @@ from rich.console import Console
 
 from mtl_core.commands.evaluate import Evaluation, evaluate_split, read_results, record_runtime, write_results
 from mtl_core.commands.finished_run import EndedRun, tell
+from mtl_core.commands.names import namesake
 from mtl_core.commands.observers import open_observers
 from mtl_core.console import Watcher, is_rank_zero, print_metrics, progress
 from mtl_core.discovery import installed_plugins
@@ -186,6 +187,8 @@ def versions(experiment: Experiment) -> dict[str, str]:
 
 def train_and_print(experiment: Experiment, folder: Path, resume: bool, quiet: bool) -> None:
     """Train an experiment with a progress bar; rank 0 prints its metrics."""
+    if not resume and is_rank_zero() and (told := namesake(experiment, folder)):
+        log.warning(told)
     with progress(experiment, quiet) as watch:
         run = train(experiment, folder, resume=resume, watch=watch)
     if not is_rank_zero():
