@@ -62,7 +62,7 @@ def experiment(*plugins: object, **settings: Any) -> Experiment:
 def test_a_plugin_ends_the_run(tmp_path: Path) -> None:
     run = train(experiment(EndAt()), tmp_path / "run")
     assert [record["epoch"] for record in run.history()] == [0, 1]
-    assert run.history()[-1]["stopped"] is True
+    assert run.history()[-1]["stopped"] == "a plugin asked for it"
     assert run.results.is_file()
     assert (run.folder / "seen").read_text() == "0 True\n1 True\n"
     train(experiment(EndAt()), tmp_path / "run", resume=True)

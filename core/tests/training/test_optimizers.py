@@ -221,6 +221,8 @@ def test_a_schedule_by_steps(tmp_path: Path) -> None:
     assert found == pytest.approx([0.5 * (1 + math.cos(math.pi * k / 4)) for k in range(4)])
     found = rates_of(trainer(tmp_path / "b", schedule="poly", schedule_by="step", learning_rate=1.0))
     assert found == pytest.approx([(1 - k / 8) ** 0.9 for k in range(8)])
+    rates = [record["learning_rate"] for record in RunFolder(tmp_path / "b").history()]
+    assert rates == pytest.approx([found[3], found[7]]), "the rate of an epoch is that of its last step"
 
 
 def test_by_epochs_rates_stay_within_an_epoch(tmp_path: Path) -> None:

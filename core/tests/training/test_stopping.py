@@ -28,11 +28,12 @@ def test_epochs_without_a_better_one_are_counted() -> None:
         assert stopping.now == ends
 
 
-def test_a_run_without_progress_ends(tmp_path: Path) -> None:
+def test_a_run_without_progress_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = train(experiment(patience=2), tmp_path / "run")
+    assert "run: ends after 3 epochs: no better epoch in the last 2" in caplog.text
     history = run.history()
     assert [record["epoch"] for record in history] == [0, 1, 2]
-    assert [record.get("stopped") for record in history] == [None, None, True]
+    assert [record.get("stopped") for record in history] == [None, None, "no better epoch in the last 2"]
     assert run.results.is_file()
     assert load_checkpoint(run.checkpoint())["epoch"] == 3
 

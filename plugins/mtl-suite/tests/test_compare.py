@@ -15,6 +15,7 @@ from rich.console import Console
 from mtl_core import CheckpointError, MtlError
 from mtl_core.testing import main
 from mtl_suite.compare import Comparison, compare, table, with_its_seeds
+from mtl_suite.jobs import Job
 from mtl_suite.labels import read_labels
 
 HEADLINE = {"segmentation/miou": True, "depth/abs_err": False}
@@ -391,3 +392,13 @@ def test_labels_that_are_none(label: str, run: Folder) -> None:
 def test_a_folders_name_may_hold_an_equals_sign(run: Folder, tmp_path: Path) -> None:
     folder = run("plain", 20.0, 1.0).rename(tmp_path / "lr=1")
     assert read_labels([f"{folder}=a=b"], [folder]) == {folder.resolve(): "a=b"}
+
+
+@pytest.mark.parametrize(("line", "done"), [({"stopped": "no better epoch in the last 2"}, True), ({}, False)])
+def test_a_run_that_ended_early_is_done(line: dict[str, str], done: bool, run: Folder) -> None:
+    folder = run("plain", 20.0, 1.0)
+    (folder / "metrics.jsonl").write_text(json.dumps({"epoch": 0, "step": 4, **line}) + "\n")
+    job = Job("plain", "", 0, "", folder, "", epochs=9)
+    assert job.done == done
+    (folder / "results.json").unlink()
+    assert not job.done

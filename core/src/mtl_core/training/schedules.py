@@ -20,7 +20,9 @@ class Schedule:
     """
 
     def __init__(self, experiment: Experiment, optimizer: Optimizer, steps: int) -> None:
-        self.by_step = experiment.schedule_by == "step"
+        self.optimizer, self.by_step = optimizer, experiment.schedule_by == "step"
+        self.used: float = optimizer.param_groups[0]["lr"]
+        """The main group's rate in the step that was taken last."""
         length = experiment.epochs * (steps if self.by_step else 1)
         self.main = make_schedule(experiment, optimizer, length)
         self.warmup: schedules.LRScheduler | None = None
@@ -29,6 +31,7 @@ class Schedule:
 
     def after_step(self) -> None:
         """An optimizer step is done."""
+        self.used = self.optimizer.param_groups[0]["lr"]
         if self.warmup is not None:
             self.warmup.step()
         if self.by_step:

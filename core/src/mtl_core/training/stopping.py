@@ -50,6 +50,16 @@ class Stopping:
         """Whether the run is to end."""
         return self.asked or (self.patience is not None and self.epochs >= self.patience)
 
+    @property
+    def reason(self) -> str:
+        """Why the run ends."""
+        return "a plugin asked for it" if self.asked else f"no better epoch in the last {self.epochs}"
+
+    def tell(self, run: RunFolder, epochs: int) -> None:
+        """Say that the run ends with the last of so many epochs, if it does."""
+        if self.now:
+            log.warning("%s: ends after %d epochs: %s", run.folder, epochs, self.reason)
+
     def note(self, better: bool, asked: bool = False) -> None:
         """An epoch has ended.
 
@@ -63,4 +73,5 @@ class Stopping:
         return {"epochs": self.epochs, "asked": self.asked}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epochs, self.asked = state["epochs"], state["asked"]
+        """A checkpoint of an older version has none."""
+        self.epochs, self.asked = state.get("epochs", 0), state.get("asked", False)

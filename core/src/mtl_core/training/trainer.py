@@ -228,14 +228,15 @@ class Trainer:
         record |= self._validate(record)
         self.health.look_at_encoder(record)
         asked = self._asked_to_end(record)
-        rates = {"learning_rate": self.raw_optimizer.param_groups[0]["lr"]}
+        rates = {"learning_rate": self.schedule.used}
         self.schedule.step()
         best = self.selection.better(record)
         self.stopping.note(best, asked)
-        ends = {"stopped": True} if self.stopping.now else {}
+        ends = {"stopped": self.stopping.reason} if self.stopping.now else {}
         position.epoch, position.batch = position.epoch + 1, 0
         if self.fabric.is_global_zero:
             about = {"event": "epoch", "epoch": position.epoch - 1, "step": position.micro_step}
+            self.stopping.tell(self.run, position.epoch)
             self.run.append(about | {"seconds": round(seconds, 3)} | rates | record | ends)
         self._begin_save(best)
 
@@ -358,7 +359,7 @@ class Trainer:
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.averages.load_state_dict(state["averages"][self.fabric.global_rank])
         self.selection.load_state_dict(state["selection"])
-        self.stopping.load_state_dict(state["stopping"])
+        self.stopping.load_state_dict(state.get("stopping", {}))
         if self.ema is not None:
             restore(path, self.ema.network, state["ema"]["network"])
             self.ema.load_state_dict(state["ema"])
