@@ -57,7 +57,7 @@ EXPERIMENTS: dict[str, tuple[Edit, list[str]]] = {
     "fraction for a count": (replace("batch_size = 4", "batch_size = 2.5"), ["batch_size: expected a whole number", "2.5"]),
     "out of range": (at_top("validation = 1.5"), ["validation: ", "< 1.0", "1.5"]),
     "negative rate": (at_top("learning_rate = -1"), ["learning_rate: ", "> 0", "-1"]),
-    "no such choice": (at_top('optimizer = "adamm"'), ["optimizer: expected one of", '"adamm"', 'did you mean "adam"']),
+    "no such choice": (at_top('optimizer = "adamm"'), ['optimizer: expected "adam"', '"adamm"', 'did you mean "adam"']),
     "text for a truth": (at_top('compile = "false"'), ["compile: expected true or false", '"false" (text)']),
     "no name": (replace('name = "good"', ""), ["name: missing", "expected text"]),
     "no plugins": (lambda text: 'name = "x"', ["plugins", "missing"]),
@@ -79,7 +79,7 @@ EXPERIMENTS: dict[str, tuple[Edit, list[str]]] = {
     "image too small": (replace("[32, 32]", "[16, 16]"), ["32", "16", 'plugin "segnet"']),
     "too few samples": (replace("batch_size = 4", "batch_size = 40"), ["7 training samples", "batch of 40", "lower batch_size"]),
     "metric that is none": (at_top('best_on = "segmentation/iou"'), ["best_on", "segmentation/iou", 'did you mean "segmentation/miou"']),
-    "frozen task that is none": (at_top('freeze = ["dept"]'), ["freeze", "'dept'", 'did you mean "depth"']),
+    "frozen task that is none": (at_top('freeze = ["dept"]'), ["freeze", '"dept"', 'did you mean "depth"']),
 }  # fmt: skip
 
 

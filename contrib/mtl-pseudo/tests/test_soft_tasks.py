@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mtl_core import options_of
 from mtl_pseudo.tasks import SoftClassification, TokenLabels
 
 SOFT = SoftClassification(name="soft", channels=4)
@@ -105,7 +106,7 @@ def test_agreement_of_tokens() -> None:
 
 @pytest.mark.parametrize("task", [SOFT, TOKENS, attrs.evolve(SOFT, classes=("a", "b", "c", "d"))])
 def test_a_task_is_made_again_from_plain_values(task: SoftClassification) -> None:
-    plain = {key: list(v) if isinstance(v, tuple) else v for key, v in attrs.asdict(task).items()}
+    plain = {key: list(v) if isinstance(v, tuple) else v for key, v in options_of(task).items()}
     assert type(task)(**{key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()}) == task
 
 

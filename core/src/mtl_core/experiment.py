@@ -13,6 +13,7 @@ from attrs.validators import deep_iterable, ge, gt, le, lt, optional
 
 from mtl_core import discovery
 from mtl_core.errors import ExperimentError
+from mtl_core.options import torch_optimizers
 from mtl_core.options.fields import help, options
 from mtl_core.options.read import read_options
 
@@ -65,6 +66,26 @@ def _names_once(experiment: object, attribute: object, names: tuple[str, ...]) -
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"expected each task once, found {', '.join(twice)} more than once")
+
+
+def _known_optimizer(experiment: object, attribute: object, name: str) -> None:
+    if name not in torch_optimizers.SHORT:
+        torch_optimizers.class_of(name)
+
+
+def _options_of_optimizer(experiment: Any, attribute: object, given: dict[str, Any]) -> None:
+    try:
+        problems = torch_optimizers.problems(experiment.optimizer, given) if given else []
+    except ValueError:
+        return  # the optimizer itself is unknown, which is reported already
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+def _positive_factors(experiment: object, attribute: object, factors: dict[str, float]) -> None:
+    for part, factor in factors.items():
+        if not 0 < factor < float("inf"):
+            raise ValueError(f"expected factors above 0, found {factor:g} for {part}; freeze keeps a part as it is")
 
 
 def _mixes_unlabelled(experiment: Any, attribute: object, count: int | None) -> None:
@@ -132,7 +153,14 @@ class Experiment(_Traced):
     seed: int = field(default=0, validator=[ge(0), lt(2**63)], metadata=help("seed of everything random"))
     epochs: int = field(default=20, validator=[ge(1), le(10**6)], metadata=help("passes over the training data"))
     batch_size: int = field(default=8, validator=[ge(1), le(10**6)], metadata=help("samples per step and device"))
-    optimizer: Literal["adam", "adamw", "sgd"] = field(default="adam", metadata=help("optimizer, torch's own"))
+    optimizer: str = field(
+        default="adam",
+        validator=_known_optimizer,
+        metadata=help('"adam", "adamw", "sgd", or any of torch\'s as "torch.optim.NAME"'),
+    )
+    optimizer_options: dict[str, Any] = field(
+        factory=dict, validator=_options_of_optimizer, metadata=help("further options of the optimizer, such as betas")
+    )
     learning_rate: float = field(
         default=1e-4, validator=_POSITIVE, metadata=help("learning rate of the main parameter group")
     )
@@ -150,6 +178,32 @@ class Experiment(_Traced):
     )
     drop_factor: float = field(
         default=0.5, validator=[gt(0.0), le(1.0)], metadata=help("schedule step: factor of the rate at each drop")
+    )
+    schedule_by: Literal["epoch", "step"] = field(
+        default="epoch", metadata=help("when the schedule changes the rate: after every epoch, or every optimizer step")
+    )
+    warmup: int = field(
+        default=0,
+        validator=[ge(0), le(10**9)],
+        metadata=help("first optimizer steps, in which the rate rises to its full value"),
+    )
+    rates: dict[str, float] = field(
+        factory=dict,
+        validator=_positive_factors,
+        metadata=help("part of the network (backbone, heads.TASK, plugins.NAME …) → factor of its learning rate"),
+    )
+    ema: float | None = field(
+        default=None,
+        validator=optional([gt(0.0), lt(1.0)]),
+        metadata=help("decay of an average of the weights, which is what is evaluated; none: the weights themselves"),
+    )
+    patience: int | None = field(
+        default=None,
+        validator=optional(ge(1)),
+        metadata=help("epochs without a better one on validation data, after which the run ends; none: never"),
+    )
+    start_from: str | None = field(
+        default=None, metadata=help("run folder or file of weights to begin with; none: random or the plugins' own")
     )
     normalize: Literal["sample", "task", "none"] = field(
         default="sample",
@@ -201,7 +255,9 @@ class Experiment(_Traced):
         default=False, metadata=help("take deterministic algorithms where torch has them, and warn where it has none")
     )
     freeze: tuple[str, ...] = field(
-        default=(), validator=_names_once, metadata=help("tasks whose heads are not trained")
+        default=(),
+        validator=_names_once,
+        metadata=help("what is not trained: tasks, whose heads are meant, or parts such as backbone"),
     )
     level: Literal["features", "parameters"] = field(
         default="features",

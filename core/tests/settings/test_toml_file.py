@@ -199,3 +199,16 @@ OVERRIDES = {
 def test_wrong_overrides(override: str, message: str) -> None:
     (line,) = problems(TOY, override)
     assert message in line
+
+
+@pytest.mark.usefixtures("toy")
+def test_tables_of_settings_on_the_command_line() -> None:
+    overrides = ["optimizer_options.betas=[0.8, 0.9]", "optimizer_options.amsgrad=true", "rates.heads.depth=2"]
+    overrides += ['rates."backbone"=0.5', "task_options.depth.loss=berhu", "task_options.depth.loss_scale=3"]
+    made = parse_experiment(TOY, "trial.toml", overrides)
+    assert made.optimizer_options == {"betas": [0.8, 0.9], "amsgrad": True}
+    assert made.rates == {"heads.depth": 2.0, "backbone": 0.5}
+    assert made.task_options == {"depth": {"loss": "berhu", "loss_scale": 3}}
+    (found,) = problems(TOY, "optimizer_options.beta=1")
+    assert found == 'optimizer_options: adam has no option beta; did you mean "betas"?'
+    assert problems(TOY, "rates=2") == ("--set rates=2: expected rates.PART=FACTOR",)

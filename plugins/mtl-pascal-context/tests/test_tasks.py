@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 
-import attrs
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtl_core import BinaryEdges, Normals, Segmentation, Tasks
+from mtl_core import BinaryEdges, Normals, Segmentation, Tasks, options_of
 from mtl_pascal_context import PUBLISHED_WEIGHTS, PascalContext
 from mtl_pascal_context.tasks import Boundaries, Saliency, WeightedNormals, WeightedSegmentation
 
@@ -122,7 +121,7 @@ def test_tasks_are_made_of_plain_values() -> None:
     """So that a checkpoint, which holds these alone, gives the same tasks again."""
     tasks = chosen(loss_weights="none", normals_loss="cosine", edge_metric="exact", edge_tolerance=0.011)
     for task in tasks:
-        values = attrs.asdict(task)
+        values = options_of(task)
         assert json.loads(json.dumps(values)) == {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
         assert type(task)(**values) == task
 

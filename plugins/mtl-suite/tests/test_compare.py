@@ -13,7 +13,10 @@ import pytest
 from rich.console import Console
 
 from mtl_core import CheckpointError, MtlError
+from mtl_core.testing import main
 from mtl_suite.compare import Comparison, compare, table, with_its_seeds
+from mtl_suite.jobs import Job
+from mtl_suite.labels import read_labels
 
 HEADLINE = {"segmentation/miou": True, "depth/abs_err": False}
 
@@ -334,7 +337,7 @@ def test_the_references_other_seeds_are_found_among_the_runs(tmp_path: Path) -> 
 
 def test_two_runs_of_one_name_and_seed_are_not_two_seeds(tmp_path: Path) -> None:
     one, two = (finished(tmp_path / name, "same", 0, 1.0) for name in ("a", "b"))
-    with pytest.raises(CheckpointError, match=r'has the name "same" and the seed 0 of .*--set name='):
+    with pytest.raises(CheckpointError, match=r'has the name "same" and the seed 0 of .*--label .*=NAME'):
         compare([one], [one, two])
 
 
@@ -353,3 +356,59 @@ def finished(folder: Path, name: str, seed: int, depth: float) -> Path:
     }
     (folder / "results.json").write_text(json.dumps(record))
     return folder
+
+
+def test_runs_of_one_name_are_told_apart_by_labels(run: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    plain, first, second = run("plain", 20.0, 1.0), run("jtr", 22.0, 0.9), run("jtr", 24.0, 0.8, seed=1)
+    again = run("jtr", 26.0, 0.7)
+    with pytest.raises(CheckpointError, match=f"need names of their own: --label {again}=NAME"):
+        compare([plain], [first, second, again])
+    arguments = ["compare", plain, first, second, again, "--label", f"{again}=JTR, long", "--json"]
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    assert stopped.value.code == 0
+    rows = json.loads(capsys.readouterr().out)["runs"]
+    assert [(row["name"], row["seeds"]) for row in rows] == [("jtr", [0, 1]), ("JTR, long", [0])]
+
+
+def test_labels_join_runs_and_name_the_reference(run: Folder) -> None:
+    first, second, other = run("a", 20.0, 1.0), run("b", 22.0, 0.9, seed=1), run("a", 24.0, 0.8)
+    labels = read_labels([f"{first}=base", f"{second}=base"], [first, second, other])
+    for folder, name in ((first, "x"), (second, "x")):
+        (folder / "experiment.toml").write_text(f'name = "{name}"\n')
+    found = compare(with_its_seeds(first, [second, other], labels), [second, other], (), labels)
+    assert (found.reference, found.base.seeds) == ("base", (0, 1))
+    assert [row.name for row in found.rows] == ["base", "a"]
+
+
+def test_a_label_of_a_set_of_runs(run: Folder, tmp_path: Path) -> None:
+    plain, parts = run("plain", 20.0, 1.0), tmp_path / "set"
+    parts.mkdir()
+    for task, folder in (("segmentation", run("s", 21.0, 0.9)), ("depth", run("s", 22.0, 0.8))):
+        record = json.loads((folder / "results.json").read_text()) | {"counts_for": [task]}
+        (folder / "results.json").write_text(json.dumps(record))
+        folder.rename(parts / task)
+    (row,) = compare([plain], [parts], (), read_labels([f"{parts}=single"], [parts])).rows
+    assert row.name == "single"
+
+
+@pytest.mark.parametrize("label", ["{0}", "{0}=", "elsewhere=x", "{0}s=x"])
+def test_labels_that_are_none(label: str, run: Folder) -> None:
+    plain = run("plain", 20.0, 1.0)
+    with pytest.raises(MtlError, match=r"--label .*: expected "):
+        read_labels([label.format(plain)], [plain])
+
+
+def test_a_folders_name_may_hold_an_equals_sign(run: Folder, tmp_path: Path) -> None:
+    folder = run("plain", 20.0, 1.0).rename(tmp_path / "lr=1")
+    assert read_labels([f"{folder}=a=b"], [folder]) == {folder.resolve(): "a=b"}
+
+
+@pytest.mark.parametrize(("line", "done"), [({"stopped": "no better epoch in the last 2"}, True), ({}, False)])
+def test_a_run_that_ended_early_is_done(line: dict[str, str], done: bool, run: Folder) -> None:
+    folder = run("plain", 20.0, 1.0)
+    (folder / "metrics.jsonl").write_text(json.dumps({"epoch": 0, "step": 4, **line}) + "\n")
+    job = Job("plain", "", 0, "", folder, "", epochs=9)
+    assert job.done == done
+    (folder / "results.json").unlink()
+    assert not job.done

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from mtl_core.commands.observers import open_observers
 from mtl_core.console import Monitor, Watcher
 from mtl_core.hooks.relay import Hooks
 from mtl_core.run_folder import RunFolder
@@ -21,15 +19,12 @@ class EpochEnd:
     """Called on rank 0 with each epoch's record.
 
     :param watch: shows the epoch, if it is a :class:`Monitor`
+    :param observers: called behind the experiment's plugins
     """
 
-    def __init__(self, session: Session, run: RunFolder, watch: Watcher) -> None:
-        self.session, self.run, self.watch = session, run, watch
-
-    @functools.cached_property
-    def hooks(self) -> tuple[Hooks, Hooks]:
-        """The experiment's plugins and the observers."""
-        return self.session.hooks, open_observers()
+    def __init__(self, session: Session, run: RunFolder, watch: Watcher, observers: Hooks | None) -> None:
+        self.run, self.watch = run, watch
+        self.hooks = [session.hooks] if observers is None else [session.hooks, observers]
 
     def __call__(self, record: Mapping[str, Any], best: bool) -> bool:
         """Whether somebody asks the run to stop."""

@@ -1,4 +1,4 @@
-"""Observers: plugins that are called at the end of every run without being named in its experiment."""
+"""Observers: plugins that are called in every run without being named in its experiment."""
 
 from __future__ import annotations
 

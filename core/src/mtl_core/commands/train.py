@@ -17,6 +17,8 @@ from rich.console import Console
 from mtl_core.commands.epoch_end import EpochEnd, keeping_warnings
 from mtl_core.commands.evaluate import Evaluation, evaluate_split, read_results, record_runtime, write_results
 from mtl_core.commands.finished_run import EndedRun, tell
+from mtl_core.commands.names import namesake
+from mtl_core.commands.observers import open_observers
 from mtl_core.console import Monitor, Watcher, is_rank_zero, print_metrics, progress
 from mtl_core.discovery import installed_plugins
 from mtl_core.errors import CheckpointError, ExperimentError, MtlError, UnusableRun
@@ -111,7 +113,8 @@ def train_prepared(
     experiment = session.experiment
     # a split that is missing is found here, and not when the training is done
     dataset = None if evaluate_on is None else session.hooks.build_dataset(evaluate_on)
-    trainer = Trainer(session, fabric, run)
+    observers = open_observers() if fabric.is_global_zero else None
+    trainer = Trainer(session, fabric, run, observers)
     if probe:
         trainer.probe = Probe(session, trainer.step, fabric, probe)
     if run.checkpoint().is_file():
@@ -125,7 +128,8 @@ def train_prepared(
         write_text(run.folder / "versions.json", to_json(versions(experiment), indent=2))
     if isinstance(watch, Monitor):
         watch.begin(headlines(session.tasks))
-    trainer.fit(watch, EpochEnd(session, run, watch))
+    trainer.fit(watch, EpochEnd(session, run, watch, observers))
+    session.network = trainer.evaluated
     evaluation = None if evaluate_on is None else evaluate_split(session, fabric, evaluate_on, dataset)
     unusable: list[str] = fabric.broadcast(unusable_because(run, evaluation) if fabric.is_global_zero else [])
     if fabric.is_global_zero:
@@ -221,6 +225,8 @@ def versions(experiment: Experiment) -> dict[str, str]:
 
 def train_and_print(experiment: Experiment, folder: Path, resume: bool, quiet: bool) -> None:
     """Train an experiment with a progress bar; rank 0 prints its metrics."""
+    if not resume and is_rank_zero() and (told := namesake(experiment, folder)):
+        log.warning(told)
     with progress(experiment, quiet) as watch:
         run = train(experiment, folder, resume=resume, watch=watch)
     if not is_rank_zero():

@@ -366,21 +366,24 @@ def after_step(look_ahead: LookAhead) -> None:
 
 
 @hookspec
-def after_epoch(epoch: int, metrics: Mapping[str, float], run_folder: Path, record: Mapping[str, Any]) -> bool | None:
-    """Look at an epoch that has ended.
+def after_epoch(
+    epoch: int, metrics: Mapping[str, float], run_folder: Path | None, record: Mapping[str, Any]
+) -> bool | None:
+    """Look at an epoch that has ended, and say whether the run should end with it.
 
-    Called once per epoch, at one of two moments. An implementation that names ``epoch`` and ``metrics`` alone is called
-    on every rank, after validation and before the checkpoint; what it changes in the plugin is in the checkpoint. One
-    that names ``run_folder`` or ``record`` is called on rank 0, when the epoch's record is in ``metrics.jsonl``: for
-    loggers, callbacks and early stopping. Observers have the second kind only. An error there is reported, and the run
+    Called once per epoch, at one of two moments. An implementation that does not name ``record`` is called on every
+    rank, after validation and before the checkpoint; what it changes in the plugin is in the checkpoint. One that names
+    ``record`` is called on rank 0, when the record is in ``metrics.jsonl``: for loggers. Observers are called on rank 0
+    only, behind the plugins of the experiment. An error of theirs, and any of the second kind, is reported and the run
     goes on.
 
     :param epoch: number of the epoch, from 0
     :param metrics: losses, terms, logged values, validation metrics
-    :param run_folder: the run's
+    :param run_folder: the run's; a plugin writes into a subfolder with its own name. None outside a run
     :param record: what was appended to ``metrics.jsonl``: ``metrics``, epoch, step, seconds, learning rate
-    :return: of the second kind, True to end the training here; the run is evaluated as always
-    :gives: nothing: looks at an epoch's metrics, or, on rank 0, at the record that was written; True ends the training
+    :return: True ends the run after this epoch, whatever the others say: it is saved, evaluated and reported as one
+        that has trained all its epochs. False and None let it go on
+    :gives: whether the run should end; looks at an epoch's metrics, or at the record that was written
     :how many: all, observers too
     """
 

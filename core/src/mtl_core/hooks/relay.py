@@ -246,22 +246,26 @@ class Hooks:
         """Whether a plugin shapes or watches the gradient that enters the encoder; otherwise the seam is absent."""
         return self.has("shape_encoder_gradient") or self.has("watch_encoder_gradient")
 
-    def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+    def after_epoch(self, epoch: int, metrics: Mapping[str, float], run_folder: Path | None = None) -> bool:
+        """Whether a plugin that looks before the checkpoint wants the run to end; all of them are asked."""
+        ends = []
         for name, look in self.implementations("after_epoch"):
             if not self.wants_record(name):
-                look(epoch=epoch, metrics=metrics)
+                answer = Answer(name, "after_epoch", look(epoch=epoch, metrics=metrics, run_folder=run_folder))
+                ends.append(answer.ends_run())
+        return any(ends)
 
     def after_record(self, run_folder: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[], Any]]]:
-        """Plugin → its ``after_epoch`` with the record, for those that name it or the folder."""
+        """Plugin → its ``after_epoch`` with the record, for those that name it."""
         known = {"epoch": record["epoch"], "metrics": record, "run_folder": run_folder, "record": record}
         for name, look in self.implementations("after_epoch"):
             if self.wants_record(name):
                 yield name, functools.partial(look, **known)
 
     def wants_record(self, name: str) -> bool:
-        """Whether a plugin's ``after_epoch`` names the run's folder or the record."""
+        """Whether a plugin's ``after_epoch`` names the record that was written."""
         found = {i.plugin_name: i.argnames for i in self.manager.hook.after_epoch.get_hookimpls()}
-        return not {"run_folder", "record"}.isdisjoint(found[name])
+        return "record" in found[name]
 
     def after_run(self, run: FinishedRun) -> None:
         for _, look in self.implementations("after_run"):

@@ -152,6 +152,11 @@ class Answer:
             self._unless(fits, expected, f"{_shown(value)} for {name!r} ({known})")
         return state
 
+    def ends_run(self) -> bool:
+        """True where the run is to end."""
+        made: bool | None = self._unless(self.value is None or isinstance(self.value, bool), "True, False or None")
+        return bool(made)
+
     def pictures(self) -> dict[str, Mapping[str, Tensor]]:
         titled = self._unless(isinstance(self.value, Mapping), _PICTURES)
         for title, maps in titled.items():

@@ -15,6 +15,8 @@ def apply(document: dict[str, Any], override: str) -> list[str]:
     """Put one ``KEY=VALUE`` into the document; what is wrong with its key."""
     key, separator, value = override.partition("=")
     steps = split_key(key)
+    if steps[0] == "rates":  # a part's name has dots of its own
+        steps = ["rates", *filter(None, [".".join(steps[1:])])]
     if not separator or not all(steps):
         return [f"--set {override}: expected KEY=VALUE, such as epochs=5 or plugins.NAME.OPTION=2"]
     problems, table = _below(document, steps, override)
@@ -34,6 +36,8 @@ _SHAPES = {
     "plugins": "plugins.PLUGIN.OPTION=VALUE",
     "use": "use.HOOK=PLUGIN",
     "task_options": "task_options.TASK.OPTION=VALUE",
+    "optimizer_options": "optimizer_options.OPTION=VALUE",
+    "rates": "rates.PART=FACTOR",
 }
 """The keys of settings that are tables."""
 

@@ -7,6 +7,7 @@ Needs pytest: ``pip install "mtl-core[testing]"``.
 from mtl_core.testing.augment_contract import AugmentContract
 from mtl_core.testing.contract import Contract, PluginContract, failures
 from mtl_core.testing.dataset_contract import DatasetContract
+from mtl_core.testing.epoch_contract import EpochContract
 from mtl_core.testing.factories import (
     EXAMPLES,
     make_batch,
@@ -63,6 +64,7 @@ __all__ = [
     "Contract",
     "DatasetContract",
     "DepthInBins",
+    "EpochContract",
     "EpochMeans",
     "GradientShaperContract",
     "GradientWatcherContract",

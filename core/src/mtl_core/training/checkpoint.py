@@ -116,6 +116,8 @@ def check_optimizer_state(path: Path, state: object, optimizer: torch.optim.Opti
     sizes = [len(group["params"]) for group in own]
     if not isinstance(groups, list) or not isinstance(states, dict) or _sizes(groups) != sizes:
         raise CheckpointError(f"{path}: its optimizer state does not fit the experiment's parameters; {remedy}")
+    if isinstance(optimizer, torch.optim.Adafactor):
+        return  # it keeps rows and columns, and compares them itself
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for position, kept in states.items():
         if position not in range(len(parameters)) or not isinstance(kept, dict):

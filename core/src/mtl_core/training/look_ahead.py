@@ -33,7 +33,7 @@ class StepAhead(LookAhead):
     :param step: the run's
     :param batch: the one that the step will see, as the loader gives it
     :param number: of the step's first micro-batch
-    :param optimizer: of the run; its main group's settings are those of a virtual step
+    :param optimizer: of the run; rate, momentum and weight decay of a parameter's group are those of a virtual step
     :param second: where :meth:`second_batch` comes from, on the step's device
     """
 
@@ -132,12 +132,14 @@ class StepAhead(LookAhead):
 
         Adam's scaling is left out, its weight decay is not.
         """
-        group = self.optimizer.param_groups[0]
+        groups = self.optimizer.param_groups
         own = dict(self.step.network.named_parameters())
-        decay = group["weight_decay"]
-        momentum = group.get("momentum", 0.0)
+        group_of = {id(p): group for group in groups for p in group["params"]}
         moved = {}
         for name, p in parameters.items():
+            group = group_of.get(id(own[name]), groups[0])
+            decay = group.get("weight_decay", 0.0)
+            momentum = group.get("momentum", 0.0)
             # none before the first step, and none with Adam or without momentum
             velocity = self.optimizer.state.get(own[name], {}).get("momentum_buffer")
             push = 0.0 if velocity is None else momentum * velocity

@@ -1,19 +1,15 @@
-"""Optimizer and schedule of an experiment."""
+"""The optimizer of an experiment."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim import lr_scheduler as schedules
 
 from mtl_core.errors import ContractError
 from mtl_core.experiment import Experiment
 from mtl_core.hooks.relay import Hooks
-
-OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+from mtl_core.training.optimizers import build_optimizer, split_by_rates
 
 
 def make_optimizer(experiment: Experiment, module: nn.Module, hooks: Hooks) -> Optimizer:
@@ -27,11 +23,10 @@ def make_optimizer(experiment: Experiment, module: nn.Module, hooks: Hooks) -> O
     if len(taken) != len(named):
         raise ContractError("parameter_groups: two plugins, or one plugin twice, named the same parameter")
     rest = [p for p in module.parameters() if p.requires_grad and id(p) not in taken]
-    options: dict[str, Any] = {"lr": experiment.learning_rate, "weight_decay": experiment.weight_decay, "fused": True}
-    if experiment.optimizer == "sgd":
-        options["momentum"] = experiment.momentum
-    optimizer = OPTIMIZERS[experiment.optimizer]([{"params": rest}, *own], **options)
-    _begin_momentum(optimizer)
+    main = split_by_rates(module, rest, experiment.rates, experiment.learning_rate)
+    optimizer = build_optimizer(experiment, [*main, *own])
+    if isinstance(optimizer, torch.optim.SGD):
+        _begin_momentum(optimizer)
     return optimizer
 
 
@@ -46,19 +41,6 @@ def _begin_momentum(optimizer: Optimizer) -> None:
             continue
         for p in group["params"]:
             optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.preserve_format)
-
-
-def make_schedule(experiment: Experiment, optimizer: Optimizer) -> schedules.LRScheduler:
-    """The learning rate over the epochs; stepped once per epoch."""
-    epochs = experiment.epochs
-    if experiment.schedule == "step":
-        milestones = [round(share * epochs) for share in experiment.drops]
-        return schedules.MultiStepLR(optimizer, milestones, gamma=experiment.drop_factor)
-    if experiment.schedule == "cosine":
-        return schedules.CosineAnnealingLR(optimizer, T_max=epochs)
-    if experiment.schedule == "poly":
-        return schedules.PolynomialLR(optimizer, total_iters=epochs, power=0.9)
-    return schedules.LambdaLR(optimizer, lambda epoch: 1.0)
 
 
 def gradient_norm(parameters: list[Tensor]) -> Tensor:

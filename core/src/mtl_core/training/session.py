@@ -21,9 +21,11 @@ from mtl_core.hooks.relay import REQUIRED, Hooks
 from mtl_core.run_folder import RunFolder, write_atomically
 from mtl_core.seeds import derive, generator_for
 from mtl_core.tasks.tasks import Tasks
+from mtl_core.training.frozen import check_trained, freeze_parts
 from mtl_core.training.loader import split_validation
 from mtl_core.training.network import Network
 from mtl_core.training.task_options import with_task_options
+from mtl_core.training.warm_start import warm_start
 
 
 @attrs.define(eq=False)
@@ -80,12 +82,15 @@ def prepare(experiment: Experiment, run: RunFolder | None = None) -> Session:
     dataset, labelled = chosen_tasks(experiment, dataset, labelled)
     tasks = dataset.tasks
     network = build_network(experiment.seed, hooks, tasks, size)
+    if experiment.start_from is not None and not (run is not None and run.checkpoint().is_file()):
+        warm_start(network, experiment.start_from, run)
     extras = [aligned(name, extra, dataset) for name, extra in hooks.build_extra_datasets()]
     known = torch.cat([labelled, *(extra.labelled for extra, _ in extras)])
     hooks.setup(
         tasks, size, network.backbone, lambda name: torch.manual_seed(derive(experiment.seed, "plugin", name)), known
     )
-    freeze_heads(network, experiment.freeze)
+    freeze_parts(network, experiment.freeze)
+    check_trained(network, hooks)
     validation = own_validation(experiment, hooks)
     return Session(experiment, hooks, network, size, dataset, labelled, extras, given, validation)
 
@@ -134,14 +139,6 @@ def held_out(experiment: Experiment, hooks: Hooks, run: RunFolder) -> Part:
             f" {experiment.validation:g}); judge another split, or train with validation above 0"
         )
     return Part(*chosen_tasks(experiment, dataset, load_labels(run.labels, dataset)), held)
-
-
-def freeze_heads(network: Network, names: Sequence[str]) -> None:
-    """Keep the heads of some tasks as they were made."""
-    for task in network.tasks.choose(names, "freeze"):
-        # in evaluation mode, or a head's batch norm would go on to move
-        network.heads[task.name].requires_grad_(False)
-        network.fix(network.heads[task.name])
 
 
 def build_network(seed: int, hooks: Hooks, tasks: Tasks, size: tuple[int, int]) -> Network:

@@ -16,6 +16,7 @@ from mtl_core.training.run_files import load_run
 from mtl_core.training.saved_tasks import tasks_from_plain
 from mtl_core.training.session import Model, build_network, open_hooks
 from mtl_core.training.task_options import with_saved_options
+from mtl_core.training.warm_start import network_weights
 
 CHECKPOINTS = ("last", "best")
 
@@ -56,8 +57,7 @@ def network_from(hooks: Hooks, state: dict[str, Any], path: Path) -> tuple[Netwo
     weights = state.get("step")
     if not isinstance(weights, dict):
         raise CheckpointError(f"{path}: holds no weights; expected a checkpoint that `mtl train` wrote")
-    own = {n.removeprefix("network."): v for n, v in weights.items() if str(n).startswith("network.")}
-    restore(path, network, own)
+    restore(path, network, network_weights(state))
     return network.eval(), size
 
 

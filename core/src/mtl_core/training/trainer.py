@@ -27,16 +27,20 @@ from mtl_core.training.batch_norm import batch_norms, reestimate
 from mtl_core.training.buffers import BufferGuard, broadcast_buffers
 from mtl_core.training.checkpoint import check_optimizer_state, count_in, load_checkpoint, reading, restore
 from mtl_core.training.checkpoint_writer import CheckpointWriter
+from mtl_core.training.ema import Average
 from mtl_core.training.epoch import BestEpoch, EpochMeans, gathered
 from mtl_core.training.evaluation import evaluate
 from mtl_core.training.health import Health
 from mtl_core.training.loaders import open_loaders
 from mtl_core.training.look_ahead import StepAhead
-from mtl_core.training.optimizer import gradient_norm, make_optimizer, make_schedule
+from mtl_core.training.network import Network
+from mtl_core.training.optimizer import gradient_norm, make_optimizer
 from mtl_core.training.probe import Probe
 from mtl_core.training.saved_tasks import tasks_to_plain
+from mtl_core.training.schedules import Schedule, steps_of_epoch
 from mtl_core.training.session import Session
 from mtl_core.training.step import TrainingStep
+from mtl_core.training.stopping import Stopping, told
 
 Ended = Callable[[Mapping[str, Any], bool], bool]
 """Called on rank 0 when an epoch's record is written, with it and whether the epoch is the best; whether to stop."""
@@ -75,10 +79,14 @@ class Trainer:
     :param session: what :func:`mtl_core.training.session.prepare` built
     :param fabric: launched
     :param run: the folder that receives metrics and checkpoints
+    :param observers: plugins that look at every run without being named in its experiment
     """
 
-    def __init__(self, session: Session, fabric: lightning_fabric.Fabric, run: RunFolder) -> None:
+    def __init__(
+        self, session: Session, fabric: lightning_fabric.Fabric, run: RunFolder, observers: Hooks | None = None
+    ) -> None:
         self.session, self.fabric, self.run, self.experiment = session, fabric, run, session.experiment
+        self.observers = observers
         self.group: dist.ProcessGroup | None = None
         if fabric.world_size > 1:
             self.group = dist.new_group()  # type: ignore[assignment]
@@ -94,11 +102,13 @@ class Trainer:
         )
         self._set_up()
         self.data = open_loaders(session, fabric)
+        steps = steps_of_epoch(len(self.data.order), self.experiment.accumulate)
+        self.schedule = Schedule(self.experiment, self.raw_optimizer, steps)
+        self.stopping = Stopping(self.experiment, self.data.validation is not None)
         self.looks_ahead = looks_ahead(session.hooks, fabric)
         self.averages, self.selection = EpochMeans(fabric.device, self.group), BestEpoch(session.tasks, self.experiment)
         self.position, self.writer = Position(), CheckpointWriter()
         self.ended: Ended = lambda record, best: False
-        self.stopped = False
         self.health = Health(self.experiment, session.hooks, fabric.is_global_zero)
         self.probe: Probe | None = None
 
@@ -118,10 +128,15 @@ class Trainer:
             network.compile_parts()
         self.step.to(self.fabric.device)
         self.raw_optimizer = make_optimizer(experiment, self.step, self.session.hooks)
-        self.schedule = make_schedule(experiment, self.raw_optimizer)
         self.module, self.optimizer = self.fabric.setup(self.step, self.raw_optimizer)
         self.parameters = [p for group in self.raw_optimizer.param_groups for p in group["params"]]
         self.guard = BufferGuard(list(self.step.buffers()))
+        self.ema = None if experiment.ema is None else Average(network, experiment.ema)
+
+    @property
+    def evaluated(self) -> Network:
+        """The network that validation, results and predictions are made with."""
+        return self.step.network if self.ema is None else self.ema.network
 
     def fit(
         self,
@@ -135,7 +150,7 @@ class Trainer:
         if set(self.experiment.freeze) >= set(self.session.tasks.names):
             self.health.no_heads()
         with self.writer:
-            while self.position.epoch < self.experiment.epochs and not self.stopped:
+            while self.position.epoch < self.experiment.epochs and not self.stopping.now:
                 started = time.monotonic()
                 self.train_epoch(watch)
                 self.end_epoch(time.monotonic() - started)
@@ -214,6 +229,9 @@ class Trainer:
         if self.looks_ahead:
             self.session.hooks.after_step(self.ahead)
         self.guard.restore(skipped.bool())
+        if self.ema is not None:
+            self.ema.update(skipped)
+        self.schedule.after_step()
         return skipped
 
     def end_epoch(self, seconds: float) -> None:
@@ -226,24 +244,39 @@ class Trainer:
         record |= self._validate(record)
         record |= {} if self.probe is None else self.probe.measure()
         self.health.look_at(position.epoch, record)
-        self.session.hooks.after_epoch(position.epoch, record)
-        rates = {"learning_rate": self.raw_optimizer.param_groups[0]["lr"]}
+        asked = self._asked_to_end(record)
+        rates = {"learning_rate": self.schedule.used}
         self.schedule.step()
         best = self.selection.better(record)
+        self.stopping.note(best, asked)
+        ends = {"stopped": self.stopping.reason} if self.stopping.now else {}
         position.epoch, position.batch = position.epoch + 1, 0
         about = {"event": "epoch", "epoch": position.epoch - 1, "step": position.micro_step}
         line: dict[str, Any] = about | {"seconds": round(seconds, 3)} | rates | record
         if self.fabric.is_global_zero:
-            self.run.append(line)
+            self.stopping.tell(self.run, position.epoch)
+            self.run.append(line | ends)
+        if self.fabric.broadcast(self.fabric.is_global_zero and self.ended(line | ends, best)):
+            self.stopping.note(True, asked=True)
+            if self.fabric.is_global_zero and not ends:
+                self.run.append({"event": "stopped", "epoch": position.epoch - 1, "stopped": self.stopping.reason})
         self._begin_save(best)
-        self.stopped = self.fabric.broadcast(self.fabric.is_global_zero and self.ended(line, best))
+
+    def _asked_to_end(self, record: dict[str, float]) -> bool:
+        """Whether a plugin, or an observer, of any rank wants the run to end with this epoch."""
+        asked = self.session.hooks.after_epoch(self.position.epoch, record, self.run.folder)
+        if self.fabric.is_global_zero:
+            asked |= told(self.observers, self.position.epoch, record, self.run)
+        return any(gathered(asked, self.group))
 
     def _settle_statistics(self) -> None:
         """Give every rank the statistics that the checkpoint will hold, re-estimated if the experiment says so."""
         broadcast_buffers(list(self.step.buffers()), self.group)
-        if self.experiment.batch_norm == "reestimated" and batch_norms(self.step.network):
+        if self.ema is not None:
+            broadcast_buffers(list(self.ema.network.buffers()), self.group)
+        if self.experiment.batch_norm == "reestimated" and batch_norms(self.evaluated):
             with self.fabric.autocast():
-                reestimate(self.step.network, self._training_images(), self.group)
+                reestimate(self.evaluated, self._training_images(), self.group)
 
     def _training_images(self) -> Iterator[Tensor]:
         """Images of the epoch's first batches, (V·B, 3, H, W), as the network saw them in training."""
@@ -259,7 +292,7 @@ class Trainer:
         """Validation metrics and losses, as ``metrics.jsonl`` names them."""
         if self.data.validation is None:
             return {}
-        network, data, device = self.step.network, self.data.validation, self.fabric.device
+        network, data, device = self.evaluated, self.data.validation, self.fabric.device
         found = evaluate(network, data, device, self.fabric.autocast)
         trained = {name: record.get(f"train/loss/{name}", math.nan) for name in self.session.tasks.names}
         if self._compares_statistics() and self.health.is_suspicious(trained, found.losses):
@@ -285,12 +318,17 @@ class Trainer:
             "precision": self.fabric.strategy.precision.state_dict(),
             "averages": gathered(self.averages.state_dict(), self.group),
             "selection": self.selection.state_dict(),
+            "stopping": self.stopping.state_dict(),
+            **self._average(),
             "epoch": self.position.epoch,
             "batch": self.position.batch,
             "number": self.position.micro_step,
             "world": self.fabric.world_size,
             **self.identity(),
         }
+
+    def _average(self) -> dict[str, Any]:
+        return {} if self.ema is None else {"ema": self.ema.state_dict()}
 
     def identity(self) -> dict[str, Any]:
         """What prediction needs besides weights."""
@@ -321,7 +359,7 @@ class Trainer:
         files = {self.run.checkpoint("last"): state}
         if best:
             # the best one first: a run that is killed in between does the epoch again, and finds it again
-            weights = {"step": state["step"], "epoch": self.position.epoch, **self.identity()}
+            weights = {"step": state["step"], "epoch": self.position.epoch, **self._average(), **self.identity()}
             files = {self.run.checkpoint("best"): weights, **files}
         self.writer.write(files)
 
@@ -350,6 +388,10 @@ class Trainer:
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.averages.load_state_dict(state["averages"][self.fabric.global_rank])
         self.selection.load_state_dict(state["selection"])
+        self.stopping.load_state_dict(state.get("stopping", {}))
+        if self.ema is not None:
+            restore(path, self.ema.network, state["ema"]["network"])
+            self.ema.load_state_dict(state["ema"])
         batch, number = count_in(state, "batch", len(self.data.order)), count_in(state, "number")
         self.position = Position(count_in(state, "epoch"), batch, number, number)
 

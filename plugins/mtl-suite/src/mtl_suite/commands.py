@@ -31,6 +31,9 @@ def compare(
         list[str] | None,
         typer.Option("--metric", metavar="TASK/METRIC", help="A task's metric for Δ%, such as depth/rmse; repeatable."),
     ] = None,
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", metavar="RUN=NAME", help="Another name for a run; repeatable.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare runs with a reference: every metric, and Δ% per task and in the mean.
@@ -39,8 +42,10 @@ def compare(
     """
     from mtl_suite.compare import compare as compare_runs
     from mtl_suite.compare import table, with_its_seeds
+    from mtl_suite.labels import read_labels
 
-    found = compare_runs(with_its_seeds(reference, runs), runs, metrics or ())
+    names = read_labels(labels or (), [reference, *runs])
+    found = compare_runs(with_its_seeds(reference, runs, names), runs, metrics or (), names)
     if as_json:
         print(json.dumps(found.to_json()))
     else:

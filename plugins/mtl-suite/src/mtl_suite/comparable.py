@@ -20,7 +20,7 @@ def check_settings(results: Sequence[Result]) -> None:
         if before.folder != result.folder and (changed := other_settings(before.folder, result.folder)):
             raise CheckpointError(
                 f'{result.folder}: has the name "{result.name}" of {before.folder}, but {"; ".join(changed)};'
-                f" give it a name of its own (name = …, or --set name=…)"
+                f" give it a name of its own: --label {result.folder}=NAME, or name = … before it is trained"
             )
 
 
@@ -56,7 +56,7 @@ def check_seeds(results: Sequence[Result]) -> None:
 def same_twice(result: Result, before: Path) -> CheckpointError:
     return CheckpointError(
         f'{result.folder}: has the name "{result.name}" and the seed {result.seed} of {before}; runs with other'
-        " settings need names of their own (name = …, or --set name=…)"
+        f" settings need names of their own: --label {result.folder}=NAME, or name = … before they are trained"
     )
 
 

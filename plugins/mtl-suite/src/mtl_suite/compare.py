@@ -20,6 +20,7 @@ from rich.table import Table
 
 from mtl_core import CheckpointError, RunFolder, plain_json
 from mtl_suite.comparable import check_comparable, check_metrics, check_seeds, check_settings, same_twice
+from mtl_suite.labels import Labels, labelled
 from mtl_suite.result import Result, Spread, with_unit
 
 log = logging.getLogger("mtl")
@@ -138,8 +139,8 @@ def read_results(folders: Sequence[Path]) -> list[Result]:
     return joined(read_each(folders))
 
 
-def read_each(folders: Sequence[Path]) -> list[Result]:
-    return [read_result(run) for folder in folders for run in members(folder)]
+def read_each(folders: Sequence[Path], labels: Labels | None = None) -> list[Result]:
+    return [labelled(read_result(run), labels or {}) for folder in folders for run in members(folder)]
 
 
 def joined(found: Sequence[Result]) -> list[Result]:
@@ -194,18 +195,21 @@ def together(group: Sequence[Result]) -> Result:
     return attrs.evolve(group[0], metrics=metrics, headline=headline, counts_for=tuple(by_task))
 
 
-def compare(reference: Sequence[Path], runs: Sequence[Path], metrics: Sequence[str] = ()) -> Comparison:
+def compare(
+    reference: Sequence[Path], runs: Sequence[Path], metrics: Sequence[str] = (), labels: Labels | None = None
+) -> Comparison:
     """Compare runs with a reference, the mean over its seeds.
 
     :param reference: run folders, the seeds of one experiment
     :param runs: run folders; those of one name become one row
     :param metrics: ``task/metric`` that Δ% uses in place of the task's own, such as ``depth/rmse``
+    :param labels: run folder → its name in the table, in place of the run's own
     :raises CheckpointError: a run is not finished, has other tasks or another evaluation than the reference, has the
         name of a run with other settings, or no value of one of the metrics
     :raises MtlError: a metric is of no task of the runs
     """
-    base = read_each(reference)
-    found = read_each(runs)
+    base = read_each(reference, labels)
+    found = read_each(runs, labels)
     check_settings([*base, *found])
     check_metrics(metrics, [*base, *found])
     base, found = ([with_headline(r, metrics) for r in joined(results)] for results in (base, found))
@@ -224,12 +228,12 @@ def compare_results(base: Sequence[Result], found: Sequence[Result]) -> Comparis
     return Comparison(base[0].name, rows, base[0].headline, row(base, reference_means), units)
 
 
-def with_its_seeds(reference: Path, runs: Sequence[Path]) -> list[Path]:
+def with_its_seeds(reference: Path, runs: Sequence[Path], labels: Labels | None = None) -> list[Path]:
     """The reference and those of the runs that are other seeds of it."""
-    first = read_result(members(reference)[0])
-    known = set(map(identity, map(read_result, members(reference))))
+    own = read_each([reference], labels)
+    first, known = own[0], set(map(identity, own))
     found = [reference]
-    for other in (read_result(run) for folder in runs for run in members(folder)):
+    for other in read_each(runs, labels):
         if other.name == first.name and identity(other) not in known:
             known.add(identity(other))
             found.append(other.folder)

@@ -34,8 +34,15 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether the folder's results are those of all epochs."""
-        return evaluated_epochs(RunFolder(self.folder)) >= self.epochs
+        """Whether the folder's results are those of all epochs, or of a run that ended early by itself."""
+        run = RunFolder(self.folder)
+        return evaluated_epochs(run) >= self.epochs or (run.results.is_file() and stopped(run))
+
+
+def stopped(run: RunFolder) -> bool:
+    """Whether a run ended before its last epoch, for want of progress or because a plugin asked for it."""
+    *_, last = run.history() or [{}]
+    return bool(last.get("stopped"))
 
 
 def evaluated_epochs(run: RunFolder) -> int:
