@@ -139,7 +139,8 @@ def test_plugins_in_their_json_form(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(row["summary"] for row in rows.values()), "every plugin says what it is"
     expected = {
         "scenes": "data set", "onelabel": "label scenario", "segnet": "network", "jtr": "regularizer",
-        "uw": "loss rule", "ial": "gradient shaper", "randaugment": "photometry", "geometry": "geometry", "tensorboard": "logger",
+        "uw": "loss rule", "ial": "gradient shaper", "randaugment": "photometry", "geometry": "geometry",
+        "tensorboard": "logger",
     }  # fmt: skip
     assert {name: places[name] for name in expected} == expected
 
