@@ -16,6 +16,7 @@ svg { width: 100%; display: block; background: var(--soft); border-radius: 4px; 
 svg text { font: 11px system-ui, sans-serif; fill: currentColor; }
 svg .e { text-anchor: end; } svg .m { text-anchor: middle; } svg .g { stroke: var(--line); }
 polyline { fill: none; stroke-width: 1.8; } polyline.d { stroke-dasharray: 5 4; }
+@media (prefers-color-scheme: dark) { polyline, circle, .legend i, .meter { filter: brightness(1.4); } }
 @media (max-width: 480px) { td, th { padding-right: .5rem; font-size: 13px; } }
 .legend { font-size: 12px; } .legend span { margin-right: 1em; white-space: nowrap; }
 .legend i { display: inline-block; width: 18px; margin-right: 4px; vertical-align: middle; border-top: 3px solid; }
