@@ -62,7 +62,7 @@ EXPERIMENTS: dict[str, tuple[Edit, list[str]]] = {
     "no name": (replace('name = "good"', ""), ["name: missing", "expected text"]),
     "no plugins": (lambda text: 'name = "x"', ["plugins", "missing"]),
     "misspelt plugin": (add("[plugins.jrt]\n"), ["plugins.jrt: no plugin of this name", 'did you mean "jtr"']),
-    "plugin not installed": (add("[plugins.quaternion]\n"), ["plugins.quaternion", "pip install mtl-quaternion"]),
+    "plugin not installed": (add("[plugins.quaternion]\n"), ["plugins.quaternion: no plugin of this name", "installed: "]),
     "misspelt option": (replace("primary =", "primry ="), ["plugins.ial.primry: unknown option", 'did you mean "primary"']),
     "missing option": (replace('primary = "segmentation"', ""), ["plugins.ial.primary: missing"]),
     "option out of range": (replace("width = 4", "width = -4"), ["plugins.segnet.width", "-4"]),

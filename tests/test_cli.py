@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 from PIL import Image
 
 from mtl_core import cli, load_network
+from mtl_core.settings.known import known_plugins
 
 EXPERIMENT = """
 name = "cli"
@@ -51,7 +54,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_and_listing_import_no_torch(arguments: list[str]) -> None:
     code = f"""
 import sys
+import tomllib
 from mtl_core import cli
+from mtl_core.settings.known import known_plugins
 try:
     cli.main({arguments})
 except SystemExit:
@@ -76,7 +81,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
 def test_a_run_folder_holds_what_the_documentation_says(run: Path) -> None:
     files = "experiment.toml versions.json labels.npz metrics.jsonl last.ckpt best.ckpt results.json report.html"
     names = {*files.split(), "pictures", ".lock"}
-    assert {p.name for p in run.iterdir()} == names
+    assert {p.name for p in run.iterdir()} - {"warnings.jsonl"} == names
     with np.load(run / "labels.npz") as saved:
         assert saved["labelled"].shape == (12, 4)
         assert saved["tasks"].tolist() == ["segmentation", "depth", "normals", "reshading"]
@@ -130,7 +135,50 @@ def test_plugins_in_their_json_form(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(expected.split()) <= set(rows)
     assert rows["jtr"]["distribution"] == "mtl-jtr"
     assert rows["jtr"]["status"] == "unchecked"
-    assert set(rows["jtr"]) == {"name", "distribution", "version", "status", "reason", "hooks"}
+    assert set(rows["jtr"]) == {"name", "place", "summary", "distribution", "version", "status", "reason", "hooks"}
+    places = {name: row["place"] for name, row in rows.items()}
+    assert all(places.values()), "every plugin has a place"
+    assert all(row["summary"] for row in rows.values()), "every plugin says what it is"
+    expected = {
+        "scenes": "data set", "onelabel": "label scenario", "segnet": "network", "jtr": "regularizer",
+        "uw": "loss rule", "ial": "gradient shaper", "randaugment": "photometry", "geometry": "geometry",
+        "tensorboard": "logger",
+    }  # fmt: skip
+    assert {name: places[name] for name in expected} == expected
+
+
+def test_plugins_stand_by_their_place(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "240")
+    command("plugins")
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in lines if " onelabel " in line]
+    assert line.startswith("label scenario")
+    assert "mtl-labels 0.1.0" in line
+    numbers = [next(n for n, text in enumerate(lines) if f" {name} " in text) for name in ("scenes", "segnet", "uw")]
+    assert numbers == sorted(numbers)
+
+
+def test_the_table_of_known_plugins_is_that_of_the_repository() -> None:
+    projects = [
+        tomllib.loads(path.read_text("utf-8"))["project"]
+        for kind in ("plugins", "contrib")
+        for path in (Path(__file__).parents[1] / kind).glob("*/pyproject.toml")
+    ]
+    expected = {name: p["name"] for p in projects for name in p.get("entry-points", {}).get("mtl.plugins", {})}
+    assert known_plugins() == expected, "put it right in core/src/mtl_core/settings/known.json"
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    command("--version")
+    assert re.fullmatch(r"mtl \d+\.\d+\.\d+ \(torch [\d.+a-z]+, Python 3[\d.]+\)\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("page", [(), ("train",), ("compare",), ("data",), ("data", "check")])
+def test_flags_have_no_type(page: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    command(*page, "--help")
+    shown = capsys.readouterr().out
+    assert "--help" in shown
+    assert "<bool>" not in shown
 
 
 @pytest.mark.slow

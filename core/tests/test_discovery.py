@@ -162,6 +162,7 @@ def test_a_class_of_no_distribution_goes_by_its_own_name(install: Install) -> No
 
 def test_the_listing_is_plain_rows(install: Install) -> None:
     install("mtl-fake", {"fake": "fake_one:Toy"}, subprocess_safe_source())
-    row = {"name": "fake", "distribution": "mtl-fake", "version": "1.2", "status": "unchecked", "reason": None}
+    about = {"name": "fake", "place": "photometry", "summary": None}
+    row = about | {"distribution": "mtl-fake", "version": "1.2", "status": "unchecked", "reason": None}
     assert listing() == [row | {"hooks": None}]
     assert listing(hooks=True) == [row | {"status": "ok", "hooks": ["augment"]}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import platform
 import re
 import signal
 import sys
@@ -18,13 +19,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mtl_core.commands.help_pages import Group, use_plain_flags
 from mtl_core.errors import MtlError
 
 if TYPE_CHECKING:
     from typer.models import CommandInfo
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    cls=Group, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
     help="Multi-task learning when labels are missing and tasks fight.",
 )  # fmt: skip
 
@@ -34,6 +36,25 @@ With = Annotated[list[str] | None, typer.Option("--with", metavar="PLUGIN", help
 Without = Annotated[list[str] | None, typer.Option("--without", metavar="PLUGIN", help="Leave a plugin out.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
 Checkpoint = Annotated[str, typer.Option(help="last, or best on validation data.")]
+
+
+def show_version(asked: bool) -> None:
+    if not asked:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    with contextlib.suppress(PackageNotFoundError):
+        print(f"mtl {version('mtl-core')} (torch {version('torch')}, Python {platform.python_version()})")
+    raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Multi-task learning when labels are missing and tasks fight."""
 
 
 @app.command(epilog="Example: mtl train rooms.toml --out runs/rooms --set epochs=5")
@@ -130,18 +151,19 @@ def plugins(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the installed plugins."""
-    from mtl_core.commands.plugins import listing
+    """List the installed plugins: what each is for, its place in a run, and the distribution that has it."""
+    from mtl_core.commands.plugins import by_place, listing
 
     rows = listing(hooks)
     if as_json:
-        print(json.dumps(rows))
+        print(json.dumps(rows, ensure_ascii=False))
         return
-    columns = ["name", "distribution", "version", "status", *(["hooks"] if hooks else []), "reason"]
-    shown = Table(*columns, box=None)
-    for row in rows:
-        cells = {**row, "hooks": " ".join(row["hooks"] or []), "reason": row["reason"] or ""}
-        shown.add_row(*(escape(str(cells[c])) for c in columns))
+    columns = ["place", "name", "what it is", "distribution", *(["hooks"] if hooks else [])]
+    shown = Table(*columns, box=None, pad_edge=False)
+    for row in by_place(rows):
+        about = f"{row['status']}: {row['reason']}" if row["reason"] else row["summary"] or ""
+        cells = [row["place"] or "", row["name"], about, f"{row['distribution']} {row['version']}"]
+        shown.add_row(*map(escape, [*cells, *([" ".join(row["hooks"] or [])] if hooks else [])]))
     Console().print(shown)
 
 
@@ -193,13 +215,14 @@ def join_commands() -> None:
             app.command(entry.name)(command)
     for name, group in groups.items():
         app.add_typer(group, name=name)
+    use_plain_flags([app, *groups.values()])
 
 
 def _join(groups: dict[str, typer.Typer], entry: EntryPoint, command: typer.Typer) -> None:
     """Add a distribution's group of commands to those of the same name."""
     if entry.name not in groups:
         groups[entry.name] = typer.Typer(
-            help=command.info.help if isinstance(command.info.help, str) else None, no_args_is_help=True
+            cls=Group, help=command.info.help if isinstance(command.info.help, str) else None, no_args_is_help=True
         )
     group = groups[entry.name]
     names = {_name(one) for one in group.registered_commands}

@@ -62,7 +62,12 @@ def test_every_mistake_is_reported_at_once() -> None:
 def test_misspelt_and_not_installed_are_different_messages() -> None:
     (line,) = problems(HEAD + "[plugins.weather]\n")
     assert line.startswith("plugins.weather: no plugin of this name is installed (installed: toy)")
-    assert line.endswith("pip install mtl-weather")
+    assert "pip install" not in line
+    assert problems(HEAD + "[plugins.jtr]\n") == (
+        "plugins.jtr: this plugin comes with mtl-jtr, which is not installed: pip install mtl-jtr",
+    )
+    (line,) = problems(HEAD + "[plugins.gradnrom]\n")
+    assert line.endswith('; did you mean "gradnorm", which comes with mtl-weighting: pip install mtl-weighting?')
 
 
 def test_a_broken_plugin_is_one_problem_among_others(install: Install) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mtl_core.testing import make_batch, make_tasks
-from mtl_report.pictures import GAP, TITLE, drawings, image_pixels, pasted, striped, value_range
+from mtl_report.pictures import GAP, TITLE, drawing_limits, drawings, image_pixels, pasted, striped, value_range
 
 TASKS = make_tasks("segmentation", "depth", "normals", "scene")
 LABELLED = torch.tensor([[1, 1, 1, 1], [0, 1, 0, 1]], dtype=torch.bool)
@@ -21,15 +21,15 @@ def maps(name: str, seed: int = 0) -> Tensor:
 
 
 def test_a_task_has_its_label_and_a_column_for_each_title() -> None:
-    first = maps("depth", 0)
-    second = maps("depth", 1)
+    first, second = maps("depth", 0), maps("depth", 1)
     found = drawings(BATCH, TASKS, {"one": {"depth": first}, "two": {"depth": second}})
-    depth = TASKS["depth"]
-    rows = []
+    depth, rows = TASKS["depth"], []
+    labels = BATCH.targets["depth"][:, 0].numpy()
+    limits = value_range([labels[labels > 0]])
+    assert drawing_limits(BATCH, TASKS, {"one": {"depth": first}}) == {"depth": limits}
     for i, image in enumerate(BATCH.images):
         label = BATCH.targets["depth"][i]
         valid = label[0].numpy() > 0
-        limits = value_range([label[0].numpy()[valid]])
         guesses = [depth.picture(depth.decode(x)[i], limits) for x in (first, second)]
         rows.append([image_pixels(image), striped(depth.picture(label, limits), valid), *guesses])
     expected = pasted(rows, ["image", "depth label", "one", "two"], (6 * 16, 6 * 24))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import math
 import re
@@ -18,8 +19,20 @@ import pytest
 import torch
 from PIL import Image
 
-from mtl_core import BinaryEdges, Classification, Depth, MtlError, Normals, Regression, Segmentation, Tasks, palette
+from mtl_core import (
+    BinaryEdges,
+    Classification,
+    Depth,
+    MtlError,
+    Normals,
+    Regression,
+    RunFolder,
+    Segmentation,
+    Tasks,
+    palette,
+)
 from mtl_report.curves import chart
+from mtl_report.keys import key_of
 from mtl_report.pictures import drawn_pair, sheet
 from mtl_report.report import write_report
 
@@ -29,6 +42,7 @@ GROUPS = ("train/loss", "jtr", "ial/sigma", "encoder/weight", "encoder/norm", "e
 
 def epoch(number: int) -> dict[str, Any]:
     record: dict[str, Any] = {"event": "epoch", "epoch": number, "step": 10 * number, "seconds": 1.5, "train/loss": 3.0}
+    record["validation/loss/depth"] = 2.0
     for task in ("segmentation", "depth"):
         record |= {f"{group}/{task}": number + 0.5 for group in GROUPS if group not in ("jtr", "encoder/cosine")}
     record |= {"jtr/distance": 0.5 / (number + 1), "encoder/cosine/segmentation|depth": -0.1}
@@ -72,12 +86,12 @@ class Reader(HTMLParser):
 def test_every_logged_group_has_a_chart(run: Path) -> None:
     page = written(run)
     shown = re.findall(r"<figcaption>(.*?)</figcaption>", page)
-    # one chart of jtr/*, one per validation metric, one per other group
-    assert len(shown) == len(set(shown)) == len(GROUPS) + 2
-    assert {"val/segmentation/miou", "val/depth/abs_err", "jtr/distance", "ial/sigma"} <= set(shown)
+    # one chart of jtr/*, one per task's losses, one per validation metric, one per other group
+    assert len(shown) == len(set(shown)) == len(GROUPS) + 2 + 2
+    assert {"loss of depth", "segmentation/miou ↑", "depth/abs_err ↓", "jtr/distance", "ial/sigma"} <= set(shown)
     drawings = [ElementTree.fromstring(svg) for svg in SVG.findall(page)]
     assert len(drawings) == len(shown)
-    assert [len(svg.findall("polyline")) for svg in drawings].count(2) == 3
+    assert [len(svg.findall("polyline")) for svg in drawings].count(2) == 4
     assert "epochs" in Reader(page).text
 
 
@@ -146,6 +160,88 @@ def test_a_chart_stays_inside_its_frame(values: list[float]) -> None:
 
 def test_a_chart_without_a_finite_value_is_none() -> None:
     assert chart("t", {"a": [(1, math.nan)]}) == ""
+
+
+def test_training_stands_against_validation(run: Path) -> None:
+    page = written(run)
+    both = page.partition("<figcaption>loss of depth</figcaption>")[2].partition("</figure>")[0]
+    svg = ElementTree.fromstring(SVG.findall(both)[0])
+    titles = {line.findtext("title"): line.attrib.get("class") for line in svg.findall("polyline")}
+    assert titles == {"training": "d", "validation": None}
+    alone = page.partition("<figcaption>loss of segmentation</figcaption>")[2].partition("</figure>")[0]
+    assert ">training<" in alone
+    assert ">validation<" not in alone
+
+
+def texts(chart_of: str) -> list[str]:
+    (svg,) = SVG.findall(chart_of)
+    return [element.text or "" for element in ElementTree.fromstring(svg).iter("text")]
+
+
+def test_axes_have_titles_and_epochs_are_whole() -> None:
+    shown = texts(chart("t", {"a": [(n, float(n)) for n in range(1, 4)]}, "abs_err, m"))
+    assert "abs_err, m" in shown
+    assert "epoch" in shown
+    assert [text for text in shown if text in ("1", "2", "3", "1.5", "2.5")].count("2") >= 1
+    assert not [text for text in texts(chart("t", {"a": [(1, 0.0), (2, 50.0)]})) if text == "1.5"]
+
+
+@pytest.mark.parametrize("values", [[1e-7, 3e-7], [123456.0, 987654.0], [-1e9, 1e9], [0.98, 0.981], [12.5, 13.0]])
+def test_tick_labels_fit_beside_their_chart(values: list[float]) -> None:
+    (text,) = SVG.findall(chart("t", {"a": list(enumerate(values))}))
+    svg = ElementTree.fromstring(text)
+    lefts = {float(line.attrib["x1"]) for line in svg.findall("line")}
+    labels = [label for label in svg.findall("text") if label.attrib.get("class") == "e"]
+    assert len({label.text for label in labels}) == len(labels) >= 3
+    assert len(lefts) == 1
+    widest = max(len(label.text or "") for label in labels)
+    assert 6.0 * widest <= float(labels[0].attrib["x"])
+
+
+def test_the_overlap_of_each_class(run: Path) -> None:
+    file = run / "results.json"
+    details = {"segmentation/iou/wall": 40.25, "segmentation/iou/<b>": None, "depth/other": 1.0}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"details": details}))
+    table = written(run).partition("IoU of each class")[2].partition("</table>")[0]
+    assert "wall<td class='n'>40.25" in table
+    assert "&lt;b&gt;<td class='n'>–" in table
+    assert "other" not in table
+
+
+def test_warnings_parameters_device_and_versions(run: Path) -> None:
+    RunFolder(run).warn(1, 'epoch 1: no label reached the head of "<i>"')
+    file = run / "results.json"
+    about = {"parameters": {"encoder": 1200, "head depth": 34}, "device": "cpu (x)"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | about))
+    (run / "versions.json").write_text('{"python": "3.12.1", "commit": "abc123 with changes"}')
+    text = Reader(written(run)).text
+    for part in ('no label reached the head of "<i>"', "1,200", "1,234", "on cpu (x)", "3.12.1", "abc123 with changes"):
+        assert part in text
+
+
+def test_a_phone_shows_the_page_at_its_own_width(run: Path) -> None:
+    found = [attributes for tag, attributes in Reader(written(run)).tags if tag == "meta"]
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in found
+
+
+def test_colours_of_a_picture_are_explained(run: Path) -> None:
+    kept = {"keys": [key_of(task, (1.0, 5.0)) for task in TASKS.dense], "rows": ["first", "second"]}
+    (run / "pictures" / "a'b.json").write_text(json.dumps(kept))
+    page = written(run)
+    text = Reader(page).text
+    assert "rows: first, second" in text
+    assert "≤ 1 m" in text
+    assert "≥ 5 m" in text
+    red, green, blue = palette(5)[3]
+    assert f"#{red:02x}{green:02x}{blue:02x}" in page
+    ball = re.search("alt='colours of normals on a ball' width='72' src='data:image/png;base64,([^']+)'", page)
+    assert ball is not None
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(ball[1]))))
+    middle = len(pixels) // 2
+    # in the middle the surface faces the camera: normal (0, 0, -1); at the right edge it looks right
+    assert pixels[middle, middle].tolist() == pytest.approx([127, 127, 0, 255], abs=3)
+    assert pixels[middle, -3].tolist() == pytest.approx([250, 127, 127, 255], abs=40)
+    assert pixels[0, 0, 3] == 0
 
 
 TASKS = Tasks(
@@ -235,7 +331,7 @@ def test_a_network_that_diverged_is_drawn(task: Any) -> None:
     assert found.shape == (8, 12, 3)
 
 
-@pytest.mark.parametrize("module", ["report", "curves"])
+@pytest.mark.parametrize("module", ["report", "curves", "several", "commands"])
 def test_no_torch_is_imported(module: str) -> None:
     code = f"import sys, mtl_report.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

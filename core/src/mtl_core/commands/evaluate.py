@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 import lightning_fabric
+import torch
+from torch import nn
 
 from mtl_core.commands.changed_tasks import with_changed_options
 from mtl_core.commands.finished_run import EndedRun, tell
@@ -46,6 +49,8 @@ class Evaluation:
     metrics: dict[str, float]
     details: dict[str, float] = attrs.field(factory=dict)
     problems: list[str] = attrs.field(factory=list)
+    images: dict[int, dict[str, float]] = attrs.field(factory=dict)
+    """Position → task → loss, of rank 0's images."""
 
 
 def evaluate_split(
@@ -71,7 +76,8 @@ def evaluate_split(
     )
     found = evaluate(model.network, loader, fabric.device, fabric.autocast)
     problems = [f"{split} data: {problem}" for problem in found.problems]
-    return Evaluation(split, BlankedDataset(dataset, labelled), found.metrics, found.details, problems)
+    data = BlankedDataset(dataset, labelled)
+    return Evaluation(split, data, found.metrics, found.details, problems, found.images)
 
 
 def write_results(
@@ -95,10 +101,29 @@ def write_results(
         "headline": headlines(model.tasks),
         "directions": directions(model.tasks, evaluation.metrics),
         "units": units(model.tasks, evaluation.metrics),
+        "parameters": parameters_of(model),
+        "device": device_name(model),
         **({"overrides": list(overrides)} if overrides else {}),
         **({"problems": evaluation.problems} if evaluation.problems else {}),
     }
     write_text(path, to_json(about, indent=2))
+
+
+def parameters_of(model: Model) -> dict[str, int]:
+    """Learned numbers of the encoder, of each head and of each plugin."""
+    network = model.network
+    parts: dict[str, nn.Module] = {"encoder": network.backbone}
+    parts |= {f"head {name}": network.heads[name] for name in model.tasks.names}
+    parts |= {f"plugin {name}": p for name, p in model.hooks.plugins.items() if isinstance(p, nn.Module)}
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    return {name: count for name, count in counts.items() if count}
+
+
+def device_name(model: Model) -> str:
+    """Of the device that the network is on."""
+    device = next(model.network.parameters()).device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return f"{device.type} ({name})"
 
 
 def read_results(run: RunFolder) -> dict[str, Any]:
@@ -166,7 +191,7 @@ def evaluate_run(
         write_results(run.folder / f"results{suffix}.json", model, found, name, epoch, overrides)
         if not suffix:
             record_runtime(run)
-        tell(EndedRun(run.folder, model, fabric, found.data, suffix))
+        tell(EndedRun(run.folder, model, fabric, found.data, suffix, found.images))
     return found.metrics
 
 

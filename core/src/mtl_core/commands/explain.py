@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mtl_core import discovery
-from mtl_core.errors import MtlError
+from mtl_core.errors import MtlError, nearest
 from mtl_core.experiment import Experiment
 from mtl_core.hooks.load import load
 from mtl_core.hooks.plain_file import KEY, load_from_file
@@ -38,6 +38,8 @@ def explain(name: str) -> dict[str, Any]:
     matches = [f for f in found if f.name == name]
     if not matches and name == "experiment":
         return record_of(name, f"{discovery.CORE} {discovery.core_version()}", Experiment)
+    if not matches and (guess := nearest(name, ["experiment"])):
+        raise MtlError(f"{name}: no plugin of this name is installed{guess}")
     if not matches:
         raise MtlError(f"{name}: {not_installed(name, found)}")
     return record_of(name, f"{matches[0].distribution} {matches[0].version}", load(matches[0]))

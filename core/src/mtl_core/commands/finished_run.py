@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from statistics import fmean
 
 import attrs
 import lightning_fabric
@@ -39,6 +40,8 @@ class EndedRun(FinishedRun):
     fabric: lightning_fabric.Fabric
     evaluated: BlankedDataset | None = None
     suffix: str = ""
+    images: dict[int, dict[str, float]] = attrs.field(factory=dict)
+    """Position in the evaluated data → task → loss."""
 
     @property
     def tasks(self) -> Tasks:  # type: ignore[override]  # the protocol's attribute, read-only here
@@ -48,17 +51,31 @@ class EndedRun(FinishedRun):
     def examples(self, count: int) -> Examples | None:
         if self.evaluated is None or len(self.evaluated) == 0:
             return None
-        batch = spread(self.evaluated, count)
+        return self._predicted(self.evaluated, spread_places(len(self.evaluated), count))
+
+    @torch.no_grad()
+    def extremes(self, count: int) -> dict[str, Examples]:
+        ranked = by_loss(self.images)
+        if self.evaluated is None or len(ranked) <= 2 * count:
+            return {}
+        chosen = {"best": ranked[:count], "worst": ranked[: -count - 1 : -1]}
+        return {title: self._predicted(self.evaluated, places) for title, places in chosen.items()}
+
+    def _predicted(self, data: BlankedDataset, places: list[int]) -> Examples:
+        batch = batch_of(data, places)
         with evaluating(self.model.network), self.fabric.autocast():
             predictions = self.model.network(batch.images.to(self.fabric.device))
-        return Examples(batch, {name: prediction.cpu() for name, prediction in predictions.items()})
+        names = data.dataset.names
+        titles = [str(place) if names is None else names[place] for place in places]
+        return Examples(batch, {name: prediction.cpu() for name, prediction in predictions.items()}, titles)
 
     @torch.no_grad()
     def drawings(self, count: int) -> Drawings | None:
         hooks = self.model.hooks
         if not isinstance(self.model, Session) or not hooks.has("draw_pictures"):
             return None
-        batch = spread(BlankedDataset(self.model.dataset, self.model.labelled), count)
+        data = BlankedDataset(self.model.dataset, self.model.labelled)
+        batch = batch_of(data, spread_places(len(data), count))
         modules = [p for p in hooks.plugins.values() if isinstance(p, nn.Module)]
         with evaluating(self.model.network, *modules), self.fabric.autocast():
             step = step_of(self.model, to_device(batch, self.fabric.device))
@@ -78,10 +95,26 @@ def tell(run: EndedRun) -> None:
             log.warning("%s: the run is finished, but after it: %s (%s)", run.folder, error, notes)
 
 
-def spread(data: BlankedDataset, count: int) -> Batch:
-    """Some samples, evenly spread over the data."""
-    places = list(range(len(data)))[:: max(1, len(data) // count)][:count]
-    (batch,) = list(evaluation_loader(data.dataset, data.labelled, places, count))
+def by_loss(images: dict[int, dict[str, float]]) -> list[int]:
+    """Positions from the smallest loss to the largest, each task's losses divided by their mean."""
+    losses: dict[str, list[float]] = {}
+    for found in images.values():
+        for task, loss in found.items():
+            losses.setdefault(task, []).append(loss)
+    means = {task: fmean(values) or 1.0 for task, values in losses.items()}
+    scores = {
+        place: fmean(loss / means[task] for task, loss in found.items()) for place, found in images.items() if found
+    }
+    return sorted(scores, key=lambda place: (scores[place], place))
+
+
+def spread_places(size: int, count: int) -> list[int]:
+    """Some positions, evenly spread over the data."""
+    return list(range(size))[:: max(1, size // count)][:count]
+
+
+def batch_of(data: BlankedDataset, places: list[int]) -> Batch:
+    (batch,) = list(evaluation_loader(data.dataset, data.labelled, places, len(places)))
     made: Batch = batch
     return made
 

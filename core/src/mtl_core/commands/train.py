@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
+import subprocess
 from collections.abc import Collection
 from contextlib import nullcontext
 from importlib import metadata
@@ -139,7 +141,8 @@ def train_prepared(
             evaluation = attrs.evolve(evaluation, problems=unusable)
             write_results(run.results, session, evaluation, "last", trainer.position.epoch)
         record_runtime(run)
-        tell(EndedRun(run.folder, session, fabric, None if evaluation is None else evaluation.data))
+        judged = (None, "", {}) if evaluation is None else (evaluation.data, "", evaluation.images)
+        tell(EndedRun(run.folder, session, fabric, *judged))
     # A rank that ends while rank 0 still writes makes the launcher stop rank 0.
     fabric.barrier()
     if unusable:
@@ -220,7 +223,23 @@ def versions(experiment: Experiment) -> dict[str, str]:
     found = {f.name: f"{f.distribution} {f.version}" for f in installed_plugins()}
     names = {name.split("#")[0] for name in experiment.named}
     plugins = {name: found.get(name, IN_PYTHON) for name in sorted(names)} | described(experiment)
-    return {"mtl-core": metadata.version("mtl-core"), "torch": torch.__version__, **plugins}
+    own = {"mtl-core": metadata.version("mtl-core"), "torch": torch.__version__, "python": platform.python_version()}
+    commit = commit_of(Path(experiment.source).parent)
+    return {**own, **({"commit": commit} if commit else {}), **plugins}
+
+
+def commit_of(folder: Path) -> str:
+    """The commit that is checked out where the experiment lies, with a note on changes; empty without git."""
+    try:
+        asked = [
+            subprocess.run(
+                ["git", "-C", str(folder), *command], capture_output=True, text=True, timeout=10, check=True
+            ).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return f"{asked[0]} with changes" if asked[1] else asked[0]
 
 
 def train_and_print(experiment: Experiment, folder: Path, resume: bool, quiet: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mtl_core.options.fields import options
 from mtl_core.options.read import read_options
 from mtl_core.options.type_names import describe_value
 from mtl_core.settings.file_keys import short_name
+from mtl_core.settings.known import known_plugins
 
 
 def read_plugins(
@@ -95,5 +97,10 @@ def not_installed(name: str, found: Sequence[InstalledPlugin]) -> str:
     names = sorted({f.name for f in found})
     if guess := nearest(name, names):
         return f"no plugin of this name is installed{guess}"
+    known = known_plugins()
+    if name in known:
+        return f"this plugin comes with {known[name]}, which is not installed: pip install {known[name]}"
     listed = f"installed: {', '.join(names)}" if names else "no plugin is installed"
-    return f"no plugin of this name is installed ({listed}); where it has a distribution: pip install mtl-{name}"
+    other = next(iter(get_close_matches(name, set(known) - set(names), 1, 0.6)), None)
+    hint = f'; did you mean "{other}", which comes with {known[other]}: pip install {known[other]}?' if other else ""
+    return f"no plugin of this name is installed ({listed}){hint}"

@@ -5,7 +5,7 @@ Shape letters: B images, O_t channels of task t.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -20,10 +20,12 @@ class Examples(NamedTuple):
 
     :param batch: images and labels, on the CPU
     :param predictions: task → (B, O_t, …), as the heads give them
+    :param names: of the samples; their positions where they have none
     """
 
     batch: Batch
     predictions: dict[str, Tensor]
+    names: Sequence[str] = ()
 
 
 class Drawings(NamedTuple):
@@ -47,6 +49,13 @@ class FinishedRun(Protocol):
 
     def examples(self, count: int) -> Examples | None:
         """Images of the evaluated split, evenly spread over it; None where nothing was evaluated."""
+        ...
+
+    def extremes(self, count: int) -> dict[str, Examples]:
+        """``"best"`` and ``"worst"`` → images of the evaluated split with the smallest and the largest losses.
+
+        Each task's losses are divided by their mean. Empty where the split has too few images.
+        """
         ...
 
     def drawings(self, count: int) -> Drawings | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import attrs
@@ -34,6 +34,8 @@ class Evaluated:
     broken: dict[str, int]
     details: dict[str, float] = attrs.field(factory=dict)
     """What tables leave out, such as ``task/iou/class``."""
+    images: dict[int, dict[str, float]] = attrs.field(factory=dict)
+    """Position in the data set → task → loss of its label, of the images that this rank saw."""
 
     @property
     def problems(self) -> list[str]:
@@ -56,9 +58,12 @@ class _Totals(Summed):
         for name in ("loss", "count", "broken"):
             self.add_sum(name)
 
+        self.each: list[Tensor] = []
+
     def update(self, prediction: Tensor, target: Tensor, labelled: Tensor) -> None:
         """A batch's predictions and labels, and which samples carry one: bool (B,)."""
         losses = self.task.scaled_loss(prediction, target)
+        self.each.append(torch.where(labelled, losses, torch.full_like(losses, torch.nan)))
         self.loss += torch.where(labelled, losses, torch.zeros_like(losses)).sum()
         self.count += labelled.sum()
         broken = prediction.isnan() & self.task.valid(target)
@@ -80,12 +85,13 @@ def evaluate(
 
     :param by_batch: let the layers of batch norm that learn normalise by the batch, as in training
     """
-    layers = batch_norms(network) if by_batch else []
+    layers, positions = batch_norms(network) if by_batch else [], list[Tensor]()
     where = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64, which sums need
     metrics = nn.ModuleDict({task.name: task.metrics() for task in network.tasks}).to(where)
     totals = nn.ModuleDict({task.name: _Totals(task) for task in network.tasks}).to(where)
     with evaluating(network), batch_statistics(layers):
         for batch in loader:
+            positions.append(batch.index)
             with autocast():
                 predictions = network(batch.images.to(device, non_blocking=True))
             for k, task in enumerate(network.tasks):
@@ -95,6 +101,24 @@ def evaluate(
                 _update(totals[task.name], prediction, target, batch.labelled[:, k].to(where))
     found = _results(network.tasks, metrics, totals)
     found.details.update(detailed(network.tasks, metrics))
+    found.images.update(_by_image(positions, {name: _each(totals[name]) for name in network.tasks.names}))
+    return found
+
+
+def _each(totals: nn.Module) -> list[Tensor]:
+    assert isinstance(totals, _Totals)
+    return totals.each
+
+
+def _by_image(positions: list[Tensor], losses: Mapping[str, list[Tensor]]) -> dict[int, dict[str, float]]:
+    """Position → task → loss, without what no label says."""
+    if not positions:
+        return {}
+    found: dict[int, dict[str, float]] = {position: {} for position in torch.cat(positions).tolist()}
+    for name, parts in losses.items():
+        for position, loss in zip(found, torch.cat(parts).tolist(), strict=True):
+            if math.isfinite(loss):
+                found[position][name] = loss
     return found
 
 

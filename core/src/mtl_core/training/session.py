@@ -97,7 +97,7 @@ def prepare(experiment: Experiment, run: RunFolder | None = None) -> Session:
 
 def own_validation(experiment: Experiment, hooks: Hooks) -> BlankedDataset | None:
     """The data's own validation split with every label that it has, if the experiment validates at all."""
-    if "val" not in hooks.splits or not experiment.validation:
+    if not experiment.validation or "val" not in hooks.splits:
         return None
     dataset = hooks.build_dataset("val")
     check_samples(dataset, f'plugin "{hooks.places["build_dataset"]}", validation data', experiment.seed)

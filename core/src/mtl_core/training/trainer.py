@@ -259,7 +259,8 @@ class Trainer:
         if self.fabric.broadcast(self.fabric.is_global_zero and self.ended(line | ends, best)):
             self.stopping.note(True, asked=True)
             if self.fabric.is_global_zero and not ends:
-                self.run.append({"event": "stopped", "epoch": position.epoch - 1, "stopped": self.stopping.reason})
+                self.run.cut(position.epoch - 1)
+                self.run.append(line | {"stopped": self.stopping.reason})
         self._begin_save(best)
 
     def _asked_to_end(self, record: dict[str, float]) -> bool:

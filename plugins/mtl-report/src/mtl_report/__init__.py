@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mtl_core import hookimpl, plugin
+from mtl_core import hookimpl, plugin, to_json, write_text
 from mtl_report.report import write_report
+from mtl_report.several import write_comparison
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mtl_core import FinishedRun, Tasks
+    from mtl_core import Examples, FinishedRun, Tasks
 
-__all__ = ["Report", "write_report"]
+__all__ = ["Report", "write_comparison", "write_report"]
 
-IMAGES = 4
-"""How many images a sheet shows."""
+IMAGES, EXTREMES = 4, 3
+"""How many images a sheet shows: evenly spread ones, and the best or worst."""
 
 
 @plugin
@@ -30,13 +31,15 @@ class Report:
 
         folder = run.folder / "pictures"
         if examples := run.examples(IMAGES):
-            folder.mkdir(exist_ok=True)
-            rows = pictures.pairs(run.tasks, examples.batch, examples.predictions)
-            pictures.sheet(rows, run.tasks).save(folder / f"predictions{run.suffix}.png")
+            save_sheet(run.tasks, examples, folder, f"predictions{run.suffix}")
+        for title, found in run.extremes(EXTREMES).items():
+            save_sheet(run.tasks, found, folder, f"{title}{run.suffix}")
         if drawings := run.drawings(IMAGES):
-            folder.mkdir(exist_ok=True)
             for name, titled in drawings.maps.items():
-                pictures.drawings(drawings.batch, run.tasks, titled).save(folder / f"{name}.png")
+                save(
+                    folder, name, pictures.drawings(drawings.batch, run.tasks, titled), run.tasks,
+                    pictures.drawing_limits(drawings.batch, run.tasks, titled),
+                )  # fmt: skip
         write_report(run.folder)
 
     @hookimpl
@@ -47,3 +50,28 @@ class Report:
         path = folder / f"{name}_all.png"
         pictures.sheet([(image, pairs)], tasks).save(path)
         return path
+
+
+def save_sheet(tasks: Tasks, examples: Examples, folder: Path, name: str) -> None:
+    """A sheet of predictions beside labels."""
+    from mtl_report import pictures
+
+    rows = pictures.pairs(tasks, examples.batch, examples.predictions)
+    save(folder, name, pictures.sheet(rows, tasks), tasks, pictures.sheet_limits(rows, tasks), examples.names)
+
+
+def save(
+    folder: Path,
+    name: str,
+    picture: Any,
+    tasks: Tasks,
+    limits: Mapping[str, tuple[float, float]],
+    rows: Any = (),
+) -> None:
+    """A picture, and beside it what its colours mean and what its rows are called."""
+    from mtl_report.keys import key_of
+
+    folder.mkdir(exist_ok=True)
+    picture.save(folder / f"{name}.png")
+    keys = [key_of(task, limits[task.name]) for task in tasks if task.name in limits]
+    write_text(folder / f"{name}.json", to_json({"keys": keys, "rows": list(rows)}))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 
-WIDTH = 420
-HEIGHT = 230
+WIDTH, HEIGHT = 420, 240
 
-LEFT = 56
-RIGHT = 10
-TOP = 12
-BOTTOM = 26
+RIGHT, TOP, BOTTOM = 14, 24, 40
+
+DIGIT = 6.4
+"""Width of a digit in the charts, at most."""
 
 COLOURS = ("#2563b0", "#c4482b", "#2d8a4e", "#8a4fb0", "#b08a1f", "#1f8f9e", "#b03a78", "#6b6b6b")
 
@@ -28,56 +27,87 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def labels(values: Sequence[float]) -> list[str]:
+    """Ticks as text: as many digits as tell them apart, all in one form."""
+    largest = max((abs(value) for value in values), default=0.0)
+    if largest and not 1e-3 <= largest < 1e5:
+        return [f"{value:.3g}" for value in values]
+    for decimals in range(7):
+        texts = [f"{value:.{decimals}f}" for value in values]
+        if all(abs(float(text) - value) <= 1e-6 * largest for text, value in zip(texts, values, strict=True)):
+            return texts
+    return [f"{value:.3g}" for value in values]
+
+
 def bounds(values: Sequence[float]) -> tuple[float, float]:
-    low = min(values)
-    high = max(values)
+    low, high = min(values), max(values)
     margin = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
     return low - margin, high + margin
 
 
-def chart(title: str, curves: Curves) -> str:
-    """One chart of several curves over the epochs, with a legend; values that are not finite are left out."""
-    kept: dict[str, list[tuple[float, float]]] = {}
-    for name, points in curves.items():
-        finite = [(x, y) for x, y in points if math.isfinite(y)]
-        if finite:
-            kept[name] = finite
+def whole(values: Sequence[float]) -> list[float]:
+    """The ticks of epochs: there is none between two."""
+    return [value for value in values if value == round(value)]
+
+
+def chart(
+    title: str,
+    curves: Curves,
+    y: str = "",
+    x: str = "epoch",
+    dashed: Collection[str] = (),
+    hues: Mapping[str, int] | None = None,
+) -> str:
+    """One chart of several curves, with a legend; values that are not finite are left out.
+
+    :param y: title of the vertical axis, such as a unit
+    :param dashed: curves that are drawn dashed
+    :param hues: curve → place of its colour; None: each its own
+    """
+    kept = {name: [(a, b) for a, b in points if math.isfinite(b)] for name, points in curves.items()}
+    kept = {name: points for name, points in kept.items() if points}
     if not kept:
         return ""
-    every = [point for points in kept.values() for point in points]
-    xs = [x for x, _ in every]
-    x0 = min(xs)
-    x1 = max(max(xs), x0 + 1)
-    y0, y1 = bounds([y for _, y in every])
+    tints = {name: COLOURS[(hues or {}).get(name, place) % len(COLOURS)] for place, name in enumerate(kept)}
+    xs, ys = ([p[axis] for points in kept.values() for p in points] for axis in (0, 1))
+    (x0, x1), (y0, y1) = (min(xs), max(max(xs), min(xs) + 1)), bounds(ys)
+    rungs = ticks(y0, y1) if len(ticks(y0, y1)) > 2 else ticks(y0, y1, 8)
+    texts = labels(rungs)
+    left = 12 + DIGIT * max((len(text) for text in texts), default=0)
 
-    def place(x: float, y: float) -> tuple[float, float]:
+    def place(a: float, b: float) -> tuple[float, float]:
         return (
-            LEFT + (x - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT),
-            TOP + (y1 - y) / (y1 - y0) * (HEIGHT - TOP - BOTTOM),
+            left + (a - x0) / (x1 - x0) * (WIDTH - left - RIGHT),
+            TOP + (y1 - b) / (y1 - y0) * (HEIGHT - TOP - BOTTOM),
         )
 
-    lines = [horizontal(place(x0, y)[1], f"{y:.4g}") for y in ticks(y0, y1)]
-    lines += [f'<text x="{place(x, y0)[0]:.1f}" y="{HEIGHT - 8}" class="m">{x:g}</text>' for x in ticks(x0, x1)]
-    for (name, points), tint in zip(kept.items(), COLOURS * len(kept), strict=False):
-        placed = [place(x, y) for x, y in points]
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in placed)
-        lines.append(f'<polyline points="{path}" stroke="{tint}"><title>{escape(name)}</title></polyline>')
-        a, b = placed[-1]
-        lines.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2" fill="{tint}"/>')
-    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(lines)}</svg>'
-    return f"<figure><figcaption>{escape(title)}</figcaption>{svg}{legend(kept)}</figure>"
+    lines = [horizontal(left, place(x0, b)[1], text) for b, text in zip(rungs, texts, strict=True)]
+    marks = whole(ticks(x0, x1, 6)) if len(set(xs)) > 1 else [x0]
+    lines += [f'<text x="{place(a, y0)[0]:.1f}" y="{HEIGHT - 24}" class="m">{a:g}</text>' for a in marks]
+    lines.append(f'<text x="{(left + WIDTH - RIGHT) / 2:.1f}" y="{HEIGHT - 8}" class="m">{escape(x)}</text>')
+    lines.append(f'<text x="4" y="14">{escape(y)}</text>' if y else "")
+    for name, points in kept.items():
+        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in (place(*p) for p in points))
+        kind = ' class="d"' if name in dashed else ""
+        lines.append(f'<polyline points="{path}" stroke="{tints[name]}"{kind}><title>{escape(name)}</title></polyline>')
+        a, b = place(*points[-1])
+        lines.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2" fill="{tints[name]}"/>')
+    about = f"{title}: {', '.join(kept)} over {x}"
+    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(about)}">{"".join(lines)}</svg>'
+    return f"<figure><figcaption>{escape(title)}</figcaption>{svg}{legend(kept, tints, dashed)}</figure>"
 
 
-def horizontal(y: float, label: str) -> str:
+def horizontal(left: float, y: float, label: str) -> str:
     return (
-        f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="g"/>'
-        f'<text x="{LEFT - 6}" y="{y + 4:.1f}" class="e">{label}</text>'
+        f'<line x1="{left:.1f}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="g"/>'
+        f'<text x="{left - 5:.1f}" y="{y + 4:.1f}" class="e">{label}</text>'
     )
 
 
-def legend(curves: Curves) -> str:
+def legend(curves: Curves, tints: Mapping[str, str], dashed: Collection[str]) -> str:
     items = [
-        f'<span><i style="background:{tint}"></i>{escape(name)} <b>{points[-1][1]:.4g}</b></span>'
-        for (name, points), tint in zip(curves.items(), COLOURS * len(curves), strict=False)
+        f"<span><i{' class=d' if name in dashed else ''} style='border-color:{tints[name]}'></i>"
+        f"{escape(name)} <b>{points[-1][1]:.4g}</b></span>"
+        for name, points in curves.items()
     ]
     return f'<div class="legend">{"".join(items)}</div>'

@@ -38,15 +38,34 @@ def value_range(maps: Sequence[NDArray[Any]]) -> tuple[float, float]:
     return (float(np.percentile(kept, 2)), float(np.percentile(kept, 98))) if kept.size else (0.0, 1.0)
 
 
-def drawn_pair(task: Task, prediction: Tensor, label: Tensor | None) -> list[Pixels]:
-    """Prediction and label on one scale."""
+def limits_of(task: Task, pairs: Sequence[Pair]) -> tuple[float, float]:
+    """The scale on which a task's maps are drawn: the range of its labels, of its predictions where there is none."""
+    known = [_flat(label)[_valid(task, label)] for _, label in pairs if label is not None]
+    known = [values for values in known if values.size]
+    return value_range(known or [_flat(prediction) for prediction, _ in pairs])
+
+
+def _flat(label: Tensor) -> NDArray[Any]:
+    values: NDArray[Any] = (label.float().mean(0) if label.ndim == 3 else label.float()).numpy()
+    return values
+
+
+def _valid(task: Task, label: Tensor) -> NDArray[Any]:
+    valid: NDArray[Any] = task.valid(label[None])[0, 0].numpy()
+    return valid
+
+
+def drawn_pair(
+    task: Task, prediction: Tensor, label: Tensor | None, limits: tuple[float, float] | None = None
+) -> list[Pixels]:
+    """Prediction and label on one scale.
+
+    :param limits: of the scale; None: that of this pair
+    """
+    limits = limits_of(task, [(prediction, label)]) if limits is None else limits
     if label is None:
-        limits = value_range([prediction.float().numpy()])
         return [task.picture(prediction, limits)]
-    valid = task.valid(label[None])[0, 0].numpy()
-    both = [x.float().mean(0).numpy() if x.ndim == 3 else x.float().numpy() for x in (prediction, label)]
-    limits = value_range([both[1][valid]] if valid.any() else both[:1])
-    return [task.picture(prediction, limits), striped(task.picture(label, limits), valid)]
+    return [task.picture(prediction, limits), striped(task.picture(label, limits), _valid(task, label))]
 
 
 def image_pixels(image: Tensor) -> Pixels:
@@ -54,33 +73,36 @@ def image_pixels(image: Tensor) -> Pixels:
     return values.numpy().astype(np.uint8).transpose(1, 2, 0)
 
 
+def sheet_limits(rows: Sequence[Row], tasks: Tasks) -> dict[str, tuple[float, float]]:
+    """Task → the scale on which a sheet draws it, one for all rows."""
+    return {task.name: limits_of(task, [pairs[task.name] for _, pairs in rows]) for task in dense(tasks)}
+
+
+def dense(tasks: Tasks) -> list[Task]:
+    return [task for task in tasks if task.dense]
+
+
 def sheet(rows: Sequence[Row], tasks: Tasks) -> Image.Image:
     """Images, predictions and labels side by side, a row per image; tasks per image are left out.
 
     :param rows: (image (3, H, W), task → (decoded prediction, label or None))
     """
-    shown = [task for task in tasks if task.dense]
-    panels = [[image_pixels(image), *cells(shown, pairs)] for image, pairs in rows]
-    labelled = any(has_label(pairs) for _, pairs in rows)
-    titles = ["image"]
-    for task in shown:
-        titles += [task.name, "label"] if labelled else [task.name]
+    shown, limits = dense(tasks), sheet_limits(rows, tasks)
+    panels = [[image_pixels(image), *cells(shown, pairs, limits)] for image, pairs in rows]
+    labelled = any(label is not None for _, pairs in rows for _, label in pairs.values())
+    titles = ["image"] + [t for task in shown for t in ([task.name, "label"] if labelled else [task.name])]
     height, width = panels[0][0].shape[:2]
     zoom = max(1, round(144 / width))
     return pasted(panels, titles, (height * zoom, width * zoom))
 
 
-def has_label(pairs: Mapping[str, Pair]) -> bool:
-    return any(label is not None for _, label in pairs.values())
-
-
 def pairs(tasks: Tasks, batch: Batch, predictions: Mapping[str, Tensor]) -> list[Row]:
     """Rows of :func:`sheet` from a batch and what the heads gave for it."""
     decoded = {task.name: task.decode(predictions[task.name].float()).cpu() for task in tasks}
-    rows: list[Row] = []
-    for i, image in enumerate(batch.images):
-        rows.append((image, {name: (maps[i], batch.targets[name][i]) for name, maps in decoded.items()}))
-    return rows
+    return [
+        (image, {task.name: (decoded[task.name][i], batch.targets[task.name][i]) for task in tasks})
+        for i, image in enumerate(batch.images)
+    ]
 
 
 def drawings(batch: Batch, tasks: Tasks, drawn: Mapping[str, Mapping[str, Tensor]]) -> Image.Image:
@@ -88,32 +110,41 @@ def drawings(batch: Batch, tasks: Tasks, drawn: Mapping[str, Mapping[str, Tensor
 
     :param drawn: title → task → maps (B, O_t, H, W), as heads give them
     """
-    decoded: dict[str, dict[str, Tensor]] = {}
-    for title, maps in drawn.items():
-        decoded[title] = {name: tasks[name].decode(values.float()).cpu() for name, values in maps.items()}
-    has_maps = {name for maps in decoded.values() for name in maps}
-    shown = [task for task in tasks if task.dense and task.name in has_maps]
-    titles: list[str] = []
-    for task in shown:
-        titles += [f"{task.name} label", *(title for title, maps in decoded.items() if task.name in maps)]
-    panels = []
-    for i, image in enumerate(batch.images):
-        row = [image_pixels(image)]
+    decoded = {t: {k: tasks[k].decode(v.float()).cpu() for k, v in maps.items()} for t, maps in drawn.items()}
+    shown = [task for task in tasks if task.dense and any(task.name in maps for maps in decoded.values())]
+    limits = drawing_limits(batch, tasks, drawn)
+    panels = [[image_pixels(image)] for image in batch.images]
+    for i, row in enumerate(panels):
         for task in shown:
-            row += columns_of(task, batch.targets[task.name][i], decoded, i)
-        panels.append(row)
+            row += columns_of(task, batch.targets[task.name][i], decoded, i, limits[task.name])
+    titles = [x for task in shown for x in (f"{task.name} label", *(t for t in decoded if task.name in decoded[t]))]
     height, width = panels[0][0].shape[:2]
     zoom = max(1, round(144 / width))
     return pasted(panels, ["image", *titles], (height * zoom, width * zoom))
 
 
-def columns_of(task: Task, label: Tensor, decoded: Mapping[str, Mapping[str, Tensor]], i: int) -> list[Pixels]:
+def drawing_limits(
+    batch: Batch, tasks: Tasks, drawn: Mapping[str, Mapping[str, Tensor]]
+) -> dict[str, tuple[float, float]]:
+    """Task → the scale on which a plugin's maps are drawn."""
+    limits: dict[str, tuple[float, float]] = {}
+    for task in dense(tasks):
+        first = next((maps[task.name] for maps in drawn.values() if task.name in maps), None)
+        if first is not None:
+            decoded = task.decode(first.float()).cpu()
+            limits[task.name] = limits_of(task, list(zip(decoded, batch.targets[task.name], strict=True)))
+    return limits
+
+
+def columns_of(
+    task: Task, label: Tensor, decoded: Mapping[str, Mapping[str, Tensor]], i: int, limits: tuple[float, float]
+) -> list[Pixels]:
     maps = [found[task.name][i] for found in decoded.values() if task.name in found]
-    return [drawn_pair(task, maps[0], label)[1], *(drawn_pair(task, one, label)[0] for one in maps)]
+    return [drawn_pair(task, maps[0], label, limits)[1], *(drawn_pair(task, one, label, limits)[0] for one in maps)]
 
 
-def cells(shown: Sequence[Task], pairs: Mapping[str, Pair]) -> list[Pixels]:
-    return [panel for task in shown for panel in drawn_pair(task, *pairs[task.name])]
+def cells(shown: Sequence[Task], pairs: Mapping[str, Pair], limits: Mapping[str, tuple[float, float]]) -> list[Pixels]:
+    return [panel for task in shown for panel in drawn_pair(task, *pairs[task.name], limits[task.name])]
 
 
 def pasted(panels: Sequence[Sequence[Pixels]], titles: Sequence[str], size: tuple[int, int]) -> Image.Image:

@@ -1,0 +1,117 @@
+"""Which charts a run's records give. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mtl_report.curves import chart
+
+Record = Mapping[str, Any]
+History = Sequence[Record]
+
+TITLES = {
+    "train/active": "share of steps in which a task had a label",
+    "train/labels": "share of a batch's images that carry a task's label",
+    "heads/labels": "share of the images that a task's head learned from by labels",
+    "heads/regularizer": "share of the images that a task's head learned from by a regularizer",
+    "encoder/weight": "weight of each task's gradient in the encoder",
+    "encoder/norm": "norm of each task's gradient at the encoder",
+    "encoder/cosine": "cosine between tasks' gradients at the encoder",
+    "learning_rate": "learning rate",
+    "skipped_steps": "steps that were skipped",
+    "train/loss": "training loss, all together",
+}
+
+AXES = {
+    "train/active": "share", "train/labels": "share", "heads/labels": "share", "heads/regularizer": "share",
+    "encoder/weight": "weight", "encoder/norm": "norm", "encoder/cosine": "cosine", "learning_rate": "rate",
+    "skipped_steps": "steps", "train/loss": "loss",
+}  # fmt: skip
+
+ABOUT = {"event", "epoch", "step", "seconds"}
+
+TRAIN, VALIDATION = "training", "validation"
+
+
+class Charts(NamedTuple):
+    """Charts as HTML: what everybody looks at, and the rest."""
+
+    main: list[str]
+    more: list[str]
+
+
+def points(history: History, name: str) -> list[tuple[float, float]]:
+    """(epoch from 1, value) of one value of the records."""
+    return [(r["epoch"] + 1, math.nan if r.get(name) is None else r[name]) for r in history if name in r]
+
+
+def names_of(history: History) -> list[str]:
+    values = (n for record in history for n, v in record.items() if n not in ABOUT and not isinstance(v, str))
+    return list(dict.fromkeys(values))
+
+
+def tasks_of(names: Sequence[str]) -> list[str]:
+    """The tasks, by their losses."""
+    both = ("train/loss/", "validation/loss/")
+    return list(dict.fromkeys(name.removeprefix(kind) for kind in both for name in names if name.startswith(kind)))
+
+
+def charts(history: History, results: Record) -> Charts:
+    """Of each task its losses and its main metric; then the other metrics, and whatever was logged."""
+    names = names_of(history)
+    metrics = [name for name in names if name.startswith("val/")]
+    first = [name for name in metrics if is_headline(name, results)]
+    main = [losses(task, history) for task in tasks_of(names)] + [metric(name, history, results) for name in first]
+    more = [metric(name, history, results) for name in metrics if name not in first]
+    rest = [n for n in names if not n.startswith(("train/loss/", "validation/loss/", "val/"))]
+    more += [group_chart(group, members, history) for group, members in groups(rest).items()]
+    return Charts([one for one in main if one], [one for one in more if one])
+
+
+def is_headline(name: str, results: Record) -> bool:
+    """Whether a validation metric is the main one of its task; all are, as long as nothing says which is."""
+    headline = results.get("headline", {})
+    return not headline or name.removeprefix("val/") in headline
+
+
+def losses(task: str, history: History) -> str:
+    curves = {TRAIN: points(history, f"train/loss/{task}"), VALIDATION: points(history, f"validation/loss/{task}")}
+    return chart(f"loss of {task}", curves, "loss", dashed=(TRAIN,))
+
+
+def metric(name: str, history: History, results: Record) -> str:
+    known = name.removeprefix("val/")
+    drawn, title = {VALIDATION: points(history, name)}, f"{known}{arrow(results, known)}"
+    return chart(title, drawn, axis(results, known), hues={VALIDATION: 1})
+
+
+def axis(results: Record, name: str) -> str:
+    """A metric's name with its unit."""
+    unit = results.get("units", {}).get(name)
+    short = name.rpartition("/")[2]
+    return f"{short}, {unit}" if unit else short
+
+
+def arrow(results: Record, name: str) -> str:
+    better = results.get("directions", {}).get(name, results.get("headline", {}).get(name))
+    return "" if better is None else " ↑" if better else " ↓"
+
+
+def group_chart(group: str, names: Sequence[str], history: History) -> str:
+    curves = {name.removeprefix(f"{group}/"): points(history, name) for name in names}
+    return chart(TITLES.get(group, group), curves, AXES.get(group, ""))
+
+
+def groups(names: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(group_of(name), []).append(name)
+    return found
+
+
+def group_of(name: str) -> str:
+    """What has three parts is grouped by the first two, such as ``plugin/value/…``; the rest stands alone."""
+    parts = name.split("/")
+    return name if len(parts) < 3 else "/".join(parts[:2])
