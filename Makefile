@@ -47,8 +47,10 @@ format: $(STAMP) ## rewrite what ruff can put right
 bench: $(STAMP) ## ratios of time and memory, as JSON; BENCH=scaling, weighting or loading for those
 	$(BIN)/python tests/benchmarks/$(or $(BENCH),bench).py $(ARGS)
 
-docs: $(STAMP) ## check that the documentation is true
-	$(TEST_ENV) $(BIN)/python -m pytest tests/test_docs.py $(ARGS)
+docs: $(STAMP) ## check that the documentation is true, and build it into build/site
+	$(BIN)/python -m pip install --quiet --group docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c site docs build/site
+	$(TEST_ENV) $(BIN)/python -m pytest tests/test_docs.py tests/test_site.py $(ARGS)
 
 test-wheels: $(STAMP) ## each distribution's tests, from its wheel, with nothing undeclared beside it
 	$(TEST_ENV) $(BIN)/python tests/wheels.py $(ARGS)
@@ -64,7 +66,7 @@ test-lowest: $(STAMP) ## core's and some plugins' tests with the lowest versions
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
 	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct "./core[testing,predict]" \
 		$(addprefix ./,$(filter-out core plugins/mtl-all,$(PROJECTS))) "pytest-timeout>=2.3" "hypothesis>=6.110"
-	$(TEST_ENV) $(LOWEST)/bin/python -m pytest -p no:cacheprovider $(or $(ARGS),core/tests plugins/mtl-jtr plugins/mtl-ial)
+	$(TEST_ENV) $(LOWEST)/bin/python -m pytest -W default -p no:cacheprovider $(or $(ARGS),core/tests plugins/mtl-jtr plugins/mtl-ial)
 
 clean: ## remove what the targets made
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

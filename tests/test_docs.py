@@ -77,7 +77,17 @@ def test_every_experiment_of_a_suite_can_be_built(path: Path, tmp_path: Path) ->
     assert load_suite(path, folder=tmp_path).jobs
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/writing-a-plugin.md", "docs/standalone.md"])
+RUN = [
+    "README.md",
+    "docs/tutorial.md",
+    "docs/writing-a-plugin.md",
+    "docs/standalone.md",
+    "docs/how-to/logging.md",
+    "docs/how-to/export.md",
+]
+
+
+@pytest.mark.parametrize("page", RUN)
 def test_python_blocks_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another, as a reader would type them."""
     monkeypatch.chdir(tmp_path)
@@ -163,7 +173,7 @@ def test_every_hook_has_a_contract_or_is_called_by_one() -> None:
     """A hook comes with its first plugin and with a check of what it promises."""
     from mtl_core import testing
 
-    contracts = [getattr(testing, n) for n in testing.__all__ if n.endswith("Contract") and n != "PluginContract"]
+    contracts = [c for n in testing.__all__ if n.endswith("Contract") and (c := getattr(testing, n)).hook]
     lifecycle = {"setup", "parameter_groups", "after_epoch", "build_heads"}
     lifecycle |= {"before_run", "build_extra_datasets", "relabel", "draw_pictures", "before_step", "after_step"}
     lifecycle |= {"after_run", "after_predict"}
