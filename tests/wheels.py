@@ -4,7 +4,7 @@ An empty environment gets mtl-core's wheel and that of one plugin. From the envi
 linked to torch, torchvision, pytest and hypothesis, to what the two wheels declare with their extra ``test``, and to
 the requirements of all these; nothing is downloaded. What the test tools need themselves (pluggy, attrs …) would hide a
 missing declaration, so imports are also compared with the declarations.
-At last the wheels of :data:`TOGETHER` are installed beside each other and train JTR and IAL, from the command line.
+So is a plugin of every kind that ``mtl new`` makes (``templates`` for these alone), linted too. At last the wheels of :data:`TOGETHER` are installed beside each other and train JTR and IAL, from the command line.
 Usage: ``python tests/wheels.py [DISTRIBUTION ...]``; ``together`` for the last alone.
 """
 
@@ -236,6 +236,28 @@ def pytest_ini() -> str:
     return "[pytest]\n" + "".join(f"{key} ={value}\n" for key, value in lists.items())
 
 
+def generated(wheels: dict[str, Path | Failure]) -> list[bool]:
+    """A plugin of every kind, as ``mtl new`` makes it: linted, its tests and its training, beside core's wheel."""
+    from mtl_new import KINDS, create
+
+    folder = BUILD / "templates"
+    shutil.rmtree(folder, ignore_errors=True)
+    passed = []
+    for kind in KINDS:
+        name = f"mtl-made-{kind}"
+        made = create(kind, name.removeprefix("mtl-"), folder)
+        try:
+            ruff = [sys.executable, "-m", "ruff"]
+            run([*ruff, "check", "--config", ROOT / "pyproject.toml", made], f"{name}: ruff has complaints")
+            run([*ruff, "format", "--check", "--config", ROOT / "pyproject.toml", made], f"{name}: is not formatted")
+        except Failure as failure:
+            print(f"{name}: FAILED {failure}", flush=True)
+            passed.append(False)
+            continue
+        passed.append(attempt(name, made, {CORE: wheels[CORE], name: built(name, made)}))
+    return passed
+
+
 def together(wheels: dict[str, Path | Failure]) -> bool:
     """Train an experiment from nothing but wheels, as a user does."""
     start = time.monotonic()
@@ -282,7 +304,7 @@ def built(name: str, folder: Path) -> Path | Failure:
 
 def main(names: list[str]) -> int:
     every = projects()
-    unknown = set(names) - {*every, "together"}
+    unknown = set(names) - {*every, "together", "templates"}
     if unknown:
         print(f"no such distribution: {', '.join(sorted(unknown))} (there are: {', '.join(every)})")
         return 2
@@ -290,6 +312,8 @@ def main(names: list[str]) -> int:
     with ThreadPoolExecutor(2) as pool:
         wheels = dict(zip(every, pool.map(built, every, every.values()), strict=True))
         passed = list(pool.map(lambda name: attempt(name, every[name], wheels), chosen))
+    if not names or "templates" in names:
+        passed += generated(wheels)
     if not names or "together" in names:
         passed.append(together(wheels))
     counts = [f"{sum(passed)} passed", *([f"{passed.count(False)} failed"] if not all(passed) else [])]
