@@ -4,8 +4,9 @@ An empty environment gets mtl-core's wheel and that of one plugin. From the envi
 linked to torch, torchvision, pytest and hypothesis, to what the two wheels declare with their extra ``test``, and to
 the requirements of all these; nothing is downloaded. What the test tools need themselves (pluggy, attrs …) would hide a
 missing declaration, so imports are also compared with the declarations.
-So is a plugin of every kind that ``mtl new`` makes (``templates`` for these alone), linted too. At last the wheels of :data:`TOGETHER` are installed beside each other and train JTR and IAL, from the command line.
-Usage: ``python tests/wheels.py [DISTRIBUTION ...]``; ``together`` for the last alone.
+So is a plugin of every kind that ``mtl new`` makes (``templates`` for these alone), linted too. At last the wheels of
+:data:`TOGETHER` are installed beside each other and train JTR and IAL from the command line (``together``).
+Usage: ``python tests/wheels.py [DISTRIBUTION | templates | together ...]``.
 """
 
 from __future__ import annotations
