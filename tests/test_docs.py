@@ -78,7 +78,17 @@ def test_every_experiment_of_a_suite_can_be_built(path: Path, tmp_path: Path) ->
     assert load_suite(path, folder=tmp_path).jobs
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/writing-a-plugin.md", "docs/standalone.md"])
+RUN = [
+    "README.md",
+    "docs/tutorial.md",
+    "docs/writing-a-plugin.md",
+    "docs/standalone.md",
+    "docs/how-to/logging.md",
+    "docs/how-to/export.md",
+]
+
+
+@pytest.mark.parametrize("page", RUN)
 def test_python_blocks_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another, as a reader would type them."""
     monkeypatch.chdir(tmp_path)

@@ -4,7 +4,9 @@ An empty environment gets mtl-core's wheel and that of one plugin. From the envi
 linked to torch, torchvision, pytest and hypothesis, to what the two wheels declare with their extra ``test``, and to
 the requirements of all these; nothing is downloaded. What the test tools need themselves (pluggy, attrs …) would hide a
 missing declaration, so imports are also compared with the declarations.
-Usage: ``python tests/wheels.py [DISTRIBUTION ...]``.
+So is a plugin of every kind that ``mtl new`` makes (``templates`` for these alone), linted too. At last the wheels of
+:data:`TOGETHER` are installed beside each other and train JTR and IAL from the command line (``together``).
+Usage: ``python tests/wheels.py [DISTRIBUTION | templates | together ...]``.
 """
 
 from __future__ import annotations
@@ -33,6 +35,26 @@ BUILD = ROOT / "build" / "wheels"
 CORE = "mtl-core"
 ALWAYS = ("torch", "torchvision", "pytest", "hypothesis")
 PIP = (sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "--quiet")
+
+
+TOGETHER = ("mtl-core", "mtl-nn", "mtl-data", "mtl-scenes", "mtl-labels", "mtl-backbones", "mtl-jtr", "mtl-ial")
+EXPERIMENT = """
+name = "wheels"
+epochs = 1
+batch_size = 2
+device = "cpu"
+
+[plugins.scenes]
+size = [32, 32]
+train = 4
+test = 2
+[plugins.onelabel]
+[plugins.segnet]
+width = 4
+[plugins.jtr]
+[plugins.ial]
+primary = "segmentation"
+"""
 
 
 class Failure(Exception):
@@ -177,15 +199,21 @@ def foreign(name: str, wheel: Path) -> list[str]:
     return [f"it depends on another plugin, {other}" for other in sorted(others)]
 
 
-def environment(name: str, wheels: list[Path]) -> Path:
-    """A fresh environment with these wheels; its interpreter."""
+def environment(
+    name: str, wheels: list[Path], extras: Iterable[str] = ("", "test"), tools: Iterable[str] = ALWAYS
+) -> Path:
+    """A fresh environment with these wheels; its interpreter.
+
+    :param extras: of the wheels, whose requirements are linked; the empty one for those without an extra
+    :param tools: further distributions
+    """
     folder = BUILD / "environments" / name
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, symlinks=True)
     python = folder / "bin" / "python"
     site = next(folder.glob("lib/python3.*/site-packages"))
-    tools = [Requirement(tool) for tool in ALWAYS]
-    link(closure([*tools, *(r for wheel in wheels for r in asked(wheel, {"", "test"}))]), site)
+    wanted = [*map(Requirement, tools), *(r for wheel in wheels for r in asked(wheel, set(extras)))]
+    link(closure(wanted), site)
     run([*PIP, "--python", python, "install", "--no-index", "--no-deps", *wheels], "its wheel cannot be installed")
     return python
 
@@ -212,6 +240,50 @@ def pytest_ini() -> str:
     return "[pytest]\n" + "".join(f"{key} ={value}\n" for key, value in lists.items())
 
 
+def generated(wheels: dict[str, Path | Failure]) -> list[bool]:
+    """A plugin of every kind, as ``mtl new`` makes it: linted, its tests and its training, beside core's wheel."""
+    from mtl_new import KINDS, create
+
+    folder = BUILD / "templates"
+    shutil.rmtree(folder, ignore_errors=True)
+    passed = []
+    for kind in KINDS:
+        name = f"mtl-made-{kind}"
+        made = create(kind, name.removeprefix("mtl-"), folder)
+        try:
+            ruff = [sys.executable, "-m", "ruff"]
+            run([*ruff, "check", "--config", ROOT / "pyproject.toml", made], f"{name}: ruff has complaints")
+            run([*ruff, "format", "--check", "--config", ROOT / "pyproject.toml", made], f"{name}: is not formatted")
+        except Failure as failure:
+            print(f"{name}: FAILED {failure}", flush=True)
+            passed.append(False)
+            continue
+        passed.append(attempt(name, made, {CORE: wheels[CORE], name: built(name, made)}))
+    return passed
+
+
+def together(wheels: dict[str, Path | Failure]) -> bool:
+    """Train an experiment from nothing but wheels, as a user does."""
+    start = time.monotonic()
+    try:
+        for name in TOGETHER:
+            if isinstance(wheel := wheels[name], Failure):
+                raise wheel
+        chosen = [wheel for name in TOGETHER if isinstance(wheel := wheels[name], Path)]
+        python = environment("together", chosen, extras={""}, tools=())
+        folder = python.parents[1]
+        (folder / "experiment.toml").write_text(EXPERIMENT, "utf-8")
+        command = [python.with_name("mtl"), "train", "experiment.toml", "--out", "run", "--quiet"]
+        run(command, "JTR and IAL do not train from wheels", cwd=folder)
+        if not (folder / "run" / "results.json").is_file():
+            raise Failure("JTR and IAL trained, but there is no results.json")
+    except Failure as failure:
+        print(f"together: FAILED {failure}", flush=True)
+        return False
+    print(f"together: JTR and IAL train from {len(chosen)} wheels ({time.monotonic() - start:.0f} s)", flush=True)
+    return True
+
+
 def attempt(name: str, folder: Path, wheels: dict[str, Path | Failure]) -> bool:
     start = time.monotonic()
     chosen = [wheels[other] for other in needed(name, wheels)]
@@ -236,14 +308,18 @@ def built(name: str, folder: Path) -> Path | Failure:
 
 def main(names: list[str]) -> int:
     every = projects()
-    unknown = set(names) - set(every)
+    unknown = set(names) - {*every, "together", "templates"}
     if unknown:
         print(f"no such distribution: {', '.join(sorted(unknown))} (there are: {', '.join(every)})")
         return 2
-    chosen = {name: every[name] for name in names or every}
+    chosen = {name: folder for name, folder in every.items() if name in (names or every)}
     with ThreadPoolExecutor(2) as pool:
         wheels = dict(zip(every, pool.map(built, every, every.values()), strict=True))
         passed = list(pool.map(lambda name: attempt(name, every[name], wheels), chosen))
+    if not names or "templates" in names:
+        passed += generated(wheels)
+    if not names or "together" in names:
+        passed.append(together(wheels))
     counts = [f"{sum(passed)} passed", *([f"{passed.count(False)} failed"] if not all(passed) else [])]
     print(f"===== {', '.join(counts)} =====")
     return 0 if all(passed) else 1

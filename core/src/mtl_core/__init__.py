@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mtl_core.discovery import InstalledPlugin, installed_plugins
     from mtl_core.errors import CheckpointError, ContractError, DataError, ExperimentError, MtlError, nearest
     from mtl_core.experiment import Experiment, is_name
+    from mtl_core.hooks.isolation import check_all
     from mtl_core.options.read import read_options
     from mtl_core.options.type_names import describe_value
     from mtl_core.run_folder import RunFolder, plain_json, skipped_steps, to_json, write_atomically, write_text
@@ -79,6 +80,7 @@ _HOMES = {
         "Experiment",
         "is_name",
     ),
+    "hooks.isolation": ("check_all",),
     "options.read": ("read_options",),
     "options.type_names": ("describe_value",),
     "run_folder": (
@@ -212,6 +214,7 @@ __all__ = [
     "TrainedNetwork",
     "anchor_files",
     "at_least_float32",
+    "check_all",
     "chosen_tasks",
     "describe_value",
     "differences",

@@ -37,6 +37,8 @@ class StepContract(PluginContract):
 
     order_matters: ClassVar[bool] = False
     """Whether the order of the tasks has a meaning, such as the first one being primary."""
+    views: ClassVar[int] = 1
+    """How many views a step has at least; the plugin's own number where that is larger."""
 
     def make_step(
         self,
@@ -53,7 +55,7 @@ class StepContract(PluginContract):
         tasks = self.tasks if tasks is None else tasks
         labelled = masks(samples, len(tasks))[mask]
         batch = make_batch(tasks, labelled, size=self.image_size if size is None else size, seed=seed)
-        return make_step(tasks, batch, count_views(plugin), seed, rank, pyramid)
+        return make_step(tasks, batch, max(self.views, count_views(plugin)), seed, rank, pyramid)
 
     def terms(self, hooks: Hooks, step: Step) -> dict[str, Tensor]:
         """What the hook adds to the loss, by name."""
