@@ -11,7 +11,7 @@ SOURCES := $(wildcard $(addsuffix /src,$(PROJECTS)))
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo lint format bench docs test-wheels clean
+.PHONY: help setup test demo reproduce lint format bench docs test-wheels clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ test: $(STAMP) ## run every test
 
 demo: $(STAMP) ## train two networks on partially labelled images and compare them
 	$(BIN)/python docs/examples/demo.py
+
+reproduce: $(STAMP) ## a paper's table, TABLE=jtr-tab1: checks, cost, runs, comparison; ARGS="--cost"
+	@test -f "docs/examples/suites/$(TABLE).toml" || { echo "reproduce: TABLE=$(TABLE): name one of" \
+	  $(sort $(basename $(notdir $(wildcard docs/examples/suites/*tab*.toml)))); exit 2; }
+	$(BIN)/mtl reproduce docs/examples/suites/$(TABLE).toml $(ARGS)
 
 lint: $(STAMP) ## style and types
 	$(BIN)/ruff check .
