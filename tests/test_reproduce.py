@@ -319,6 +319,23 @@ def test_a_missing_split_and_missing_weights_where_the_data_are_there(tmp_path: 
     assert f"{tmp_path}/w: no such file; `weights` is the path of" in found[1]
 
 
+def test_weights_that_a_plugin_opens_in_the_run_alone(tmp_path: Path) -> None:
+    """The models of pseudo-tasks would label every image before the first sample can be read."""
+    pseudo = f"""[defaults.plugins.pseudo]
+of = "scenes"
+data = {{ size = [32, 32], train = 8, test = 4 }}
+[defaults.plugins.pseudo.sources.imagenet]
+model = "torchvision:resnet18"
+weights = "{tmp_path}/resnet18.pth"
+"""
+    suite = SUITE.replace("[defaults.plugins.scenes]\nsize = [32, 32]\ntrain = 8\ntest = 4\n", pseudo)
+    found = missing(load_suite(write(tmp_path, suite), folder=tmp_path / "runs"))
+    key = "plugins.pseudo.sources.imagenet.weights"
+    assert found == [
+        f"{tmp_path}/resnet18.pth: no such file or folder; put there what {key} names, or --set {key}=PATH"
+    ]
+
+
 def test_a_gpu_is_asked_for_on_slurm(tmp_path: Path) -> None:
     plan = load_suite(write(tmp_path), folder=tmp_path / "runs")
     plan.set_engine(cluster="slurm")

@@ -25,7 +25,7 @@ from mtl_suite.jobs import Job
 from mtl_suite.plan import Suite
 
 FILES = ("root", "path", "weights")
-"""Options that name a file or folder; asked only where a plugin that would have said it cannot be asked."""
+"""Options that name a file or folder; looked for only where the plugin itself cannot be asked."""
 
 Made = TypeVar("Made")
 
@@ -59,6 +59,9 @@ class _Look:
         self.once(f"test {place}", lambda: hooks.build_dataset("test"))
         extra = [_settings(experiment, name) for name, _ in hooks.implementations("build_extra_datasets")]
         self.once(f"extra {place} {extra}", hooks.build_extra_datasets)
+        if hooks.has("before_run"):  # its data may be complete only then, such as with labels that models make
+            self.named_files(experiment)
+            return
         size = None if data is None else self.once(f"sample {place}", lambda: _size(data))
         if data is None or size is None:
             self.named_files(experiment)
@@ -80,7 +83,7 @@ class _Look:
         return made
 
     def named_files(self, experiment: Experiment) -> None:
-        """Files that are not there, of plugins that need the data before they look for them."""
+        """Files that are not there, of plugins that look for them only with the data at hand, or in the run."""
         for key, name in _files(parse_toml(dump_experiment(experiment), experiment.name)["plugins"], "plugins"):
             path = Path(name).expanduser()
             if not path.exists() and not any(str(path) in problem for problem in self.problems):
