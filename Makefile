@@ -47,7 +47,7 @@ format: $(STAMP) ## rewrite what ruff can put right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## ratios of time and memory, as JSON; BENCH=scaling, weighting or loading for those
+bench: $(STAMP) ## ratios of time and memory, as JSON, in ten minutes; longer: BENCH=peers, scaling, weighting, loading or domains
 	$(BIN)/python tests/benchmarks/$(or $(BENCH),bench).py $(ARGS)
 
 docs: $(STAMP) ## check that the documentation is true
