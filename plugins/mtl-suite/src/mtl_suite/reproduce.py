@@ -59,9 +59,10 @@ def reproduce(
     figures = [load_published(path, plan) for path in published or beside(file)]
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     failed: dict[str, str] = {}
-    if not table_only:
+    if cost_only or not (table_only or all(job.done for job in plan.jobs)):
         where = check(plan, any_device or cost_only)
-        errors.print(f"{plan.settings.name}: {len(plan.jobs)} runs, on {where}", markup=False)
+        place = "jobs of Slurm" if plan.engine.cluster == "slurm" and not cost_only else f"on {where}"
+        errors.print(f"{plan.settings.name}: {len(plan.jobs)} runs, {place}", markup=False)
         costs = costs_of(plan, where, steps, errors, cost_only)
         if cost_only:
             print(cost_json(costs)) if as_json else Console().print(cost_table(plan, costs, where))
@@ -105,8 +106,6 @@ def costs_of(plan: Suite, where: str, steps: int, errors: Console, asked: bool) 
     """What is measured here. Jobs of a cluster run on other machines: for them only where the cost is asked for."""
     from mtl_suite.cost import estimate
 
-    if all(job.done for job in plan.jobs) and not asked:
-        return []
     if plan.engine.cluster != "local" and not asked:
         errors.print("the cost is measured where the runs train: start --cost on such a machine", markup=False)
         return []
