@@ -13,7 +13,7 @@ SOURCES := $(wildcard $(addsuffix /src,$(PROJECTS)))
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo lint types format bench docs test-wheels test-lowest dist clean
+.PHONY: help setup test demo reproduce lint types format bench docs test-wheels test-lowest dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,11 @@ test: $(STAMP) ## run every test
 demo: $(STAMP) ## train two networks on partially labelled images and compare them
 	$(BIN)/python docs/examples/demo.py
 
+reproduce: $(STAMP) ## a paper's table, TABLE=jtr-tab1: checks, cost, runs, comparison; ARGS="--cost"
+	@test -f "docs/examples/suites/$(TABLE).toml" || { echo "reproduce: TABLE=$(TABLE): name one of" \
+	  $(sort $(basename $(notdir $(wildcard docs/examples/suites/*tab*.toml)))); exit 2; }
+	$(BIN)/mtl reproduce docs/examples/suites/$(TABLE).toml $(ARGS)
+
 lint: types ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,7 +52,7 @@ format: $(STAMP) ## rewrite what ruff can put right, and the tables of hooks in 
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## ratios of time and memory, as JSON; BENCH=scaling, weighting or loading for those
+bench: $(STAMP) ## ratios of time and memory, as JSON, in ten minutes; longer: BENCH=peers, scaling, weighting, loading or domains
 	$(BIN)/python tests/benchmarks/$(or $(BENCH),bench).py $(ARGS)
 
 docs: $(STAMP) ## write the tables of hooks, check that the documentation is true, and build it into build/site

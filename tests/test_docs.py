@@ -70,7 +70,11 @@ def test_example_experiments_can_be_built(path: Path) -> None:
     assert load_experiment(path).plugins
 
 
-SUITES = [path for path in sorted(ROOT.glob("docs/examples/suites/**/*.toml")) if not path.name.endswith(".base.toml")]
+SUITES = [
+    path
+    for path in sorted(ROOT.glob("docs/examples/suites/**/*.toml"))
+    if not path.name.endswith(".base.toml") and path.parent.name != "published"
+]
 
 
 @pytest.mark.parametrize("path", SUITES, ids=name)

@@ -3,12 +3,14 @@
 Pairs alternate (a, b, b, a, …), so that a noisy neighbour hits both; a ratio is the median of the pairs' ratios, with
 its quartiles. Memory is the peak of a fresh process above its resting size after set-up.
 Full-width SegNet, B = 4, 96 × 128, one label per sample, on ``--device`` (auto: CUDA, else the CPU).
+``--pairs`` are taken as far as ``--minutes`` allow, shared by the ratios, and at least three; the JSON says how many.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -102,13 +104,24 @@ def seconds(step: Step, device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def paired(a: Step, b: Step, pairs: int, device: torch.device) -> dict[str, object]:
-    """Ratios a/b of alternating steps."""
+LEAST = 3
+"""Pairs that are taken however slow they are."""
+
+
+def paired(a: Step, b: Step, pairs: int, device: torch.device, until: float = math.inf) -> dict[str, object]:
+    """Ratios a/b of alternating steps.
+
+    :param until: by ``time.perf_counter``: no pair begins that would end later, after the least number of them
+    """
     for warm_up in (a, b, a, b):
         warm_up()
     ratios = []
     times = []
+    begun = time.perf_counter()
     for pair in range(pairs):
+        now = time.perf_counter()
+        if pair >= LEAST and now + (now - begun) / pair > until:
+            break
         first, second = (a, b) if pair % 2 == 0 else (b, a)
         one = seconds(first, device)
         two = seconds(second, device)
@@ -116,7 +129,7 @@ def paired(a: Step, b: Step, pairs: int, device: torch.device) -> dict[str, obje
         ratios.append(x / y)
         times.append(y)
     q1, median, q3 = statistics.quantiles(ratios, n=4)
-    return {"median": round(median, 3), "quartiles": [round(q1, 3), round(q3, 3)], "pairs": pairs,
+    return {"median": round(median, 3), "quartiles": [round(q1, 3), round(q3, 3)], "pairs": len(ratios),
             "reference_seconds": round(statistics.median(times), 4)}  # fmt: skip
 
 
@@ -138,8 +151,12 @@ def measure_memory(method: str, width: int, device: str) -> float:
 
 def peak_of(made: Trainer) -> float:
     """Peak MiB of three steps above the resting size of this process, with what the optimizer keeps."""
-    step = framework_step(made)
-    if made.fabric.device.type == "cuda":
+    return peak_of_steps(framework_step(made), made.raw_optimizer, made.fabric.device)
+
+
+def peak_of_steps(step: Step, optimizer: torch.optim.Optimizer, device: torch.device) -> float:
+    """:func:`peak_of` for any step."""
+    if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         rest = torch.cuda.memory_allocated()
         _ = [step() for _ in range(3)]
@@ -148,12 +165,12 @@ def peak_of(made: Trainer) -> float:
     rest = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here on (Linux)
     _ = [step() for _ in range(3)]
-    return resident("VmHWM") - rest + kept(made)
+    return resident("VmHWM") - rest + kept(optimizer)
 
 
-def kept(made: Trainer) -> float:
+def kept(optimizer: torch.optim.Optimizer) -> float:
     """MiB that the optimizer keeps between steps."""
-    states = made.raw_optimizer.state.values()
+    states = optimizer.state.values()
     return sum(x.nbytes for state in states for x in state.values() if isinstance(x, torch.Tensor)) / 2**20
 
 
@@ -163,15 +180,19 @@ def resident(field: str) -> float:
     return int(lines[field].split()[0]) / 2**10
 
 
-def ratios(width: int, pairs: int, device: str) -> Mapping[str, object]:
+def ratios(width: int, pairs: int, device: str, until: float) -> Mapping[str, object]:
     made = {name: trainer(name, width, device) for name in METHODS}
     where = made["uniform"].fabric.device
     steps = {name: framework_step(t) for name, t in made.items()}
-    found: dict[str, object] = {}
-    for name in [n for n in METHODS if n != "uniform"]:
-        found[f"{name} step / uniform step"] = paired(steps[name], steps["uniform"], pairs, where)
+    uniform = steps.pop("uniform")
+    compared = {f"{name} step / uniform step": (step, uniform) for name, step in steps.items()}
     by_hand = hand_written_step(trainer("uniform", width, device))
-    found["framework step / hand-written step"] = paired(steps["uniform"], by_hand, pairs, where)
+    compared["framework step / hand-written step"] = uniform, by_hand
+    found: dict[str, object] = {}
+    for name, (step, reference) in compared.items():
+        now = time.perf_counter()
+        share = (until - now) / (len(compared) - len(found))
+        found[name] = paired(step, reference, pairs, where, now + share)
     return found
 
 
@@ -194,14 +215,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--minutes", type=float, default=9.0, help="of the whole; slow machines take fewer pairs")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--memory", metavar="METHOD", help="print one method's peak in MiB and stop")
     options = parser.parse_args()
     if options.memory:
         print(measure_memory(options.memory, options.width, options.device))
         return
+    until = time.perf_counter() + 60 * options.minutes
     found = {**about(options.width, options.device), **memory(options.width, options.device),
-             **ratios(options.width, options.pairs, options.device)}  # fmt: skip
+             **ratios(options.width, options.pairs, options.device, until)}  # fmt: skip
     print(json.dumps(found, indent=2))
 
 

@@ -5,8 +5,10 @@ The run folders are the only state: finished runs are left alone, stopped ones a
 
 from __future__ import annotations
 
+import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,9 +35,13 @@ class Process:
 
     job: Job
     threads: int
+    gpus: str | None = None
+    """What ``CUDA_VISIBLE_DEVICES`` is to be; None leaves it as the cluster set it."""
 
     def __call__(self) -> str | None:
         """Train; a mistake of the user's is returned as its message."""
+        if self.gpus is not None:  # submitit hides every GPU from local processes that did not ask for one by number
+            os.environ["CUDA_VISIBLE_DEVICES"] = self.gpus
         import torch
 
         from mtl_core import progress, train
@@ -88,6 +94,7 @@ class Window:
         self.waiting = list(jobs)
         self.running = list[tuple[Job, Any]]()
         self.logs = suite.folder / "logs"
+        self.shares: dict[Job, list[str]] = {}
         self.limit = self.engine.parallel if self.engine.cluster == "local" else len(self.waiting)
 
     def fill(self) -> list[Job]:
@@ -97,9 +104,18 @@ class Window:
         self.waiting = self.waiting[count:]
         for kind in dict.fromkeys(map(shape, started)):
             same_shape = [job for job in started if shape(job) == kind]
-            processes = [Process(job, self.engine.cpus) for job in same_shape]
+            processes = [Process(job, self.engine.cpus, self._share(job, kind[0])) for job in same_shape]
             self.running += zip(same_shape, submitted(executor(self.engine, self.logs, kind), processes), strict=True)
         return started
+
+    def _share(self, job: Job, devices: int) -> str | None:
+        """The GPUs of a local process: as many as it has devices, those that the fewest others use."""
+        if self.engine.cluster != "local":
+            return None
+        busy = Counter(gpu for share in self.shares.values() for gpu in share)
+        usable = visible_gpus()[: self.engine.gpus or None]
+        self.shares[job] = sorted(usable, key=lambda gpu: busy[gpu])[:devices]
+        return ",".join(self.shares[job])
 
     def stop(self) -> None:
         """End the local processes with their suite; what a cluster runs goes on, as its queue expects."""
@@ -118,7 +134,19 @@ class Window:
     def ended(self) -> list[tuple[Job, Any]]:
         found = [(job, handle) for job, handle in self.running if handle.done()]
         self.running = [pair for pair in self.running if pair not in found]
+        for job, _ in found:
+            self.shares.pop(job, None)
         return found
+
+
+def visible_gpus() -> list[str]:
+    """The CUDA devices that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def shape(job: Job) -> tuple[int, int]:

@@ -58,17 +58,24 @@ class Suite:
         self.engine = Engine(**values)
 
 
-def load_suite(path: Path | str, overrides: Sequence[str] = (), folder: Path | None = None) -> Suite:
+def load_suite(
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    folder: Path | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Suite:
     """Read a suite file and every experiment in it.
 
     :param overrides: ``KEY=VALUE`` for every experiment that has the key's plugin
     :param folder: where the runs go, instead of the file's
+    :param seeds: in place of the file's
     :raises ExperimentError: with every mistake in the suite, or in its first faulty experiment
     :raises CheckpointError: the folder holds runs of other settings
     """
     path = Path(path)
     document = anchor_files(read_document(path), path.parent)
     tables = {name: document.pop(name, {}) for name in TABLES}
+    document |= {} if seeds is None else {"seeds": list(seeds)}
     settings, problems = read_options(Settings, document)
     engine, wrong_engine = read_options(Engine, tables["engine"], "engine")
     entries, rows, wrong_rows = taken_apart(Entry, tables["experiments"] or None, "experiments")

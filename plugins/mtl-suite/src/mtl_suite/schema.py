@@ -26,7 +26,7 @@ class Engine:
     parallel: int = field(default=1, validator=ge(1), metadata=help("runs at a time"))
     hours: float = field(default=72.0, validator=gt(0.0), metadata=help("time limit of a job; it goes on in a new one"))
     cpus: int = field(default=1, validator=ge(1), metadata=help("CPU threads per process"))
-    gpus: int = field(default=0, validator=ge(0), metadata=help("GPUs per machine"))
+    gpus: int = field(default=0, validator=ge(0), metadata=help("GPUs per machine; 0: all of this one, none of Slurm"))
     partition: str | None = field(default=None, metadata=help("Slurm's partition"))
     memory_gb: float | None = field(default=None, metadata=help("Slurm: memory per machine"))
 
