@@ -24,7 +24,8 @@ class EpochMeans:
     """
 
     def __init__(self, device: torch.device, group: dist.ProcessGroup | None = None) -> None:
-        self.device, self.group = device, group
+        self.device = device
+        self.group = group
         self.tables: dict[tuple[str, ...], Tensor] = {}
         self.skipped = torch.zeros((), device=device)
 
@@ -33,7 +34,9 @@ class EpochMeans:
         names = tuple(values)
         if names not in self.tables:
             self.tables[names] = torch.zeros(2, len(names), device=self.device)
+        # one vector for all values: an addition for each would launch hundreds of small kernels
         row = torch.stack([value.detach().to(self.skipped) for value in values.values()])
+        # sums of what is finite, and how many were
         self.tables[names] += torch.stack((row.nan_to_num(0, 0, 0), row.isfinite()))
         if skipped is not None:
             self.skipped += skipped
@@ -47,11 +50,13 @@ class EpochMeans:
         table = torch.zeros(2, len(places) + 1, device=self.device)
         for names, own in self.tables.items():
             table[:, [places[name] for name in names]] += own
+        # one more column: the ranks exchange everything in one message
         table[0, -1] = self.skipped
         sums, counts = summed(table, self.group).tolist()
         means = {n: sums[k] / counts[k] if counts[k] else math.nan for n, k in places.items()}
         ranks = 1 if self.group is None else dist.get_world_size(self.group)
-        self.tables, self.skipped = {}, torch.zeros_like(self.skipped)
+        self.tables = {}
+        self.skipped = torch.zeros_like(self.skipped)
         return means | {"skipped_steps": sums[-1] / ranks}
 
     def _names(self) -> list[str]:
@@ -112,6 +117,7 @@ class BestEpoch:
             value = record[f"val/{self.on}"]
             return value if self.on_higher else -value
         found = {n: record[n] for n in self.headlines if math.isfinite(record.get(n, math.nan))}
+        # of a metric that the first epoch did not have, the first value that there is
         self.first = {**found, **self.first}
         changes = [
             (value - self.first[n]) / max(abs(self.first[n]), 1e-9) * (1 if self.headlines[n] else -1)
@@ -123,4 +129,5 @@ class BestEpoch:
         return {"first": dict(self.first), "best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.first, self.best = dict(state["first"]), state["best"]
+        self.first = dict(state["first"])
+        self.best = state["best"]

@@ -23,6 +23,7 @@ def make_optimizer(experiment: Experiment, module: nn.Module, hooks: Hooks) -> O
     """
     own = hooks.parameter_groups(experiment.learning_rate)
     named = [p for group in own for p in group["params"]]
+    # by identity: == of tensors compares their values
     taken = {id(p) for p in named}
     if len(taken) != len(named):
         raise ContractError("parameter_groups: two plugins, or one plugin twice, named the same parameter")
@@ -52,6 +53,7 @@ def make_schedule(experiment: Experiment, optimizer: Optimizer) -> schedules.LRS
     """The learning rate over the epochs; stepped once per epoch."""
     epochs = experiment.epochs
     if experiment.schedule == "step":
+        # shares of the run, so that a longer run drops later
         milestones = [round(share * epochs) for share in experiment.drops]
         return schedules.MultiStepLR(optimizer, milestones, gamma=experiment.drop_factor)
     if experiment.schedule == "cosine":
