@@ -12,7 +12,7 @@ import attrs
 import lightning_fabric
 import torch
 
-from mtl_core.commands.finished_run import EndedRun, tell
+from mtl_core.commands.finished_run import EndedRun, call_after_run
 from mtl_core.data.datasets import BlankedDataset, Selected
 from mtl_core.data.sample import MultiTaskDataset
 from mtl_core.errors import CheckpointError, nearest
@@ -129,9 +129,9 @@ def record_runtime(run: RunFolder) -> None:
 def evaluate_run(
     run: RunFolder, split: str = "test", name: str = "last", overrides: tuple[str, ...] = ()
 ) -> dict[str, float]:
-    """``mtl evaluate``: judge a run's checkpoint on a split.
+    """``mtl evaluate``: evaluate a run's checkpoint on a split.
 
-    Writes ``results.json``, which tables are made of, where it judges what ``mtl train`` judges; else
+    Writes ``results.json``, which tables are made of, where it evaluates what ``mtl train`` evaluates; else
     ``results-SPLIT-CHECKPOINT.json``, with the overrides in it.
 
     :param name: ``"last"`` or ``"best"`` (on validation data)
@@ -147,7 +147,7 @@ def evaluate_run(
     _check_same_experiment(run, state, path)
     model = load_model(experiment, state, path)
     model.network.to(fabric.device)
-    suffix = "" if judges_as_training(run, experiment, split, name) else f"-{split}-{name}"
+    suffix = "" if _evaluates_as_training(run, experiment, split, name) else f"-{split}-{name}"
     found = evaluate_split(model, fabric, split)
     if fabric.is_global_zero:
         for problem in found.problems:
@@ -155,7 +155,7 @@ def evaluate_run(
         write_results(run.folder / f"results{suffix}.json", model, found, name, state["epoch"], overrides)
         if not suffix:
             record_runtime(run)
-        tell(EndedRun(run.folder, model, fabric, found.data, suffix))
+        call_after_run(EndedRun(run.folder, model, fabric, found.data, suffix))
     return found.metrics
 
 
@@ -178,7 +178,8 @@ NO_MATTER = ("batch_size", "devices", "nodes", "plugins.*.weights")
 """Settings that do not change what a trained network is worth, beside those of a machine."""
 
 
-def judges_as_training(run: RunFolder, experiment: Experiment, split: str, name: str) -> bool:
+def _evaluates_as_training(run: RunFolder, experiment: Experiment, split: str, name: str) -> bool:
     """Whether this is the last checkpoint on the test split, with the run's own settings."""
-    old, new = parse_toml(read_toml(run.experiment), str(run.experiment)), parse_toml(dump_experiment(experiment), "")
+    old = parse_toml(read_toml(run.experiment), str(run.experiment))
+    new = parse_toml(dump_experiment(experiment), "")
     return (split, name) == ("test", "last") and not unlike(old, new, NO_MATTER)
