@@ -1,4 +1,4 @@
-"""A run's report: one HTML file with settings, results, curves and pictures in it. Imports no torch."""
+"""The folder of a run: file names, lock, atomic writes, history. Imports no torch."""
 
 from __future__ import annotations
 
@@ -96,6 +96,7 @@ class RunFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock")
         try:
+            # the operating system frees it when the process ends, even by SIGKILL: no stale lock is left
             lock.acquire(blocking=False)
         except Timeout:
             raise CheckpointError(
@@ -154,6 +155,7 @@ class RunFolder:
         if not self.metrics.is_file():
             return []
         try:
+            # without what follows the last line break: a process that was killed may have left half a line
             lines = self.metrics.read_text(encoding="utf-8").split("\n")[:-1]
         except UnicodeDecodeError as error:
             raise self._damaged_metrics(0, "it is no text") from error
@@ -230,11 +232,13 @@ def naming(path: Path, part: Path | None = None) -> Iterator[None]:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file so that a reader sees the old one or the new one, whatever happens."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # in the same folder, since a rename is atomic within one file system only
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with naming(path, part):
             write(part)
             with part.open("rb+") as file:
+                # before the rename: after a power cut the new name must not lead to an empty file
                 os.fsync(file.fileno())
             part.replace(path)
     finally:

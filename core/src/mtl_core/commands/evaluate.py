@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from mtl_core.commands.changed_tasks import with_changed_options
-from mtl_core.commands.finished_run import EndedRun, tell
+from mtl_core.commands.finished_run import EndedRun, call_after_run
 from mtl_core.console import is_rank_zero
 from mtl_core.data.datasets import BlankedDataset, Selected, every_label
 from mtl_core.data.sample import MultiTaskDataset
@@ -159,9 +159,9 @@ def evaluate_run(
     overrides: tuple[str, ...] = (),
     experiment: Experiment | None = None,
 ) -> dict[str, float]:
-    """``mtl evaluate``: judge a run's checkpoint on a split.
+    """``mtl evaluate``: evaluate a run's checkpoint on a split.
 
-    Writes ``results.json``, which tables are made of, where it judges what ``mtl train`` judges; else
+    Writes ``results.json``, which tables are made of, where it evaluates what ``mtl train`` evaluates; else
     ``results-SPLIT-CHECKPOINT.json``, with the overrides in it.
 
     :param name: ``"last"`` or ``"best"`` (on validation data)
@@ -183,7 +183,7 @@ def evaluate_run(
     held = validation_share(run, model) if split == "val" else None
     dataset = model.hooks.build_dataset(split) if held is None else held
     model.network.tasks = with_changed_options(model.tasks, dataset, run.experiment, overrides, split)
-    suffix = "" if judges_as_training(run, experiment, split, name) else f"-{split}-{name}"
+    suffix = "" if _evaluates_as_training(run, experiment, split, name) else f"-{split}-{name}"
     found = evaluate_split(model, fabric, split, dataset)
     if fabric.is_global_zero:
         for problem in found.problems:
@@ -191,7 +191,7 @@ def evaluate_run(
         write_results(run.folder / f"results{suffix}.json", model, found, name, epoch, overrides)
         if not suffix:
             record_runtime(run)
-        tell(EndedRun(run.folder, model, fabric, found.data, suffix, found.images))
+        call_after_run(EndedRun(run.folder, model, fabric, found.data, suffix, found.images))
     return found.metrics
 
 
@@ -227,7 +227,8 @@ NO_MATTER = ("batch_size", "devices", "nodes", "plugins.*.weights")
 """Settings that do not change what a trained network is worth, beside those of a machine."""
 
 
-def judges_as_training(run: RunFolder, experiment: Experiment, split: str, name: str) -> bool:
+def _evaluates_as_training(run: RunFolder, experiment: Experiment, split: str, name: str) -> bool:
     """Whether this is the last checkpoint on the test split, with the run's own settings."""
-    old, new = parse_toml(read_toml(run.experiment), str(run.experiment)), parse_toml(dump_experiment(experiment), "")
+    old = parse_toml(read_toml(run.experiment), str(run.experiment))
+    new = parse_toml(dump_experiment(experiment), "")
     return (split, name) == ("test", "last") and not unlike(old, new, NO_MATTER)

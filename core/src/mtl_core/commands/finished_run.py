@@ -82,7 +82,7 @@ class EndedRun(FinishedRun):
             return Drawings(batch, hooks.draw_pictures(step))
 
 
-def tell(run: EndedRun) -> None:
+def call_after_run(run: EndedRun) -> None:
     """Call ``after_run`` of the experiment's plugins and of the observers.
 
     The run is finished: an error in here is reported and changes nothing of it.
@@ -121,7 +121,8 @@ def batch_of(data: BlankedDataset, places: list[int]) -> Batch:
 
 def step_of(model: Model, batch: Batch) -> Step:
     """A step of one view as regularizers see it, of images that nothing augments."""
-    network, images = model.network, as_float(batch.images)
+    network = model.network
+    images = as_float(batch.images)
     z = network.backbone(images)
     predictions = network.decode([z] * len(network.tasks))
     views = {name: prediction[None] for name, prediction in predictions.items()}

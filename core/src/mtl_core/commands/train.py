@@ -18,7 +18,7 @@ from rich.console import Console
 
 from mtl_core.commands.epoch_end import EpochEnd, keeping_warnings
 from mtl_core.commands.evaluate import Evaluation, evaluate_split, read_results, record_runtime, write_results
-from mtl_core.commands.finished_run import EndedRun, tell
+from mtl_core.commands.finished_run import EndedRun, call_after_run
 from mtl_core.commands.names import namesake
 from mtl_core.commands.observers import open_observers
 from mtl_core.console import Monitor, Watcher, is_rank_zero, print_metrics, progress
@@ -50,7 +50,7 @@ def train(
     """Train an experiment and evaluate it.
 
     :param out: the run's folder
-    :param resume: go on where ``out`` stopped; a run that has not begun is begun
+    :param resume: go on where ``out`` stopped; a run that has no checkpoint yet starts from the beginning
     :param watch: called after every batch
     :param evaluate_on: the split that is evaluated at the end (``results.json``, pictures, report); None for none
     :param probe: batches on which every epoch ends with a comparison of the regularizers' gradients with those of the
@@ -78,6 +78,7 @@ LAUNCHED = "MTL_LAUNCHED"
 
 def launch(experiment: Experiment, run: RunFolder, fabric: lightning_fabric.Fabric) -> None:
     """Call ``before_run``, then start the run's processes, each of which comes here by itself."""
+    # Fabric starts this program again for every further process, which arrives here too
     if os.environ.pop(LAUNCHED, None) is None:
         open_hooks(experiment).before_run(experiment, run.folder)
     os.environ[LAUNCHED] = "1"
@@ -141,8 +142,8 @@ def train_prepared(
             evaluation = attrs.evolve(evaluation, problems=unusable)
             write_results(run.results, session, evaluation, "last", trainer.position.epoch)
         record_runtime(run)
-        judged = (None, "", {}) if evaluation is None else (evaluation.data, "", evaluation.images)
-        tell(EndedRun(run.folder, session, fabric, *judged))
+        shown = (None, "", {}) if evaluation is None else (evaluation.data, "", evaluation.images)
+        call_after_run(EndedRun(run.folder, session, fabric, *shown))
     # A rank that ends while rank 0 still writes makes the launcher stop rank 0.
     fabric.barrier()
     if unusable:
@@ -192,7 +193,8 @@ def _changed(run: RunFolder, experiment: Experiment) -> list[str]:
         return differences(load_experiment(run.experiment), experiment)
     except ExperimentError:
         # A plugin that was defined in Python cannot be made from a file: compare what both have written down.
-        old, new = parse_toml(read_toml(run.experiment), str(run.experiment)), dump_experiment(experiment)
+        old = parse_toml(read_toml(run.experiment), str(run.experiment))
+        new = dump_experiment(experiment)
         return differing(old, parse_toml(new, experiment.name))
 
 
@@ -207,12 +209,14 @@ def differences(before: Experiment, after: Experiment, free: Collection[str] = M
 
 def prepare_everywhere(experiment: Experiment, run: RunFolder, fabric: lightning_fabric.Fabric) -> Session:
     """Rank 0 draws and saves the label mask, the others read it; rank 0 reports what it cannot build."""
-    session, mistake = None, None
+    session = None
+    mistake = None
     if fabric.is_global_zero:
         try:
             session = prepare(experiment, run)
         except MtlError as error:
             mistake = error
+    # everybody learns of it: a rank that waited for rank 0 would wait until the timeout
     if fabric.broadcast(mistake is not None):
         raise mistake or SystemExit(2)
     return session or prepare(experiment, run)

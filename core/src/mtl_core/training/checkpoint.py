@@ -48,6 +48,7 @@ _PROBE = 2**20
 
 def _not_plain(value: object, where: str = "") -> str:
     """The first part of a state that could not be read again, or an empty string."""
+    # type and not isinstance: a subclass of int or str is pickled as a class, which weights_only refuses to load
     if value is None or type(value) in (bool, int, float, str) or isinstance(value, torch.Tensor | torch.Size):
         return ""
     if isinstance(value, Mapping):

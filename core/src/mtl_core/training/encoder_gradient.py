@@ -34,7 +34,7 @@ class _Crossing:
     """One step's way through the seam.
 
     :param z: shared features, with the graph that leads back to the encoder
-    :param scale: of this step, which tells the step's backward pass from others
+    :param scale: of this step, which distinguishes the step's backward pass from others
     """
 
     z: Features
@@ -48,7 +48,7 @@ class Arrival:
 
     1. :meth:`begin`, in the forward pass: z is handed out once per head. From here on gradients may come back.
     2. :meth:`backward`, called by autograd in the middle of the step's one backward pass, when the gradients of all K
-       branches are there and the encoder's own pass has not begun: hooks are asked how they enter.
+       branches are there and the encoder's own pass has not started: hooks are asked how they enter.
     3. :meth:`commit`, when that pass is over: what plugins want to remember is written.
 
     What plugins propose waits from 2 to 3, because autograd may run the second on another thread, and because a buffer

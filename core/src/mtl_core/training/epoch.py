@@ -28,7 +28,8 @@ class EpochMeans:
     """
 
     def __init__(self, device: torch.device, group: dist.ProcessGroup | None = None) -> None:
-        self.device, self.group = device, group
+        self.device = device
+        self.group = group
         self.tables: dict[tuple[str, ...], Tensor] = {}
         self.skipped = torch.zeros((), device=device)
 
@@ -37,7 +38,9 @@ class EpochMeans:
         names = tuple(values)
         if names not in self.tables:
             self.tables[names] = torch.zeros(2, len(names), device=self.device)
+        # one vector for all values: an addition for each would launch hundreds of small kernels
         row = torch.stack([value.detach().to(self.skipped) for value in values.values()])
+        # sums of what is finite, and how many were
         self.tables[names] += torch.stack((row.nan_to_num(0, 0, 0), row.isfinite()))
         if skipped is not None:
             self.skipped += skipped
@@ -60,11 +63,13 @@ class EpochMeans:
         table = torch.zeros(2, len(places) + 1, device=self.device)
         for names, own in self.tables.items():
             table[:, [places[name] for name in names]] += own
+        # one more column: the ranks exchange everything in one message
         table[0, -1] = self.skipped
         sums, counts = summed(table, self.group).tolist()
         means = {n: sums[k] / counts[k] if counts[k] else math.nan for n, k in places.items()}
         ranks = 1 if self.group is None else dist.get_world_size(self.group)
-        self.tables, self.skipped = {}, torch.zeros_like(self.skipped)
+        self.tables = {}
+        self.skipped = torch.zeros_like(self.skipped)
         return means | {"skipped_steps": sums[-1] / ranks}
 
     def _names(self) -> list[str]:
@@ -117,6 +122,7 @@ class BestEpoch:
     def better(self, record: Mapping[str, float]) -> bool:
         """Whether an epoch is the best so far; it is remembered then."""
         values = {n: record[n] for n in self.metrics if math.isfinite(record.get(n, math.nan))}
+        # of a metric that the first epoch did not have, the first value that there is
         self.first = {**values, **self.first}
         self.largest |= {n: max(abs(value), self.largest.get(n, 0.0)) for n, value in values.items()}
         if not self._is_better(values):
@@ -142,4 +148,6 @@ class BestEpoch:
         return {"first": dict(self.first), "largest": dict(self.largest), "best": best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.first, self.largest, self.best = dict(state["first"]), dict(state["largest"]), state["best"]
+        self.first = dict(state["first"])
+        self.largest = dict(state["largest"])
+        self.best = state["best"]

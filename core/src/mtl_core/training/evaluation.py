@@ -148,6 +148,7 @@ def detailed(tasks: Tasks, metrics: nn.ModuleDict) -> dict[str, float]:
     for task in tasks:
         metric = metrics[task.name]
         assert isinstance(metric, Metric)
+        # states of all ranks together, and of this rank alone again afterwards
         with metric.sync_context():
             values |= {f"{task.name}/{name}": value for name, value in task.details(metric).items()}
     return values
@@ -157,6 +158,7 @@ def computed(metric: nn.Module) -> dict[str, Tensor]:
     """A metric's values, NaN where it saw no data: a rank without a batch still takes part in the reduction."""
     assert isinstance(metric, Metric)
     if not metric.update_called:
+        # torchmetrics warns of a compute without an update; here it is a rank without a batch
         metric._update_count = 1
     values: dict[str, Tensor] = metric.compute()
     return values

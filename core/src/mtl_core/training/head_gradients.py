@@ -19,7 +19,7 @@ class HeadGradients:
     """Watches what arrives at the predictions in a backward pass, from the tasks' losses and from the regularizers.
 
     Each source is given predictions of its own, aliases of the same tensors, so that autograd itself keeps their
-    gradients apart: no further pass is needed to tell.
+    gradients apart: no further pass is needed.
     """
 
     def __init__(self) -> None:

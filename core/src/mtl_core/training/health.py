@@ -23,7 +23,9 @@ class Health:
     """
 
     def __init__(self, experiment: Experiment, hooks: Hooks, speaks: bool) -> None:
-        self._experiment, self._hooks, self._speaks = experiment, hooks, speaks
+        self._experiment = experiment
+        self._hooks = hooks
+        self._speaks = speaks
         self._told: set[str] = set()
 
     def no_labels(self, samples: int) -> None:

@@ -60,7 +60,9 @@ def open_loaders(session: Session, fabric: lightning_fabric.Fabric) -> Loaders:
 
     :raises DataError: there are too few training samples for one batch
     """
-    experiment, rank, world = session.experiment, fabric.global_rank, fabric.world_size
+    experiment = session.experiment
+    rank = fabric.global_rank
+    world = fabric.world_size
     pinned = fabric.device.type == "cuda"
     own = session.validation
     train, held = split_validation(len(session.dataset), experiment.validation if own is None else 0.0, experiment.seed)
@@ -110,7 +112,8 @@ def _enough(bare: list[int], per_batch: int) -> bool:
 
 def sources(session: Session, train: list[int]) -> tuple[list[int], list[Extra]]:
     """What an epoch goes through, and what every batch has a fixed number of beside it."""
-    experiment, extras = session.experiment, list[Extra]()
+    experiment = session.experiment
+    extras = list[Extra]()
     if experiment.drop_unlabelled or experiment.unlabelled_per_batch is not None:
         anything = session.labelled.any(1)[train].tolist()
         bare = [place for place, known in zip(train, anything, strict=True) if not known]

@@ -19,6 +19,7 @@ def make_optimizer(experiment: Experiment, module: nn.Module, hooks: Hooks) -> O
     """
     own = hooks.parameter_groups(experiment.learning_rate)
     named = [p for group in own for p in group["params"]]
+    # by identity: == of tensors compares their values
     taken = {id(p) for p in named}
     if len(taken) != len(named):
         raise ContractError("parameter_groups: two plugins, or one plugin twice, named the same parameter")

@@ -56,6 +56,7 @@ def tasks_from_plain(rows: object, source: str) -> Tasks:
 
 def _made(row: Mapping[str, Any], source: str) -> Task:
     cls = _class_of(row.get("kind"), source)
+    # checked like an experiment file: a checkpoint may come from elsewhere
     values, problems = read_options(cls, {key: value for key, value in row.items() if key != "kind"})
     if problems:
         raise CheckpointError(f"{source}: a task that does not fit: {'; '.join(problems)}")

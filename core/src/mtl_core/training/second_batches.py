@@ -30,8 +30,12 @@ class SecondOrder(Sampler[list[Place]]):
     """
 
     def __init__(self, indices: Sequence[int], batch: int, seed: int, name: str, rank: int = 0, world: int = 1) -> None:
-        self.indices, self.batch, self.seed, self.name = torch.as_tensor(indices), batch, seed, name
-        self.rank, self.world = rank, world
+        self.indices = torch.as_tensor(indices)
+        self.batch = batch
+        self.seed = seed
+        self.name = name
+        self.rank = rank
+        self.world = world
         self.start = 0
         self.shuffled: tuple[int, list[int]] = (-1, [])
 
@@ -75,7 +79,9 @@ class SecondBatches:
         self, data: TrainingData, places: Mapping[Source, Sequence[int]], batch: int, seed: int,
         workers: int = 0, rank: int = 0, world: int = 1, validation: BlankedDataset | None = None,
     ) -> None:  # fmt: skip
-        self.data, self.places, self.workers = data, places, workers
+        self.data = data
+        self.places = places
+        self.workers = workers
         self.validation = validation or data.data
         self.options = {"batch": batch, "seed": seed, "rank": rank, "world": world}
         self.running: dict[Source, tuple[int, Iterator[Any]]] = {}

@@ -53,7 +53,7 @@ class Session(Model):
     given: BlankedDataset = attrs.field(
         default=attrs.Factory(lambda self: BlankedDataset(self.dataset, self.labelled), takes_self=True)
     )
-    """The data and their label mask before ``relabel``: what validation on a share of them is judged by."""
+    """The data and their label mask as they were before ``relabel``: what validation on a share of them uses."""
     validation: BlankedDataset | None = None
     """The split that the data have for validation; None where a share of the training data is kept, or nothing."""
 
@@ -64,7 +64,7 @@ def open_hooks(experiment: Experiment, required: Sequence[str] = REQUIRED) -> Ho
 
 
 def prepare(experiment: Experiment, run: RunFolder | None = None) -> Session:
-    """Build everything, each part seeded by (seed, name), so that experiments that differ in one plugin start alike.
+    """Build everything, each part seeded by (seed, name): experiments that differ in one plugin start with one network.
 
     :param run: where the label mask is saved, or read from if it is there already
     """
@@ -76,6 +76,7 @@ def prepare(experiment: Experiment, run: RunFolder | None = None) -> Session:
     labelled = label_mask(experiment, hooks, dataset, run)
     check_samples(dataset, source, experiment.seed, labelled=labelled)
     size = image_size(dataset)
+    # before `relabel`: pseudo-labels train the network, and true labels validate it
     given = BlankedDataset(*chosen_tasks(experiment, dataset, labelled))
     # a copy: a plugin may write into the mask that it is handed
     dataset, labelled = hooks.relabel(dataset, labelled.clone(), None if run is None else run.folder)
@@ -85,6 +86,7 @@ def prepare(experiment: Experiment, run: RunFolder | None = None) -> Session:
     if experiment.start_from is not None and not (run is not None and run.checkpoint().is_file()):
         warm_start(network, experiment.start_from, run)
     extras = [aligned(name, extra, dataset) for name, extra in hooks.build_extra_datasets()]
+    # setup comes last: plugins see the network and every label mask of the run
     known = torch.cat([labelled, *(extra.labelled for extra, _ in extras)])
     hooks.setup(
         tasks, size, network.backbone, lambda name: torch.manual_seed(derive(experiment.seed, "plugin", name)), known
@@ -144,6 +146,7 @@ def held_out(experiment: Experiment, hooks: Hooks, run: RunFolder) -> Part:
 def build_network(seed: int, hooks: Hooks, tasks: Tasks, size: tuple[int, int]) -> Network:
     torch.manual_seed(derive(seed, "backbone"))
     backbone = hooks.build_backbone(size)
+    # a seed of their own: another encoder leaves the heads as they were
     torch.manual_seed(derive(seed, "heads"))
     heads = hooks.build_heads(backbone, tasks, size)
     return Network(backbone, nn.ModuleDict({name: heads[name] for name in tasks.names}), tasks)
@@ -156,6 +159,7 @@ def label_mask(experiment: Experiment, hooks: Hooks, dataset: MultiTaskDataset, 
     generator = generator_for(experiment.seed, "labels")
     labelled = hooks.make_label_mask(len(dataset), dataset.tasks, generator, dataset.names)
     if dataset.labelled is not None:
+        # after the draw, so that a label scenario does not depend on which labels exist
         labelled = labelled & dataset.labelled
     if run is not None:
         save_labels(run.labels, labelled, dataset.tasks)
@@ -178,7 +182,8 @@ def load_labels(path: Path, dataset: MultiTaskDataset) -> Tensor:
     expected = (len(dataset), dataset.tasks.names)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
-            mask, names = saved["labelled"], tuple(str(name) for name in saved["tasks"].tolist())
+            mask = saved["labelled"]
+            names = tuple(str(name) for name in saved["tasks"].tolist())
     except (ValueError, KeyError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, PermissionError | IsADirectoryError):
             raise

@@ -85,10 +85,14 @@ class Trainer:
     def __init__(
         self, session: Session, fabric: lightning_fabric.Fabric, run: RunFolder, observers: Hooks | None = None
     ) -> None:
-        self.session, self.fabric, self.run, self.experiment = session, fabric, run, session.experiment
+        self.session = session
+        self.fabric = fabric
+        self.run = run
+        self.experiment = session.experiment
         self.observers = observers
         self.group: dist.ProcessGroup | None = None
         if fabric.world_size > 1:
+            # a group of our own: DDP sends its buckets while the seam's sums are under way, and the two must not mix
             self.group = dist.new_group()  # type: ignore[assignment]
         self.step = TrainingStep(
             session.network,
@@ -106,15 +110,18 @@ class Trainer:
         self.schedule = Schedule(self.experiment, self.raw_optimizer, steps)
         self.stopping = Stopping(self.experiment, self.data.validation is not None)
         self.looks_ahead = looks_ahead(session.hooks, fabric)
-        self.averages, self.selection = EpochMeans(fabric.device, self.group), BestEpoch(session.tasks, self.experiment)
-        self.position, self.writer = Position(), CheckpointWriter()
+        self.averages = EpochMeans(fabric.device, self.group)
+        self.selection = BestEpoch(session.tasks, self.experiment)
+        self.position = Position()
+        self.writer = CheckpointWriter()
         self.ended: Ended = lambda record, best: False
         self.health = Health(self.experiment, session.hooks, fabric.is_global_zero)
         self.probe: Probe | None = None
 
     def _set_up(self) -> None:
         """Hand module and optimizer to Fabric."""
-        experiment, network = self.experiment, self.step.network
+        experiment = self.experiment
+        network = self.step.network
         if experiment.channels_last:
             self.step.to(memory_format=torch.channels_last)
         if experiment.batch_norm == "frozen":
@@ -128,8 +135,10 @@ class Trainer:
             network.compile_parts()
         self.step.to(self.fabric.device)
         self.raw_optimizer = make_optimizer(experiment, self.step, self.session.hooks)
+        # after compile, channels_last and the move to the device: DDP takes parameters as it finds them
         self.module, self.optimizer = self.fabric.setup(self.step, self.raw_optimizer)
         self.parameters = [p for group in self.raw_optimizer.param_groups for p in group["params"]]
+        # all of them: batch norm, plugins and shapers remember in buffers, and a skipped step touches none
         self.guard = BufferGuard(list(self.step.buffers()))
         self.ema = None if experiment.ema is None else Average(network, experiment.ema)
 
@@ -157,7 +166,8 @@ class Trainer:
 
     def train_epoch(self, watch: Watcher) -> None:
         self.module.train()
-        position, order = self.position, self.data.order
+        position = self.position
+        order = self.data.order
         order.go(position.epoch, position.batch)
         for batch in self.data.training:
             self.train_batch(batch)
@@ -169,14 +179,18 @@ class Trainer:
 
     def train_batch(self, batch: Any) -> None:
         """One micro-batch; every ``accumulate``-th takes an optimizer step (the last of an epoch always does)."""
-        position, micro = self.position, self._micro_batch()
+        position = self.position
+        micro = self._micro_batch()
         if micro.place == 0:
             self.guard.save()
             self.expected = self._expected_labels(micro.size)
             self._look_ahead(batch)
+        # for dropout: from the number of the micro-batch, so that a resumed run draws what it would have drawn
         seed_torch(self.fabric.device, self.experiment.seed, "torch", position.micro_step, self.fabric.global_rank)
+        # DDP adds up gradients over the ranks once per optimizer step, not once per micro-batch
         with self.fabric.no_backward_sync(self.module, enabled=not micro.is_last):
             total, logged = self.module(batch, position.micro_step, self.expected)
+            # the mean over the micro-batches; the seam reads this divisor from its LossScale
             self.fabric.backward(total / micro.size)
         self.step.arrival.commit()
         skipped = self._take_step() if micro.is_last else None
@@ -188,6 +202,7 @@ class Trainer:
         """Where the next micro-batch stands among those of its optimizer step."""
         accumulate = self.experiment.accumulate
         place = self.position.batch % accumulate
+        # an epoch may end with fewer micro-batches than `accumulate`
         left = len(self.data.order) - self.position.batch + place
         return MicroBatch(place, max(place + 1, min(accumulate, left)))
 
@@ -217,6 +232,7 @@ class Trainer:
 
     def _take_step(self) -> Tensor:
         """Optimizer step, unless a gradient is not finite: then nothing changes and the step is counted as skipped."""
+        # before the norm is taken: clip and the test for infinity are about true gradients
         self.fabric.strategy.precision.unscale_gradients(self.raw_optimizer)
         norm = gradient_norm(self.parameters)
         skipped = (~norm.isfinite()).float()
@@ -228,6 +244,7 @@ class Trainer:
         self.optimizer.zero_grad()
         if self.looks_ahead:
             self.session.hooks.after_step(self.ahead)
+        # always, by torch.where: an `if` would wait for the device in every step
         self.guard.restore(skipped.bool())
         if self.ema is not None:
             self.ema.update(skipped)
@@ -245,12 +262,14 @@ class Trainer:
         record |= {} if self.probe is None else self.probe.measure()
         self.health.look_at(position.epoch, record)
         asked = self._asked_to_end(record)
+        # read before the schedule moves on: the rate that this epoch trained with
         rates = {"learning_rate": self.schedule.used}
         self.schedule.step()
         best = self.selection.better(record)
         self.stopping.note(best, asked)
         ends = {"stopped": self.stopping.reason} if self.stopping.now else {}
-        position.epoch, position.batch = position.epoch + 1, 0
+        position.epoch += 1
+        position.batch = 0
         about = {"event": "epoch", "epoch": position.epoch - 1, "step": position.micro_step}
         line: dict[str, Any] = about | {"seconds": round(seconds, 3)} | rates | record
         if self.fabric.is_global_zero:
@@ -281,7 +300,9 @@ class Trainer:
 
     def _training_images(self) -> Iterator[Tensor]:
         """Images of the epoch's first batches, (V·B, 3, H, W), as the network saw them in training."""
-        epoch, rank, seed = self.position.epoch, self.fabric.global_rank, self.experiment.seed
+        epoch = self.position.epoch
+        rank = self.fabric.global_rank
+        seed = self.experiment.seed
         seed_torch(self.fabric.device, seed, "batch norm", epoch, rank)
         self.data.order.go(epoch)
         for number, batch in enumerate(islice(self.data.training, self.experiment.batch_norm_batches)):
@@ -293,7 +314,9 @@ class Trainer:
         """Validation metrics and losses, as ``metrics.jsonl`` names them."""
         if self.data.validation is None:
             return {}
-        network, data, device = self.evaluated, self.data.validation, self.fabric.device
+        network = self.evaluated
+        data = self.data.validation
+        device = self.fabric.device
         found = evaluate(network, data, device, self.fabric.autocast)
         trained = {name: record.get(f"train/loss/{name}", math.nan) for name in self.session.tasks.names}
         if self._compares_statistics() and self.health.is_suspicious(trained, found.losses):
@@ -306,6 +329,7 @@ class Trainer:
     def _compares_statistics(self) -> bool:
         """At the epochs 1, 2, 4, 8 … and the last: the comparison takes a second pass over the validation data."""
         done = self.position.epoch + 1
+        # a power of two has one bit set
         now = done & (done - 1) == 0 or done == self.experiment.epochs
         return now and bool(batch_norms(self.step.network))
 
