@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mtl_core.commands.help_pages import Group, use_plain_flags
-from mtl_core.errors import MtlError
+from mtl_core.errors import MtlError, Terminated
 
 if TYPE_CHECKING:
     from typer.models import CommandInfo
@@ -280,7 +280,7 @@ def _end_like_an_interrupt_on_sigterm() -> None:
     """SIGTERM unwinds the program as Ctrl-C does, so that loader processes and half-written files go away."""
 
     def ended(number: int, frame: object) -> None:
-        sys.exit(TERMINATED)
+        raise Terminated(TERMINATED)
 
     with contextlib.suppress(ValueError):  # not the main thread: whoever embeds the command handles signals
         signal.signal(signal.SIGTERM, ended)

@@ -53,6 +53,10 @@ class UnusableRun(MtlError):
     exit_code = 1
 
 
+class Terminated(SystemExit):
+    """SIGTERM: what catches a program's end, such as that of a plugin, has to let it through."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """``'; did you mean "x"?'`` for the known name nearest to ``name``, or an empty string."""
     found = get_close_matches(name, list(known), n=1, cutoff=0.6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mtl_core.discovery import InstalledPlugin, import_value
-from mtl_core.errors import ContractError
+from mtl_core.errors import ContractError, Terminated
 from mtl_core.hooks.markers import HOOK_VERSION
 from mtl_core.hooks.spec_table import hooks_of
 
@@ -21,7 +21,7 @@ def load(found: InstalledPlugin) -> type[Any]:
         raise ContractError(f"{who}: {found.reason}")
     try:
         cls: type[Any] = import_value(found.value)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         raise
     except BaseException as error:  # a plugin may even leave the process while it is imported
         raise ContractError(f"{who}: cannot be imported: {cause(error)}; {_remedy(error, found)}") from error

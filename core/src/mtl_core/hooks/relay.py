@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pluggy
 
-from mtl_core.errors import ContractError, ExperimentError
+from mtl_core.errors import ContractError, ExperimentError, Terminated
 from mtl_core.hooks import hookspecs
 from mtl_core.hooks.exclusive import check_use, choose, unknown_places
 from mtl_core.hooks.results import Answer
@@ -309,6 +309,8 @@ def with_plugin_note(name: str, method: Any) -> Callable[..., Any]:
             return method(*args)
         except Exception as error:
             error.add_note(f'in plugin "{name}", hook {method.__name__}')
+            raise
+        except Terminated:
             raise
         except SystemExit as error:
             # the run would end as if it had succeeded

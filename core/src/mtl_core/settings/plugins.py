@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_core.discovery import InstalledPlugin
-from mtl_core.errors import ContractError, nearest
+from mtl_core.errors import ContractError, Terminated, nearest
 from mtl_core.experiment import INSTANCE, Experiment, chosen
 from mtl_core.hooks.load import load
 from mtl_core.hooks.plain_file import KEY, load_from_file, origins
@@ -78,6 +78,8 @@ def _read_plugin(name: str, table: object, found: Sequence[InstalledPlugin], fol
         return (None, problems) if problems else _make(cls, values)
     except ContractError as error:
         return None, [f": {who}: {error}; the author has to correct it"]
+    except Terminated:
+        raise
     except (Exception, SystemExit) as error:  # a validator, or what a plugin does when it is made
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         return None, [f": {who}: raised {reason} when its options were read; the author has to correct it"]
