@@ -17,6 +17,7 @@ TASKS = make_tasks()
 
 class TestDice(LossRuleContract):
     judges_predictions = True
+
     @pytest.fixture
     def plugin(self) -> Miraliev:
         return Miraliev()
