@@ -36,7 +36,14 @@ PATIENCE = 240
 def started(arguments: list[str]) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "mtl_core.cli", *arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment, preexec_fn=interruptible
+    )
+
+
+def interruptible() -> None:
+    """A shell's background processes ignore Ctrl-C, and so do theirs."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_for(what: Callable[[], object], process: subprocess.Popen[str]) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mtl_core import RunFolder, load_experiment, parse_experiment, train
-from mtl_suite.begun import check_runs
 from mtl_suite.engine import Process
+from mtl_suite.existing_runs import check_runs
 from mtl_suite.plan import load_suite
 from mtl_suite.sets import each
 

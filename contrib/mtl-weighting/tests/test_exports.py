@@ -31,4 +31,4 @@ def test_the_package_alone_is_light() -> None:
 
 def test_a_plugins_module_is_imported_without_the_others() -> None:
     found = {name for name in imported("import mtl_weighting.nash") if name.startswith("mtl_weighting.")}
-    assert found == {f"mtl_weighting.{name}" for name in ("nash", "gramians", "rules", "shared")}
+    assert found == {f"mtl_weighting.{name}" for name in ("nash", "gramians", "rules")}

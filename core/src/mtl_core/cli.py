@@ -266,11 +266,19 @@ def main(arguments: list[str] | None = None) -> None:
         raise
 
 
+def _leave_process_group() -> None:
+    """End the threads of torch.distributed: an interpreter that ends with them aborts, with another exit code."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
 """Colours that torch puts into its messages."""
 
 
 def _fail(message: str, code: int) -> None:
+    _leave_process_group()
     message = TERMINAL_CODES.sub("", message)
     print(f"mtl: {message}", file=sys.stderr)
     sys.exit(code)

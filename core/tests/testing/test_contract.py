@@ -194,6 +194,6 @@ def test_every_hook_that_takes_part_in_a_step_has_a_contract() -> None:
 
     contracts = [getattr(testing, name) for name in testing.__all__ if name.endswith("Contract")]
     covered = {hook for contract in contracts for hook in (contract.hook, *contract.other_hooks)}
-    no_contract = {"setup", "parameter_groups", "after_epoch", "before_step", "after_step", "name_splits"}
+    no_contract = {"setup", "parameter_groups", "count_views", "before_step", "after_step", "name_splits"}
     no_contract |= {"before_run", "build_extra_datasets", "relabel", "draw_pictures", "after_run", "after_predict"}
     assert set(hook_arguments()) - no_contract == covered - {""}

@@ -441,7 +441,7 @@ def keeps_a_constant_on_the_host(self, step):
 
 
 # ------------------------------------------------------------------------------------------------ half precision
-@fault("judges_half_precision_in_single_precision", "promote predictions to float32")
+@fault("computes_half_precision_in_float32", "promote predictions to float32")
 def sums_in_half_precision(self, step):
     return {"pull": torch.stack([p.square().mean() for p in step.predictions.values()]).sum()}
 

@@ -106,8 +106,8 @@ from mtl_core import hookimpl, plugin
 @plugin
 class Toy:
     @hookimpl
-    def after_epoch(self, epoch, folder):
-        (folder / "observed").write_text(str(epoch))
+    def after_epoch(self, epoch, run_folder):
+        (run_folder / "observed").write_text(str(epoch))
         return epoch == 2
 """
 

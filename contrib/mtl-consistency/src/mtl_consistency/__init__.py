@@ -5,8 +5,6 @@ Shape letters: V views, B samples, K tasks, O_t channels of task t, H and W imag
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from attrs import field
 from attrs.validators import ge
@@ -36,7 +34,10 @@ class Consistency:
     )
 
     weight: float = field(default=1.0, validator=ge(0.0), metadata=help("coefficient of the term"))
-    views: ClassVar[int] = 2
+
+    @hookimpl
+    def count_views(self) -> int:
+        return 2
 
     @hookimpl
     def compute_regularizer(self, step: Step) -> dict[str, Tensor]:
