@@ -107,7 +107,7 @@ def evaluate(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Judge a run's network on a split.
+    """Evaluate a run's network on a split.
 
     The last checkpoint on the test split is written to results.json, everything else to results-SPLIT-CHECKPOINT.json.
     """

@@ -196,14 +196,14 @@ def evaluate_run(
 
 
 def validation_share(run: RunFolder, model: Model) -> MultiTaskDataset | None:
-    """What ``--split val`` judges where the data have no such split: what the run kept of its training data."""
+    """What ``--split val`` evaluates where the data have no such split: what the run kept of its training data."""
     hooks = model.hooks
     if "val" in hooks.splits:
         return None
     held = held_out(model.experiment, hooks, run)
     if is_rank_zero():
         log.warning(
-            "%s: the data have no split val (they have: %s); judged are the %d training samples that the run kept for"
+            "%s: the data have no split val (they have: %s); evaluated are the %d training samples that the run kept for"
             " validation",
             run.folder, ", ".join(hooks.splits), len(held),
         )  # fmt: skip

@@ -70,7 +70,7 @@ def name_splits() -> Sequence[str] | None:
     """Name the splits that :func:`build_dataset` opens, where there are others than train and test.
 
     Asked once per command, of the plugin that fills ``build_dataset``. A split named ``"val"`` is what validation and
-    ``best.ckpt`` are judged by, in place of a share of the training data; the data of one that is named must be there.
+    ``best.ckpt`` use in place of a share of the training data; the data of one that is named must be there.
 
     :return: ``"train"``, ``"test"`` and further names; None for these two
     :gives: the splits of the data, where there are others than train and test

@@ -138,7 +138,7 @@ def held_out(experiment: Experiment, hooks: Hooks, run: RunFolder) -> Part:
         raise MtlError(
             f"{run.folder}: there are no validation data: the data set has no split of this name (it has:"
             f" {', '.join(hooks.splits)}), and the run kept no share of its training data (validation ="
-            f" {experiment.validation:g}); judge another split, or train with validation above 0"
+            f" {experiment.validation:g}); evaluate another split, or train with validation above 0"
         )
     return Part(*chosen_tasks(experiment, dataset, load_labels(run.labels, dataset)), held)
 
