@@ -16,6 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from mtl_core import cli
+from mtl_core.errors import MtlError
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,19 @@ def test_a_broken_command_of_another_distribution_harms_nothing(
     assert ended.value.code == 0
     assert "command broken" in shown.err
     assert "train" in shown.out
+
+
+def test_colours_of_other_libraries_do_not_reach_a_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(arguments: list[str]) -> None:
+        raise MtlError("\x1b[31mred\x1b[0m and \x1b[1;4mbold\x1b[0m")
+
+    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(cli, "join_commands", lambda: None)
+    with pytest.raises(SystemExit):
+        cli.main([])
+    assert capsys.readouterr().err == "mtl: red and bold\n"
 
 
 GROUPS = """

@@ -121,7 +121,7 @@ class RunFolder:
         """Remove what a killed process left: half-written files, and the label mask of a run that never began."""
         for part in self.folder.glob(".*.part"):
             part.unlink(missing_ok=True)
-        if not self.experiment.is_file():
+        if not self.experiment.is_file() and not self.checkpoint().is_file():
             self.labels.unlink(missing_ok=True)
             self.warnings.unlink(missing_ok=True)
 

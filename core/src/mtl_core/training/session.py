@@ -156,6 +156,11 @@ def label_mask(experiment: Experiment, hooks: Hooks, dataset: MultiTaskDataset, 
     """The run's label mask: read if the run has one, else drawn and saved."""
     if run is not None and run.labels.is_file():
         return load_labels(run.labels, dataset)
+    if run is not None and run.checkpoint().is_file():
+        raise CheckpointError(
+            f"{run.labels}: missing, although {run.checkpoint().name} is there; a mask drawn anew may be another:"
+            " put the file back, or start a new run"
+        )
     generator = generator_for(experiment.seed, "labels")
     labelled = hooks.make_label_mask(len(dataset), dataset.tasks, generator, dataset.names)
     if dataset.labelled is not None:
