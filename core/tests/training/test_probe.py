@@ -132,13 +132,13 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return found
 
     monkeypatch.setattr("mtl_core.commands.probe.probe", measure)
+    monkeypatch.setattr("mtl_core.settings.toml_file.load_experiment", lambda *_: experiment())
     file = tmp_path / "x.toml"
-    file.write_text('name = "x"\nepochs = 1\n[plugins.uniform]\n', "utf-8")
     shown = CliRunner().invoke(cli.app, ["probe", str(file), "--batches", "3"])
     assert shown.exit_code == 0
     assert [line.split() for line in shown.output.splitlines() if "x/term" in line] == [
         ["x/term", "depth", "+0.50", "(12)", "-1.00", "(1)", "–"]
     ]
-    assert asked == [("x", Path("runs/x-0-probe"), 3)]
+    assert asked == [("probed", Path("runs/probed-0-probe"), 3)]
     shown = CliRunner().invoke(cli.app, ["probe", str(file), "--json"])
     assert json.loads(shown.output) == found

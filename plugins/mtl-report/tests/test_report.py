@@ -31,6 +31,7 @@ from mtl_core import (
     Tasks,
     palette,
 )
+from mtl_report.charts import charts
 from mtl_report.curves import chart
 from mtl_report.keys import key_of
 from mtl_report.pictures import drawn_pair, sheet
@@ -93,6 +94,21 @@ def test_every_logged_group_has_a_chart(run: Path) -> None:
     assert len(drawings) == len(shown)
     assert [len(svg.findall("polyline")) for svg in drawings].count(2) == 4
     assert "epochs" in Reader(page).text
+
+
+def test_a_probe_has_a_chart_of_cosines_and_one_of_sizes_for_each_term() -> None:
+    names = [f"probe/{term}/{task}/head/{what}" for term in ("jtr/distance", "labels") for task in ("depth", "normals")
+             for what in ("cosine", "ratio")]  # fmt: skip
+    history = [epoch(n) | dict.fromkeys(names, 0.25 * n) for n in range(3)]
+    shown = charts(history, {}).main
+    titles = [found for one in shown for found in re.findall("<figcaption>(probe[^<]*)", one)]
+    assert titles == [
+        "probe: cosine of jtr/distance with the gradient of the withheld labels",
+        "probe: size of the gradient of jtr/distance, in multiples of that of the withheld labels",
+        "probe: cosine of labels with the gradient of the withheld labels",
+        "probe: size of the gradient of labels, in multiples of that of the withheld labels",
+    ]
+    assert all("depth, head" in one and "normals, head" in one for one in shown if "probe" in one)
 
 
 def test_results_seed_and_runtime(run: Path) -> None:

@@ -11,6 +11,13 @@ from mtl_report.curves import chart
 Record = Mapping[str, Any]
 History = Sequence[Record]
 
+PROBE = "probe/"
+PROBED = {
+    "cosine": "probe: cosine of {} with the gradient of the withheld labels",
+    "ratio": "probe: size of the gradient of {}, in multiples of that of the withheld labels",
+}
+"""What ``mtl probe`` writes → title of its chart."""
+
 TITLES = {
     "train/active": "share of steps in which a task had a label",
     "train/labels": "share of a batch's images that carry a task's label",
@@ -65,9 +72,19 @@ def charts(history: History, results: Record) -> Charts:
     first = [name for name in metrics if is_headline(name, results)]
     main = [losses(task, history) for task in tasks_of(names)] + [metric(name, history, results) for name in first]
     more = [metric(name, history, results) for name in metrics if name not in first]
-    rest = [n for n in names if not n.startswith(("train/loss/", "validation/loss/", "val/"))]
+    rest = [n for n in names if not n.startswith(("train/loss/", "validation/loss/", "val/", PROBE))]
+    main += probes([name for name in names if name.startswith(PROBE)], history)
     more += [group_chart(group, members, history) for group, members in groups(rest).items()]
     return Charts([one for one in main if one], [one for one in more if one])
+
+
+def probes(names: Sequence[str], history: History) -> list[str]:
+    """Of each term that was probed one chart of cosines, and one of sizes: they have no scale in common."""
+    found: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
+    for name in names:
+        *term, task, place, what = name.removeprefix(PROBE).split("/")
+        found.setdefault(("/".join(term), what), {})[f"{task}, {place}"] = points(history, name)
+    return [chart(PROBED[what].format(term), curves, what) for (term, what), curves in found.items()]
 
 
 def is_headline(name: str, results: Record) -> bool:
