@@ -160,6 +160,10 @@ def imported(wheel: Path) -> Iterator[tuple[str, str]]:
                     yield file, str(node.module).partition(".")[0]
 
 
+ABSENT = {"mlflow-skinny": "mlflow"}
+"""Distributions that need not be installed here → the module that they have, where it has another name."""
+
+
 def undeclared(wheel: Path) -> list[str]:
     """Imports of a wheel that its metadata does not declare, a line for each."""
     declared = {canonicalize_name(r.name) for r in requirements(wheel)}
@@ -167,6 +171,7 @@ def undeclared(wheel: Path) -> list[str]:
     owners = metadata.packages_distributions()
     known = {m for m, dists in owners.items() if declared & {canonicalize_name(d) for d in dists}}
     known |= {name.replace("-", "_") for name in declared}  # an editable install has no list of its modules
+    known |= {module for name, module in ABSENT.items() if name in declared}
     allowed = known | sys.stdlib_module_names | {own}
     return sorted(
         {f"{file} imports {module}, which is not declared" for file, module in imported(wheel) if module not in allowed}

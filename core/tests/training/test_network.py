@@ -81,6 +81,7 @@ def compiled_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return calls
 
 
+@pytest.mark.skipif(torch.__version__.startswith("2.6."), reason="torch 2.6 does not compile its own modules in place")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # dynamo asks for it, and hides the warning
 def test_encoder_and_heads_are_compiled_in_training(tmp_path: Path, compiled_calls: Counter[str]) -> None:
     t = trainer(tmp_path, compile=True, validation=0.0, epochs=2)
