@@ -79,7 +79,8 @@ def test_a_training_with_workers_ends_with_them(tmp_path: Path, number: signal.S
     _, shown = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert "mtl: stopped; mtl train goes on with --resume" in shown
-    assert "mtl_core" not in shown, shown  # no traceback of ours; a worker that was handing a batch over may show its own
+    # no traceback of ours; a worker that was handing a batch over may show its own
+    assert "mtl_core" not in shown, shown
     assert not [child for child in below if is_running(child)]
     assert not run.is_locked()
 
