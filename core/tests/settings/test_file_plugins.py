@@ -61,7 +61,7 @@ def file(tmp_path: Path, install: Callable[..., None]) -> Path:
     """An experiment with its idea beside it."""
     kinds = {"data": "ToyData", "labels": "ToyLabels", "network": "ToyNetwork"}
     install("mtl-toys", {n: f"fake_toys:{k}" for n, k in kinds.items()}, "from mtl_core.testing.toys import *")
-    folder = tmp_path / "work"
+    folder = tmp_path / "beside"
     folder.mkdir()
     (folder / "my_idea.py").write_text(IDEA)
     (folder / "e.toml").write_text(f'{HEAD}{TABLES}[plugins."./my_idea.py:MyIdea"]\nweight = 2.0\n')
@@ -133,7 +133,7 @@ def test_another_file_in_the_run_folder_is_not_overwritten(file: Path, tmp_path:
     out = tmp_path / "run"
     out.mkdir()
     (out / "my_idea.py").write_text("print('mine')\n")
-    with pytest.raises(CheckpointError, match=r"another file than .*/work/my_idea.py, which the run would keep here"):
+    with pytest.raises(CheckpointError, match=r"another file than .*/beside/my_idea.py, which the run would keep here"):
         train(load_experiment(file), out)
     assert (out / "my_idea.py").read_text() == "print('mine')\n"
 
