@@ -21,13 +21,13 @@ from torch import Tensor
 from mtl_core.data.datasets import BlankedDataset
 from mtl_core.data.sample import Batch, collate
 from mtl_core.errors import MtlError
-from mtl_core.hooks.relay import Hooks
 from mtl_core.seeds import generator_for, seed_torch
 from mtl_core.step.step import Step
 from mtl_core.training.buffers import BufferGuard
 from mtl_core.training.build_step import build_step
 from mtl_core.training.loader import split_validation
 from mtl_core.training.losses import global_term, sample_losses
+from mtl_core.training.plugin_state import stateful
 from mtl_core.training.session import Session
 from mtl_core.training.step import TrainingStep
 
@@ -109,7 +109,7 @@ class Probe:
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
         """Put back what a forward pass in training mode changes: buffers and the state of plugins."""
-        states = _plugin_states(self._hooks)
+        states = [(plugin, _copied(plugin.state_dict())) for plugin in stateful(self._hooks).values()]
         training = self._step.training
         self._guard.save()
         self._step.train()
@@ -178,12 +178,6 @@ class Probe:
 def _masked(gradient: Tensor, chosen: Tensor) -> Tensor:
     """(V, B, …), 0 but for the samples that are chosen, (B,)."""
     return gradient * chosen.view(1, -1, *[1] * (gradient.ndim - 2)).to(gradient.dtype)
-
-
-def _plugin_states(hooks: Hooks) -> list[tuple[Any, Any]]:
-    """Plugins that are no modules, with copies of their state."""
-    plugins = [p for p in hooks.plugins.values() if hasattr(p, "load_state_dict")]
-    return [(p, _copied(p.state_dict())) for p in plugins if not isinstance(p, torch.nn.Module)]
 
 
 def _copied(value: Any) -> Any:

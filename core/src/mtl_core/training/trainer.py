@@ -35,6 +35,7 @@ from mtl_core.training.loaders import open_loaders
 from mtl_core.training.look_ahead import StepAhead
 from mtl_core.training.network import Network
 from mtl_core.training.optimizer import gradient_norm, make_optimizer
+from mtl_core.training.plugin_state import stateful
 from mtl_core.training.probe import Probe
 from mtl_core.training.saved_tasks import tasks_to_plain
 from mtl_core.training.schedules import Schedule, steps_of_epoch
@@ -430,12 +431,3 @@ def looks_ahead(hooks: Hooks, fabric: lightning_fabric.Fabric) -> bool:
             ' needs all of them in one place; use strategy = "ddp" or "auto"'
         )
     return asked
-
-
-def stateful(hooks: Hooks) -> dict[str, Any]:
-    """Plugins that are no modules and keep state of their own."""
-    return {
-        name: plugin
-        for name, plugin in hooks.plugins.items()
-        if hasattr(plugin, "load_state_dict") and not isinstance(plugin, torch.nn.Module)
-    }
