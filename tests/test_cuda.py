@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -66,6 +67,8 @@ def _whole_float32() -> Iterator[None]:
     with warnings.catch_warnings():
         # max-unpooling and bilinear enlargement have no deterministic backward pass on CUDA, and torch says so
         warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation.*")
+        # torch 2.11 compiles with parts of its own that it calls deprecated
+        warnings.filterwarnings("ignore", message=".*torch.jit.*is deprecated.*")
         yield
     torch.backends.cudnn.allow_tf32 = before
 
@@ -99,21 +102,23 @@ def losses(found: list[dict[str, Any]]) -> list[float]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_losses_are_those_of_the_cpu(tmp_path: Path, method: str) -> None:
-    on_cpu = losses(train(tmp_path / "cpu", METHODS[method], device="cpu"))
-    on_gpu = losses(train(tmp_path / "gpu", METHODS[method], device="cuda"))
-    assert on_gpu == pytest.approx(on_cpu, rel=2e-3)
+    # Adam's first step is the gradient's sign: where that is rounding error, both devices would go their own ways
+    settings = {"optimizer": "sgd", "learning_rate": 0.01}
+    on_cpu = losses(train(tmp_path / "cpu", METHODS[method], device="cpu", **settings))
+    on_gpu = losses(train(tmp_path / "gpu", METHODS[method], device="cuda", **settings))
+    assert on_gpu == pytest.approx(on_cpu, rel=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("method", METHODS | RANDOM)
 def test_half_precision_trains(tmp_path: Path, method: str, precision: str) -> None:
     plugins = (METHODS | RANDOM)[method]
-    whole = losses(train(tmp_path / "whole", plugins, device="cuda", epochs=1))
+    whole = losses(train(tmp_path / "whole", plugins, device="cuda", epochs=24))
     half = losses(train(tmp_path / "half", plugins, device="cuda", epochs=24, precision=precision))
     assert all(math.isfinite(loss) for loss in half)
-    # the first loss is that of the same weights; drawn samples differ between precisions
+    # both begin with the same weights; drawn samples differ between precisions
     assert half[0] == pytest.approx(whole[0], rel=0.1 if method in RANDOM else 0.05)
-    assert min(half[-4:]) < half[0]
+    assert mean(half[-4:]) == pytest.approx(mean(whole[-4:]), rel=0.15)
 
 
 @pytest.mark.parametrize("method", ["supervised", "jtr", "jtr-released", "ial", "pcgrad"])
