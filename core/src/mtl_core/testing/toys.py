@@ -101,10 +101,32 @@ class ToyBackbone(nn.Sequential):
 
 
 class StubBackbone(nn.Module):
-    """Stands for a run's backbone where only its width and norm matter, as in the hook ``setup``."""
+    """Stands for a run's backbone where only its width and norm matter, as in the hook ``setup``.
+
+    z (N, width, H, W) repeats an image's channels: there is nothing to learn in it.
+    """
 
     def __init__(self, width: int = 4, norm: str = "batch") -> None:
         super().__init__()
         self.channels = width
         self.width = width
         self.norm = norm
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.repeat(1, -(-self.width // images.shape[1]), 1, 1)[:, : self.width]
+
+
+def stub_heads(backbone: StubBackbone, tasks: Tasks) -> nn.ModuleDict:
+    """A head per task for a :class:`StubBackbone`: a linear map of channels, of their means for a task per image."""
+    return nn.ModuleDict({task.name: _StubHead(backbone.width, task.channels, task.dense) for task in tasks})
+
+
+class _StubHead(nn.Module):
+    def __init__(self, width: int, channels: int, dense: bool) -> None:
+        super().__init__()
+        self.linear = nn.Conv2d(width, channels, 1)
+        self.dense = dense
+
+    def forward(self, z: Tensor) -> Tensor:
+        found: Tensor = self.linear(z)
+        return found if self.dense else found.mean((-2, -1))
