@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mtl_backbones import SegNet
-from mtl_consistency import Consistency
+from mtl_consistency import Consistency, MeanTeacher
 from mtl_core.testing import ResumeContract, ToyData, ToyLabels
 from mtl_crosstask import DirectMap, PerceptualMap
 from mtl_jtr import JTR
@@ -27,6 +27,7 @@ REGULARIZERS: dict[str, Callable[[], object]] = {
     "direct-map": DirectMap,
     "perceptual-map": PerceptualMap,
     "consistency": Consistency,
+    "mean-teacher": lambda: MeanTeacher(decay=0.5, ramp=0.6),
 }
 
 

@@ -126,7 +126,7 @@ class PluginContract(Contract):
         hooks = Hooks({"plugin": plugin, **self.beside}, self.use, required=())
         tasks, size = self.tasks if tasks is None else tasks, self.image_size if size is None else size
         backbone = StubBackbone(width=self.width)
-        heads = under(0, lambda: stub_heads(backbone, tasks))
+        heads = stub_heads(backbone, tasks)
         under(0, lambda: hooks.setup(tasks, size, backbone, lambda name: torch.manual_seed(0), heads=heads))
         return hooks
 

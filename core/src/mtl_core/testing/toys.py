@@ -17,10 +17,11 @@ from mtl_core.data.sample import MultiTaskDataset, Sample
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
 from mtl_core.options.fields import help
-from mtl_core.seeds import generator_for
+from mtl_core.seeds import derive, generator_for
 from mtl_core.tasks.normals import Normals
 from mtl_core.tasks.regression import Depth
 from mtl_core.tasks.segmentation import Segmentation
+from mtl_core.tasks.task import Task
 from mtl_core.tasks.tasks import Tasks
 
 TOY_TASKS = Tasks([Segmentation(name="segmentation", channels=4), Depth(name="depth"), Normals(name="normals")])
@@ -117,16 +118,21 @@ class StubBackbone(nn.Module):
 
 
 def stub_heads(backbone: StubBackbone, tasks: Tasks) -> nn.ModuleDict:
-    """A head per task for a :class:`StubBackbone`: a linear map of channels, of their means for a task per image."""
-    return nn.ModuleDict({task.name: _StubHead(backbone.width, task.channels, task.dense) for task in tasks})
+    """A head per task for a :class:`StubBackbone`: a linear map of channels, of their means for a task per image.
+
+    A task's weights follow from its name, whatever the order of the tasks.
+    """
+    return nn.ModuleDict({task.name: _StubHead(backbone.width, task) for task in tasks})
 
 
 class _StubHead(nn.Module):
-    def __init__(self, width: int, channels: int, dense: bool) -> None:
+    def __init__(self, width: int, task: Task) -> None:
         super().__init__()
-        self.linear = nn.Conv2d(width, channels, 1)
-        self.dense = dense
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(0, "stub head", task.name))
+            self.linear = nn.Conv2d(width, task.channels, 1)
+        self.dense = task.dense
 
     def forward(self, z: Tensor) -> Tensor:
-        found: Tensor = self.linear(z)
-        return found if self.dense else found.mean((-2, -1))
+        found: Tensor = self.linear(z if self.dense else z.mean((-2, -1), keepdim=True))
+        return found if self.dense else found.flatten(1)
