@@ -29,6 +29,7 @@ CONDITIONS = {
     ("combine_losses", "torchjd"): "UW, STCH, FAMO, …",
     ("combine_losses", "auto-lambda"): '`place = "losses"`',
     ("compute_regularizer", "ial"): "where another plugin combines the losses",
+    ("before_step", "jtr"): '`substitutes = "ema"`',
     ("before_step", "nash"): "`heads = true`",
     ("before_step", "ol-aux"): '`measure = "product"`',
     ("before_step", "torchjd"): "`heads = true`",

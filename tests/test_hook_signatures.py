@@ -59,8 +59,9 @@ def test_arguments_have_the_types_of_the_spec(path: Path, method: ast.FunctionDe
             assert annotation == SPECS[method.name][name], f"{path.relative_to(ROOT)}: {method.name}, {name}"
 
 
-OWN = {"setup": {"seed", "name", "places"}, "after_epoch": {"record"}}
-"""What the relay's method has besides the spec's arguments, or supplies itself, here or in another method."""
+OWN = {"setup": {"seed", "name", "places", "heads"}, "after_epoch": {"record"}}
+"""What the relay's method has besides the spec's arguments, or supplies itself, here or in another method; the heads
+may be None where a test sets up plugins that do not ask for them."""
 ASKED_ONCE = {"name_splits"}
 """Hooks whose answer the relay keeps as an attribute."""
 

@@ -23,6 +23,7 @@ METHODS = {
     "mtpsl": [MTPSL()],
     "mtpsl-released": [MTPSL(variant="released"), IAL(primary="segmentation")],
     "mtpsl-unlabelled": [MTPSL()],
+    "jtr-forms": [JTR(target="fixed", masked=0.4, substitutes="ema", c_pseudo=0.1)],
     "jtr-unlabelled": [JTR(unlabelled="consistency"), IAL(primary="depth")],
 }
 

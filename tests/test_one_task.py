@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from mtl_auxiliary import GCS, OLAUX, AutoLambda
-from mtl_consistency import Consistency
+from mtl_consistency import Consistency, MeanTeacher
 from mtl_core import Experiment, MtlError, RunFolder, make_fabric
 from mtl_core.testing import Hooks, ToyData, ToyLabels, ToyNetwork, Trainer, make_tasks, prepare
 from mtl_crosstask import DirectMap, PerceptualMap
@@ -104,6 +104,7 @@ CASES = {
     "direct map": Case("direct-map", lambda tasks: DirectMap(), "maps need two tasks, found depth; remove the plugin"),
     "perceptual map": Case("perceptual-map", lambda tasks: PerceptualMap(), "maps need two tasks, found depth"),
     "consistency": Case("consistency", lambda tasks: Consistency(), "works"),
+    "mean teacher": Case("mean-teacher", lambda tasks: MeanTeacher(), "works"),
     "PCGrad": Case("torchjd", torchjd("aggregator", "PCGrad"), "plain"),
     "GradVac": Case("torchjd", torchjd("aggregator", "GradVac"), "plain"),
     "MGDA": Case("torchjd", torchjd("aggregator", "MGDA"), "plain"),

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from mtl_auxiliary import GCS, OLAUX, AutoLambda
-from mtl_consistency import Consistency
+from mtl_consistency import Consistency, MeanTeacher
 from mtl_core import Batch, Experiment
 from mtl_core.testing import (
     BlankedDataset,
@@ -69,6 +69,10 @@ def torchjd(kind: str, name: str) -> list[object]:
 METHODS: dict[str, list[object]] = {
     "plain": [], "uniform": [Uniform()], "fixed-weights": [FixedWeights(primary="depth")],
     "mtpsl": [MTPSL()], "consistency": [Consistency()], "jtr-ial": [JTR(), SHAPERS["ial"]],
+    "jtr-forms": [
+        JTR(network="smooth", target="fixed", ramp=0.3, substitutes="ema", c_pseudo=0.1, pseudo_from="stack")
+    ],
+    "mean-teacher": [MeanTeacher()],
     "uw": [UW()], "dwa": [DWA()], "rlw": [RLW()], "uw-so": [UWSO()], "atw": [ATW(short=2)],
     "miraliev": [Miraliev(objectives=("dice", "gradient"))], "puw": [PUW(particles=2, warmup_epochs=1)],
     "gradnorm-encoder": [GradNorm(place="encoder")], "gcs-weighted": [GCS(primary="depth", variant="weighted")],

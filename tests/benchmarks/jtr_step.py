@@ -46,7 +46,7 @@ def naive(jtr: JTR) -> Regularizer:
 
 def plugin(width: int, **options: bool) -> JTR:
     made = JTR(**options)
-    made.setup("jtr", TASKS, StubBackbone(width))
+    made.setup("jtr", TASKS, StubBackbone(width), nn.ModuleDict())
     return made
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mtl_core.step.encoder_gradients import Branch, EncoderGradients, Shaped
     from mtl_core.step.finished_run import Drawings, Examples, FinishedRun
     from mtl_core.step.look_ahead import LookAhead, Parameters, Source, shared_gramian
+    from mtl_core.step.ramp import ramp_up
     from mtl_core.step.step import Features, Step
     from mtl_core.tasks.classification import Classification
     from mtl_core.tasks.edges import BinaryEdges
@@ -134,6 +135,7 @@ _HOMES = {
         "Source",
         "shared_gramian",
     ),
+    "step.ramp": ("ramp_up",),
     "step.step": (
         "Features",
         "Step",
@@ -249,6 +251,7 @@ __all__ = [
     "plain_json",
     "plugin",
     "progress",
+    "ramp_up",
     "read_document",
     "read_options",
     "read_sample",

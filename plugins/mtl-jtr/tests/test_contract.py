@@ -14,6 +14,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"variant": "released"},
     {"segmentation_as": "samples", "reconstruction_as": "counts", "validity": "shared", "unlabelled": "consistency"},
     {"network": "averages"},
+    {"target": "fixed", "masked": 0.4, "ramp": 0.3},
+    {"network": "smooth", "substitutes": "ema", "c_pseudo": 0.1, "masked": 0.4},
     {"unlabelled": "consistency", "tasks": ("depth", "segmentation"), "bottleneck": 16, "width": 2},
 ]
 

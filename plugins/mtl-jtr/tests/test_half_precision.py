@@ -23,7 +23,7 @@ FIRST = 65536.0
 def jtr(**options: object) -> JTR:
     torch.manual_seed(0)
     made = JTR(**options)  # type: ignore[arg-type]
-    made.setup("jtr", TASKS, StubBackbone(4))
+    made.setup("jtr", TASKS, StubBackbone(4), nn.ModuleDict())
     return made
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtl_core import MtlError, Step
@@ -41,7 +41,7 @@ def step_of(labelled: Tensor = ONE_LABEL, views: int = 1) -> Step:
 def jtr(norm: Any = "batch", **options: Any) -> JTR:
     torch.manual_seed(0)
     made = JTR(**options)
-    made.setup("jtr", TASKS, StubBackbone(4, norm))
+    made.setup("jtr", TASKS, StubBackbone(4, norm), nn.ModuleDict())
     return made.double()
 
 
@@ -252,10 +252,10 @@ def test_bottleneck_and_width_size_the_network() -> None:
 def test_tasks_per_image_are_refused_by_name_unless_left_out() -> None:
     mixed = make_tasks("segmentation", "scene", "depth")
     with pytest.raises(MtlError, match=r"'scene' has one value per image.*tasks = \['segmentation', 'depth'\]"):
-        JTR().setup("jtr", mixed, StubBackbone(4))
-    JTR(tasks=("segmentation", "depth")).setup("jtr", mixed, StubBackbone(4))
+        JTR().setup("jtr", mixed, StubBackbone(4), nn.ModuleDict())
+    JTR(tasks=("segmentation", "depth")).setup("jtr", mixed, StubBackbone(4), nn.ModuleDict())
     with pytest.raises(MtlError, match='did you mean "depth"'):
-        JTR(tasks=("dept",)).setup("jtr", mixed, StubBackbone(4))
+        JTR(tasks=("dept",)).setup("jtr", mixed, StubBackbone(4), nn.ModuleDict())
 
 
 def test_a_collapsed_latent_space_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -355,9 +355,9 @@ def test_averages_of_blocks_are_a_smooth_g(size: tuple[int, int]) -> None:
 
 def test_the_smooth_g_is_an_option() -> None:
     made = JTR(network="averages", bottleneck=9)
-    made.setup("jtr", TASKS, StubBackbone(4))
+    made.setup("jtr", TASKS, StubBackbone(4), nn.ModuleDict())
     assert isinstance(made.g, Averages)
     assert made.g.encoder.out_channels == 9
     half = JTR(network="averages", reconstruct=False)
-    half.setup("jtr", TASKS, StubBackbone(4))
+    half.setup("jtr", TASKS, StubBackbone(4), nn.ModuleDict())
     assert not hasattr(half.g, "decoder")

@@ -45,7 +45,7 @@ def step_of(labelled: Tensor = SOME, views: int = 3, moved: bool = False) -> Ste
 def jtr(**options: Any) -> JTR:
     torch.manual_seed(0)
     made = JTR(**options)
-    made.setup("jtr", TASKS, StubBackbone(4))
+    made.setup("jtr", TASKS, StubBackbone(4), nn.ModuleDict())
     return made.double()
 
 
@@ -391,16 +391,16 @@ class Half(nn.Module):
 def test_g_of_the_backbones_kind() -> None:
     backbone = Half()
     made = JTR(network="backbone", bottleneck=7)
-    made.setup("jtr", TASKS, backbone)
+    made.setup("jtr", TASKS, backbone, nn.ModuleDict())
     assert (made.g.encoder.width, made.g.encoder.channels) == (2, 7)
     half = JTR(network="backbone", reconstruct=False)
-    half.setup("jtr", TASKS, backbone)
+    half.setup("jtr", TASKS, backbone, nn.ModuleDict())
     assert not any("decoder" in name for name, _ in half.named_parameters())
     step = make_step(TASKS, make_batch(TASKS, SOME, size=(32, 32)))
     for plugin in (made, half):
         assert total(plugin.compute_regularizer(step)).isfinite()
     with pytest.raises(MtlError, match="statistics"):
-        JTR(variant="released", network="backbone").setup("jtr", TASKS, backbone)
+        JTR(variant="released", network="backbone").setup("jtr", TASKS, backbone, nn.ModuleDict())
 
 
 def test_depth_scale_changes_what_enters_and_not_what_is_reconstructed() -> None:

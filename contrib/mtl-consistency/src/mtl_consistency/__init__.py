@@ -10,9 +10,10 @@ from attrs import field
 from attrs.validators import ge
 from torch import Tensor
 
+from mtl_consistency.mean_teacher import MeanTeacher
 from mtl_core import About, Step, Task, at_least_float32, help, hookimpl, plugin
 
-__all__ = ["Consistency"]
+__all__ = ["Consistency", "MeanTeacher"]
 
 
 @plugin

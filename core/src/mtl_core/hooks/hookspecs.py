@@ -238,6 +238,7 @@ def setup(
     tasks: Tasks,
     image_size: Size,
     backbone: nn.Module,
+    heads: nn.ModuleDict,
     places: Mapping[str, str],
     labelled: Tensor | None,
 ) -> None:
@@ -249,6 +250,7 @@ def setup(
     :param tasks: the K tasks
     :param image_size: (H, W) in pixels
     :param backbone: the run's encoder; :meth:`mtl_nn.Networks.of` makes networks of its kind with other channels
+    :param heads: the run's decoders, a module per task; a plugin that keeps the network must not register it
     :param places: exclusive hook → name of the plugin that fills it
     :param labelled: label mask of all training samples, those of extra data sets behind the others, bool ``(N, K)``;
         None where there are none

@@ -189,9 +189,13 @@ class Hooks:
         backbone: nn.Module,
         seed: Callable[[str], object],
         labelled: Tensor | None = None,
+        heads: nn.ModuleDict | None = None,
     ) -> None:
-        """Set every plugin up; ``seed(name)`` is called before each."""
-        known = {"tasks": tasks, "image_size": image_size, "backbone": backbone, "labelled": labelled}
+        """Set every plugin up; ``seed(name)`` is called before each.
+
+        :param heads: None only where a test sets up plugins that do not ask for them
+        """
+        known = {"tasks": tasks, "image_size": image_size, "backbone": backbone, "labelled": labelled, "heads": heads}
         for name, setup in self.implementations("setup"):
             seed(name)
             setup(name=name, places=dict(self.places), **known)

@@ -27,7 +27,7 @@ class Step:
     ``generator`` a CPU generator seeded by (seed, step, rank), ``shared`` one that is the same on every rank, for loss
     rules and gradient shapers; ``deepest`` the encoder's coarsest features of all views, (V·B, C, h, w), where the
     step has run a backbone; ``windows`` (V − 1, B, 3) what the views after the first show of it, None where all show
-    the whole image.
+    the whole image; ``progress`` the share of the training that is done, 0 in its first step, 1 outside a run.
     """
 
     tasks: Tasks
@@ -46,6 +46,7 @@ class Step:
     logged: dict[str, Tensor] = attrs.field(factory=dict)
     deepest: Tensor | None = None
     windows: Tensor | None = None
+    progress: float = 1.0
 
     def log(self, name: str, value: Tensor) -> None:
         """Average a scalar over the epoch and write it to ``metrics.jsonl``; the plugin's name is put before it.

@@ -48,7 +48,16 @@ from mtl_core.testing.regularizer_contract import RegularizerContract
 from mtl_core.testing.resume_contract import ResumeContract
 from mtl_core.testing.shaper_contract import GradientShaperContract
 from mtl_core.testing.task_contract import TaskContract
-from mtl_core.testing.toys import TOY_TASKS, Shapes, StubBackbone, ToyBackbone, ToyData, ToyLabels, ToyNetwork
+from mtl_core.testing.toys import (
+    TOY_TASKS,
+    Shapes,
+    StubBackbone,
+    ToyBackbone,
+    ToyData,
+    ToyLabels,
+    ToyNetwork,
+    stub_heads,
+)
 from mtl_core.testing.transform_contract import TransformContract
 from mtl_core.testing.watcher_contract import GradientWatcherContract
 from mtl_core.testing.windows_contract import WindowsContract
@@ -111,5 +120,6 @@ __all__ = [
     "prepare",
     "random_rows",
     "read_options",
+    "stub_heads",
     "with_losses",
 ]

@@ -24,7 +24,7 @@ from mtl_core.options.convert import structure
 from mtl_core.options.fields import kind_of, options
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.factories import DENSE, make_tasks
-from mtl_core.testing.toys import StubBackbone
+from mtl_core.testing.toys import StubBackbone, stub_heads
 
 HERE = "mtl_core.testing."
 SHORTEST_REASON = 10
@@ -126,7 +126,8 @@ class PluginContract(Contract):
         hooks = Hooks({"plugin": plugin, **self.beside}, self.use, required=())
         tasks, size = self.tasks if tasks is None else tasks, self.image_size if size is None else size
         backbone = StubBackbone(width=self.width)
-        under(0, lambda: hooks.setup(tasks, size, backbone, lambda name: torch.manual_seed(0)))
+        heads = stub_heads(backbone, tasks)
+        under(0, lambda: hooks.setup(tasks, size, backbone, lambda name: torch.manual_seed(0), heads=heads))
         return hooks
 
     def on_meta(self, plugin: Any) -> Hooks:

@@ -17,10 +17,11 @@ from mtl_core.data.sample import MultiTaskDataset, Sample
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
 from mtl_core.options.fields import help
-from mtl_core.seeds import generator_for
+from mtl_core.seeds import derive, generator_for
 from mtl_core.tasks.normals import Normals
 from mtl_core.tasks.regression import Depth
 from mtl_core.tasks.segmentation import Segmentation
+from mtl_core.tasks.task import Task
 from mtl_core.tasks.tasks import Tasks
 
 TOY_TASKS = Tasks([Segmentation(name="segmentation", channels=4), Depth(name="depth"), Normals(name="normals")])
@@ -101,10 +102,37 @@ class ToyBackbone(nn.Sequential):
 
 
 class StubBackbone(nn.Module):
-    """Stands for a run's backbone where only its width and norm matter, as in the hook ``setup``."""
+    """Stands for a run's backbone where only its width and norm matter, as in the hook ``setup``.
+
+    z (N, width, H, W) repeats an image's channels: there is nothing to learn in it.
+    """
 
     def __init__(self, width: int = 4, norm: str = "batch") -> None:
         super().__init__()
         self.channels = width
         self.width = width
         self.norm = norm
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.repeat(1, -(-self.width // images.shape[1]), 1, 1)[:, : self.width]
+
+
+def stub_heads(backbone: StubBackbone, tasks: Tasks) -> nn.ModuleDict:
+    """A head per task for a :class:`StubBackbone`: a linear map of channels, of their means for a task per image.
+
+    A task's weights follow from its name, whatever the order of the tasks.
+    """
+    return nn.ModuleDict({task.name: _StubHead(backbone.width, task) for task in tasks})
+
+
+class _StubHead(nn.Module):
+    def __init__(self, width: int, task: Task) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(0, "stub head", task.name))
+            self.linear = nn.Conv2d(width, task.channels, 1)
+        self.dense = task.dense
+
+    def forward(self, z: Tensor) -> Tensor:
+        found: Tensor = self.linear(z if self.dense else z.mean((-2, -1), keepdim=True))
+        return found if self.dense else found.flatten(1)

@@ -162,6 +162,7 @@ class Probe:
         step = build_step(self._step.tasks, batch, images, predictions, z, generator, self._step.normalize)
         step.deepest = deepest
         step.windows = windows
+        step.progress = self._step.progress
         step.shared = generator_for(self._seed, "probe, shared", number)
         return step
 

@@ -89,7 +89,12 @@ def prepare(experiment: Experiment, run: RunFolder | None = None) -> Session:
     # setup comes last: plugins see the network and every label mask of the run
     known = torch.cat([labelled, *(extra.labelled for extra, _ in extras)])
     hooks.setup(
-        tasks, size, network.backbone, lambda name: torch.manual_seed(derive(experiment.seed, "plugin", name)), known
+        tasks,
+        size,
+        network.backbone,
+        lambda name: torch.manual_seed(derive(experiment.seed, "plugin", name)),
+        known,
+        network.heads,
     )
     freeze_parts(network, experiment.freeze)
     check_trained(network, hooks)

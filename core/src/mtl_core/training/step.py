@@ -34,6 +34,9 @@ class TrainingStep(nn.Module):
     :param rank: of this process
     :param group: a process group of the seam's and the losses' own; None for one process
     :param level: whether a gradient shaper sees products of the gradients at z, or of the encoder's parameters
+
+    ``planned`` is how many batches the run has in all its epochs, None outside a run; ``progress`` the share of them
+    before the last batch.
     """
 
     def __init__(
@@ -61,6 +64,8 @@ class TrainingStep(nn.Module):
         self.rank = rank
         self.group = group
         self.has_seam = hooks.meet_at_the_seam
+        self.planned: int | None = None
+        self.progress = 1.0
         self.arrival = Arrival(hooks, self.tasks, network.backbone, level, group)
         self.heads = HeadGradients()
 
@@ -72,6 +77,7 @@ class TrainingStep(nn.Module):
         :param expected: where they accumulate, (K,): samples that carry each task, the mean over the micro-batches
         """
         generator = generator_for(self.seed, "step", number, self.rank)
+        self.progress = 1.0 if self.planned is None else min(number / self.planned, 1.0)
         images, windows = self.views_of(batch.images, generator)
         z, deepest = self.network.encode(images.flatten(0, 1))
         # a new one for each step: a gradient of an older step is recognised by its scale
@@ -90,6 +96,7 @@ class TrainingStep(nn.Module):
         )
         step.deepest = deepest
         step.windows = windows
+        step.progress = self.progress
         # without the rank: rules and shapers must draw the same on all of them
         step.shared = generator_for(self.seed, "shared", number)
         total = self.combine(step)

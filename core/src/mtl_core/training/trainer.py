@@ -107,6 +107,7 @@ class Trainer:
         )
         self._set_up()
         self.data = open_loaders(session, fabric)
+        self.step.planned = self.experiment.epochs * len(self.data.order)
         steps = steps_of_epoch(len(self.data.order), self.experiment.accumulate)
         self.schedule = Schedule(self.experiment, self.raw_optimizer, steps)
         self.stopping = Stopping(self.experiment, self.data.validation is not None)

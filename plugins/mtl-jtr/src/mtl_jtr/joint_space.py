@@ -17,6 +17,7 @@ from mtl_jtr.averages import Averages
 from mtl_jtr.distances import distance
 from mtl_jtr.early_gradients import EarlyScale, gradients_now, with_gradients
 from mtl_jtr.options import Options
+from mtl_jtr.smooth import Smooth
 from mtl_nn import Latent, Networks, Norm
 
 Compare = Callable[[Tensor], dict[str, Tensor]]
@@ -163,7 +164,9 @@ def make_g(name: str, options: Options, networks: Networks, channels: int) -> nn
             del made.decoder, made.head
         return made
     if options.network == "averages":
-        return _smooth(options, channels)
+        return _encoder_only_if(options, Averages(channels, options.bottleneck))
+    if options.network == "smooth":
+        return _encoder_only_if(options, Smooth(channels, options.width or networks.width, options.bottleneck))
     norm: Norm | None = "instance" if per_sample else None
     sizes: dict[str, Any] = {"width": options.width, "bottleneck": options.bottleneck, "norm": norm}
     if options.reconstruct:
@@ -171,9 +174,8 @@ def make_g(name: str, options: Options, networks: Networks, channels: int) -> nn
     return networks.encoder(channels, **sizes)
 
 
-def _smooth(options: Options, channels: int) -> nn.Module:
-    """Without norms, so that ``statistics`` has nothing to do."""
-    made = Averages(channels, options.bottleneck)
+def _encoder_only_if(options: Options, made: Averages | Smooth) -> nn.Module:
+    """A g without norms, so that ``statistics`` has nothing to do; its first half where nothing is reconstructed."""
     if not options.reconstruct:
         del made.decoder, made.head
     return made

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import attrs
 from attrs import field
-from attrs.validators import ge, gt, in_, optional
+from attrs.validators import ge, gt, in_, le, lt, optional
 
 from mtl_core import help
 from mtl_jtr.distances import Kind
@@ -83,6 +83,27 @@ def _views_to_crop(instance: Any, attribute: Any, value: tuple[float, ...] | Non
         raise ValueError("crops are shown in views 1 and 2, which separate = true adds")
 
 
+def _of_the_paper(instance: Any, attribute: Any, value: object) -> None:
+    """Refuse a form beside the paper's together with the released code's stacks or terms."""
+    if value != attribute.default and not _switches(instance).as_in_the_paper:
+        raise ValueError(
+            f'works with the paper\'s stacks and terms only, found {value!r}; leave out variant = "released" and'
+            " switches of it"
+        )
+
+
+def _with_reconstruction(instance: Any, attribute: Any, value: float) -> None:
+    if value and not instance.reconstruct:
+        raise ValueError("needs a g that learns to reconstruct; use reconstruct = true")
+
+
+def _masks_to_learn_from(instance: Any, attribute: Any, value: float) -> None:
+    if value and instance.pseudo_from == "labels" and not instance.masked:
+        raise ValueError(
+            'makes g complete stacks with maps left out, which it never learned; set masked, or pseudo_from = "stack"'
+        )
+
+
 def _one_of(*values: str) -> Callable[[Any, Any, Any], Any]:
     return optional(in_(values))
 
@@ -101,10 +122,13 @@ class Options:
         validator=[in_(("both", "reconstruction")), _trained_by_something],
         metadata=help("which terms train g's encoder; the paper: both"),
     )
-    network: Literal["segnet", "backbone", "averages"] = field(
+    network: Literal["segnet", "backbone", "averages", "smooth"] = field(
         default="segnet",
-        validator=in_(("segnet", "backbone", "averages")),
-        metadata=help("g: a SegNet, an autoencoder of the backbone's kind, or averages of blocks (not in the paper)"),
+        validator=in_(("segnet", "backbone", "averages", "smooth")),
+        metadata=help(
+            "g: a SegNet, an autoencoder of the backbone's kind; not in the paper: averages of blocks, smooth"
+            " convolutions"
+        ),
     )
     unpool: Literal["indices", "upsample"] = field(
         default="indices", validator=in_(("indices", "upsample")), metadata=help("how g's decoder enlarges (SegNet)")
@@ -163,6 +187,45 @@ class Options:
     )
     statistics: _Statistics | None = field(
         default=None, validator=_one_of("batch", "sample"), metadata=help("what g's batch norm sees at a time (SegNet)")
+    )
+
+    target: Literal["trained", "fixed"] = field(
+        default="trained",
+        validator=[in_(("trained", "fixed")), _of_the_paper],
+        metadata=help("fixed: the distance moves Ŷ towards Y and leaves Y, its predictions and its latent as they are"),
+    )
+    ramp: float = field(
+        default=0.0,
+        validator=[ge(0.0), le(1.0)],
+        metadata=help("share of the training over which c_dist and c_pseudo grow to their values; 0: none"),
+    )
+    ramp_as: Literal["sigmoid", "linear"] = field(
+        default="sigmoid",
+        validator=in_(("sigmoid", "linear")),
+        metadata=help("how they grow: exp(-5 (1 - t)²), or t"),
+    )
+    masked: float = field(
+        default=0.0,
+        validator=[ge(0.0), lt(1.0), _with_reconstruction, _of_the_paper],
+        metadata=help("probability with which a task's map is hidden from g where it learns to reconstruct"),
+    )
+    substitutes: Literal["network", "ema"] = field(
+        default="network",
+        validator=[in_(("network", "ema")), _of_the_paper],
+        metadata=help("whose predictions stand in Y for missing labels: the network's, or those of its average"),
+    )
+    ema_decay: float = field(
+        default=0.999, validator=[ge(0.0), lt(1.0)], metadata=help('of the average that substitutes = "ema" keeps')
+    )
+    c_pseudo: float = field(
+        default=0.0,
+        validator=[ge(0.0), _with_reconstruction, _masks_to_learn_from, _of_the_paper],
+        metadata=help("coefficient of the losses of unlabelled predictions against what g makes of Y"),
+    )
+    pseudo_from: Literal["labels", "stack"] = field(
+        default="labels",
+        validator=in_(("labels", "stack")),
+        metadata=help("what c_pseudo shows g: the sample's labels alone, or all of Y"),
     )
 
     @property

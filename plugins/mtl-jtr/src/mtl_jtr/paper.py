@@ -1,7 +1,11 @@
-"""JTR's terms as the paper's equations have them."""
+"""JTR's terms as the paper's equations have them, and the forms beside them that options switch on.
+
+docs/methods/jtr.md, Forms that are not in the paper.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from torch import Tensor
@@ -9,24 +13,48 @@ from torch import Tensor
 from mtl_core import Step, at_least_float32
 from mtl_jtr.distances import spread
 from mtl_jtr.joint_space import JointSpace
+from mtl_jtr.masks import only_shown, shown_maps
+from mtl_jtr.pseudo import pseudo_loss
+from mtl_jtr.ramp import growth
 from mtl_jtr.stacks import all_predicted, stacks
+from mtl_jtr.targets import compared, moved
+from mtl_nn import Latent
 
 
-def paper_terms(space: JointSpace, step: Step) -> dict[str, Tensor]:
-    """Eq. 5 with the coefficients of Eq. 6."""
+def paper_terms(space: JointSpace, step: Step, substitutes: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Eq. 5 with the coefficients of Eq. 6.
+
+    :param substitutes: task → (B, O_t, H, W) as its head gives it, without gradients: what stands in Y for labels that
+        are missing; None: the predictions
+    """
     options = space.options
-    entering = list(stacks(step, space.tasks, space.units))
+    entering = list(stacks(step, space.tasks, space.units, substitutes))
     if options.views == 2:
         entering.append(all_predicted(step, space.tasks, 1, space.units))
     # Leaves: the reconstruction must not reach the predictions; the distance does, by `reattached`.
     attached = space.attached(step, entering)
-    leaves = [stack.detach().requires_grad_() for stack in attached]
+    reached = moved(options, len(attached))
+    leaves = [stack.detach().requires_grad_(place in reached) for place, stack in enumerate(attached)]
     latents = [space.encode(leaf) for leaf in leaves]
-    per_sample = space.distances(step, [at_least_float32(latent.features) for latent in latents])
-    terms = {"distance": space.reattached(options.c_dist * per_sample.mean(), leaves, attached)}
+    features = compared(options, [at_least_float32(latent.features) for latent in latents])
+    per_sample = space.distances(step, features)
+    value = options.c_dist * growth(options, step) * per_sample.mean()
+    terms = {"distance": space.reattached(value, [leaves[k] for k in reached], [attached[k] for k in reached])}
     if options.reconstruct:
         losses = [partial(space.reconstructed, stack=leaf.detach()) for leaf in leaves[:2]]
-        terms["reconstruction"] = options.c_recon * space.reconstruction(step, latents[:2], losses)
+        shown = latents[:2] if not options.masked else _encoded_in_part(space, step, leaves[:2])
+        terms["reconstruction"] = options.c_recon * space.reconstruction(step, shown, losses)
+    if options.c_pseudo:
+        terms["pseudo"] = options.c_pseudo * growth(options, step) * pseudo_loss(space, step, leaves[1])
     step.log("latent_distance", per_sample.mean())
     step.log("latent_cosine", spread(at_least_float32(latents[1].features.detach())))
     return terms
+
+
+def _encoded_in_part(space: JointSpace, step: Step, leaves: Sequence[Tensor]) -> list[Latent]:
+    """Latents of Ŷ and Y for the reconstruction, of which g sees some maps only; each with a draw of its own."""
+    latents = []
+    for leaf in leaves:
+        shown = shown_maps(len(leaf), len(space.tasks), space.options.masked, step.generator)
+        latents.append(space.encode(only_shown(leaf.detach(), shown, space.tasks)))
+    return latents

@@ -11,17 +11,20 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from mtl_core import About, Step, Tasks, draw_windows, hookimpl, plugin
+from mtl_core import About, LookAhead, Step, Tasks, draw_windows, hookimpl, plugin
 from mtl_jtr.early_gradients import EarlyScale
 from mtl_jtr.joint_space import JointSpace, make_g
 from mtl_jtr.options import Options
 from mtl_jtr.paper import paper_terms
 from mtl_jtr.released import released_terms
 from mtl_jtr.stacks import stacks
-from mtl_nn import Networks
+from mtl_nn import AveragedNetwork, Networks
 
 _DEAD = 1e-3
 """Mean distance below which the term has almost no gradient: alive, a cosine distance is two orders larger."""
+
+_HOOKS = ("setup", "count_views", "choose_windows", "compute_regularizer", "draw_pictures", "after_epoch")
+"""The hooks that every instance answers."""
 
 log = logging.getLogger("mtl")
 
@@ -31,7 +34,8 @@ class JTR(Options, nn.Module):
     """Joint-Task Regularization: all predictions are regularized together in one learned joint-task space.
 
     Nishi et al., "Joint-Task Regularization for Partially Labeled Multi-Task Learning", CVPR 2024, Eq. 4 to 6. Beyond
-    the paper: the options against a collapsed latent space (``train_encoder_on``, ``unpool``, ``centred``), and
+    the paper: the options against a collapsed latent space (``train_encoder_on``, ``unpool``, ``centred``), forms to
+    study (``target``, ``ramp``, ``masked``, ``substitutes``, ``c_pseudo``, a smooth ``network``), and
     ``variant = "released"``, what the authors' code computes.
     """
 
@@ -54,8 +58,13 @@ class JTR(Options, nn.Module):
         ),
     )
 
+    @property
+    def fills(self) -> tuple[str, ...]:
+        """The hooks that this instance answers."""
+        return (*_HOOKS, "before_step") if self.substitutes == "ema" else _HOOKS
+
     @hookimpl
-    def setup(self, name: str, tasks: Tasks, backbone: nn.Module) -> None:
+    def setup(self, name: str, tasks: Tasks, backbone: nn.Module, heads: nn.ModuleDict) -> None:
         self.name = name
         stacked = tasks.choose_dense(self.tasks, name, "a joint space needs")
         channels = sum(task.label_channels for task in stacked)
@@ -65,6 +74,8 @@ class JTR(Options, nn.Module):
         self.scale = EarlyScale()
         self.space = JointSpace(self.g, stacked, self, self.scale)
         self.warned = False
+        if self.substitutes == "ema":
+            self.average = AveragedNetwork(backbone, heads, self.ema_decay)
 
     @hookimpl
     def count_views(self) -> int:
@@ -77,8 +88,19 @@ class JTR(Options, nn.Module):
 
     @hookimpl
     def compute_regularizer(self, step: Step) -> dict[str, Tensor]:
-        terms = paper_terms if self.switches.as_in_the_paper else released_terms
-        return terms(self.space, step)
+        if not self.switches.as_in_the_paper:
+            return released_terms(self.space, step)
+        return paper_terms(self.space, step, self._substitutes(step))
+
+    def _substitutes(self, step: Step) -> dict[str, Tensor] | None:
+        """What the average predicts for the first view, if it stands in Y."""
+        predicted: dict[str, Tensor] | None = self.average(step.images[0]) if self.substitutes == "ema" else None
+        return predicted
+
+    @hookimpl
+    def before_step(self, look_ahead: LookAhead) -> None:
+        """Take the weights that the last step made into the average."""
+        self.average.update()
 
     @hookimpl
     def draw_pictures(self, step: Step) -> dict[str, dict[str, Tensor]] | None:
@@ -87,7 +109,7 @@ class JTR(Options, nn.Module):
             return None
         space = self.space
         drawn = {"predictions": {task.name: step.predictions[task.name][0] for task in space.tasks}}
-        entering = stacks(step, space.tasks, space.units)
+        entering = stacks(step, space.tasks, space.units, self._substitutes(step))
         for title, stack in zip(("g of predictions", "g of labels"), entering, strict=True):
             drawn[title] = space.by_task(space.g.decode(space.encode(stack)))
         return drawn

@@ -17,6 +17,7 @@ from mtl_jtr.counts import counted_losses
 from mtl_jtr.distances import spread
 from mtl_jtr.entries import View
 from mtl_jtr.joint_space import Compare, JointSpace
+from mtl_jtr.ramp import growth
 from mtl_nn import Latent
 
 
@@ -37,7 +38,7 @@ def _together(space: JointSpace, step: Step) -> dict[str, Tensor]:
     attached = space.attached(step, [torch.cat(parts, 1) for parts in [*entries, *others]])
     leaves = [stack.detach().requires_grad_() for stack in attached]
     latents = [space.encode(leaf) for leaf in leaves]
-    distance = space.options.c_dist * _logged_distance(space, step, latents)
+    distance = space.options.c_dist * growth(space.options, step) * _logged_distance(space, step, latents)
     terms = {"distance": space.reattached(distance, leaves, attached)}
     return terms | _reconstruction(space, step, view, entries, latents[:2])
 
@@ -49,13 +50,14 @@ def _apart(space: JointSpace, step: Step) -> dict[str, Tensor]:
     second = _view(space, step, 2)
     attached = space.attached(step, [torch.cat(parts, 1) for parts in (first.guess(), first.known())])
     leaves = [stack.detach().requires_grad_() for stack in attached]
-    distance = options.c_dist * _logged_distance(space, step, [space.encode(leaf) for leaf in leaves])
+    c_dist = options.c_dist * growth(options, step)
+    distance = c_dist * _logged_distance(space, step, [space.encode(leaf) for leaf in leaves])
     terms = {"distance": space.alone(distance, leaves, attached)}
     entries = [second.guess(soft=True), second.known()]
     latents = [space.encode(torch.cat(parts, 1).detach()) for parts in entries]
     if options.train_encoder_on == "both":
         per_sample = space.distances(step, [at_least_float32(latent.features) for latent in latents])
-        terms["distance_of_g"] = options.c_dist * options.c_recon * per_sample.mean()
+        terms["distance_of_g"] = c_dist * options.c_recon * per_sample.mean()
     return terms | _reconstruction(space, step, second, entries, latents)
 
 

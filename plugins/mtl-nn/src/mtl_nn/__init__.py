@@ -1,5 +1,6 @@
-"""Building blocks: SegNet, its halves, and the factory that plugins get networks from."""
+"""Building blocks: SegNet, its halves, the factory that plugins get networks from, an average of a run's network."""
 
+from mtl_nn.averaged import AveragedNetwork
 from mtl_nn.networks import Autoencoder, Networks
 from mtl_nn.segnet import (
     SMALLEST,
@@ -21,6 +22,7 @@ from mtl_nn.segnet import (
 __all__ = [
     "SMALLEST",
     "Autoencoder",
+    "AveragedNetwork",
     "Decoder",
     "Encoder",
     "Latent",
