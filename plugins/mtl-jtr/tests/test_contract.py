@@ -14,6 +14,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"variant": "released"},
     {"segmentation_as": "samples", "reconstruction_as": "counts", "validity": "shared", "unlabelled": "consistency"},
     {"network": "averages"},
+    {"checkpoint": True},
+    {"checkpoint": True, "variant": "released"},
     {"unlabelled": "consistency", "tasks": ("depth", "segmentation"), "bottleneck": 16, "width": 2},
 ]
 

@@ -21,8 +21,8 @@ def paper_terms(space: JointSpace, step: Step) -> dict[str, Tensor]:
     # Leaves: the reconstruction must not reach the predictions; the distance does, by `reattached`.
     attached = space.attached(step, entering)
     leaves = [stack.detach().requires_grad_() for stack in attached]
-    latents = [space.encode(leaf) for leaf in leaves]
-    per_sample = space.distances(step, [at_least_float32(latent.features) for latent in latents])
+    compared, latents = space.encodings(leaves, attached)
+    per_sample = space.distances(step, [at_least_float32(latent.features) for latent in compared])
     terms = {"distance": space.reattached(options.c_dist * per_sample.mean(), leaves, attached)}
     if options.reconstruct:
         losses = [partial(space.reconstructed, stack=leaf.detach()) for leaf in leaves[:2]]

@@ -17,10 +17,12 @@ from mtl_nn.segnet import (
     normalisation,
     unpool,
 )
+from mtl_nn.sparing import AveragesKept
 
 __all__ = [
     "SMALLEST",
     "Autoencoder",
+    "AveragesKept",
     "Decoder",
     "Encoder",
     "Latent",
