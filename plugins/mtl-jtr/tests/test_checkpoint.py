@@ -109,7 +109,8 @@ def test_random_numbers_of_the_encoder_are_drawn_again_as_they_were() -> None:
     """The test above shows nothing if g's encoder draws none."""
     made = jtr(network="backbone").double()
     stack = torch.rand(4, sum(t.label_channels for t in TASKS), 32, 32).double()
-    first, second = (made.g.encode(stack).features for _ in range(2))
+    g: Any = made.g
+    first, second = (g.encode(stack).features for _ in range(2))
     assert not torch.equal(first, second)
 
 
