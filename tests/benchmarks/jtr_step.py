@@ -35,11 +35,12 @@ def naive(jtr: JTR) -> Regularizer:
     """Eq. 5 as it is printed: four encodings, two decodings."""
 
     def terms(step: Step) -> Iterable[Tensor]:
-        guess, known = stacks(step, jtr.stacked, jtr.scales)
+        space = jtr.space
+        guess, known = stacks(step, space.tasks, space.units)
         a, b = (jtr.g.encode(stack).features.flatten(1) for stack in (guess, known))
         yield jtr.c_dist * (1 - F.cosine_similarity(a, b)).mean()
         for stack in (guess.detach(), known.detach()):
-            yield jtr.c_recon * torch.stack(list(jtr.reconstructed(jtr.g(stack), stack).values())).sum()
+            yield jtr.c_recon * torch.stack(list(space.reconstructed(jtr.g(stack), stack).values())).sum()
 
     return terms
 
@@ -78,10 +79,12 @@ def measure(width: int, pairs: int, clock: Callable[[], float]) -> dict[str, obj
     jtr = plugin(width)
     plain = plugin(width, channels_last=False)
     written_out = plugin(width, channels_last=False)
+    sparing = plugin(width, checkpoint=True)
     steps = {
         "supervised": make_training(width, nothing),
         "jtr": make_training(width, lambda step: jtr.compute_regularizer(step).values(), jtr),
         "jtr, channels first": make_training(width, lambda step: plain.compute_regularizer(step).values(), plain),
+        "jtr, checkpoint": make_training(width, lambda step: sparing.compute_regularizer(step).values(), sparing),
         "equations written out": make_training(width, naive(written_out), written_out),
     }
     times: dict[str, list[float]] = {name: [] for name in steps}

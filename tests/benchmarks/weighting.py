@@ -3,19 +3,24 @@
 ``python tests/benchmarks/weighting.py`` prints JSON. Every image has every label; tasks of one channel, 64 × 96, B = 4,
 SegNet of width 64 for 3 tasks and 16 for 20. Steps of a method and of the reference alternate; a ratio is the median of
 the pairs' ratios, with its quartiles; memory is the peak of three steps in a fresh process above its resting size.
+``--device cuda`` measures with CUDA events and PyTorch's allocator in one process, as ``bench.py`` does; ``--minutes``
+(1 on CUDA) are shared by the rows, and each takes at least three pairs. ``--width`` sets the network's for both.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import math
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import torch
-from bench import framework_step, last_number, paired, peak_of
+from bench import about, check_device, framework_step, last_number, on_cuda, or_failure, paired, peak_of
 from scaling import ManyTasks
 
 from mtl_auxiliary import GCS, OLAUX, AutoLambda
@@ -51,14 +56,15 @@ METHODS: dict[str, Callable[[], object]] = {
 WIDTHS = {3: 64, 20: 16}
 
 
-def trainer(tasks: int, *methods: object, level: str = "features") -> Trainer:
-    plugins = [ManyTasks(tasks=tasks, labels=tasks), SegNet(width=WIDTHS[tasks]), *methods]
+def trainer(tasks: int, options: argparse.Namespace, *methods: object, level: str = "features") -> Trainer:
+    width = options.width or WIDTHS[tasks]
+    plugins = [ManyTasks(tasks=tasks, labels=tasks), SegNet(width=width), *methods]
     experiment = Experiment(
         name="weighting",
         plugins=plugins,
         batch_size=4,
         validation=0.0,
-        device="cpu",
+        device=options.device,
         level=level,  # type: ignore[arg-type]
     )
     fabric = make_fabric(experiment)
@@ -66,43 +72,68 @@ def trainer(tasks: int, *methods: object, level: str = "features") -> Trainer:
     return Trainer(prepare(experiment), fabric, RunFolder(Path(tempfile.mkdtemp())))
 
 
-def made(method: str, tasks: int) -> Trainer:
+def made(method: str, tasks: int, options: argparse.Namespace) -> Trainer:
     """The trainer of a row of the table."""
     if method == "uniform":
-        return trainer(tasks)
+        return trainer(tasks, options)
     level = "parameters" if method == AT_PARAMETERS else "features"
-    return trainer(tasks, METHODS[method](), level=level)
+    return trainer(tasks, options, METHODS[method](), level=level)
 
 
-def memory(method: str, tasks: int) -> float:
-    """Peak MiB in a fresh process."""
-    command = [sys.executable, __file__, "--memory", method, str(tasks)]
-    return last_number(command)
+def memory(trained: Trainer, method: str, tasks: int, options: argparse.Namespace) -> float:
+    """Peak MiB: on CUDA in this process, else in a fresh one."""
+    if on_cuda(options.device):
+        return peak_of(trained)
+    command = [sys.executable, __file__, "--memory", method, str(tasks), "--device", options.device]
+    return last_number([*command, "--width", str(options.width)] if options.width else command)
 
 
-def rows(tasks: int, methods: list[str], pairs: int) -> dict[str, object]:
-    """Each method's step and memory over those of uniform weights."""
-    reference = framework_step(made("uniform", tasks))
-    base = memory("uniform", tasks)
-    found = {}
-    for name in methods:
-        found[name] = paired(framework_step(made(name, tasks)), reference, pairs, torch.device("cpu"))
-        found[name]["memory"] = round(memory(name, tasks) / base, 2)
-    return {"uniform peak MiB": round(base), **found}
+def rows(tasks: int, options: argparse.Namespace, until: float) -> dict[str, object]:
+    """Each method's step and memory over those of uniform weights; why one has none.
+
+    :param until: by ``time.perf_counter``, shared by the methods
+    """
+    uniform = made("uniform", tasks, options)
+    reference = framework_step(uniform)
+    base = memory(uniform, "uniform", tasks, options)
+    found: dict[str, object] = {"uniform peak MiB": round(base)}
+
+    def row(name: str, end: float) -> dict[str, object]:
+        trained = made(name, tasks, options)
+        times = paired(framework_step(trained), reference, options.pairs, uniform.fabric.device, end)
+        return times | {"memory": round(memory(trained, name, tasks, options) / base, 2)}
+
+    for number, name in enumerate(options.methods):
+        now = time.perf_counter()
+        share = (until - now) / (len(options.methods) - number)
+        found[name] = "no time left" if now > until else or_failure(partial(row, name, now + share))
+        print(f"weighting: {tasks} tasks, {name} {found[name]}", file=sys.stderr, flush=True)
+        gc.collect()  # trainers have cycles, and would fill a device
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--tasks", type=int, nargs="+", default=[3, 20], choices=list(WIDTHS))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--width", type=int, help="of SegNet; 64 for 3 tasks and 16 for 20 by default")
+    parser.add_argument("--minutes", type=float, help="for all rows; slow machines take fewer pairs, at least three")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--memory", nargs=2, metavar=("METHOD", "TASKS"), help="print one peak in MiB and stop")
     options = parser.parse_args()
+    check_device(parser, options.device)
     if options.memory:
         method, tasks = options.memory
-        print(peak_of(made(method, int(tasks))))
+        print(peak_of(made(method, int(tasks), options)))
         return
-    print(json.dumps({f"{k} tasks": rows(k, options.methods, options.pairs) for k in options.tasks}, indent=2))
+    minutes = options.minutes or (1.0 if on_cuda(options.device) else math.inf)
+    begun = time.perf_counter()
+    found: dict[str, object] = {**about(options.device)}
+    for number, k in enumerate(options.tasks):
+        until = begun + 60 * minutes * (number + 1) / len(options.tasks)
+        found[f"{k} tasks"] = rows(k, options, until)
+    print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"network": "averages"},
     {"target": "fixed", "masked": 0.4, "ramp": 0.3},
     {"network": "smooth", "substitutes": "ema", "c_pseudo": 0.1, "masked": 0.4},
+    {"checkpoint": True},
+    {"checkpoint": True, "variant": "released"},
     {"unlabelled": "consistency", "tasks": ("depth", "segmentation"), "bottleneck": 16, "width": 2},
 ]
 

@@ -78,7 +78,8 @@ class _Linear(torch.autograd.Function):
     def forward(
         ctx: Any, value: Tensor, gradients: tuple[Tensor, ...], scale: EarlyScale, is_term: bool, *inputs: Tensor
     ) -> Tensor:
-        ctx.gradients = gradients
+        # saved, so that autograd lets go of them when they have been handed on
+        ctx.save_for_backward(*gradients)
         ctx.scale = scale
         ctx.is_term = is_term
         ctx.factor = scale.factor(value.device)
@@ -90,4 +91,4 @@ class _Linear(torch.autograd.Function):
         if ctx.is_term:
             ctx.scale.note(incoming)
         share = incoming / ctx.factor
-        return None, None, None, None, *(gradient * share for gradient in ctx.gradients)
+        return None, None, None, None, *(gradient * share for gradient in ctx.saved_tensors)

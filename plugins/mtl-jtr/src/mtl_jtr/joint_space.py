@@ -6,6 +6,7 @@ Shape letters: B samples, O channels of all tasks together, H and W image size, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -17,8 +18,9 @@ from mtl_jtr.averages import Averages
 from mtl_jtr.distances import distance
 from mtl_jtr.early_gradients import EarlyScale, gradients_now, with_gradients
 from mtl_jtr.options import Options
+from mtl_jtr.recompute import Stage, encoded
 from mtl_jtr.smooth import Smooth
-from mtl_nn import Latent, Networks, Norm
+from mtl_nn import Decoder, Encoder, Latent, Networks, Norm, Pooled
 
 Compare = Callable[[Tensor], dict[str, Tensor]]
 """g's output (B, O, H, W) → each task's loss, scalars."""
@@ -46,11 +48,51 @@ class JointSpace:
 
     def encode(self, stack: Tensor) -> Latent:
         """g_θ1: the joint-task latent of a stack, and what the decoder needs."""
-        if self.options.channels_last:
-            stack = stack.contiguous(memory_format=torch.channels_last)
         whole = self.options.reconstruct or self.options.network != "segnet"
-        latent: Latent = self.g.encode(stack) if whole else self.g(stack)
+        latent: Latent = (self.g.encode if whole else self.g)(self._formatted(stack))
         return latent
+
+    def encodings(
+        self, leaves: Sequence[Tensor], attached: Sequence[Tensor], reaches_g: bool = True
+    ) -> tuple[list[Latent], list[Latent]]:
+        """Each stack's latent: for the distance, and for the reconstruction.
+
+        :param leaves: the stacks, without a way back to the predictions
+        :param attached: the same values, with it
+        :param reaches_g: whether the distance may train g
+        """
+        if not self.options.checkpoint:
+            latents = [self.encode(leaf) for leaf in leaves]
+            return latents, latents
+        trains = reaches_g and self.options.train_encoder_on == "both"
+        pairs = [self._encoded_again(stack, trains) for stack in attached]
+        return [a for a, _ in pairs], [b for _, b in pairs]
+
+    def _encoded_again(self, stack: Tensor, distance_trains_g: bool) -> tuple[Latent, Latent]:
+        of_distance, of_all, left = encoded(self._stages(), stack, distance_trains_g)
+        return Latent(of_distance, tuple(left)), Latent(of_all, tuple(left))
+
+    def _stages(self) -> list[Stage]:
+        """Parts of the encoder, of which one at a time has activations: the levels of a SegNet, else the whole."""
+        encoder = getattr(self.g, "encoder", self.g)
+        if isinstance(encoder, Encoder):
+            return [
+                Stage(partial(self._level, encoder, number), block, list(block.parameters()), random=False)
+                for number, block in enumerate(encoder.levels)
+            ]
+        decoder = {id(p) for p in self._decoder_parameters()}
+        return [Stage(self._whole, self.g, [p for p in self.g.parameters() if id(p) not in decoder], random=True)]
+
+    def _level(self, encoder: Encoder, number: int, x: Tensor) -> tuple[Tensor, tuple[Pooled, ...]]:
+        after, pooled = encoder.run_level(number, self._formatted(x) if number == 0 else x)
+        return after, (pooled,)
+
+    def _whole(self, stack: Tensor) -> tuple[Tensor, tuple[Pooled, ...]]:
+        latent = self.encode(stack)
+        return latent.features, latent.pooled
+
+    def _formatted(self, stack: Tensor) -> Tensor:
+        return stack.contiguous(memory_format=torch.channels_last) if self.options.channels_last else stack
 
     def attached(self, step: Step, stacks: Sequence[Tensor]) -> list[Tensor]:
         """Ŷ, Y and the second view's Ŷ, detached where a sample's distance does not use them: batch norm sees them."""
@@ -81,12 +123,16 @@ class JointSpace:
         :param leaves: what g was given, without a way back to the predictions
         :param attached: the same values, with it
         """
+        if self.options.checkpoint:
+            return value
         own = value if self.options.train_encoder_on == "both" else value.detach()
         gradients = gradients_now(value, leaves, self.scale, retain_graph=True)
         return own + with_gradients(torch.zeros_like(value), attached, gradients, self.scale, is_term=True)
 
     def alone(self, value: Tensor, leaves: Sequence[Tensor], attached: Sequence[Tensor]) -> Tensor:
         """The distance, whose gradient reaches the stacks and not g."""
+        if self.options.checkpoint:
+            return value
         return with_gradients(value, attached, gradients_now(value, leaves, self.scale), self.scale, is_term=True)
 
     def reconstruction(self, step: Step, latents: Sequence[Latent], losses: Sequence[Compare]) -> Tensor:
@@ -118,6 +164,8 @@ class JointSpace:
 
     def _decoder_parameters(self) -> list[nn.Parameter]:
         """θ2."""
+        if not self.options.reconstruct:
+            return []
         return [*self.g.decoder.parameters(), *self.g.head.parameters()]
 
     def reconstructed(self, decoded: Tensor, stack: Tensor) -> dict[str, Tensor]:
@@ -146,6 +194,13 @@ class _Decoded:
     losses: dict[str, Tensor]
     at_latent: Tensor
     at_decoder: list[Tensor]
+
+
+def spare(g: nn.Module) -> None:
+    """Let the decoder of a SegNet keep fewer activations."""
+    decoder = getattr(g, "decoder", None)
+    if isinstance(decoder, Decoder):
+        decoder.checkpoint = True
 
 
 def make_g(name: str, options: Options, networks: Networks, channels: int) -> nn.Module:

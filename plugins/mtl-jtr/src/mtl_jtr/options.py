@@ -140,6 +140,9 @@ class Options:
         default=None, validator=optional(gt(0)), metadata=help("channels of g's first level; none: the backbone's")
     )
     channels_last: bool = field(default=True, metadata=help("memory format of g: colours of a pixel side by side"))
+    checkpoint: bool = field(
+        default=False, metadata=help("g's encoder keeps no activations and encodes again backwards: memory for time")
+    )
     depth_scale: float = field(default=1.0, validator=gt(0.0), metadata=help("metres per unit of depth in the stacks"))
     tasks: tuple[str, ...] = field(default=(), metadata=help("tasks in the stacks; empty: all"))
     unlabelled: Literal["ignore", "consistency"] = field(

@@ -34,9 +34,10 @@ def paper_terms(space: JointSpace, step: Step, substitutes: Mapping[str, Tensor]
     # Leaves: the reconstruction must not reach the predictions; the distance does, by `reattached`.
     attached = space.attached(step, entering)
     reached = moved(options, len(attached))
+    attached = [stack if place in reached else stack.detach() for place, stack in enumerate(attached)]
     leaves = [stack.detach().requires_grad_(place in reached) for place, stack in enumerate(attached)]
-    latents = [space.encode(leaf) for leaf in leaves]
-    features = compared(options, [at_least_float32(latent.features) for latent in latents])
+    of_distance, latents = space.encodings(leaves, attached)
+    features = compared(options, [at_least_float32(latent.features) for latent in of_distance])
     per_sample = space.distances(step, features)
     value = options.c_dist * growth(options, step) * per_sample.mean()
     terms = {"distance": space.reattached(value, [leaves[k] for k in reached], [attached[k] for k in reached])}

@@ -37,8 +37,8 @@ def _together(space: JointSpace, step: Step) -> dict[str, Tensor]:
     others = [_view(space, step, 1).guess()] if space.options.views == 2 else []
     attached = space.attached(step, [torch.cat(parts, 1) for parts in [*entries, *others]])
     leaves = [stack.detach().requires_grad_() for stack in attached]
-    latents = [space.encode(leaf) for leaf in leaves]
-    distance = space.options.c_dist * growth(space.options, step) * _logged_distance(space, step, latents)
+    compared, latents = space.encodings(leaves, attached)
+    distance = space.options.c_dist * growth(space.options, step) * _logged_distance(space, step, compared)
     terms = {"distance": space.reattached(distance, leaves, attached)}
     return terms | _reconstruction(space, step, view, entries, latents[:2])
 
@@ -51,12 +51,14 @@ def _apart(space: JointSpace, step: Step) -> dict[str, Tensor]:
     attached = space.attached(step, [torch.cat(parts, 1) for parts in (first.guess(), first.known())])
     leaves = [stack.detach().requires_grad_() for stack in attached]
     c_dist = options.c_dist * growth(options, step)
-    distance = c_dist * _logged_distance(space, step, [space.encode(leaf) for leaf in leaves])
+    compared, _ = space.encodings(leaves, attached, reaches_g=False)
+    distance = c_dist * _logged_distance(space, step, compared)
     terms = {"distance": space.alone(distance, leaves, attached)}
     entries = [second.guess(soft=True), second.known()]
-    latents = [space.encode(torch.cat(parts, 1).detach()) for parts in entries]
+    fixed = [torch.cat(parts, 1).detach() for parts in entries]
+    compared, latents = space.encodings(fixed, fixed)
     if options.train_encoder_on == "both":
-        per_sample = space.distances(step, [at_least_float32(latent.features) for latent in latents])
+        per_sample = space.distances(step, [at_least_float32(latent.features) for latent in compared])
         terms["distance_of_g"] = c_dist * options.c_recon * per_sample.mean()
     return terms | _reconstruction(space, step, second, entries, latents)
 

@@ -18,11 +18,13 @@ from mtl_nn.segnet import (
     normalisation,
     unpool,
 )
+from mtl_nn.sparing import AveragesKept
 
 __all__ = [
     "SMALLEST",
     "Autoencoder",
     "AveragedNetwork",
+    "AveragesKept",
     "Decoder",
     "Encoder",
     "Latent",

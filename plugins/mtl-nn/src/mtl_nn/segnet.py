@@ -8,11 +8,14 @@ Attention, CVPR 2019, and Li et al., Learning Multiple Dense Prediction Tasks fr
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import gcd
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from mtl_nn.sparing import sparing
 
 Norm = Literal["batch", "group", "instance"]
 Unpool = Literal["indices", "upsample"]
@@ -124,14 +127,21 @@ class Encoder(nn.Module):
             plain = after_conv is None and after_norm is None
             x = block(x) if plain else modulated(block, x, first, after_conv, after_norm)
             first += 1 + extra
-            size = (x.shape[-2], x.shape[-1])
-            indices = None
-            if self.indices:
-                x, indices = F.max_pool2d(x, 2, return_indices=True)
-            else:
-                x = F.max_pool2d(x, 2)
-            pooled.append(Pooled(size, indices))
+            x, left = self._pool(x)
+            pooled.append(left)
         return Latent(x, tuple(pooled))
+
+    def run_level(self, number: int, x: Tensor) -> tuple[Tensor, Pooled]:
+        """One of the five levels, and its pooling; norms and ReLUs are computed again in the backward pass."""
+        made: tuple[Tensor, Pooled] = sparing(self.levels[number], x, after=self._pool)
+        return made
+
+    def _pool(self, x: Tensor) -> tuple[Tensor, Pooled]:
+        size = (x.shape[-2], x.shape[-1])
+        if not self.indices:
+            return F.max_pool2d(x, 2), Pooled(size, None)
+        values, indices = F.max_pool2d(x, 2, return_indices=True)
+        return values, Pooled(size, indices)
 
 
 def modulated(
@@ -150,7 +160,12 @@ class Decoder(nn.Module):
 
     :param width: channels of the output
     :param bottleneck: channels of the latent features; 8 · width if None
+
+    With ``checkpoint`` set to true, unpoolings, norms and ReLUs are computed again in the backward pass: half of the
+    activations, the same values and gradients.
     """
+
+    checkpoint = False
 
     def __init__(self, width: int = 64, bottleneck: int | None = None, norm: Norm = "batch") -> None:
         super().__init__()
@@ -166,7 +181,8 @@ class Decoder(nn.Module):
         """:class:`Latent` → (B, w, H, W)."""
         x = latent.features
         for block, pooled in zip(reversed(self.levels), reversed(latent.pooled), strict=True):
-            x = block(unpool(x, pooled))
+            enlarge = partial(unpool, pooled=pooled)
+            x = sparing(block, x, enlarge) if self.checkpoint else block(enlarge(x))
         return x
 
 
