@@ -30,6 +30,7 @@ log = logging.getLogger("mtl")
 class Row:
     """The runs of one name.
 
+    :param values: metric → its value of each seed, in the order of ``seeds``; NaN where a run has none
     :param levels: where their gradients were compared, features or parameters; none where nothing compares them
     """
 
@@ -40,6 +41,7 @@ class Row:
     delta: Spread
     levels: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
+    values: dict[str, tuple[float, ...]] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -48,6 +50,7 @@ class Comparison:
 
     :param base: the reference
     :param units: metric → its unit, of those that have one
+    :param directions: every metric → whether higher is better
     """
 
     reference: str
@@ -55,6 +58,7 @@ class Comparison:
     headline: dict[str, bool]
     base: Row
     units: dict[str, str] = attrs.field(factory=dict)
+    directions: dict[str, bool] = attrs.field(factory=dict)
 
     @property
     def columns(self) -> tuple[Row, ...]:
@@ -224,8 +228,12 @@ def compare_results(base: Sequence[Result], found: Sequence[Result]) -> Comparis
     check_seeds(found)
     names = list(dict.fromkeys(result.name for result in found))
     rows = tuple(row([r for r in found if r.name == name], reference_means) for name in names)
-    units = {name: unit for result in (*base, *found) for name, unit in result.units.items()}
-    return Comparison(base[0].name, rows, base[0].headline, row(base, reference_means), units)
+    units: dict[str, str] = {}
+    directions: dict[str, bool] = {}
+    for result in (*base, *found):
+        units |= result.units
+        directions |= result.all_directions
+    return Comparison(base[0].name, rows, base[0].headline, row(base, reference_means), units, directions)
 
 
 def with_its_seeds(reference: Path, runs: Sequence[Path], labels: Labels | None = None) -> list[Path]:
@@ -247,19 +255,26 @@ def identity(result: Result) -> tuple[int, tuple[str, ...]]:
 
 def row(results: Sequence[Result], reference: Mapping[str, float]) -> Row:
     headline = results[0].headline
-    names = dict.fromkeys(name for r in results for name in r.metrics)
+    values = values_of(results)
     changes = [
         {name: change(r.metrics[name], reference[name], higher) for name, higher in headline.items()} for r in results
     ]
     return Row(
         name=results[0].name,
         seeds=tuple(r.seed for r in results),
-        metrics={name: spread([r.metrics.get(name, math.nan) for r in results]) for name in names},
+        metrics={name: spread(found) for name, found in values.items()},
         per_task={name.split("/")[0]: spread([c[name] for c in changes]) for name in headline},
         delta=spread([statistics.fmean(c.values()) for c in changes]),
         levels=tuple(sorted({r.level for r in results if r.level is not None})),
         folders=tuple(r.folder for r in results),
+        values=values,
     )
+
+
+def values_of(results: Sequence[Result]) -> dict[str, tuple[float, ...]]:
+    """Metric → its value in each of the results, NaN where one has none."""
+    names = dict.fromkeys(name for result in results for name in result.metrics)
+    return {name: tuple(result.metrics.get(name, math.nan) for result in results) for name in names}
 
 
 def change(value: float, reference: float, higher_is_better: bool) -> float:

@@ -120,8 +120,9 @@ def run(plan: Suite) -> dict[str, str]:
 
 def finish(plan: Suite, figures: Sequence[Any], failed: dict[str, str], as_json: bool) -> None:
     """Print and write the tables; what failed is told last."""
+    from mtl_suite.outputs import why_unwritten
     from mtl_suite.results import collect
-    from mtl_suite.tables import rich_table, why_unwritten
+    from mtl_suite.tables import rich_table
     from mtl_suite.versus import rich_versus, to_json, versus
 
     found = [versus(plan, one) for one in figures]

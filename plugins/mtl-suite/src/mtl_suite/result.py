@@ -35,6 +35,11 @@ class Result:
         return self.directions.get(metric, metric.rpartition("/")[2] not in LOWER_IS_BETTER)
 
     @property
+    def all_directions(self) -> dict[str, bool]:
+        """Every metric → whether it is better when higher."""
+        return {metric: self.better_when_higher(metric) for metric in self.metrics} | self.headline
+
+    @property
     def evaluated_on(self) -> tuple[str, str]:
         """(split, checkpoint)"""
         return self.split, self.checkpoint

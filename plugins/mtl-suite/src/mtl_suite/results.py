@@ -10,7 +10,16 @@ from typing import Any
 import attrs
 
 from mtl_core import CheckpointError, RunFolder, nearest, plain_json
-from mtl_suite.compare import Comparison, Row, compare_results, read_result, read_results, with_headline
+from mtl_suite.compare import (
+    Comparison,
+    Row,
+    compare_results,
+    read_result,
+    read_results,
+    spread,
+    values_of,
+    with_headline,
+)
 from mtl_suite.jobs import Job
 from mtl_suite.plan import Suite
 from mtl_suite.result import Result
@@ -37,11 +46,13 @@ class Section:
     """The rows of one scenario.
 
     :param reference: the row that Δ% refers to, with its scenario where it is another
+    :param base: metric → the mean over that row's seeds
     """
 
     title: str
     reference: str
     lines: tuple[Line, ...]
+    base: dict[str, float] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -49,25 +60,48 @@ class Table:
     """A suite's results.
 
     :param metrics: task/metric of each column → whether higher is better (None: not a metric that Δ% uses)
+    :param units: metric → its unit, of those that have one
+    :param directions: metric → whether higher is better, of every metric
     """
 
     title: str
     metrics: dict[str, bool | None]
     sections: tuple[Section, ...]
+    units: dict[str, str] = attrs.field(factory=dict)
+    directions: dict[str, bool] = attrs.field(factory=dict)
 
 
 def collect(suite: Suite) -> Table:
     """Put together what the suite's folder holds."""
     sections = tuple(section(suite, scenario) for scenario in suite.scenarios)
     headline: dict[str, bool] = {}
+    units: dict[str, str] = {}
+    directions: dict[str, bool] = {}
     for job in sorted((job for job in suite.jobs if job.done), key=is_part):
-        headline |= with_headline(read_result(job.folder), suite.settings.metrics).headline
+        result = with_headline(read_result(job.folder), suite.settings.metrics)
+        headline |= result.headline
+        units |= result.units
+        directions |= result.all_directions
     metrics: dict[str, bool | None] = {name: headline.get(name) for name in suite.settings.metrics or headline}
-    return Table(suite.settings.title or suite.settings.name, metrics, sections)
+    return Table(suite.settings.title or suite.settings.name, metrics, sections, units, directions)
 
 
 def is_part(job: Job) -> bool:
     return bool(job.part)
+
+
+def compared(comparison: Comparison) -> Table:
+    """A comparison as a table of one section: the reference's row, and those of the others; every metric a column."""
+    lines = tuple(Line(row.name, (len(row.seeds),) * 2, row, True) for row in comparison.columns)
+    base = {name: mean for name, (mean, _) in comparison.base.metrics.items()}
+    names = dict.fromkeys(name for row in comparison.columns for name in row.metrics)
+    return Table(
+        title=f"Compared with {comparison.reference}",
+        metrics={name: comparison.headline.get(name) for name in names},
+        sections=(Section("", comparison.reference, lines, base),),
+        units=comparison.units,
+        directions=comparison.directions,
+    )
 
 
 def section(suite: Suite, scenario: str) -> Section:
@@ -77,7 +111,8 @@ def section(suite: Suite, scenario: str) -> Section:
         for name, entry in suite.entries.items()
         if not entry.only or scenario in entry.only
     )
-    return Section(scenario_title(suite, scenario), reference_of(suite, scenario), lines)
+    means = {metric: spread(values)[0] for metric, values in values_of(base).items()}
+    return Section(scenario_title(suite, scenario), reference_of(suite, scenario), lines, means)
 
 
 def scenario_title(suite: Suite, scenario: str) -> str:
@@ -163,10 +198,11 @@ def as_plain(line: Line) -> dict[str, Any]:
             "seeds": list(line.row.seeds),
             "delta_percent": list(delta),
             "metrics": {name: list(value) for name, value in line.row.metrics.items()},
+            "values": {name: list(values) for name, values in line.row.values.items()},
             "chosen": list(line.chosen),
             "levels": list(line.row.levels),
         }
     return found
 
 
-__all__ = ["Line", "Section", "Table", "collect", "to_json"]
+__all__ = ["Line", "Section", "Table", "collect", "compared", "to_json"]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from collections.abc import Callable
 from html import escape
 
-from rich.console import Console
 from rich.markup import escape as markup
 from rich.table import Table as RichTable
 
-from mtl_core import write_text
 from mtl_suite.compare import arrow, level_note, shown
-from mtl_suite.plan import Suite
 from mtl_suite.result import Spread
-from mtl_suite.results import Line, Section, Table, collect, to_json
+from mtl_suite.results import Line, Section, Table
+
+NONE_FINISHED = "no run finished"
 
 Cell = tuple[str, bool]
 """(text, whether it is the best of its column and section)."""
@@ -52,13 +50,34 @@ def is_best(section: Section, line: Line, metric: str, higher: bool | None) -> b
 
 
 def title_of(line: Line, section: Section) -> str:
-    """The row's name, with what was chosen for each seed, the level where the section's rows differ in it, and the
-    number of finished seeds while some are missing.
-    """
+    """The row's name, and the number of finished seeds while some are missing."""
     done, planned = line.runs
+    return name_of(line, section) + (f" ({done} of {planned} seeds)" if done < planned else "")
+
+
+def name_of(line: Line, section: Section) -> str:
+    """The row's name, with what was chosen for each seed, and the level where the section's rows differ in it."""
     chosen = f" [{'; '.join(line.chosen)}]" if line.chosen else ""
     level = level_note(line.row, [other.row for other in section.lines])
-    return line.title + chosen + level + (f" ({done} of {planned} seeds)" if done < planned else "")
+    return line.title + chosen + level
+
+
+def seeds_of(line: Line) -> str:
+    """How many seeds are finished, in words."""
+    done, planned = line.runs
+    if not done:
+        return NONE_FINISHED
+    if done < planned:
+        return f"{done} of {planned} seeds"
+    return "one seed" if done == 1 else f"{done} seeds"
+
+
+def experiments(table: Table) -> list[Line]:
+    """The rows of all sections."""
+    found: list[Line] = []
+    for section in table.sections:
+        found += section.lines
+    return found
 
 
 def headers(table: Table) -> list[str]:
@@ -69,10 +88,16 @@ def references(table: Table) -> str:
     return "; ".join(dict.fromkeys(section.reference for section in table.sections))
 
 
+def one_reference(table: Table) -> bool:
+    """Whether all sections have the same reference."""
+    return len({section.reference for section in table.sections}) == 1
+
+
 def heading(table: Table, section: Section) -> str:
     """The scenario's title, and what Δ% refers to where the table's sections differ in it."""
-    differ = len({other.reference for other in table.sections}) > 1
-    return f"{section.title} (Δ% against {section.reference})" if section.title and differ else section.title
+    if one_reference(table) or not section.title:
+        return section.title
+    return f"{section.title} (Δ% against {section.reference})"
 
 
 def rich_table(table: Table) -> RichTable:
@@ -145,22 +170,3 @@ def html(table: Table) -> str:
         f"<style>{STYLE}</style>"
         f"<h1>{escape(table.title)}</h1>{note}<table><tr><th>{head}</tr>{''.join(rows)}</table></html>"
     )
-
-
-def write_tables(suite: Suite) -> None:
-    """``table.txt``, ``table.json``, ``table.tex`` and ``table.html`` in the suite's folder."""
-    table = collect(suite)
-    console = Console(width=200, file=io.StringIO(), record=True)
-    console.print(rich_table(table))
-    files = {"txt": console.export_text(), "json": to_json(table), "tex": latex(table), "html": html(table)}
-    for ending, text in files.items():
-        write_text(suite.folder / f"table.{ending}", text)
-
-
-def why_unwritten(suite: Suite) -> str | None:
-    """:func:`write_tables`, which must not end a training; what went wrong, or None."""
-    try:
-        write_tables(suite)
-    except Exception as error:  # of any kind: a table is written again, a run that was stopped costs days
-        return f"the table in {suite.folder} was not written: {error}"
-    return None
