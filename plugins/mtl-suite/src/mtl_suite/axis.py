@@ -37,7 +37,8 @@ class Axis:
 
 def axis_of(values: Sequence[float], left: float, right: float) -> Axis:
     """An axis that shows all values, with some room at both ends."""
-    low, high = min(values), max(values)
+    low = min(values)
+    high = max(values)
     room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
     return Axis(low - room, high + room, left, right)
 

@@ -170,15 +170,16 @@ def train_each(
     from mtl_core import dump_experiment, is_rank_zero, load_experiment, train_and_print
     from mtl_suite.existing_runs import check_runs
     from mtl_suite.jobs import Job
-    from mtl_suite.sets import each
+    from mtl_suite.sets import Kind, each
 
     experiment = load_experiment(file, overrides or (), added or (), dropped or ())
-    kind = "primary" if primary else "task"
+    kind: Kind = "primary" if primary else "task"
     folder = out or Path("runs") / f"{experiment.name}-each-{kind}-{experiment.seed}"
-    runs = each(experiment, "primary" if primary else "task")
-    jobs = [
-        Job(r.name, "", r.seed, t, folder / t, dump_experiment(r, anchored=True), r.epochs) for t, r in runs.items()
-    ]
+    runs = each(experiment, kind)
+    jobs: list[Job] = []
+    for task, one in runs.items():
+        text = dump_experiment(one, anchored=True)
+        jobs.append(Job(one.name, "", one.seed, task, folder / task, text, one.epochs))
     if resume:
         check_runs(jobs)
     for job, one in zip(jobs, runs.values(), strict=True):

@@ -32,7 +32,8 @@ FONTS = (
 )
 """Regular and bold, by the names on Linux, macOS and Windows; Pillow's own font has neither arrows nor accents."""
 
-NARROW, WIDE = frozenset("iljtfrI.,:;'|!()[]/ "), frozenset("mwMW%@→←±–")
+NARROW = frozenset("iljtfrI.,:;'|!()[]/ ")
+WIDE = frozenset("mwMW%@→←±–")
 
 Anchor = Literal["start", "middle", "end"]
 
@@ -95,8 +96,8 @@ class Line:
         length = abs(self.x1 - self.x0) + abs(self.y1 - self.y0)
         pieces = []
         for start in range(0, int(length), 7):
-            first, last = self._at(start / length), self._at(min(start + 4, length) / length)
-            pieces.append((*first, *last))
+            end = min(start + 4, length)
+            pieces.append((*self._at(start / length), *self._at(end / length)))
         return pieces
 
     def _at(self, share: float) -> tuple[float, float]:
@@ -121,7 +122,8 @@ class Dot:
         return f'<circle {circle} stroke-width="0.8"><title>{escape(self.about)}</title></circle>'
 
     def paint(self, canvas: Canvas) -> None:
-        place, rim = (canvas.zoom * self.x, canvas.zoom * self.y), round(0.8 * canvas.zoom)
+        place = canvas.zoom * self.x, canvas.zoom * self.y
+        rim = round(0.8 * canvas.zoom)
         canvas.draw.circle(place, canvas.zoom * self.radius, fill=self.colour, outline="#ffffff", width=rim)
 
 

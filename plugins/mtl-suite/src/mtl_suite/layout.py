@@ -16,19 +16,35 @@ from mtl_suite.results import Line as Experiment
 from mtl_suite.results import Section, Table
 from mtl_suite.tables import experiments, name_of, one_reference, seeds_of
 
-MARGIN, GAP = 16, 20
+MARGIN = 16
+"""Around everything."""
+GAP = 20
+"""Between panels."""
 
-SMALL, NORMAL, LARGE = 10.5, 12.0, 14.0
-"""Sizes of text."""
+# sizes of text
+SMALL = 10.5
+NORMAL = 12.0
+LARGE = 14.0
 
-ACROSS, NARROWEST, WIDEST = 848, 130, 300
-"""Width of the rows' names and all panels together, at most; that of one panel."""
+ACROSS = 848
+"""Width of the rows' names and all panels together, at most."""
+NARROWEST = 130
+"""The least width of a panel."""
+WIDEST = 300
+"""The largest width of a panel."""
 
-LETTERS, LINES, LEADING = 34, 3, 14
-"""A row's name is broken into so many lines of so many letters, so far apart; what is longer ends in …"""
+LETTERS = 34
+"""In one line of a row's name."""
+LINES = 3
+"""Of a row's name; what is longer ends in …"""
+LEADING = 14
+"""From one line of a name to the next."""
 
-TITLE, SCENARIO, HEAD, FOOT = 42, 24, 36, 40
-"""Heights of the table's title, a scenario's title, and what stands above and below the rows."""
+# heights
+TITLE = 42
+SCENARIO = 24
+HEAD = 36
+FOOT = 40
 
 
 @attrs.frozen

@@ -29,10 +29,14 @@ from mtl_suite.results import Line as Experiment
 from mtl_suite.results import Section, Table
 from mtl_suite.tables import NONE_FINISHED, experiments, one_reference, seeds_of, value_of
 
-DOT, BAR, MEAN, REFERENCE = "#0072b2", "#a9cfe8", "#1f2328", "#d55e00"
-"""Okabe and Ito's blue and vermilion, which all eyes tell apart."""
+# Okabe and Ito's blue and vermilion, which all eyes tell apart
+DOT = "#0072b2"
+BAR = "#a9cfe8"
+MEAN = "#1f2328"
+REFERENCE = "#d55e00"
 
-GREY, FAINT = "#59636e", "#e6eaee"
+GREY = "#59636e"
+FAINT = "#e6eaee"
 
 RADIUS = 3.0
 """Of a seed's dot."""
@@ -61,7 +65,10 @@ def plot(table: Table) -> Drawing:
 
 def drawn_metrics(table: Table) -> list[str]:
     """The metrics that any run has a value of."""
-    return [metric for metric in table.metrics if any(numbers(section, metric) for section in table.sections)]
+    found: dict[str, None] = {}
+    for section in table.sections:
+        found |= {metric: None for metric in table.metrics if numbers(section, metric)}
+    return [metric for metric in table.metrics if metric in found]
 
 
 def headline_only(table: Table) -> Table:
@@ -147,7 +154,8 @@ def values(row: Row, metric: str, axis: Axis) -> Iterator[Shape]:
         yield dash(row, (axis.left, axis.right))
     mean, deviation = value_of(row.experiment, metric)
     if deviation is not None and math.isfinite(mean):
-        left, right = axis.place(mean - deviation), axis.place(mean + deviation)
+        left = axis.place(mean - deviation)
+        right = axis.place(mean + deviation)
         yield from mean_mark(axis.place(mean), left, right, row.middle)
     step = min(3.5, 13 / max(1, len(seeds) - 1))
     y = row.middle - step * (len(seeds) - 1) / 2

@@ -13,6 +13,7 @@ from mtl_core import CheckpointError, RunFolder, nearest, plain_json
 from mtl_suite.compare import (
     Comparison,
     Row,
+    all_metrics,
     compare_results,
     read_result,
     read_results,
@@ -22,7 +23,7 @@ from mtl_suite.compare import (
 )
 from mtl_suite.jobs import Job
 from mtl_suite.plan import Suite
-from mtl_suite.result import Result
+from mtl_suite.result import MISSING, Result
 
 
 @attrs.frozen
@@ -94,10 +95,9 @@ def compared(comparison: Comparison) -> Table:
     """A comparison as a table of one section: the reference's row, and those of the others; every metric a column."""
     lines = tuple(Line(row.name, (len(row.seeds),) * 2, row, True) for row in comparison.columns)
     base = {name: mean for name, (mean, _) in comparison.base.metrics.items()}
-    names = dict.fromkeys(name for row in comparison.columns for name in row.metrics)
     return Table(
         title=f"Compared with {comparison.reference}",
-        metrics={name: comparison.headline.get(name) for name in names},
+        metrics={name: comparison.headline.get(name) for name in all_metrics(comparison.columns)},
         sections=(Section("", comparison.reference, lines, base),),
         units=comparison.units,
         directions=comparison.directions,
@@ -148,7 +148,8 @@ def finished(suite: Suite, scenario: str, name: str) -> tuple[list[Result], tupl
         if metric is not None:
             jobs = [best(jobs, metric)]
             chosen.append(jobs[0].part)
-        results += [with_headline(r, suite.settings.metrics) for r in read_results([job.folder for job in jobs])]
+        found = read_results([job.folder for job in jobs])
+        results += [with_headline(result, suite.settings.metrics) for result in found]
     return results, tuple(chosen)
 
 
@@ -159,7 +160,9 @@ def best(jobs: Sequence[Job], metric: str) -> Job:
 
     def score(job: Job) -> float:
         value = validated(job, metric)
-        return -math.inf if math.isnan(value) else value if higher else -value
+        if math.isnan(value):
+            return -math.inf
+        return value if higher else -value
 
     return max(jobs, key=score)
 
@@ -182,18 +185,18 @@ def validated(job: Job, metric: str) -> float:
 
 def to_json(table: Table) -> str:
     """Every figure, every seed's too, as JSON."""
-    sections = [
-        {"scenario": s.title, "reference": s.reference, "rows": [as_plain(x) for x in s.lines]} for s in table.sections
-    ]
-    return json.dumps(
-        plain_json({"title": table.title, "metrics": list(table.metrics), "sections": sections}), indent=2
-    )
+    sections = []
+    for section in table.sections:
+        rows = [as_plain(line) for line in section.lines]
+        sections.append({"scenario": section.title, "reference": section.reference, "rows": rows})
+    record = {"title": table.title, "metrics": list(table.metrics), "sections": sections}
+    return json.dumps(plain_json(record), indent=2)
 
 
 def as_plain(line: Line) -> dict[str, Any]:
     found: dict[str, Any] = {"title": line.title, "runs": line.runs[0], "planned": line.runs[1]}
     if line.row is not None:
-        delta = line.row.delta if line.has_delta else (math.nan, None)
+        delta = line.row.delta if line.has_delta else MISSING
         found |= {
             "seeds": list(line.row.seeds),
             "delta_percent": list(delta),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from html import escape
@@ -11,7 +10,7 @@ from rich.markup import escape as markup
 from rich.table import Table as RichTable
 
 from mtl_suite.compare import arrow, level_note, shown
-from mtl_suite.result import Spread
+from mtl_suite.result import MISSING, Spread, best_of
 from mtl_suite.results import Line, Section, Table
 
 NONE_FINISHED = "no run finished"
@@ -33,20 +32,17 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 def cells(table: Table, section: Section, line: Line) -> list[Cell]:
     """Metrics and Δ% of one row."""
     found = [(shown(value_of(line, name)), is_best(section, line, name, up)) for name, up in table.metrics.items()]
-    delta = line.row.delta if line.row is not None and line.has_delta else (math.nan, None)
+    delta = line.row.delta if line.row is not None and line.has_delta else MISSING
     return [*found, (shown(delta, "+z.1f"), False)]
 
 
 def value_of(line: Line, metric: str) -> Spread:
-    return line.row.metrics.get(metric, (math.nan, None)) if line.row is not None else (math.nan, None)
+    return MISSING if line.row is None else line.row.metrics.get(metric, MISSING)
 
 
 def is_best(section: Section, line: Line, metric: str, higher: bool | None) -> bool:
-    means = [value_of(other, metric)[0] for other in section.lines]
-    known = [mean for mean in means if not math.isnan(mean)]
-    if higher is None or len(known) < 2:
-        return False
-    return value_of(line, metric)[0] == (max if higher else min)(known)
+    best = best_of([value_of(other, metric)[0] for other in section.lines], higher)
+    return value_of(line, metric)[0] == best
 
 
 def title_of(line: Line, section: Section) -> str:
@@ -149,6 +145,10 @@ def as_latex(text: str) -> str:
     return "".join({**SPECIAL, **LATEX}.get(character, character) for character in text)
 
 
+def html_cell(text: str, best: bool) -> str:
+    return f"<td class='n'><b>{escape(text)}</b>" if best else f"<td class='n'>{escape(text)}"
+
+
 def html(table: Table) -> str:
     """A page of its own."""
     head = "".join(f"<th class='n'>{escape(header)}" for header in [*headers(table), "Δ% ↑"])
@@ -157,10 +157,7 @@ def html(table: Table) -> str:
         if section.title:
             rows.append(f"<tr><td colspan='{len(table.metrics) + 2}'><em>{escape(heading(table, section))}</em></tr>")
         for line in section.lines:
-            values = "".join(
-                f"<td class='n'>{f'<b>{escape(text)}</b>' if best else escape(text)}"
-                for text, best in cells(table, section, line)
-            )
+            values = "".join(html_cell(text, best) for text, best in cells(table, section, line))
             rows.append(f"<tr><td>{escape(title_of(line, section))}{values}</tr>")
     note = (
         f"<p><small>Mean ± standard deviation over seeds; Δ% against the mean of {escape(references(table))}.</small>"
