@@ -15,9 +15,10 @@ import pytest
 from mtl_core import CheckpointError, ExperimentError, RunFolder
 from mtl_core.testing import main
 from mtl_suite.engine import Process
+from mtl_suite.outputs import write_tables
 from mtl_suite.plan import Suite, load_suite
 from mtl_suite.results import Table, collect, to_json
-from mtl_suite.tables import html, latex, write_tables
+from mtl_suite.tables import html, latex
 
 HEAD = """
 name = "tiny"
@@ -227,7 +228,7 @@ class Cells(HTMLParser):
         self.found.append(data)
 
 
-def test_the_table_in_four_forms(suite: Suite) -> None:
+def test_the_table_in_every_form(suite: Suite) -> None:
     table = fill(suite)
     record = json.loads(to_json(table))
     assert record["sections"][0]["rows"][0]["metrics"]["segmentation/miou"][0] == 12.0
@@ -242,7 +243,7 @@ def test_the_table_in_four_forms(suite: Suite) -> None:
     assert "A_tiny & suite" in parser.found
     assert "12 ± 2.8" in parser.found
     write_tables(suite)
-    assert {p.suffix for p in suite.folder.glob("table.*")} == {".txt", ".json", ".tex", ".html"}
+    assert {p.suffix for p in suite.folder.glob("table.*")} == {".txt", ".json", ".tex", ".html", ".md"}
     assert "Supervised MTL" in (suite.folder / "table.txt").read_text()
 
 

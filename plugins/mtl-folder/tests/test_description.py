@@ -83,7 +83,7 @@ TABLE: dict[str, tuple[dict[str, Any], list[str]]] = {
             "tasks.parts.files: images has no placeholder {name} (it has: none)",
         ],
     ),
-    "images of another type": ({"images": 3}, ["images: expected text, found 3 (whole number)"]),
+    "images of another type": ({"images": 3}, ['images: expected text or "none", found 3 (whole number)']),
     "an absolute path": (
         {"images": "/data/{name}.jpg"},
         ['images: expected a path below the root of the data, found "/data/{name}.jpg"'],
@@ -107,13 +107,13 @@ TABLE: dict[str, tuple[dict[str, Any], list[str]]] = {
     "splits of another type": ({"splits": "train.txt"}, ['splits: expected a table, found "train.txt" (text)']),
     "a split of another name": (
         {"splits": {"tets": 0.2}},
-        ['splits.tets: unknown key; did you mean "test"?'],
+        ['splits.tets: unknown option; did you mean "test"?'],
     ),
     "a share in per cent": (
         {"splits": {"test": 20}},
         ["splits.test: expected a share between 0 and 1, or text, found 20"],
     ),
-    "a share for training": ({"splits": {"train": 0.8}}, ["splits.train: expected text, found 0.8 (number)"]),
+    "a share for training": ({"splits": {"train": 0.8}}, ['splits.train: expected text or "none", found 0.8 (number)']),
     "shares above 1": (
         {"splits": {"val": 0.5, "test": 0.5}},
         ["splits.test: expected shares below 1 together, found 1"],
@@ -125,11 +125,15 @@ TABLE: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a range upside down": ({"image_range": [1, 0]}, ["image_range: expected [lowest, highest], found [1, 0]"]),
     "a csv without a file": (
         {"csv": {"key": "image"}},
-        ['csv.file: missing; expected text: path of the CSV, such as "labels.csv"'],
+        ['csv.file: missing; expected text (path of the CSV, such as "labels.csv")'],
     ),
     "a csv with a placeholder": (
         {"csv": "{name}.csv"},
         ['csv.file: a CSV\'s path has no placeholder but {split}, found "{name}"'],
+    ),
+    "a csv outside of the root": (
+        {"csv": "/data/labels.csv"},
+        ['csv: expected a path below the root of the data, found "/data/labels.csv"'],
     ),
     "a csv of another type": ({"csv": 3}, ["csv: expected a table or text, found 3 (whole number)"]),
 }
@@ -143,11 +147,11 @@ def test_tables(mistake: str) -> None:
 
 A_COLOUR = 'expected "#rrggbb" or [red, green, blue] of 0 to 255 or, for ignored, "others"'
 TASK: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "an unknown key": ({"clases": ["a"]}, ['clases: unknown key; did you mean "classes"?']),
-    "another spelling": ({"colors": {}}, ['colors: unknown key; did you mean "colours"?']),
+    "an unknown key": ({"clases": ["a"]}, ['clases: unknown option; did you mean "classes"?']),
+    "another spelling": ({"colors": {}}, ['colors: unknown option; did you mean "colours"?']),
     "no files": (
         {"files": None},
-        ['files: missing; expected text: path of the label files, such as "masks/{name}.png"'],
+        ['files: missing; expected text (path of the label files, such as "masks/{name}.png")'],
     ),
     "one file": ({"files": "masks/a.png"}, ['files: "masks/a.png" is one file for every image; expected {name} in it']),
     "an unknown placeholder": (
@@ -192,13 +196,13 @@ KINDS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "a unit that is none": (
         "depth",
         {"files": "d", "unit": "km"},
-        ['unit: expected one of "m", "cm", "mm", found "km" (text)'],
+        ['unit: expected one of "m", "cm", "mm" or "none", found "km" (text)'],
     ),
     "no scale": ("depth", {"files": "d", "scale": 0}, ["scale: expected a number other than 0, found 0"]),
     "a range of three": (
         "depth",
         {"files": "d", "range": [1, 2, 3]},
-        ["range: expected a list of 2 numbers, found [1, 2, 3] (list)"],
+        ['range: expected a list of 2 (a number, a number) or "none", found [1, 2, 3] (list)'],
     ),
     "an axis that is none": (
         "normals",
@@ -220,8 +224,8 @@ KINDS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         "classification",
         {},
         [
-            "column: missing; expected text or a list (text each): column of the CSV, or a placeholder of images as"
-            ' "{class}"'
+            "column: missing; expected text or a list (text each) (column of the CSV, or a placeholder of images as"
+            ' "{class}")'
         ],
     ),
     "two columns of classes": (
@@ -276,8 +280,8 @@ def test_every_mistake_at_once() -> None:
     assert found == [
         'imges: unknown key; did you mean "images"?',
         "splits.test: expected a share between 0 and 1, or text, found 2",
-        'tasks.depth.rnage: unknown key; did you mean "range"?',
-        'tasks.depth.unit: expected one of "m", "cm", "mm", found "km" (text)',
+        'tasks.depth.rnage: unknown option; did you mean "range"?',
+        'tasks.depth.unit: expected one of "m", "cm", "mm" or "none", found "km" (text)',
         "tasks.parts.files: images has no placeholder {id} (it has: {name})",
         'tasks.age.column: "age" needs a csv with this column',
     ]

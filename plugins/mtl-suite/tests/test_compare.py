@@ -321,7 +321,7 @@ def test_damaged_results(run: Folder, content: str) -> None:
     assert all(part in message for part in (str(folder / "results.json"), f"mtl evaluate {folder}"))
 
 
-@pytest.mark.parametrize("module", ["compare", "commands", "tables", "plan"])
+@pytest.mark.parametrize("module", ["compare", "commands", "tables", "plan", "plot", "outputs"])
 def test_no_torch_is_imported(module: str) -> None:
     code = f"import sys, mtl_suite.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

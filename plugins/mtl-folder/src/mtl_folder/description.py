@@ -6,18 +6,19 @@ Everything that can be checked without looking at images, labels and lists is ch
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 from attrs import field
+from attrs.validators import optional
 
-from mtl_core import DataError, nearest
+from mtl_core import DataError, describe_value, help, nearest, read_options
 from mtl_folder.kinds import KINDS, Dense, Kind, PerImage
 from mtl_folder.kinds.base import path_check, range_check
 from mtl_folder.patterns import PLACEHOLDER, SPLIT, Pattern
-from mtl_folder.schema import Wrong, expected, fields, key, lines, show, structure, unknown_key
+from mtl_folder.schema import read_as, valid
 
 FILE = "mtl-folder.toml"
 SPLITS = ("train", "val", "test")
@@ -40,11 +41,11 @@ class Splits:
     number is a seeded share of the training images.
     """
 
-    train: str | None = field(default=None, metadata=key("training images", share_check))
-    val: str | float | None = field(default=None, metadata=key("validation images", share_check))
-    test: str | float | None = field(default=None, metadata=key("test images", share_check))
-    column: str | None = field(default=None, metadata=key("column of the CSV that names each image's split"))
-    seed: int = field(default=0, metadata=key("seed of the shares"))
+    train: str | None = field(default=None, validator=valid(share_check), metadata=help("training images"))
+    val: str | float | None = field(default=None, validator=valid(share_check), metadata=help("validation images"))
+    test: str | float | None = field(default=None, validator=valid(share_check), metadata=help("test images"))
+    column: str | None = field(default=None, metadata=help("column of the CSV that names each image's split"))
+    seed: int = field(default=0, metadata=help("seed of the shares"))
 
     def mistakes(self) -> Iterator[tuple[str, str]]:
         if sum(self.shares.values()) >= 1:
@@ -63,31 +64,41 @@ class Splits:
 class Csv:
     """A table with a row per image."""
 
-    file: str = field(metadata=key('path of the CSV, such as "labels.csv"', path_check))
-    key: str | None = field(default=None, metadata=key("column that names the image; none: the first one"))
+    file: str = field(validator=valid(path_check), metadata=help('path of the CSV, such as "labels.csv"'))
+    key: str | None = field(default=None, metadata=help("column that names the image; none: the first one"))
 
 
 @attrs.frozen(kw_only=True)
-class Description:
-    """Everything that the description says."""
+class Images:
+    """Where the images are, and what their values mean."""
 
     images: str | None = field(
-        default=None, metadata=key('path of the images, such as "images/{name}.jpg"', path_check)
+        default=None,
+        validator=optional(valid(path_check)),
+        metadata=help('path of the images, such as "images/{name}.jpg"'),
     )
-    csv: Csv | str | None = field(default=None, metadata=key("a CSV with a row per image"))
-    splits: Splits = field(factory=Splits, metadata=key("train, val and test"))
-    tasks: dict[str, Kind] = field(metadata=key("a table for each task"))
     image_range: tuple[float, float] | None = field(
-        default=None, metadata=key("what black and white are in images that are not of 8 bits", range_check)
+        default=None,
+        validator=valid(range_check),
+        metadata=help("what black and white are in images that are not of 8 bits"),
     )
+
+
+@attrs.frozen(kw_only=True)
+class Description(Images):
+    """Everything that the description says.
+
+    :param csv: a table with a row per image
+    :param tasks: name → what its table says
+    """
+
+    csv: Csv | None = None
+    splits: Splits = field(factory=Splits)
+    tasks: dict[str, Kind]
 
     @property
     def pattern(self) -> Pattern | None:
         return None if self.images is None else Pattern(self.images)
-
-    @property
-    def table(self) -> Csv | None:
-        return Csv(file=self.csv) if isinstance(self.csv, str) else self.csv
 
     @property
     def dense(self) -> dict[str, Dense]:
@@ -120,7 +131,7 @@ class Description:
     def _path_mistakes(self) -> Iterator[str]:
         if self.pattern is not None and not set(self.pattern.placeholders) - {SPLIT}:
             yield f'images: "{self.images}" is one file; expected {{name}} in it'
-        for name in PLACEHOLDER.findall(self.table.file) if self.table else ():
+        for name in PLACEHOLDER.findall(self.csv.file) if self.csv else ():
             if name != SPLIT:
                 yield f'csv.file: a CSV\'s path has no placeholder but {{split}}, found "{{{name}}}"'
 
@@ -158,7 +169,7 @@ class Description:
     @property
     def uses_folders(self) -> bool:
         """Whether ``{split}`` stands in the path of the images or of the CSV."""
-        paths = [self.images or "", self.table.file if self.table else ""]
+        paths = [self.images or "", self.csv.file if self.csv else ""]
         return any(f"{{{SPLIT}}}" in path for path in paths)
 
 
@@ -184,19 +195,28 @@ def read_description(tables: Mapping[str, Any], source: str) -> Description:
     :param source: what messages call them
     :raises DataError: with every mistake in them
     """
-    made: dict[str, Any] = {}
-    problems = [f"{name}: {unknown_key(name, KEYS)}" for name in tables if name not in KEYS]
+    made: dict[str, Any] = {"tasks": {}}
+    problems = [f"{name}: unknown key{nearest(name, READERS) or _known()}" for name in tables if name not in READERS]
     broken = set[str]()
-    for name in KEYS:
-        if found := _structured(name, tables[name], made) if name in tables else []:
+    for name, read in READERS.items():
+        if name not in tables:
+            continue
+        value, found = read(tables[name])
+        if found:
             broken.add(name)
             problems += found
+        if value is not None:
+            made[name] = value
     # what could be read is checked together, so that one mistake does not hide another
-    whole = Description(**{"tasks": {}, **made})
+    whole = Description(**made)
     problems += whole.mistakes(broken)
     if problems:
         raise report(source, problems)
     return whole
+
+
+def _known() -> str:
+    return f" (known: {', '.join(READERS)})"
 
 
 def report(source: object, problems: Iterable[str]) -> DataError:
@@ -208,56 +228,71 @@ def report(source: object, problems: Iterable[str]) -> DataError:
     return DataError("\n  ".join([f"{source}: {len(found)} problems", *found]))
 
 
-KEYS = fields(Description)
-TYPES: dict[str, Any] = {
-    "images": str,
-    "csv": Csv | str,
-    "splits": Splits,
-    "image_range": tuple[float, float],
-}
+def _image_key(name: str) -> Reader:
+    """What reads one key of :class:`Images`."""
+
+    def read(value: object) -> tuple[Any, list[str]]:
+        values, problems = read_options(Images, {name: value})
+        return (None if problems else values[name]), problems
+
+    return read
 
 
-def _structured(name: str, value: object, made: dict[str, Any]) -> list[str]:
-    """Put one table into ``made``; its mistakes."""
-    if name == "tasks":
-        made["tasks"], problems = _tasks(value)
-        return problems
-    try:
-        made[name] = structure(value, TYPES[name])
-        if check := KEYS[name].metadata["check"]:
-            check(made[name])
-    except Wrong as wrong:
-        return lines(name, wrong)
-    except ValueError as error:
-        return [f"{name}: {error}"]
-    return []
+def _csv(value: object) -> tuple[Csv | None, list[str]]:
+    """A table, or the file's path alone."""
+    if not isinstance(value, str | Mapping):
+        return None, [f"csv: expected a table or text, found {describe_value(value)}"]
+    if isinstance(value, str):
+        table, problems = read_as(Csv, {"file": value}, "csv")
+        return table, [problem.replace("csv.file", "csv", 1) for problem in problems]
+    return read_as(Csv, value, "csv")
+
+
+def _splits(value: object) -> tuple[Splits | None, list[str]]:
+    return read_as(Splits, value, "splits")
 
 
 def _tasks(value: object) -> tuple[dict[str, Kind], list[str]]:
     """Every task that can be read, and the mistakes of the others."""
     if not isinstance(value, Mapping):
-        return {}, [f"tasks: expected a table for each task, found {show(value)}"]
+        return {}, [f"tasks: expected a table for each task, found {describe_value(value)}"]
     made: dict[str, Kind] = {}
     problems: list[str] = []
     for name, table in value.items():
-        try:
-            made[name] = structure(table, _class_of(table))
-        except Wrong as wrong:
-            problems += lines(f"tasks.{name}", wrong)
+        task, found = _task(table, f"tasks.{name}")
+        problems += found
+        if task is not None:
+            made[name] = task
     return made, problems
 
 
-def _class_of(table: object) -> Any:
+def _task(table: object, path: str) -> tuple[Kind | None, list[str]]:
+    """A task's table as the class of its kind."""
     if not isinstance(table, Mapping):
-        raise Wrong(("", f"expected a table, found {show(table)}"))
+        return None, [f"{path}: expected a table, found {describe_value(table)}"]
     kind = table.get("kind")
+    known = ", ".join(KINDS)
     if kind is None:
-        raise Wrong((".kind", f"missing; expected one of {', '.join(KINDS)}"))
+        return None, [f"{path}.kind: missing; expected one of {known}"]
     if not isinstance(kind, str):
-        raise Wrong((".kind", f"expected {expected(str)}, found {show(kind)}"))
+        return None, [f"{path}.kind: expected text, found {describe_value(kind)}"]
     if kind not in KINDS:
-        raise Wrong((".kind", f"there is no kind {show(kind)}{nearest(kind, KINDS)} (there are: {', '.join(KINDS)})"))
-    return KINDS[kind]
+        told = f"there is no kind {describe_value(kind)}{nearest(kind, KINDS)} (there are: {known})"
+        return None, [f"{path}.kind: {told}"]
+    return read_as(KINDS[kind], table, path)
+
+
+Reader = Callable[[object], tuple[Any, list[str]]]
+"""A value → what it is read as (None where it cannot be), and every mistake in it."""
+
+READERS: dict[str, Reader] = {
+    "images": _image_key("images"),
+    "csv": _csv,
+    "splits": _splits,
+    "tasks": _tasks,
+    "image_range": _image_key("image_range"),
+}
+"""The keys of a description, each with what reads it."""
 
 
 def _read(path: Path) -> dict[str, Any]:

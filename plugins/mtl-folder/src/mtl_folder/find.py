@@ -100,7 +100,7 @@ class Finder:
     def _by_folder(self) -> dict[str, list[Item]]:
         """The splits that have a folder, or a CSV, of their own."""
         pattern = self.description.pattern
-        csv = self.description.table
+        csv = self.description.csv
         own_images = pattern is None or SPLIT in pattern.placeholders
         own_rows = csv is None or f"{{{SPLIT}}}" in csv.file
         shared = None if own_images else self._images({})
@@ -128,7 +128,7 @@ class Finder:
                 found |= {split: there[0]} if there else {}
         if not found:
             tried = ", ".join(names[0] for names in FOLDERS.values())
-            where = self.description.images or (self.description.table and self.description.table.file)
+            where = self.description.images or (self.description.csv and self.description.csv.file)
             raise self.problems.stop(
                 f"splits: no folder fits {{split}} in {where} (tried: {tried}); name them in [splits]"
             )
@@ -136,7 +136,7 @@ class Finder:
 
     def _is_there(self, name: str) -> bool:
         pattern = self.description.pattern
-        table = self.description.table
+        table = self.description.csv
         if pattern is not None and SPLIT in pattern.placeholders:
             return bool(pattern.find(self.root, {SPLIT: name}, self.listing))
         return table is not None and (self.root / table.file.replace(f"{{{SPLIT}}}", name)).is_file()
@@ -167,7 +167,7 @@ class Finder:
         return f'no file fits "{pattern.shown(known)}"{has}'
 
     def _table(self, known: Mapping[str, str]) -> Table | None:
-        csv = self.description.table
+        csv = self.description.csv
         if csv is None:
             return None
         try:
@@ -189,7 +189,7 @@ class Finder:
         return table
 
     def _key(self, table: Table) -> str:
-        csv = self.description.table
+        csv = self.description.csv
         return csv.key if csv is not None and csv.key else table.columns[0]
 
     def _joined(self, images: list[Item] | None, table: Table | None, check: bool = True) -> list[Item]:

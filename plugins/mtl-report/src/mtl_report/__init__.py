@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "write_comparison", "write_report"]
 
-IMAGES, EXTREMES = 4, 3
-"""How many images a sheet shows: evenly spread ones, and the best or worst."""
+IMAGES = 4
+"""Images of a sheet, evenly spread over the split."""
+
+EXTREMES = 3
+"""Images of a sheet of the best or worst."""
 
 
 @plugin

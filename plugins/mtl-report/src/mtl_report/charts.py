@@ -39,6 +39,9 @@ AXES = {
 
 ABOUT = {"event", "epoch", "step", "seconds"}
 
+ARROWS = {True: " ↑", False: " ↓", None: ""}
+"""Whether higher is better → what stands behind a metric's name."""
+
 TRAIN, VALIDATION = "training", "validation"
 
 
@@ -55,14 +58,21 @@ def points(history: History, name: str) -> list[tuple[float, float]]:
 
 
 def names_of(history: History) -> list[str]:
-    values = (n for record in history for n, v in record.items() if n not in ABOUT and not isinstance(v, str))
-    return list(dict.fromkeys(values))
+    """The values that any record has, in the order in which they come."""
+    found: dict[str, None] = {}
+    for record in history:
+        for name, value in record.items():
+            if name not in ABOUT and not isinstance(value, str):
+                found[name] = None
+    return list(found)
 
 
 def tasks_of(names: Sequence[str]) -> list[str]:
     """The tasks, by their losses."""
-    both = ("train/loss/", "validation/loss/")
-    return list(dict.fromkeys(name.removeprefix(kind) for kind in both for name in names if name.startswith(kind)))
+    found: dict[str, None] = {}
+    for kind in ("train/loss/", "validation/loss/"):
+        found |= {name.removeprefix(kind): None for name in names if name.startswith(kind)}
+    return list(found)
 
 
 def charts(history: History, results: Record) -> Charts:
@@ -100,8 +110,8 @@ def losses(task: str, history: History) -> str:
 
 def metric(name: str, history: History, results: Record) -> str:
     known = name.removeprefix("val/")
-    drawn, title = {VALIDATION: points(history, name)}, f"{known}{arrow(results, known)}"
-    return chart(title, drawn, axis(results, known), hues={VALIDATION: 1})
+    title = f"{known}{arrow(results, known)}"
+    return chart(title, {VALIDATION: points(history, name)}, axis(results, known), hues={VALIDATION: 1})
 
 
 def axis(results: Record, name: str) -> str:
@@ -113,7 +123,7 @@ def axis(results: Record, name: str) -> str:
 
 def arrow(results: Record, name: str) -> str:
     better = results.get("directions", {}).get(name, results.get("headline", {}).get(name))
-    return "" if better is None else " ↑" if better else " ↓"
+    return ARROWS[better]
 
 
 def group_chart(group: str, names: Sequence[str], history: History) -> str:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
 
+import attrs
+
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 
 WIDTH, HEIGHT = 420, 240
@@ -40,7 +42,9 @@ def labels(values: Sequence[float]) -> list[str]:
 
 
 def bounds(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
+    """The range of the vertical axis: that of the values, and some room."""
+    low = min(values)
+    high = max(values)
     margin = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
     return low - margin, high + margin
 
@@ -48,6 +52,45 @@ def bounds(values: Sequence[float]) -> tuple[float, float]:
 def whole(values: Sequence[float]) -> list[float]:
     """The ticks of epochs: there is none between two."""
     return [value for value in values if value == round(value)]
+
+
+@attrs.frozen
+class Plane:
+    """The part of the plane that a chart shows.
+
+    :param x: lowest and highest value of the horizontal axis
+    :param y: of the vertical axis
+    :param rungs: values of the horizontal lines
+    """
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    rungs: list[float]
+
+    @property
+    def left(self) -> float:
+        """Pixels left of the plane, for the labels of the horizontal lines."""
+        widest = max((len(text) for text in labels(self.rungs)), default=0)
+        return 12 + DIGIT * widest
+
+    def place(self, a: float, b: float) -> tuple[float, float]:
+        """The pixels of a point."""
+        x0, x1 = self.x
+        y0, y1 = self.y
+        right = (a - x0) / (x1 - x0) * (WIDTH - self.left - RIGHT)
+        down = (y1 - b) / (y1 - y0) * (HEIGHT - TOP - BOTTOM)
+        return self.left + right, TOP + down
+
+
+def plane_of(curves: Curves) -> Plane:
+    """The plane in which all points of the curves lie."""
+    points = [point for curve in curves.values() for point in curve]
+    xs = [a for a, _ in points]
+    y = bounds([b for _, b in points])
+    rungs = ticks(*y)
+    if len(rungs) < 3:
+        rungs = ticks(*y, 8)
+    return Plane((min(xs), max(max(xs), min(xs) + 1)), y, rungs)
 
 
 def chart(
@@ -64,50 +107,81 @@ def chart(
     :param dashed: curves that are drawn dashed
     :param hues: curve → place of its colour; None: each its own
     """
-    kept = {name: [(a, b) for a, b in points if math.isfinite(b)] for name, points in curves.items()}
-    kept = {name: points for name, points in kept.items() if points}
+    kept = finite(curves)
     if not kept:
         return ""
-    tints = {name: COLOURS[(hues or {}).get(name, place) % len(COLOURS)] for place, name in enumerate(kept)}
-    xs, ys = ([p[axis] for points in kept.values() for p in points] for axis in (0, 1))
-    (x0, x1), (y0, y1) = (min(xs), max(max(xs), min(xs) + 1)), bounds(ys)
-    rungs = ticks(y0, y1) if len(ticks(y0, y1)) > 2 else ticks(y0, y1, 8)
-    texts = labels(rungs)
-    left = 12 + DIGIT * max((len(text) for text in texts), default=0)
-
-    def place(a: float, b: float) -> tuple[float, float]:
-        return (
-            left + (a - x0) / (x1 - x0) * (WIDTH - left - RIGHT),
-            TOP + (y1 - b) / (y1 - y0) * (HEIGHT - TOP - BOTTOM),
-        )
-
-    lines = [horizontal(left, place(x0, b)[1], text) for b, text in zip(rungs, texts, strict=True)]
-    marks = whole(ticks(x0, x1, 6)) if len(set(xs)) > 1 else [x0]
-    lines += [f'<text x="{place(a, y0)[0]:.1f}" y="{HEIGHT - 24}" class="m">{a:g}</text>' for a in marks]
-    lines.append(f'<text x="{(left + WIDTH - RIGHT) / 2:.1f}" y="{HEIGHT - 8}" class="m">{escape(x)}</text>')
-    lines.append(f'<text x="4" y="14">{escape(y)}</text>' if y else "")
+    tints = tints_of(kept, hues or {})
+    plane = plane_of(kept)
+    parts = [*grid(plane), *epochs(plane, kept), *axis_titles(plane, x, y)]
     for name, points in kept.items():
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in (place(*p) for p in points))
-        kind = ' class="d"' if name in dashed else ""
-        lines.append(f'<polyline points="{path}" stroke="{tints[name]}"{kind}><title>{escape(name)}</title></polyline>')
-        a, b = place(*points[-1])
-        lines.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2" fill="{tints[name]}"/>')
+        parts += curve(plane, name, points, tints[name], name in dashed)
     about = f"{title}: {', '.join(kept)} over {x}"
-    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(about)}">{"".join(lines)}</svg>'
+    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(about)}">{"".join(parts)}</svg>'
     return f"<figure><figcaption>{escape(title)}</figcaption>{svg}{legend(kept, tints, dashed)}</figure>"
 
 
-def horizontal(left: float, y: float, label: str) -> str:
-    return (
-        f'<line x1="{left:.1f}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="g"/>'
-        f'<text x="{left - 5:.1f}" y="{y + 4:.1f}" class="e">{label}</text>'
-    )
+def finite(curves: Curves) -> dict[str, list[tuple[float, float]]]:
+    """The points with finite values, of the curves that have any."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for name, points in curves.items():
+        if kept := [(a, b) for a, b in points if math.isfinite(b)]:
+            found[name] = kept
+    return found
+
+
+def tints_of(curves: Curves, hues: Mapping[str, int]) -> dict[str, str]:
+    """Curve → colour."""
+    return {name: COLOURS[hues.get(name, place) % len(COLOURS)] for place, name in enumerate(curves)}
+
+
+def grid(plane: Plane) -> list[str]:
+    """The horizontal lines with their labels."""
+    left = plane.left
+    lines = []
+    for value, text in zip(plane.rungs, labels(plane.rungs), strict=True):
+        _, y = plane.place(plane.x[0], value)
+        lines.append(
+            f'<line x1="{left:.1f}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="g"/>'
+            f'<text x="{left - 5:.1f}" y="{y + 4:.1f}" class="e">{text}</text>'
+        )
+    return lines
+
+
+def epochs(plane: Plane, curves: Curves) -> list[str]:
+    """The numbers below the horizontal axis."""
+    different = {a for points in curves.values() for a, _ in points}
+    marks = whole(ticks(*plane.x, 6)) if len(different) > 1 else [plane.x[0]]
+    lines = []
+    for mark in marks:
+        x, _ = plane.place(mark, plane.y[0])
+        lines.append(f'<text x="{x:.1f}" y="{HEIGHT - 24}" class="m">{mark:g}</text>')
+    return lines
+
+
+def axis_titles(plane: Plane, x: str, y: str) -> list[str]:
+    middle = (plane.left + WIDTH - RIGHT) / 2
+    below = f'<text x="{middle:.1f}" y="{HEIGHT - 8}" class="m">{escape(x)}</text>'
+    return [below, f'<text x="4" y="14">{escape(y)}</text>' if y else ""]
+
+
+def curve(plane: Plane, name: str, points: Sequence[tuple[float, float]], tint: str, dashed: bool) -> list[str]:
+    """A line through the points, and a dot on the last."""
+    placed = [plane.place(a, b) for a, b in points]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
+    kind = ' class="d"' if dashed else ""
+    x, y = placed[-1]
+    return [
+        f'<polyline points="{path}" stroke="{tint}"{kind}><title>{escape(name)}</title></polyline>',
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="{tint}"/>',
+    ]
 
 
 def legend(curves: Curves, tints: Mapping[str, str], dashed: Collection[str]) -> str:
-    items = [
-        f"<span><i{' class=d' if name in dashed else ''} style='border-color:{tints[name]}'></i>"
-        f"{escape(name)} <b>{points[-1][1]:.4g}</b></span>"
-        for name, points in curves.items()
-    ]
+    """The name of each curve with its last value."""
+    items = []
+    for name, points in curves.items():
+        kind = " class=d" if name in dashed else ""
+        _, last = points[-1]
+        mark = f"<i{kind} style='border-color:{tints[name]}'></i>"
+        items.append(f"<span>{mark}{escape(name)} <b>{last:.4g}</b></span>")
     return f'<div class="legend">{"".join(items)}</div>'

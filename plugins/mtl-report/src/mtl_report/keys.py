@@ -71,5 +71,4 @@ def _disc(task: Task) -> str:
 
 
 def hexadecimal(colour: Any) -> str:
-    red, green, blue = (int(c) for c in colour)
-    return f"#{red:02x}{green:02x}{blue:02x}"
+    return "#" + "".join(f"{int(part):02x}" for part in colour)

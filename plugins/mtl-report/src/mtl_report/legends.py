@@ -24,14 +24,19 @@ def classes(key: Key) -> str:
 
 
 def bar(key: Key) -> str:
-    ends = key["ends"]
-    low, high = (f"{0.0 if abs(value) < 1e-3 * abs(ends[1] - ends[0]) else value:.3g}" for value in ends)
+    """Colours from the darkest to the lightest, with the values at both ends."""
+    low, high = key["ends"]
+    smallest = 1e-3 * abs(high - low)  # what is below it is written 0
     unit = f" {escape(key['unit'])}" if key["unit"] else ""
     colours = ", ".join(key["colours"])
+    ends = f"<span>≤ {rounded(low, smallest)}{unit}</span><span>≥ {rounded(high, smallest)}{unit}</span>"
     return (
-        f"<div class='bar' style='background:linear-gradient(to right, {colours})'></div>"
-        f"<div class='ends'><span>≤ {low}{unit}</span><span>≥ {high}{unit}</span></div>"
+        f"<div class='bar' style='background:linear-gradient(to right, {colours})'></div><div class='ends'>{ends}</div>"
     )
+
+
+def rounded(value: float, smallest: float) -> str:
+    return f"{0.0 if abs(value) < smallest else value:.3g}"
 
 
 def ball(key: Key) -> str:

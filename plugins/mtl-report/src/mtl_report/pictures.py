@@ -17,12 +17,21 @@ from mtl_core import Batch, Pixels, Task, Tasks
 
 Pair = tuple[Tensor, Tensor | None]
 
-Row = tuple[Tensor, Mapping[str, Pair]]
+"""(decoded prediction, label or None)"""
 
+Row = tuple[Tensor, Mapping[str, Pair]]
+"""(image (3, H, W), task → its pair)"""
+
+Limits = tuple[float, float]
+"""The values that are drawn darkest and lightest."""
 
 TITLE = 16
+"""Height of the line above the columns."""
 
 GAP = 4
+
+WIDTH = 144
+"""Small images are drawn about so wide."""
 
 
 def striped(pixels: Pixels, valid: NDArray[Any]) -> Pixels:
@@ -32,16 +41,18 @@ def striped(pixels: Pixels, valid: NDArray[Any]) -> Pixels:
     return np.where(valid[..., None], pixels, stripes[..., None])
 
 
-def value_range(maps: Sequence[NDArray[Any]]) -> tuple[float, float]:
+def value_range(maps: Sequence[NDArray[Any]]) -> Limits:
     """Common range of several maps, without the outer two per cent."""
-    kept = np.concatenate([m[np.isfinite(m)].ravel() for m in maps])
-    return (float(np.percentile(kept, 2)), float(np.percentile(kept, 98))) if kept.size else (0.0, 1.0)
+    kept = np.concatenate([values[np.isfinite(values)].ravel() for values in maps])
+    if not kept.size:
+        return 0.0, 1.0
+    return float(np.percentile(kept, 2)), float(np.percentile(kept, 98))
 
 
-def limits_of(task: Task, pairs: Sequence[Pair]) -> tuple[float, float]:
+def limits_of(task: Task, pairs: Sequence[Pair]) -> Limits:
     """The scale on which a task's maps are drawn: the range of its labels, of its predictions where there is none."""
-    known = [_flat(label)[_valid(task, label)] for _, label in pairs if label is not None]
-    known = [values for values in known if values.size]
+    labels = [_flat(label)[_valid(task, label)] for _, label in pairs if label is not None]
+    known = [values for values in labels if values.size]
     return value_range(known or [_flat(prediction) for prediction, _ in pairs])
 
 
@@ -55,9 +66,7 @@ def _valid(task: Task, label: Tensor) -> NDArray[Any]:
     return valid
 
 
-def drawn_pair(
-    task: Task, prediction: Tensor, label: Tensor | None, limits: tuple[float, float] | None = None
-) -> list[Pixels]:
+def drawn_pair(task: Task, prediction: Tensor, label: Tensor | None, limits: Limits | None = None) -> list[Pixels]:
     """Prediction and label on one scale.
 
     :param limits: of the scale; None: that of this pair
@@ -73,9 +82,13 @@ def image_pixels(image: Tensor) -> Pixels:
     return values.numpy().astype(np.uint8).transpose(1, 2, 0)
 
 
-def sheet_limits(rows: Sequence[Row], tasks: Tasks) -> dict[str, tuple[float, float]]:
+def sheet_limits(rows: Sequence[Row], tasks: Tasks) -> dict[str, Limits]:
     """Task → the scale on which a sheet draws it, one for all rows."""
-    return {task.name: limits_of(task, [pairs[task.name] for _, pairs in rows]) for task in dense(tasks)}
+    limits: dict[str, Limits] = {}
+    for task in dense(tasks):
+        own = [pairs[task.name] for _, pairs in rows]
+        limits[task.name] = limits_of(task, own)
+    return limits
 
 
 def dense(tasks: Tasks) -> list[Task]:
@@ -83,26 +96,29 @@ def dense(tasks: Tasks) -> list[Task]:
 
 
 def sheet(rows: Sequence[Row], tasks: Tasks) -> Image.Image:
-    """Images, predictions and labels side by side, a row per image; tasks per image are left out.
-
-    :param rows: (image (3, H, W), task → (decoded prediction, label or None))
-    """
-    shown, limits = dense(tasks), sheet_limits(rows, tasks)
+    """Images, predictions and labels side by side, a row per image; tasks per image are left out."""
+    shown = dense(tasks)
+    limits = sheet_limits(rows, tasks)
     panels = [[image_pixels(image), *cells(shown, pairs, limits)] for image, pairs in rows]
-    labelled = any(label is not None for _, pairs in rows for _, label in pairs.values())
-    titles = ["image"] + [t for task in shown for t in ([task.name, "label"] if labelled else [task.name])]
-    height, width = panels[0][0].shape[:2]
-    zoom = max(1, round(144 / width))
-    return pasted(panels, titles, (height * zoom, width * zoom))
+    labelled = any(has_label(pairs) for _, pairs in rows)
+    titles = ["image"]
+    for task in shown:
+        titles += [task.name, "label"] if labelled else [task.name]
+    return pasted(panels, titles)
+
+
+def has_label(pairs: Mapping[str, Pair]) -> bool:
+    return any(label is not None for _, label in pairs.values())
 
 
 def pairs(tasks: Tasks, batch: Batch, predictions: Mapping[str, Tensor]) -> list[Row]:
     """Rows of :func:`sheet` from a batch and what the heads gave for it."""
     decoded = {task.name: task.decode(predictions[task.name].float()).cpu() for task in tasks}
-    return [
-        (image, {task.name: (decoded[task.name][i], batch.targets[task.name][i]) for task in tasks})
-        for i, image in enumerate(batch.images)
-    ]
+    rows: list[Row] = []
+    for i, image in enumerate(batch.images):
+        own: dict[str, Pair] = {name: (maps[i], batch.targets[name][i]) for name, maps in decoded.items()}
+        rows.append((image, own))
+    return rows
 
 
 def drawings(batch: Batch, tasks: Tasks, drawn: Mapping[str, Mapping[str, Tensor]]) -> Image.Image:
@@ -110,24 +126,23 @@ def drawings(batch: Batch, tasks: Tasks, drawn: Mapping[str, Mapping[str, Tensor
 
     :param drawn: title → task → maps (B, O_t, H, W), as heads give them
     """
-    decoded = {t: {k: tasks[k].decode(v.float()).cpu() for k, v in maps.items()} for t, maps in drawn.items()}
-    shown = [task for task in tasks if task.dense and any(task.name in maps for maps in decoded.values())]
     limits = drawing_limits(batch, tasks, drawn)
     panels = [[image_pixels(image)] for image in batch.images]
-    for i, row in enumerate(panels):
-        for task in shown:
-            row += columns_of(task, batch.targets[task.name][i], decoded, i, limits[task.name])
-    titles = [x for task in shown for x in (f"{task.name} label", *(t for t in decoded if task.name in decoded[t]))]
-    height, width = panels[0][0].shape[:2]
-    zoom = max(1, round(144 / width))
-    return pasted(panels, ["image", *titles], (height * zoom, width * zoom))
+    titles = ["image"]
+    for task in dense(tasks):
+        maps = {title: own[task.name] for title, own in drawn.items() if task.name in own}
+        if not maps:
+            continue
+        titles += [f"{task.name} label", *maps]
+        decoded = [task.decode(values.float()).cpu() for values in maps.values()]
+        for i, label in enumerate(batch.targets[task.name]):
+            panels[i] += columns_of(task, label, [values[i] for values in decoded], limits[task.name])
+    return pasted(panels, titles)
 
 
-def drawing_limits(
-    batch: Batch, tasks: Tasks, drawn: Mapping[str, Mapping[str, Tensor]]
-) -> dict[str, tuple[float, float]]:
+def drawing_limits(batch: Batch, tasks: Tasks, drawn: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Limits]:
     """Task → the scale on which a plugin's maps are drawn."""
-    limits: dict[str, tuple[float, float]] = {}
+    limits: dict[str, Limits] = {}
     for task in dense(tasks):
         first = next((maps[task.name] for maps in drawn.values() if task.name in maps), None)
         if first is not None:
@@ -136,19 +151,27 @@ def drawing_limits(
     return limits
 
 
-def columns_of(
-    task: Task, label: Tensor, decoded: Mapping[str, Mapping[str, Tensor]], i: int, limits: tuple[float, float]
-) -> list[Pixels]:
-    maps = [found[task.name][i] for found in decoded.values() if task.name in found]
-    return [drawn_pair(task, maps[0], label, limits)[1], *(drawn_pair(task, one, label, limits)[0] for one in maps)]
+def columns_of(task: Task, label: Tensor, maps: Sequence[Tensor], limits: Limits) -> list[Pixels]:
+    """The label, then each of the maps."""
+    shown = striped(task.picture(label, limits), _valid(task, label))
+    return [shown, *(task.picture(values, limits) for values in maps)]
 
 
-def cells(shown: Sequence[Task], pairs: Mapping[str, Pair], limits: Mapping[str, tuple[float, float]]) -> list[Pixels]:
-    return [panel for task in shown for panel in drawn_pair(task, *pairs[task.name], limits[task.name])]
+def cells(shown: Sequence[Task], pairs: Mapping[str, Pair], limits: Mapping[str, Limits]) -> list[Pixels]:
+    """Predictions and labels of one image."""
+    panels: list[Pixels] = []
+    for task in shown:
+        prediction, label = pairs[task.name]
+        panels += drawn_pair(task, prediction, label, limits[task.name])
+    return panels
 
 
-def pasted(panels: Sequence[Sequence[Pixels]], titles: Sequence[str], size: tuple[int, int]) -> Image.Image:
-    height, width = size
+def pasted(panels: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Image.Image:
+    """Panels in rows and columns, each column with its title; small ones are enlarged."""
+    height, width = panels[0][0].shape[:2]
+    zoom = max(1, round(WIDTH / width))
+    height *= zoom
+    width *= zoom
     canvas = Image.new("RGB", (len(titles) * (width + GAP) - GAP, TITLE + len(panels) * (height + GAP) - GAP), "white")
     draw = ImageDraw.Draw(canvas)
     for x, title in enumerate(titles):

@@ -36,7 +36,8 @@ def write_report(folder: Path) -> Path:
 
 
 def page(run: RunFolder) -> str:
-    result, history = results_of(run), run.history()
+    result = results_of(run)
+    history = run.history()
     name = escape(str(result.get("name", run.folder.name)))
     found = charts(history, result)
     parts = [
@@ -62,7 +63,11 @@ def results_of(run: RunFolder) -> dict[str, Any]:
 
 
 def section(title: str, content: str, about: str = "") -> str:
-    return f"<h2>{title}</h2>{f'<p>{about}</p>' if about else ''}{content}" if content else ""
+    """A heading, a line about it, and the content; nothing where there is no content."""
+    if not content:
+        return ""
+    explained = f"<p>{about}</p>" if about else ""
+    return f"<h2>{title}</h2>{explained}{content}"
 
 
 def folded(title: str, content: str) -> str:
@@ -85,7 +90,8 @@ def warnings(run: RunFolder, result: Mapping[str, Any]) -> str:
 def summary(result: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
     if not result:
         return f"not finished: {len(history)} epochs so far"
-    seconds, device = result.get("runtime_seconds"), result.get("device")
+    seconds = result.get("runtime_seconds")
+    device = result.get("device")
     parts = [
         f"seed {result['seed']}, {result['split']} split, {result['checkpoint']} checkpoint, {len(history)} epochs",
         f"{seconds / 60:.1f} min" if seconds else "",
@@ -96,12 +102,11 @@ def summary(result: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> 
 
 def results_table(result: Mapping[str, Any]) -> str:
     units = result.get("units", {})
-    rows = [
-        f"<tr><td>{escape(name.partition('/')[0])}</td>"
-        f"<td class='w'>{escape(with_unit(name.partition('/')[2], units.get(name)))}{arrow(result, name)}</td>"
-        f"<td class='n'>{shown(value)}</td></tr>"
-        for name, value in result.get("metrics", {}).items()
-    ]
+    rows = []
+    for name, value in result.get("metrics", {}).items():
+        task, _, metric = name.partition("/")
+        title = f"{escape(with_unit(metric, units.get(name)))}{arrow(result, name)}"
+        rows.append(f"<tr><td>{escape(task)}</td><td class='w'>{title}</td><td class='n'>{shown(value)}</td></tr>")
     table = f"<table><tr><th>task<th>metric<th class='n'>value</tr>{''.join(rows)}</table>"
     return section("Results", table if rows else "")
 
@@ -118,14 +123,17 @@ def class_table(result: Mapping[str, Any]) -> str:
     """The overlap of every class, of each task that has classes."""
     tables = []
     for task, found in by_class(result).items():
-        rows = "".join(
-            f"<tr><td>{escape(name)}<td class='n'>{shown(value)}"
-            f"<td><span class='meter' style='width:{max(0.0, value or 0.0) * 1.2:.0f}px'></span>"
-            for name, value in found.items()
-        )
+        rows = "".join(class_row(name, value) for name, value in found.items())
         head = f"<tr><th>{escape(task)}<th class='n'>IoU %<th>"
         tables.append(f"<table>{head}{rows}</table>")
     return folded("IoU of each class", "".join(tables))
+
+
+def class_row(name: str, value: float | None) -> str:
+    """A class, its overlap in per cent, and a bar of 120 pixels for all of it."""
+    width = max(0.0, value or 0.0) * 1.2
+    bar = f"<span class='meter' style='width:{width:.0f}px'></span>"
+    return f"<tr><td>{escape(name)}<td class='n'>{shown(value)}<td>{bar}"
 
 
 def by_class(result: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
@@ -142,20 +150,19 @@ def heads_table(history: Sequence[Mapping[str, Any]]) -> str:
     """Who trained which head in the last epoch."""
     last = history[-1] if history else {}
     names = [name.removeprefix("train/labels/") for name in last if name.startswith("train/labels/")]
-    columns = ("train/labels", "heads/labels", "heads/regularizer")
-    rows = "".join(
-        f"<tr><td>{escape(name)}{''.join(percent(last.get(f'{c}/{name}')) for c in columns)}" for name in names
-    )
+    rows = "".join(heads_row(name, last) for name in names)
     head = "<tr><th>task<th class='n'>carry its label<th class='n'>trained by label<th class='n'>by a regularizer"
     about = (
         "Share of the images in the last epoch; with one image both may train a head. A head that nothing trained stays"
         " what it was at the start."
     )
-    return (
-        f"<h2>Who trained which head</h2><p>{about}</p><div class='wide'><table>{head}{rows}</table></div>"
-        if rows
-        else ""
-    )
+    table = f"<div class='wide'><table>{head}{rows}</table></div>"
+    return section("Who trained which head", table if rows else "", about)
+
+
+def heads_row(name: str, last: Mapping[str, Any]) -> str:
+    shares = [last.get(f"{kind}/{name}") for kind in ("train/labels", "heads/labels", "heads/regularizer")]
+    return f"<tr><td>{escape(name)}{''.join(map(percent, shares))}"
 
 
 def percent(value: float | None) -> str:
@@ -176,17 +183,25 @@ def pictures(run: RunFolder) -> str:
 
 
 def rank(path: Path) -> tuple[int, str]:
-    kinds = [place for place, first in enumerate(FIRST) if path.stem.partition("-")[0] == first]
-    return (kinds[0] if kinds else len(FIRST)), path.stem
+    """Where a picture stands among the others."""
+    kind = path.stem.partition("-")[0]
+    return (FIRST.index(kind) if kind in FIRST else len(FIRST)), path.stem
 
 
 def picture(path: Path) -> str:
     about = read_about(path)
-    kind, _, rest = path.stem.partition("-")
-    title = f"{TITLES[kind]}{f' ({rest})' if rest else ''}" if kind in TITLES else path.stem
     rows = ", ".join(map(str, about.get("rows", ())))
     caption = f"<p><small>rows: {escape(rows)}</small></p>" if rows else ""
-    return f"<h3>{escape(title)}</h3>{caption}<div class='wide'>{embedded(path)}</div>{keys(about.get('keys', ()))}"
+    heading = f"<h3>{escape(title_of(path.stem))}</h3>"
+    return f"{heading}{caption}<div class='wide'>{embedded(path)}</div>{keys(about.get('keys', ()))}"
+
+
+def title_of(name: str) -> str:
+    """What a picture's file is called in the page, such as ``best-val``."""
+    kind, _, rest = name.partition("-")
+    if kind not in TITLES:
+        return name
+    return f"{TITLES[kind]} ({rest})" if rest else TITLES[kind]
 
 
 def read_about(path: Path) -> dict[str, Any]:

@@ -86,32 +86,48 @@ def runs_row(run: Shown, colour: str) -> str:
 
 def results_table(runs: Sequence[Shown]) -> str:
     """A row for each metric, the best value of each in bold."""
-    names = list(dict.fromkeys(name for run in runs for name in run.result.get("metrics", {})))
     about: dict[str, Any] = {"units": {}, "directions": {}, "headline": {}}
+    names: dict[str, None] = {}
     for run in runs:
+        names |= dict.fromkeys(run.result.get("metrics", {}))
         for kind, known in about.items():
             known.update(run.result.get(kind, {}))
-    rows = [results_row(name, [run.result.get("metrics", {}).get(name) for run in runs], about) for name in names]
+    rows = []
+    for name in names:
+        values = [run.result.get("metrics", {}).get(name) for run in runs]
+        rows.append(results_row(name, values, about))
     head = "".join(f"<th class='n'>{escape(run.label)}" for run in runs)
     return f"<div class='wide'><table><tr><th>task<th>metric{head}{''.join(rows)}</table></div>" if rows else ""
 
 
 def results_row(name: str, values: Sequence[float | None], about: Mapping[str, Any]) -> str:
     better = about["directions"].get(name, about["headline"].get(name))
-    known = [value for value in values if value is not None]
-    best = None if better is None or len(known) < 2 else (max if better else min)(known)
+    best = best_of(values, better)
     task, _, metric = name.partition("/")
-    cells = "".join(
-        f"<td class='n{' b' if best is not None and value == best else ''}'>{shown(value)}" for value in values
-    )
+    cells = "".join(results_cell(value, best) for value in values)
     title = f"{escape(with_unit(metric, about['units'].get(name)))}{arrow(about, name)}"
     return f"<tr><td>{escape(task)}<td class='w'>{title}{cells}"
 
 
+def best_of(values: Sequence[float | None], higher_is_better: bool | None) -> float | None:
+    """The best value; None where there are not two, or nothing says what is better."""
+    known = [value for value in values if value is not None]
+    if higher_is_better is None or len(known) < 2:
+        return None
+    return max(known) if higher_is_better else min(known)
+
+
+def results_cell(value: float | None, best: float | None) -> str:
+    kind = "n b" if value is not None and value == best else "n"
+    return f"<td class='{kind}'>{shown(value)}"
+
+
 def charts(runs: Sequence[Shown]) -> list[str]:
     """Of each task the losses, of each validation metric one; a colour for each run."""
-    names = list(dict.fromkeys(name for run in runs for name in names_of(run.history)))
-    found = [losses(task, runs) for task in tasks_of(names)]
+    names: dict[str, None] = {}
+    for run in runs:
+        names |= dict.fromkeys(names_of(run.history))
+    found = [losses(task, runs) for task in tasks_of(list(names))]
     found += [metric(name, runs) for name in names if name.startswith("val/")]
     return [one for one in found if one]
 
@@ -125,8 +141,10 @@ def losses(task: str, runs: Sequence[Shown]) -> str:
             values = points(run.history, f"{prefix}/loss/{task}")
             if any(math.isfinite(value) for _, value in values):
                 label = f"{run.label}, {kind}"
-                drawn[label], hues[label] = values, place
-                dashed += [label] if kind == TRAIN else []
+                drawn[label] = values
+                hues[label] = place
+                if kind == TRAIN:
+                    dashed.append(label)
     return chart(f"loss of {task}", drawn, "loss", dashed=dashed, hues=hues)
 
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from mtl_suite.plan import Suite
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print the table in Markdown.")]
+Plot = Annotated[
+    Path | None, typer.Option("--plot", metavar="FILE", help="Draw every seed, mean and deviation: an .svg or .png.")
+]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting.")]
 
 
@@ -34,22 +38,47 @@ def compare(
     labels: Annotated[
         list[str] | None, typer.Option("--label", metavar="RUN=NAME", help="Another name for a run; repeatable.")
     ] = None,
+    picture: Plot = None,
+    as_markdown: Markdown = False,
     as_json: Json = False,
 ) -> None:
     """Compare runs with a reference: every metric, and Δ% per task and in the mean.
+
+    The plot has a panel for each metric that Δ% uses.
 
     Example: mtl compare runs/reference-0 runs/method-0 runs/method-1
     """
     from mtl_suite.compare import compare as compare_runs
     from mtl_suite.compare import table, with_its_seeds
     from mtl_suite.labels import read_labels
+    from mtl_suite.markdown import markdown
+    from mtl_suite.plot import headline_only, plot
+    from mtl_suite.results import compared
 
+    check_output(picture, as_markdown, as_json)
     names = read_labels(labels or (), [reference, *runs])
     found = compare_runs(with_its_seeds(reference, runs, names), runs, metrics or (), names)
     if as_json:
         print(json.dumps(found.to_json()))
+    elif as_markdown:
+        print(markdown(compared(found)), end="")
     else:
         Console().print(table(found))
+    if picture is not None:
+        plot(headline_only(compared(found))).save(picture)
+
+
+def check_output(picture: Path | None, as_markdown: bool, as_json: bool) -> None:
+    """What a command is asked for can be had, which is better known before anything is trained.
+
+    :raises MtlError: JSON and Markdown together, or a picture that cannot be written
+    """
+    from mtl_suite.drawing import check_file
+
+    if as_markdown and as_json:
+        raise MtlError("--markdown and --json exclude each other: choose what is printed")
+    if picture is not None:
+        check_file(picture)
 
 
 def suite(
@@ -62,24 +91,38 @@ def suite(
         str | None, typer.Option(metavar="NAME", help="Experiment that Δ% refers to, in place of the suite's.")
     ] = None,
     table_only: Annotated[bool, typer.Option("--table", help="Train nothing; print what is there.")] = False,
+    picture: Plot = None,
+    as_markdown: Markdown = False,
     as_json: Json = False,
 ) -> None:
     """Run every experiment of a suite that is not finished, and print the table.
 
-    Started again it goes on where it stopped. The folder receives table.txt, table.json, table.tex and table.html.
+    Started again it goes on where it stopped. The folder receives table.txt, .json, .tex, .html and .md, and plot.svg.
 
     Example: mtl suite suite.toml --parallel 2 --set plugins.nyuv2.root=data/nyuv2
     """
     from mtl_suite.engine import run_suite
+    from mtl_suite.markdown import markdown
+    from mtl_suite.outputs import why_unwritten
     from mtl_suite.plan import load_suite
+    from mtl_suite.plot import drawn_metrics, plot
     from mtl_suite.results import collect, to_json
-    from mtl_suite.tables import rich_table, why_unwritten
+    from mtl_suite.tables import rich_table
 
+    check_output(picture, as_markdown, as_json)
     plan = load_suite(file, overrides or [], out)
     plan.set_engine(parallel=parallel, cluster=cluster)
     plan.set_reference(reference)
     failed = {} if table_only else run_suite(plan, reporter(plan))
-    print(to_json(collect(plan))) if as_json else Console().print(rich_table(collect(plan)))
+    table = collect(plan)
+    if as_json:
+        print(to_json(table))
+    elif as_markdown:
+        print(markdown(table), end="")
+    else:
+        Console().print(rich_table(table))
+    if picture is not None and (not failed or drawn_metrics(table)):  # without a result what failed is the message
+        plot(table).save(picture)
     problems = [problem for problem in (failures(plan, failed), why_unwritten(plan)) if problem]
     if problems:
         raise MtlError("\n".join(problems))
@@ -87,7 +130,7 @@ def suite(
 
 def reporter(plan: Suite) -> Callable[[Job, str], None]:
     """What says on standard error how a suite goes on, and writes its tables."""
-    from mtl_suite.tables import why_unwritten
+    from mtl_suite.outputs import why_unwritten
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -127,15 +170,16 @@ def train_each(
     from mtl_core import dump_experiment, is_rank_zero, load_experiment, train_and_print
     from mtl_suite.existing_runs import check_runs
     from mtl_suite.jobs import Job
-    from mtl_suite.sets import each
+    from mtl_suite.sets import Kind, each
 
     experiment = load_experiment(file, overrides or (), added or (), dropped or ())
-    kind = "primary" if primary else "task"
+    kind: Kind = "primary" if primary else "task"
     folder = out or Path("runs") / f"{experiment.name}-each-{kind}-{experiment.seed}"
-    runs = each(experiment, "primary" if primary else "task")
-    jobs = [
-        Job(r.name, "", r.seed, t, folder / t, dump_experiment(r, anchored=True), r.epochs) for t, r in runs.items()
-    ]
+    runs = each(experiment, kind)
+    jobs: list[Job] = []
+    for task, one in runs.items():
+        text = dump_experiment(one, anchored=True)
+        jobs.append(Job(one.name, "", one.seed, task, folder / task, text, one.epochs))
     if resume:
         check_runs(jobs)
     for job, one in zip(jobs, runs.values(), strict=True):

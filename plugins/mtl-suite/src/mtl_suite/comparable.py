@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mtl_core import CheckpointError, MtlError, RunFolder, nearest, parse_toml, read_toml, unlike
 
@@ -25,10 +25,13 @@ def check_settings(results: Sequence[Result]) -> None:
 
 
 def other_settings(first: Path, second: Path) -> list[str]:
-    old, new = (
-        parse_toml(read_toml(path), str(path)) for path in (RunFolder(first).experiment, RunFolder(second).experiment)
-    )
-    return unlike(old, new, ("seed",))
+    """The settings in which two runs differ, the seed left out."""
+    return unlike(settings_of(first), settings_of(second), ("seed",))
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    path = RunFolder(folder).experiment
+    return parse_toml(read_toml(path), str(path))
 
 
 def check_metrics(metrics: Sequence[str], results: Sequence[Result]) -> None:
@@ -36,7 +39,9 @@ def check_metrics(metrics: Sequence[str], results: Sequence[Result]) -> None:
 
     :raises MtlError: with the nearest name
     """
-    known = list(dict.fromkeys(name for result in results for name in result.metrics))
+    known: dict[str, None] = {}
+    for result in results:
+        known |= dict.fromkeys(result.metrics)
     tasks = {name.partition("/")[0] for name in known}
     for metric in metrics:
         if "/" not in metric or metric.partition("/")[0] not in tasks:

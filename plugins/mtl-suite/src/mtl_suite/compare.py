@@ -21,7 +21,7 @@ from rich.table import Table
 from mtl_core import CheckpointError, RunFolder, plain_json
 from mtl_suite.comparable import check_comparable, check_metrics, check_seeds, check_settings, same_twice
 from mtl_suite.labels import Labels, labelled
-from mtl_suite.result import Result, Spread, with_unit
+from mtl_suite.result import MISSING, Result, Spread, best_of, with_unit
 
 log = logging.getLogger("mtl")
 
@@ -30,6 +30,7 @@ log = logging.getLogger("mtl")
 class Row:
     """The runs of one name.
 
+    :param values: metric → its value of each seed, in the order of ``seeds``; NaN where a run has none
     :param levels: where their gradients were compared, features or parameters; none where nothing compares them
     """
 
@@ -40,6 +41,12 @@ class Row:
     delta: Spread
     levels: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
+    values: dict[str, tuple[float, ...]] = attrs.field(factory=dict)
+
+    @property
+    def real_folders(self) -> set[Path]:
+        """The folders, each by one name."""
+        return {folder.resolve() for folder in self.folders}
 
 
 @attrs.frozen
@@ -48,6 +55,7 @@ class Comparison:
 
     :param base: the reference
     :param units: metric → its unit, of those that have one
+    :param directions: every metric → whether higher is better
     """
 
     reference: str
@@ -55,12 +63,13 @@ class Comparison:
     headline: dict[str, bool]
     base: Row
     units: dict[str, str] = attrs.field(factory=dict)
+    directions: dict[str, bool] = attrs.field(factory=dict)
 
     @property
     def columns(self) -> tuple[Row, ...]:
         """The reference, and the rows that are not among its runs."""
-        known = {folder.resolve() for folder in self.base.folders}
-        return self.base, *(r for r in self.rows if not known.issuperset(f.resolve() for f in r.folders))
+        own = self.base.real_folders
+        return self.base, *(row for row in self.rows if not row.real_folders <= own)
 
     def to_json(self) -> dict[str, Any]:
         base = row_json(self.base)
@@ -140,10 +149,15 @@ def read_results(folders: Sequence[Path]) -> list[Result]:
 
 
 def read_each(folders: Sequence[Path], labels: Labels | None = None) -> list[Result]:
-    return [labelled(read_result(run), labels or {}) for folder in folders for run in members(folder)]
+    """The results of every run, under the names that the table gives them."""
+    found = []
+    for folder in folders:
+        found += [labelled(read_result(run), labels or {}) for run in members(folder)]
+    return found
 
 
 def joined(found: Sequence[Result]) -> list[Result]:
+    """Runs of one name and seed that count for different tasks become one result."""
     whole = [result for result in found if not result.counts_for]
     parts: dict[tuple[str, int], list[Result]] = {}
     for result in found:
@@ -159,16 +173,14 @@ def with_headline(result: Result, metrics: Sequence[str]) -> Result:
     :raises CheckpointError: the run has no value of one of them
     """
     chosen = {metric.partition("/")[0]: metric for metric in reversed(metrics)}
-    names = {name: chosen.get(name.partition("/")[0], name) for name in result.headline}
-    lacking = names.values() - result.metrics.keys()
-    if lacking:
+    headline: dict[str, bool] = {}
+    for own, higher in result.headline.items():
+        metric = chosen.get(own.partition("/")[0], own)
+        headline[metric] = higher if metric == own else result.better_when_higher(metric)
+    if lacking := headline.keys() - result.metrics.keys():
         raise CheckpointError(
             f"{result.folder}: no value of {', '.join(sorted(lacking))}; it has {', '.join(sorted(result.metrics))}"
         )
-    headline = {
-        new: old if new == name else result.better_when_higher(new)
-        for (name, old), new in zip(result.headline.items(), names.values(), strict=True)
-    }
     return attrs.evolve(result, headline=headline)
 
 
@@ -212,29 +224,43 @@ def compare(
     found = read_each(runs, labels)
     check_settings([*base, *found])
     check_metrics(metrics, [*base, *found])
-    base, found = ([with_headline(r, metrics) for r in joined(results)] for results in (base, found))
-    return compare_results(base, found)
+    return compare_results(
+        [with_headline(result, metrics) for result in joined(base)],
+        [with_headline(result, metrics) for result in joined(found)],
+    )
 
 
 def compare_results(base: Sequence[Result], found: Sequence[Result]) -> Comparison:
     """:func:`compare` for results that were read already."""
     for result in (*base, *found):
         check_comparable(base[0], result)
-    reference_means = {name: statistics.fmean(r.metrics[name] for r in base) for name in base[0].headline}
     check_seeds(found)
-    names = list(dict.fromkeys(result.name for result in found))
-    rows = tuple(row([r for r in found if r.name == name], reference_means) for name in names)
-    units = {name: unit for result in (*base, *found) for name, unit in result.units.items()}
-    return Comparison(base[0].name, rows, base[0].headline, row(base, reference_means), units)
+    values = values_of(base)
+    means = {name: statistics.fmean(values[name]) for name in base[0].headline}
+    rows = tuple(row(results, means) for results in by_name(found).values())
+    units: dict[str, str] = {}
+    directions: dict[str, bool] = {}
+    for result in (*base, *found):
+        units |= result.units
+        directions |= result.all_directions
+    return Comparison(base[0].name, rows, base[0].headline, row(base, means), units, directions)
+
+
+def by_name(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """The results of each name, which are seeds of one experiment."""
+    found: dict[str, list[Result]] = {}
+    for result in results:
+        found.setdefault(result.name, []).append(result)
+    return found
 
 
 def with_its_seeds(reference: Path, runs: Sequence[Path], labels: Labels | None = None) -> list[Path]:
     """The reference and those of the runs that are other seeds of it."""
     own = read_each([reference], labels)
-    first, known = own[0], set(map(identity, own))
+    known = {identity(result) for result in own}
     found = [reference]
     for other in read_each(runs, labels):
-        if other.name == first.name and identity(other) not in known:
+        if other.name == own[0].name and identity(other) not in known:
             known.add(identity(other))
             found.append(other.folder)
     return found
@@ -247,19 +273,39 @@ def identity(result: Result) -> tuple[int, tuple[str, ...]]:
 
 def row(results: Sequence[Result], reference: Mapping[str, float]) -> Row:
     headline = results[0].headline
-    names = dict.fromkeys(name for r in results for name in r.metrics)
-    changes = [
-        {name: change(r.metrics[name], reference[name], higher) for name, higher in headline.items()} for r in results
-    ]
+    values = values_of(results)
+    changes = [changes_of(result, reference) for result in results]
     return Row(
         name=results[0].name,
-        seeds=tuple(r.seed for r in results),
-        metrics={name: spread([r.metrics.get(name, math.nan) for r in results]) for name in names},
-        per_task={name.split("/")[0]: spread([c[name] for c in changes]) for name in headline},
-        delta=spread([statistics.fmean(c.values()) for c in changes]),
-        levels=tuple(sorted({r.level for r in results if r.level is not None})),
-        folders=tuple(r.folder for r in results),
+        seeds=tuple(result.seed for result in results),
+        metrics={name: spread(found) for name, found in values.items()},
+        per_task={name.split("/")[0]: spread([own[name] for own in changes]) for name in headline},
+        delta=spread([statistics.fmean(own.values()) for own in changes]),
+        levels=tuple(sorted({result.level for result in results if result.level is not None})),
+        folders=tuple(result.folder for result in results),
+        values=values,
     )
+
+
+def values_of(results: Sequence[Result]) -> dict[str, tuple[float, ...]]:
+    """Metric → its value in each of the results, NaN where one has none."""
+    found: dict[str, tuple[float, ...]] = {}
+    for name in all_metrics(results):
+        found[name] = tuple(result.metrics.get(name, math.nan) for result in results)
+    return found
+
+
+def all_metrics(having: Iterable[Result | Row]) -> list[str]:
+    """The metrics that any of the results or rows has."""
+    found: dict[str, None] = {}
+    for one in having:
+        found |= dict.fromkeys(one.metrics)
+    return list(found)
+
+
+def changes_of(result: Result, reference: Mapping[str, float]) -> dict[str, float]:
+    """Main metric of each task → relative change in per cent."""
+    return {name: change(result.metrics[name], reference[name], higher) for name, higher in result.headline.items()}
 
 
 def change(value: float, reference: float, higher_is_better: bool) -> float:
@@ -286,7 +332,10 @@ def shown(value: Spread, form: str = "z.4g") -> str:
 
 def level_note(row: Row | None, rows: Iterable[Row | None]) -> str:
     """Where a row's gradients were compared, if the table's rows differ in it."""
-    if len({level for other in rows if other is not None for level in other.levels}) < 2 or row is None:
+    levels: set[str] = set()
+    for other in rows:
+        levels.update(other.levels if other is not None else ())
+    if len(levels) < 2 or row is None:
         return ""
     return f" (gradients at the {' and '.join(row.levels)})" if row.levels else ""
 
@@ -299,7 +348,7 @@ def table(comparison: Comparison) -> Table:
     for row in columns:
         seeds = f" ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else ""
         made.add_column(escape(row.name) + seeds + level_note(row, columns), justify="right", overflow="fold")
-    for name in dict.fromkeys(name for row in columns for name in row.metrics):
+    for name in all_metrics(columns):
         made.add_row(heading(comparison, name), *cells(comparison, name))
     made.add_section()
     for task in comparison.base.per_task:
@@ -314,12 +363,12 @@ def heading(comparison: Comparison, name: str) -> str:
 
 
 def cells(comparison: Comparison, name: str) -> list[str]:
-    spreads = [row.metrics.get(name, (math.nan, None)) for row in comparison.columns]
-    values = [mean for mean, _ in spreads if not math.isnan(mean)]
-    higher = comparison.headline.get(name)
-    best = None if higher is None or len(values) < 2 else (max if higher else min)(values)
+    """One metric of every column, the best in bold."""
+    spreads = [row.metrics.get(name, MISSING) for row in comparison.columns]
+    best = best_of([mean for mean, _ in spreads], comparison.headline.get(name))
     return [("[bold]" if spread[0] == best else "") + shown(spread) for spread in spreads]
 
 
 def arrow(higher_is_better: bool | None) -> str:
-    return "" if higher_is_better is None else " ↑" if higher_is_better else " ↓"
+    """What stands behind a metric's name; nothing where it is not known which way is better."""
+    return {True: " ↑", False: " ↓", None: ""}[higher_is_better]

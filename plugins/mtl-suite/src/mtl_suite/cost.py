@@ -13,7 +13,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -74,19 +74,25 @@ class _Clock:
     """Watches a run, and ends it when enough steps were timed."""
 
     def __init__(self, count: int, synchronize: Callable[[], object]) -> None:
-        self.count, self.synchronize = count, synchronize
-        self.seen, self.started_at, self.steps = 0, 0, 0
-        self.begun = self.seconds = 0.0
+        self.count = count
+        self.synchronize = synchronize
+        self.seen = 0
+        self.started_at = 0
+        self.steps = 0
+        self.begun = 0.0
+        self.seconds = 0.0
 
     def __call__(self, epoch: int, batch: int, batches: int) -> None:
-        self.seen, self.steps = self.seen + 1, batches
+        self.seen += 1
+        self.steps = batches
         if self.seen > 1 and self._has_enough():
             self.synchronize()
             self.seconds = (time.perf_counter() - self.begun) / (self.seen - self.started_at)
             raise _EnoughError
         if self.seen in (1, WARM_UP):  # from the first step, lest very slow ones be waited for twice
             self.synchronize()
-            self.begun, self.started_at = time.perf_counter(), self.seen
+            self.begun = time.perf_counter()
+            self.started_at = self.seen
 
     def _has_enough(self) -> bool:
         warm = self.started_at == WARM_UP
@@ -146,28 +152,35 @@ def estimate(suite: Suite, device: str, count: int, tell: Tell = lambda line: No
     :param tell: called with a line before each measurement
     :raises MtlError: steps of an experiment failed; it names each
     """
-    known, failed, made = _Known(suite.folder / "cost.json", f"{device}, {suite.engine.cpus} threads"), [], []
-    for scenario in suite.scenarios:
-        for row in suite.entries:
-            jobs = [job for job in suite.jobs if (job.scenario, job.row) == (scenario, row)]
-            if not jobs:
-                continue
-            found: dict[str, Measured] = {}
-            note = unmeasurable(jobs[0])
-            for job in [] if note else measured_parts(suite, jobs):
-                result = known.get(job.text)
-                if result is None:
-                    tell(f"{job.title}: measuring")
-                    result = measure_apart(job, suite.engine.cpus, count)
-                if isinstance(result, str):
-                    failed.append(f"{job.title}: {result}")
-                else:
-                    found[job.part] = result
-                    known.put(job.text, result)
-            made.append(estimated(jobs, found, note))
+    known = _Known(suite.folder / "cost.json", f"{device}, {suite.engine.cpus} threads")
+    failed: list[str] = []
+    made: list[Estimate] = []
+    for jobs in rows_of(suite):
+        found: dict[str, Measured] = {}
+        note = unmeasurable(jobs[0])
+        for job in [] if note else measured_parts(suite, jobs):
+            result = known.get(job.text)
+            if result is None:
+                tell(f"{job.title}: measuring")
+                result = measure_apart(job, suite.engine.cpus, count)
+            if isinstance(result, str):
+                failed.append(f"{job.title}: {result}")
+            else:
+                found[job.part] = result
+                known.put(job.text, result)
+        made.append(estimated(jobs, found, note))
     if failed:
         raise MtlError("\n  ".join([f"{suite.source}: the steps of {len(failed)} runs cannot be trained:", *failed]))
     return made
+
+
+def rows_of(suite: Suite) -> Iterator[list[Job]]:
+    """The runs of each row in each scenario that has it."""
+    for scenario in suite.scenarios:
+        for row in suite.entries:
+            jobs = [job for job in suite.jobs if (job.scenario, job.row) == (scenario, row)]
+            if jobs:
+                yield jobs
 
 
 def measured_parts(suite: Suite, jobs: Sequence[Job]) -> list[Job]:
@@ -187,11 +200,17 @@ def unmeasurable(job: Job) -> str:
 
 
 def estimated(jobs: Sequence[Job], found: dict[str, Measured], note: str) -> Estimate:
+    """The estimate of one row.
+
+    :param found: part → what its steps take; empty where they could not be measured
+    :param note: why they could not
+    """
     left = [job for job in jobs if not job.done]
     runs = len(jobs), len(left)
     if not found:
         return Estimate(jobs[0].scenario, jobs[0].row, runs, None, None, note)
-    everything, still = (sum(hours_of(job, found) for job in some) for some in (jobs, left))
+    everything = sum(hours_of(job, found) for job in jobs)
+    still = sum(hours_of(job, found) for job in left)
     largest = max(found.values(), key=lambda measured: measured.peak_mib)
     return Estimate(jobs[0].scenario, jobs[0].row, runs, (everything, still), largest, note)
 
@@ -205,7 +224,8 @@ class _Known:
     """Measurements of earlier calls, in a file beside the runs."""
 
     def __init__(self, path: Path, where: str) -> None:
-        self.path, self.where = path, where
+        self.path = path
+        self.where = where
         self.values: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError, TypeError):  # none yet, or a damaged file: measured anew
             self.values = dict(json.loads(path.read_text(encoding="utf-8")))

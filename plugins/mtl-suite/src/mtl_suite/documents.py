@@ -12,7 +12,7 @@ from mtl_core import read_options, short_name, split_key
 Document = dict[str, Any]
 
 Own = TypeVar("Own")
-"""A class of :mod:`mtl_core.suite.schema`."""
+"""A class of :mod:`mtl_suite.schema`."""
 
 
 def put(document: Document, key: str, value: object) -> None:
@@ -29,12 +29,14 @@ def taken_apart(kind: type[Own], tables: object, path: str) -> tuple[dict[str, O
     """(what is the suite's own in each of the tables, the experiments' settings that are left, mistakes)."""
     if not isinstance(tables, Mapping) or not all(isinstance(table, Mapping) for table in tables.values()):
         return {}, {}, [f"{path}: expected a table for each {path.removesuffix('s')}, such as [{path}.NAME]"]
-    own = dict[str, Own]()
+    own: dict[str, Own] = {}
+    left: dict[str, Document] = {}
     known = attrs.fields_dict(kind)  # type: ignore[arg-type]
     problems: list[str] = []
     for name, table in tables.items():
-        values, wrong = read_options(kind, {k: v for k, v in table.items() if k in known}, f"{path}.{name}")
+        mine = {key: value for key, value in table.items() if key in known}
+        values, wrong = read_options(kind, mine, f"{path}.{name}")
         problems += wrong
         own[name] = kind() if wrong else kind(**values)
-    left = {name: {k: v for k, v in table.items() if k not in known} for name, table in tables.items()}
+        left[name] = {key: value for key, value in table.items() if key not in known}
     return own, left, problems

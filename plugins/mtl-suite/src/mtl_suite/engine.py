@@ -104,15 +104,19 @@ class Window:
         self.waiting = self.waiting[count:]
         for kind in dict.fromkeys(map(shape, started)):
             same_shape = [job for job in started if shape(job) == kind]
-            processes = [Process(job, self.engine.cpus, self._share(job, kind[0])) for job in same_shape]
-            self.running += zip(same_shape, submitted(executor(self.engine, self.logs, kind), processes), strict=True)
+            devices, _ = kind
+            processes = [Process(job, self.engine.cpus, self._share(job, devices)) for job in same_shape]
+            handles = submitted(executor(self.engine, self.logs, kind), processes)
+            self.running += zip(same_shape, handles, strict=True)
         return started
 
     def _share(self, job: Job, devices: int) -> str | None:
         """The GPUs of a local process: as many as it has devices, those that the fewest others use."""
         if self.engine.cluster != "local":
             return None
-        busy = Counter(gpu for share in self.shares.values() for gpu in share)
+        busy = Counter[str]()
+        for share in self.shares.values():
+            busy.update(share)
         usable = visible_gpus()[: self.engine.gpus or None]
         self.shares[job] = sorted(usable, key=lambda gpu: busy[gpu])[:devices]
         return ",".join(self.shares[job])

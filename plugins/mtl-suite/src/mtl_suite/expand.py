@@ -97,7 +97,12 @@ def variations(entry: Entry, base: Document) -> Iterator[tuple[str, Document]]:
         document = deepcopy(base)
         for key, value in chosen.items():
             put(document, key, value)
-        yield ",".join(f"{key.split('.')[-1]}={folder_name(value)}" for key, value in chosen.items()), document
+        yield ",".join(variation(key, value) for key, value in chosen.items()), document
+
+
+def variation(key: str, value: object) -> str:
+    """A varied setting in the name of a folder, such as ``learning_rate=0.1``."""
+    return f"{key.split('.')[-1]}={folder_name(value)}"
 
 
 def folder_name(value: object) -> str:

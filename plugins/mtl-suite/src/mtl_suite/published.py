@@ -56,13 +56,13 @@ class Published:
 
     def recomputed(self, row: Row, suite: Suite) -> float | None:
         """Δ% by the figures of the row and of its reference; None where they do not give it."""
-        scenario, own = row[0], self.rows[row]
+        scenario, _ = row
+        own = self.rows[row]
         parts = [name for name in self.about.columns if name.startswith(f"{DELTA}/")]
         if parts:
             return statistics.fmean(own[name][0] for name in parts) if own.keys() >= set(parts) else None
-        base = self.rows.get(
-            (suite.scenarios[scenario].reference or scenario, self.about.reference or suite.reference), {}
-        )
+        reference = suite.scenarios[scenario].reference or scenario, self.about.reference or suite.reference
+        base = self.rows.get(reference, {})
         metrics = [name for name in self.about.columns if name != DELTA]
         if not metrics or any(name not in own or name not in base for name in metrics):
             return None
@@ -70,7 +70,8 @@ class Published:
 
     def contradiction(self, row: Row, suite: Suite) -> float | None:
         """What Δ% is by the row's own figures, where the printed one is another."""
-        printed, computed = self.rows[row].get(DELTA), self.recomputed(row, suite)
+        printed = self.rows[row].get(DELTA)
+        computed = self.recomputed(row, suite)
         if printed is None or computed is None or abs(computed - printed[0]) <= ROUNDING:
             return None
         return computed
@@ -93,7 +94,8 @@ def load_published(path: Path, suite: Suite) -> Published:
         problems.append("rows: expected a table with a list of figures for each experiment, below its scenario if any")
     if problems:
         raise ExperimentError(str(path), problems)
-    about, rows = About(**values), dict[Row, Figures]()
+    about = About(**values)
+    rows: dict[Row, Figures] = {}
     for key, row, cells in listed(tables or {}):
         figures, wrong = read_row(f"rows.{key}", cells, about.columns)
         rows[row] = figures
@@ -119,13 +121,15 @@ def read_row(key: str, cells: object, columns: Sequence[str]) -> tuple[Figures, 
     """The figures of one row: numbers, [mean, deviation], or nan for one that is not printed."""
     if not isinstance(cells, list) or len(cells) != len(columns):
         return {}, [f"{key}: expected {len(columns)} figures ({', '.join(columns)}), found {cells}"]
-    found, problems = Figures(), list[str]()
+    found: Figures = {}
+    problems: list[str] = []
     for column, cell in zip(columns, cells, strict=True):
         parts = cell if isinstance(cell, list) else [cell]
         if not 1 <= len(parts) <= 2 or not all(type(part) in (int, float) for part in parts):
             problems.append(f"{key}: {column}: expected a number, [mean, deviation] or nan, found {cell}")
         elif not math.isnan(parts[0]):
-            found[column] = float(parts[0]), float(parts[1]) if len(parts) == 2 else None
+            deviation = float(parts[1]) if len(parts) == 2 else None
+            found[column] = float(parts[0]), deviation
     return found, problems
 
 

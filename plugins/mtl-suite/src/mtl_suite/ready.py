@@ -116,7 +116,10 @@ def devices(jobs: Sequence[Job]) -> list[str]:
 
     :raises MtlError: an experiment asks for one that this machine does not have
     """
-    kinds = {(e.device, e.devices, e.nodes, e.strategy): e for e in (parse_experiment(j.text, j.title) for j in jobs)}
+    kinds: dict[tuple[object, ...], Experiment] = {}
+    for job in jobs:
+        one = parse_experiment(job.text, job.title)
+        kinds[one.device, one.devices, one.nodes, one.strategy] = one
     return sorted({make_fabric(experiment).device.type for experiment in kinds.values()})
 
 

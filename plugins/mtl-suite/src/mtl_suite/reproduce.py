@@ -120,8 +120,9 @@ def run(plan: Suite) -> dict[str, str]:
 
 def finish(plan: Suite, figures: Sequence[Any], failed: dict[str, str], as_json: bool) -> None:
     """Print and write the tables; what failed is told last."""
+    from mtl_suite.outputs import why_unwritten
     from mtl_suite.results import collect
-    from mtl_suite.tables import rich_table, why_unwritten
+    from mtl_suite.tables import rich_table
     from mtl_suite.versus import rich_versus, to_json, versus
 
     found = [versus(plan, one) for one in figures]
@@ -154,27 +155,32 @@ def write(plan: Suite, found: Sequence[Versus]) -> None:
 
 def cost_table(plan: Suite, costs: Sequence[Estimate], where: str) -> Table:
     """Hours of every row and of all, one run at a time, and the memory."""
-    made = Table(title=escape(f"What {plan.settings.name} costs, on {where}"), title_justify="left")
-    made.caption, made.caption_justify = escape(cost_caption(plan, costs)), "left"
+    made = Table(
+        title=escape(f"What {plan.settings.name} costs, on {where}"), title_justify="left",
+        caption=escape(cost_caption(plan, costs)), caption_justify="left",
+    )  # fmt: skip
     for header in ("", "runs", "left", "steps an epoch", "s a step", "hours", "hours left", "peak memory"):
         made.add_column(header, justify="left" if not header else "right")
     for one in costs:
-        scenario, title = plan.scenarios[one.scenario].title or one.scenario, plan.entries[one.row].title or one.row
-        name = escape(" · ".join(filter(None, (scenario, title))))
-        counts = [str(count) for count in one.runs]
-        if one.measured is None or one.hours is None:
-            made.add_row(name, *counts, *["–"] * 4, escape(f"not measured: {one.note}"))
-            continue
-        measured = one.measured
-        made.add_row(
-            name, *counts, str(measured.steps), f"{measured.seconds:.3g}", *(f"{hours:.3g}" for hours in one.hours),
-            f"{measured.peak_mib / 1024:.1f} GiB",
-        )  # fmt: skip
+        made.add_row(*cost_row(plan, one))
     made.add_section()
-    runs, left = (str(sum(one.runs[k] for one in costs)) for k in (0, 1))
+    runs = sum(one.runs[0] for one in costs)
+    left = sum(one.runs[1] for one in costs)
     total, still, peak = totals(costs)
-    made.add_row("all", runs, left, "", "", f"{total:.3g}", f"{still:.3g}", f"{peak / 1024:.1f} GiB")
+    made.add_row("all", str(runs), str(left), "", "", f"{total:.3g}", f"{still:.3g}", f"{peak / 1024:.1f} GiB")
     return made
+
+
+def cost_row(plan: Suite, one: Estimate) -> list[str]:
+    """What one row of the suite costs, or why it was not measured."""
+    scenario = plan.scenarios[one.scenario].title or one.scenario
+    title = plan.entries[one.row].title or one.row
+    begin = [escape(" · ".join(filter(None, (scenario, title)))), *map(str, one.runs)]
+    measured = one.measured
+    if measured is None or one.hours is None:
+        return [*begin, *["–"] * 4, escape(f"not measured: {one.note}")]
+    hours = [f"{value:.3g}" for value in one.hours]
+    return [*begin, str(measured.steps), f"{measured.seconds:.3g}", *hours, f"{measured.peak_mib / 1024:.1f} GiB"]
 
 
 def totals(costs: Sequence[Estimate]) -> tuple[float, float, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
@@ -11,6 +13,9 @@ LOWER_IS_BETTER = frozenset({"abs_err", "rmse", "rel_err", "mean_angle", "median
 
 Spread = tuple[float, float | None]
 """Mean and standard deviation over seeds (None for one seed)."""
+
+MISSING: Spread = (math.nan, None)
+"""Where no run has a value."""
 
 
 @attrs.frozen
@@ -35,9 +40,22 @@ class Result:
         return self.directions.get(metric, metric.rpartition("/")[2] not in LOWER_IS_BETTER)
 
     @property
+    def all_directions(self) -> dict[str, bool]:
+        """Every metric → whether it is better when higher."""
+        return {metric: self.better_when_higher(metric) for metric in self.metrics} | self.headline
+
+    @property
     def evaluated_on(self) -> tuple[str, str]:
         """(split, checkpoint)"""
         return self.split, self.checkpoint
+
+
+def best_of(values: Iterable[float], higher_is_better: bool | None) -> float | None:
+    """The best of the values that are numbers; None where there are not two, or nothing says which way is better."""
+    known = [value for value in values if not math.isnan(value)]
+    if higher_is_better is None or len(known) < 2:
+        return None
+    return max(known) if higher_is_better else min(known)
 
 
 def with_unit(metric: str, unit: str | None) -> str:

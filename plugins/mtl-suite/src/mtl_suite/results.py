@@ -10,10 +10,20 @@ from typing import Any
 import attrs
 
 from mtl_core import CheckpointError, RunFolder, nearest, plain_json
-from mtl_suite.compare import Comparison, Row, compare_results, read_result, read_results, with_headline
+from mtl_suite.compare import (
+    Comparison,
+    Row,
+    all_metrics,
+    compare_results,
+    read_result,
+    read_results,
+    spread,
+    values_of,
+    with_headline,
+)
 from mtl_suite.jobs import Job
 from mtl_suite.plan import Suite
-from mtl_suite.result import Result
+from mtl_suite.result import MISSING, Result
 
 
 @attrs.frozen
@@ -37,11 +47,13 @@ class Section:
     """The rows of one scenario.
 
     :param reference: the row that Δ% refers to, with its scenario where it is another
+    :param base: metric → the mean over that row's seeds
     """
 
     title: str
     reference: str
     lines: tuple[Line, ...]
+    base: dict[str, float] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -49,25 +61,47 @@ class Table:
     """A suite's results.
 
     :param metrics: task/metric of each column → whether higher is better (None: not a metric that Δ% uses)
+    :param units: metric → its unit, of those that have one
+    :param directions: metric → whether higher is better, of every metric
     """
 
     title: str
     metrics: dict[str, bool | None]
     sections: tuple[Section, ...]
+    units: dict[str, str] = attrs.field(factory=dict)
+    directions: dict[str, bool] = attrs.field(factory=dict)
 
 
 def collect(suite: Suite) -> Table:
     """Put together what the suite's folder holds."""
     sections = tuple(section(suite, scenario) for scenario in suite.scenarios)
     headline: dict[str, bool] = {}
+    units: dict[str, str] = {}
+    directions: dict[str, bool] = {}
     for job in sorted((job for job in suite.jobs if job.done), key=is_part):
-        headline |= with_headline(read_result(job.folder), suite.settings.metrics).headline
+        result = with_headline(read_result(job.folder), suite.settings.metrics)
+        headline |= result.headline
+        units |= result.units
+        directions |= result.all_directions
     metrics: dict[str, bool | None] = {name: headline.get(name) for name in suite.settings.metrics or headline}
-    return Table(suite.settings.title or suite.settings.name, metrics, sections)
+    return Table(suite.settings.title or suite.settings.name, metrics, sections, units, directions)
 
 
 def is_part(job: Job) -> bool:
     return bool(job.part)
+
+
+def compared(comparison: Comparison) -> Table:
+    """A comparison as a table of one section: the reference's row, and those of the others; every metric a column."""
+    lines = tuple(Line(row.name, (len(row.seeds),) * 2, row, True) for row in comparison.columns)
+    base = {name: mean for name, (mean, _) in comparison.base.metrics.items()}
+    return Table(
+        title=f"Compared with {comparison.reference}",
+        metrics={name: comparison.headline.get(name) for name in all_metrics(comparison.columns)},
+        sections=(Section("", comparison.reference, lines, base),),
+        units=comparison.units,
+        directions=comparison.directions,
+    )
 
 
 def section(suite: Suite, scenario: str) -> Section:
@@ -77,7 +111,8 @@ def section(suite: Suite, scenario: str) -> Section:
         for name, entry in suite.entries.items()
         if not entry.only or scenario in entry.only
     )
-    return Section(scenario_title(suite, scenario), reference_of(suite, scenario), lines)
+    means = {metric: spread(values)[0] for metric, values in values_of(base).items()}
+    return Section(scenario_title(suite, scenario), reference_of(suite, scenario), lines, means)
 
 
 def scenario_title(suite: Suite, scenario: str) -> str:
@@ -113,7 +148,8 @@ def finished(suite: Suite, scenario: str, name: str) -> tuple[list[Result], tupl
         if metric is not None:
             jobs = [best(jobs, metric)]
             chosen.append(jobs[0].part)
-        results += [with_headline(r, suite.settings.metrics) for r in read_results([job.folder for job in jobs])]
+        found = read_results([job.folder for job in jobs])
+        results += [with_headline(result, suite.settings.metrics) for result in found]
     return results, tuple(chosen)
 
 
@@ -124,7 +160,9 @@ def best(jobs: Sequence[Job], metric: str) -> Job:
 
     def score(job: Job) -> float:
         value = validated(job, metric)
-        return -math.inf if math.isnan(value) else value if higher else -value
+        if math.isnan(value):
+            return -math.inf
+        return value if higher else -value
 
     return max(jobs, key=score)
 
@@ -147,26 +185,27 @@ def validated(job: Job, metric: str) -> float:
 
 def to_json(table: Table) -> str:
     """Every figure, every seed's too, as JSON."""
-    sections = [
-        {"scenario": s.title, "reference": s.reference, "rows": [as_plain(x) for x in s.lines]} for s in table.sections
-    ]
-    return json.dumps(
-        plain_json({"title": table.title, "metrics": list(table.metrics), "sections": sections}), indent=2
-    )
+    sections = []
+    for section in table.sections:
+        rows = [as_plain(line) for line in section.lines]
+        sections.append({"scenario": section.title, "reference": section.reference, "rows": rows})
+    record = {"title": table.title, "metrics": list(table.metrics), "sections": sections}
+    return json.dumps(plain_json(record), indent=2)
 
 
 def as_plain(line: Line) -> dict[str, Any]:
     found: dict[str, Any] = {"title": line.title, "runs": line.runs[0], "planned": line.runs[1]}
     if line.row is not None:
-        delta = line.row.delta if line.has_delta else (math.nan, None)
+        delta = line.row.delta if line.has_delta else MISSING
         found |= {
             "seeds": list(line.row.seeds),
             "delta_percent": list(delta),
             "metrics": {name: list(value) for name, value in line.row.metrics.items()},
+            "values": {name: list(values) for name, values in line.row.values.items()},
             "chosen": list(line.chosen),
             "levels": list(line.row.levels),
         }
     return found
 
 
-__all__ = ["Line", "Section", "Table", "collect", "to_json"]
+__all__ = ["Line", "Section", "Table", "collect", "compared", "to_json"]

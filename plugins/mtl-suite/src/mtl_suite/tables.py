@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import math
 import re
 from collections.abc import Callable
 from html import escape
 
-from rich.console import Console
 from rich.markup import escape as markup
 from rich.table import Table as RichTable
 
-from mtl_core import write_text
 from mtl_suite.compare import arrow, level_note, shown
-from mtl_suite.plan import Suite
-from mtl_suite.result import Spread
-from mtl_suite.results import Line, Section, Table, collect, to_json
+from mtl_suite.result import MISSING, Spread, best_of
+from mtl_suite.results import Line, Section, Table
+
+NONE_FINISHED = "no run finished"
 
 Cell = tuple[str, bool]
 """(text, whether it is the best of its column and section)."""
@@ -35,30 +32,48 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 def cells(table: Table, section: Section, line: Line) -> list[Cell]:
     """Metrics and Δ% of one row."""
     found = [(shown(value_of(line, name)), is_best(section, line, name, up)) for name, up in table.metrics.items()]
-    delta = line.row.delta if line.row is not None and line.has_delta else (math.nan, None)
+    delta = line.row.delta if line.row is not None and line.has_delta else MISSING
     return [*found, (shown(delta, "+z.1f"), False)]
 
 
 def value_of(line: Line, metric: str) -> Spread:
-    return line.row.metrics.get(metric, (math.nan, None)) if line.row is not None else (math.nan, None)
+    return MISSING if line.row is None else line.row.metrics.get(metric, MISSING)
 
 
 def is_best(section: Section, line: Line, metric: str, higher: bool | None) -> bool:
-    means = [value_of(other, metric)[0] for other in section.lines]
-    known = [mean for mean in means if not math.isnan(mean)]
-    if higher is None or len(known) < 2:
-        return False
-    return value_of(line, metric)[0] == (max if higher else min)(known)
+    best = best_of([value_of(other, metric)[0] for other in section.lines], higher)
+    return value_of(line, metric)[0] == best
 
 
 def title_of(line: Line, section: Section) -> str:
-    """The row's name, with what was chosen for each seed, the level where the section's rows differ in it, and the
-    number of finished seeds while some are missing.
-    """
+    """The row's name, and the number of finished seeds while some are missing."""
     done, planned = line.runs
+    return name_of(line, section) + (f" ({done} of {planned} seeds)" if done < planned else "")
+
+
+def name_of(line: Line, section: Section) -> str:
+    """The row's name, with what was chosen for each seed, and the level where the section's rows differ in it."""
     chosen = f" [{'; '.join(line.chosen)}]" if line.chosen else ""
     level = level_note(line.row, [other.row for other in section.lines])
-    return line.title + chosen + level + (f" ({done} of {planned} seeds)" if done < planned else "")
+    return line.title + chosen + level
+
+
+def seeds_of(line: Line) -> str:
+    """How many seeds are finished, in words."""
+    done, planned = line.runs
+    if not done:
+        return NONE_FINISHED
+    if done < planned:
+        return f"{done} of {planned} seeds"
+    return "one seed" if done == 1 else f"{done} seeds"
+
+
+def experiments(table: Table) -> list[Line]:
+    """The rows of all sections."""
+    found: list[Line] = []
+    for section in table.sections:
+        found += section.lines
+    return found
 
 
 def headers(table: Table) -> list[str]:
@@ -69,10 +84,16 @@ def references(table: Table) -> str:
     return "; ".join(dict.fromkeys(section.reference for section in table.sections))
 
 
+def one_reference(table: Table) -> bool:
+    """Whether all sections have the same reference."""
+    return len({section.reference for section in table.sections}) == 1
+
+
 def heading(table: Table, section: Section) -> str:
     """The scenario's title, and what Δ% refers to where the table's sections differ in it."""
-    differ = len({other.reference for other in table.sections}) > 1
-    return f"{section.title} (Δ% against {section.reference})" if section.title and differ else section.title
+    if one_reference(table) or not section.title:
+        return section.title
+    return f"{section.title} (Δ% against {section.reference})"
 
 
 def rich_table(table: Table) -> RichTable:
@@ -124,6 +145,10 @@ def as_latex(text: str) -> str:
     return "".join({**SPECIAL, **LATEX}.get(character, character) for character in text)
 
 
+def html_cell(text: str, best: bool) -> str:
+    return f"<td class='n'><b>{escape(text)}</b>" if best else f"<td class='n'>{escape(text)}"
+
+
 def html(table: Table) -> str:
     """A page of its own."""
     head = "".join(f"<th class='n'>{escape(header)}" for header in [*headers(table), "Δ% ↑"])
@@ -132,10 +157,7 @@ def html(table: Table) -> str:
         if section.title:
             rows.append(f"<tr><td colspan='{len(table.metrics) + 2}'><em>{escape(heading(table, section))}</em></tr>")
         for line in section.lines:
-            values = "".join(
-                f"<td class='n'>{f'<b>{escape(text)}</b>' if best else escape(text)}"
-                for text, best in cells(table, section, line)
-            )
+            values = "".join(html_cell(text, best) for text, best in cells(table, section, line))
             rows.append(f"<tr><td>{escape(title_of(line, section))}{values}</tr>")
     note = (
         f"<p><small>Mean ± standard deviation over seeds; Δ% against the mean of {escape(references(table))}.</small>"
@@ -145,22 +167,3 @@ def html(table: Table) -> str:
         f"<style>{STYLE}</style>"
         f"<h1>{escape(table.title)}</h1>{note}<table><tr><th>{head}</tr>{''.join(rows)}</table></html>"
     )
-
-
-def write_tables(suite: Suite) -> None:
-    """``table.txt``, ``table.json``, ``table.tex`` and ``table.html`` in the suite's folder."""
-    table = collect(suite)
-    console = Console(width=200, file=io.StringIO(), record=True)
-    console.print(rich_table(table))
-    files = {"txt": console.export_text(), "json": to_json(table), "tex": latex(table), "html": html(table)}
-    for ending, text in files.items():
-        write_text(suite.folder / f"table.{ending}", text)
-
-
-def why_unwritten(suite: Suite) -> str | None:
-    """:func:`write_tables`, which must not end a training; what went wrong, or None."""
-    try:
-        write_tables(suite)
-    except Exception as error:  # of any kind: a table is written again, a run that was stopped costs days
-        return f"the table in {suite.folder} was not written: {error}"
-    return None

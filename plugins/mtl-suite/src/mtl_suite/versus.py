@@ -15,10 +15,8 @@ from mtl_core import plain_json
 from mtl_suite.compare import arrow, shown
 from mtl_suite.plan import Suite
 from mtl_suite.published import DELTA, Published, Row
-from mtl_suite.result import LOWER_IS_BETTER, Spread
+from mtl_suite.result import LOWER_IS_BETTER, MISSING, Spread
 from mtl_suite.results import Line, finished, line, scenario_title
-
-MISSING: Spread = (math.nan, None)
 
 
 @attrs.frozen
@@ -67,7 +65,9 @@ def versus(suite: Suite, published: Published) -> Versus:
         lines = {row: line_of(suite, row) for row in published.rows}
     finally:
         suite.settings.reference = before
-    pairs = [pair for row, found in lines.items() for pair in pairs_of(suite, published, row, found)]
+    pairs: list[Pair] = []
+    for row, found in lines.items():
+        pairs += pairs_of(suite, published, row, found)
     titles = {row: (scenario_title(suite, row[0]), found.title) for row, found in lines.items()}
     return Versus(published, titles, pairs)
 
@@ -119,8 +119,14 @@ def cells(pair: Pair) -> list[str]:
     count = "one" if pair.seeds == 1 else str(pair.seeds or "–")
     if not math.isfinite(pair.difference):
         return [shown(pair.ours, form_of(pair.column)), count, theirs, "–", "–"]
-    unit = "one seed" if pair.seeds == 1 else "–" if pair.spreads is None else f"{pair.spreads:+.1f}"
-    return [shown(pair.ours, form_of(pair.column)), count, theirs, f"{pair.difference:+.3g}", unit]
+    return [shown(pair.ours, form_of(pair.column)), count, theirs, f"{pair.difference:+.3g}", in_spreads(pair)]
+
+
+def in_spreads(pair: Pair) -> str:
+    """The difference in our standard deviations, or why there is none."""
+    if pair.seeds == 1:
+        return "one seed"
+    return "–" if pair.spreads is None else f"{pair.spreads:+.1f}"
 
 
 def form_of(column: str) -> str:

@@ -15,10 +15,10 @@ from attrs import field
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtl_core import Task
+from mtl_core import Task, help
 from mtl_folder.files import Raw, Unfit
 from mtl_folder.patterns import Pattern
-from mtl_folder.schema import key
+from mtl_folder.schema import valid
 
 Numbers = float | tuple[float, ...]
 
@@ -42,7 +42,9 @@ def scale_check(value: float | None) -> None:
 class Dense:
     """A task with a label file for each image."""
 
-    files: str = field(metadata=key('path of the label files, such as "masks/{name}.png"', path_check))
+    files: str = field(
+        validator=valid(path_check), metadata=help('path of the label files, such as "masks/{name}.png"')
+    )
 
     @property
     def pattern(self) -> Pattern:
@@ -76,9 +78,11 @@ class Dense:
 class Scaled(Dense):
     """A label of numbers: value · ``scale`` + ``offset``."""
 
-    scale: float | None = field(default=None, metadata=key("factor of the file's values", scale_check))
-    offset: float = field(default=0.0, metadata=key("added after the factor"))
-    ignored: Numbers = field(default=(), metadata=key("values of the file that are no label"))
+    scale: float | None = field(
+        default=None, validator=valid(scale_check), metadata=help("factor of the file's values")
+    )
+    offset: float = field(default=0.0, metadata=help("added after the factor"))
+    ignored: Numbers = field(default=(), metadata=help("values of the file that are no label"))
 
     def numbers(self, raw: Raw, scale: float) -> NDArray[Any]:
         """The file's values in their unit as float32, NaN where they are no label."""

@@ -14,11 +14,11 @@ import torch
 from attrs import field
 from torch import Tensor
 
-from mtl_core import Depth
+from mtl_core import Depth, help
 from mtl_data import metres, resize_nearest
 from mtl_folder.files import Raw, Unfit
 from mtl_folder.kinds.base import Scaled, listed, one_channel, range_check
-from mtl_folder.schema import key
+from mtl_folder.schema import valid
 
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 NEAREST = 0.02
@@ -33,7 +33,9 @@ class _Distance(Scaled):
     """A distance, or its reciprocal, per pixel; 0 and what is not finite are missing."""
 
     range: tuple[float, float] | None = field(
-        default=None, metadata=key("lowest and highest value that may be, in the unit of the task", range_check)
+        default=None,
+        validator=valid(range_check),
+        metadata=help("lowest and highest value that may be, in the unit of the task"),
     )
 
     def label(self, raw: Raw) -> Tensor:
@@ -77,9 +79,9 @@ class _Distance(Scaled):
 class DepthFiles(_Distance):
     """Depth along the optical axis: a picture of 16 bits or an array."""
 
-    kind: Literal["depth"] = field(metadata=key("kind of task"))
+    kind: Literal["depth"] = field(metadata=help("kind of task"))
     unit: Literal["m", "cm", "mm"] | None = field(
-        default=None, metadata=key("unit of the file's values, after scale; none: metres")
+        default=None, metadata=help("unit of the file's values, after scale; none: metres")
     )
 
     def task(self, name: str) -> Depth:
@@ -113,8 +115,8 @@ class DepthFiles(_Distance):
 class DisparityFiles(_Distance):
     """Disparity: a picture of 16 bits or an array."""
 
-    kind: Literal["disparity"] = field(metadata=key("kind of task"))
-    unit: str = field(default="", metadata=key("unit of the values, after scale, such as px"))
+    kind: Literal["disparity"] = field(metadata=help("kind of task"))
+    unit: str = field(default="", metadata=help("unit of the values, after scale, such as px"))
 
     def task(self, name: str) -> Depth:
         return Depth(name=name, disparity=True)

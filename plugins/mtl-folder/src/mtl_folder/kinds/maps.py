@@ -15,11 +15,11 @@ from attrs import field
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtl_core import BinaryEdges, Regression
+from mtl_core import BinaryEdges, Regression, help
 from mtl_data import channels_first, resize_nearest
 from mtl_folder.files import Raw, Unfit
 from mtl_folder.kinds.base import Scaled, one_channel, plane, range_check
-from mtl_folder.schema import key
+from mtl_folder.schema import valid
 
 NAN = float("nan")
 LARGE = 1000.0
@@ -41,8 +41,8 @@ class _Map(Scaled):
 class EdgeFiles(_Map):
     """Edges, or other maps of probability, in 0..1: a grey picture (black 0, white 1) or an array."""
 
-    kind: Literal["edges"] = field(metadata=key("kind of task"))
-    inverted: bool = field(default=False, metadata=key("whether edges are dark on light"))
+    kind: Literal["edges"] = field(metadata=help("kind of task"))
+    inverted: bool = field(default=False, metadata=help("whether edges are dark on light"))
 
     def task(self, name: str) -> BinaryEdges:
         return BinaryEdges(name=name)
@@ -79,11 +79,11 @@ class EdgeFiles(_Map):
 class RegressionFiles(_Map):
     """Values per pixel: an array or a picture."""
 
-    kind: Literal["regression"] = field(metadata=key("kind of task"))
-    channels: int = field(default=1, metadata=key("values per pixel", count_check))
-    unit: str = field(default="", metadata=key("unit of the values, after scale"))
+    kind: Literal["regression"] = field(metadata=help("kind of task"))
+    channels: int = field(default=1, validator=valid(count_check), metadata=help("values per pixel"))
+    unit: str = field(default="", metadata=help("unit of the values, after scale"))
     range: tuple[float, float] | None = field(
-        default=None, metadata=key("lowest and highest value that may be", range_check)
+        default=None, validator=valid(range_check), metadata=help("lowest and highest value that may be")
     )
 
     def task(self, name: str) -> Regression:

@@ -15,11 +15,10 @@ from attrs import field
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtl_core import Normals
+from mtl_core import Normals, help
 from mtl_data import channels_first, resize_normals, unit
 from mtl_folder.files import Raw, Unfit
 from mtl_folder.kinds.base import Scaled
-from mtl_folder.schema import key
 
 AXES = ("x", "y", "z")
 LONGEST = 1.1
@@ -36,9 +35,9 @@ class NormalsFiles(Scaled):
     anywhere, is invalid.
     """
 
-    kind: Literal["normals"] = field(metadata=key("kind of task"))
+    kind: Literal["normals"] = field(metadata=help("kind of task"))
     flip: tuple[Literal["x", "y", "z"], ...] | None = field(
-        default=None, metadata=key("axes of the file that point the other way: up, or towards the camera")
+        default=None, metadata=help("axes of the file that point the other way: up, or towards the camera")
     )
 
     def task(self, name: str) -> Normals:

@@ -16,14 +16,14 @@ import torch
 from attrs import field
 from torch import Tensor
 
-from mtl_core import Classification, Task, nearest
+from mtl_core import Classification, Task, help, nearest
 from mtl_folder.files import Unfit
 from mtl_folder.image_regression import ImageRegression
 from mtl_folder.kinds.base import as_tuple, range_check
 from mtl_folder.kinds.maps import LARGE
 from mtl_folder.kinds.segmentation import class_check
 from mtl_folder.patterns import PLACEHOLDER
-from mtl_folder.schema import key
+from mtl_folder.schema import valid
 
 MISSING = ("na", "n/a", "nan", "null", "none", "-", "?", "unknown", "missing")
 """How people write that there is no value."""
@@ -33,9 +33,9 @@ MISSING = ("na", "n/a", "nan", "null", "none", "-", "?", "unknown", "missing")
 class PerImage:
     """A task whose label is text: cells of the CSV's columns, or placeholders of the image's path."""
 
-    column: str | tuple[str, ...] = field(metadata=key('column of the CSV, or a placeholder of images as "{class}"'))
+    column: str | tuple[str, ...] = field(metadata=help('column of the CSV, or a placeholder of images as "{class}"'))
     ignored: str | int | float | tuple[str | int | float, ...] = field(
-        default=(), metadata=key("cells that are no label, beside empty ones")
+        default=(), metadata=help("cells that are no label, beside empty ones")
     )
 
     @property
@@ -82,12 +82,11 @@ class PerImage:
 class ClassificationCells(PerImage):
     """A class per image."""
 
-    kind: Literal["classification"] = field(metadata=key("kind of task"))
+    kind: Literal["classification"] = field(metadata=help("kind of task"))
     classes: tuple[str, ...] | dict[str, str | int | float | tuple[str | int | float, ...]] | None = field(
         default=None,
-        metadata=key(
-            "names, as in the cells, or a table: name → cell or cells; none: all cells there are", class_check
-        ),
+        validator=valid(class_check),
+        metadata=help("names, as in the cells, or a table: name → cell or cells; none: all cells there are"),
     )
 
     def mistakes(self) -> Iterator[tuple[str, str]]:
@@ -152,16 +151,16 @@ class ClassificationCells(PerImage):
 class RegressionCells(PerImage):
     """Numbers per image."""
 
-    kind: Literal["image-regression"] = field(metadata=key("kind of task"))
-    unit: str = field(default="", metadata=key("unit of the values"))
+    kind: Literal["image-regression"] = field(metadata=help("kind of task"))
+    unit: str = field(default="", metadata=help("unit of the values"))
     mean: float | tuple[float, ...] = field(
-        default=(), metadata=key("typical value of each column; the head learns (value − mean) / deviation")
+        default=(), metadata=help("typical value of each column; the head learns (value − mean) / deviation")
     )
-    deviation: float | tuple[float, ...] = field(default=(), metadata=key("typical distance from mean of each column"))
-    loss: Literal["l1", "l2"] = field(default="l1", metadata=key("absolute or squared error"))
-    decimal: Literal[".", ","] = field(default=".", metadata=key("what stands before the decimals"))
+    deviation: float | tuple[float, ...] = field(default=(), metadata=help("typical distance from mean of each column"))
+    loss: Literal["l1", "l2"] = field(default="l1", metadata=help("absolute or squared error"))
+    decimal: Literal[".", ","] = field(default=".", metadata=help("what stands before the decimals"))
     range: tuple[float, float] | None = field(
-        default=None, metadata=key("lowest and highest value that may be", range_check)
+        default=None, validator=valid(range_check), metadata=help("lowest and highest value that may be")
     )
 
     def mistakes(self) -> Iterator[tuple[str, str]]:

@@ -17,11 +17,11 @@ from attrs import field
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtl_core import Segmentation
+from mtl_core import Segmentation, help
 from mtl_data import resize_nearest
 from mtl_folder.files import Raw, Unfit, colours
 from mtl_folder.kinds.base import Dense, as_tuple, listed, one_channel
-from mtl_folder.schema import key
+from mtl_folder.schema import valid
 
 OTHERS = "others"
 UNLABELLED = -1
@@ -43,15 +43,19 @@ def class_check(value: object) -> None:
 class SegmentationFiles(Dense):
     """A class per pixel: a picture or array of ids, or a picture with a colour for each class."""
 
-    kind: Literal["segmentation"] = field(metadata=key("kind of task"))
+    kind: Literal["segmentation"] = field(metadata=help("kind of task"))
     classes: tuple[str, ...] | dict[str, int | tuple[int, ...]] | None = field(
-        default=None, metadata=key("names in the order of their ids from 0, or a table: name → id or ids", class_check)
+        default=None,
+        validator=valid(class_check),
+        metadata=help("names in the order of their ids from 0, or a table: name → id or ids"),
     )
     colours: dict[str, Colour | tuple[Colour, ...]] | None = field(
-        default=None, metadata=key('a table in place of classes: name → "#rrggbb" or [red, green, blue]', class_check)
+        default=None,
+        validator=valid(class_check),
+        metadata=help('a table in place of classes: name → "#rrggbb" or [red, green, blue]'),
     )
     ignored: int | Colour | tuple[int | Colour, ...] = field(
-        default=(), metadata=key('ids or colours without a class; "others": all that classes does not name')
+        default=(), metadata=help('ids or colours without a class; "others": all that classes does not name')
     )
 
     def mistakes(self) -> Iterator[tuple[str, str]]:
