@@ -12,8 +12,9 @@ memory of
   https://github.com/median-research-group/LibMTL``, ``pip install cvxpy ecos``, then ``ARGS="--libmtl LibMTL"``.
 
 torchjd's and LibMTL's Nash-MTL need ``ecos``. A ratio is another engine's step over ours at the features in the same
-round: the median of the rounds, with quartiles. Above 1 the other is slower. The steps of all engines alternate, on
-one CPU thread (``--threads``) or, with ``--device cuda``, on a GPU that is waited for before and after each step.
+round: the median of the rounds, with quartiles. Above 1 the other is slower. The steps of all engines alternate. On one
+CPU thread a time is that which the process has computed, on several (``--threads``) that of the clock, and with
+``--device cuda`` too, where the GPU is waited for before and after each step.
 Memory is the peak of three steps above what was there before: on a CPU in a fresh process, as in ``bench.py``, on CUDA
 what PyTorch has allocated. A run ends after ``--minutes``; what it has not measured by then, its table says.
 Weights come of the Gramian by the same functions in ours and plain, so that these differ by the engine alone; torchjd
@@ -24,6 +25,7 @@ tasks and of width 16 for 20 on a CPU, of width 64 on CUDA.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import importlib.util
 import json
@@ -62,9 +64,9 @@ from mtl_weighting.uw import UW
 
 WIDTHS = {"cpu": {3: 32, 20: 16}, "cuda": {3: 64, 20: 64}}
 """Of SegNet, by device and number of tasks: what a run of ten minutes has time for."""
-WARM_UP = 2
-"""Steps of each engine before its first measured one."""
-TIMES = 0.6
+WARM_UP = 1
+"""Steps of each engine before its first measured one, and before those come the steps for its memory on CUDA."""
+TIMES = 0.65
 """Share of a run on a CPU that is for times; the rest is for memory. On CUDA memory takes no time of its own."""
 C = 0.4
 """CAGrad's trade-off."""
@@ -304,7 +306,7 @@ def from_libmtl(source: Path, weighting: str) -> tuple[type, type]:
 
 def prepared(engine: str, method: str, tasks: int, options: argparse.Namespace) -> Prepared:
     """:raises ImportError: an engine lacks a library"""
-    width = options.width or WIDTHS[kind(options.device)][tasks]
+    width = options.width or WIDTHS[options.device][tasks]
     library, _, level = engine.partition(", ")
     if method == "Nash" and library in ("torchjd", "libmtl") and importlib.util.find_spec("ecos") is None:
         # both keep their first weights without it, and say nothing
@@ -315,10 +317,6 @@ def prepared(engine: str, method: str, tasks: int, options: argparse.Namespace) 
         return ours(method, tasks, width, options.device, level or "features")
     makers = {"plain": written_out, "plain, features": written_out_at_features, "torchjd": with_torchjd}
     return makers[engine](method, tasks, width, options.device)
-
-
-def kind(device: str) -> str:
-    return "cuda" if device.startswith("cuda") else "cpu"
 
 
 def engines(method: str, libmtl: Path | None) -> list[str]:
@@ -363,12 +361,19 @@ def contender(engine: str, method: str, tasks: int, options: argparse.Namespace)
     try:
         made.prepared = it = prepared(engine, method, tasks, options)
         if it.device.type == "cuda" and not options.no_memory:
+            take_workspace(it.device)
             made.peak = peak_of_steps(it.step, it.optimizer, it.device)
         for _ in range(WARM_UP):
             it.step()
     except Exception as error:
         made.fail(error)
     return made
+
+
+def take_workspace(device: torch.device) -> None:
+    """What cuBLAS takes once for all, forward and backward, so that the first engine's peak does not bear it."""
+    x = torch.ones(8, 8, device=device, requires_grad=True)
+    (x @ x).sum().backward()
 
 
 def alternate(contenders: Sequence[Contender], rounds: int, until: float) -> None:
@@ -385,13 +390,26 @@ def alternate(contenders: Sequence[Contender], rounds: int, until: float) -> Non
             if each.prepared is None:
                 continue
             try:
-                each.seconds.append(seconds(each.prepared.step, each.prepared.device))
+                each.seconds.append(taken(each.prepared))
             except Exception as error:
                 each.fail(error)
 
 
+def taken(made: Prepared) -> float:
+    """Seconds of a step: on one thread those of this process alone, so that what others compute beside it is no part.
+
+    Waiting is none of them, but a step on a CPU waits for nothing.
+    """
+    if made.device.type != "cpu" or torch.get_num_threads() > 1:
+        return seconds(made.step, made.device)
+    begun = time.process_time()
+    made.step()
+    return time.process_time() - begun
+
+
 def row(method: str, tasks: int, options: argparse.Namespace, until: float = math.inf) -> dict[str, dict[str, Any]]:
     """Every engine's step over ours, and seconds; why one has none."""
+    gc.collect()  # networks of the row before
     made = {engine: contender(engine, method, tasks, options) for engine in engines(method, options.libmtl)}
     alternate(list(made.values()), options.rounds, until)
     return {engine: values(each, made["ours"]) for engine, each in made.items()}
@@ -418,7 +436,7 @@ def measure(options: argparse.Namespace) -> Found:
     """Tasks → method → engine → values."""
     now = time.perf_counter()
     until = now + 60 * options.minutes
-    apart = kind(options.device) == "cpu" and not options.no_memory
+    apart = options.device == "cpu" and not options.no_memory
     found = measure_times(options, now + TIMES * (until - now) if apart else until)
     if apart:
         add_memory(found, options, until)
@@ -426,7 +444,7 @@ def measure(options: argparse.Namespace) -> Found:
 
 
 def measure_times(options: argparse.Namespace, until: float) -> Found:
-    cells = [(tasks, method) for tasks in options.tasks for method in options.methods]
+    cells = [(tasks, method) for method in options.methods for tasks in options.tasks]
     found: Found = {str(tasks): {} for tasks in options.tasks}
     for number, (tasks, method) in enumerate(cells):
         now = time.perf_counter()
@@ -443,10 +461,10 @@ def measure_times(options: argparse.Namespace, until: float) -> Found:
 def add_memory(found: Found, options: argparse.Namespace, until: float) -> None:
     """Peak MiB of a fresh process for each engine, as far as the time allows."""
     jobs = [
-        (int(tasks), method, engine, it)
-        for tasks, rows in found.items()
-        for method, engines_of in rows.items()
-        for engine, it in engines_of.items()
+        (tasks, method, engine, it)
+        for method in options.methods
+        for tasks in options.tasks
+        for engine, it in found[str(tasks)][method].items()
         if "failed" not in it
     ]
     with forking(options) as process:
@@ -454,7 +472,8 @@ def add_memory(found: Found, options: argparse.Namespace, until: float) -> None:
         for tasks, method, engine, it in jobs:
             begun = time.perf_counter()
             if begun + longest > until:
-                break
+                it["no memory"] = "no time left"
+                continue
             it |= asked(process, [engine, method, tasks])
             longest = max(longest, time.perf_counter() - begun)
 
@@ -474,8 +493,11 @@ def forking(options: argparse.Namespace) -> subprocess.Popen[str]:
 def asked(process: subprocess.Popen[str], job: list[object]) -> dict[str, Any]:
     assert process.stdin
     assert process.stdout
-    print(json.dumps(job), file=process.stdin, flush=True)
-    answer: dict[str, Any] = json.loads(process.stdout.readline())
+    try:
+        print(json.dumps(job), file=process.stdin, flush=True)
+        answer: dict[str, Any] = json.loads(process.stdout.readline())
+    except (OSError, ValueError):
+        return {"no memory": "the process that measures it has ended"}
     return answer
 
 
@@ -532,11 +554,11 @@ def about(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "device": torch.cuda.get_device_name() if kind(options.device) == "cuda" else processor(),
+        "device": torch.cuda.get_device_name() if options.device == "cuda" else processor(),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "load average before": round(os.getloadavg()[0], 1),
-        "widths": options.width or WIDTHS[kind(options.device)],
+        "widths": options.width or WIDTHS[options.device],
         "libmtl": "measured" if options.libmtl else "not given",
     }
 
@@ -554,19 +576,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--tasks", type=int, nargs="+", default=[3, 20])
     parser.add_argument("--methods", nargs="+", default=list(OURS), choices=list(OURS))
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", default="cpu", choices=list(WIDTHS))
     parser.add_argument("--width", type=int, help="of SegNet, in place of the default of its device and tasks")
     parser.add_argument("--libmtl", type=Path, help="folder of a checkout of LibMTL")
     parser.add_argument("--no-memory", action="store_true", help="times alone")
     parser.add_argument("--peaks", action="store_true", help="read [engine, method, tasks] in lines, print peaks")
     options = parser.parse_args()
-    known = WIDTHS[kind(options.device)]
+    known = WIDTHS[options.device]
     if options.width is None and (unknown := set(options.tasks) - set(known)):
         parser.error(f"--tasks {min(unknown)}: give --width too")
     if options.rounds < LEAST:
         parser.error(f"--rounds {options.rounds}: expected at least {LEAST}")
-    if kind(options.device) == "cuda" and not torch.cuda.is_available():
-        parser.error(f"--device {options.device}: PyTorch finds no CUDA device")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch finds no CUDA device")
     if options.libmtl:
         try:
             from_libmtl(options.libmtl, "UW")  # a wrong path is told before anything is measured
