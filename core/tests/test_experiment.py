@@ -16,7 +16,6 @@ from mtl_core.experiment import Experiment
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
 from mtl_core.options.fields import options
-from mtl_core.options.read import read_options
 from mtl_core.settings.toml_file import dump_experiment, parse_experiment
 
 Install = Callable[..., None]
@@ -86,14 +85,6 @@ def test_python_is_checked_as_strictly() -> None:
         'plugins.mean.size[1]: expected a whole number, found "x" (text)',
         "plugins.int: expected an object of a class declared with @plugin, found 3",
     )
-
-
-def test_a_validator_that_compares_options_runs_beside_the_others() -> None:
-    assert read_options(Mean, {"low": 2.0, "high": 1.0, "factor": -1.0}, "plugins.mean")[1] == [
-        "plugins.mean.factor: must be > 0, found -1.0",
-        "plugins.mean.high: must be above low, 2.0",
-    ]
-    assert read_options(Mean, {"low": "x", "high": 1.0}, "m")[1] == ['m.low: expected a number, found "x" (text)']
 
 
 @pytest.mark.usefixtures("install")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from typer.testing import CliRunner
 
-from mtl_core import cli
 from mtl_core.commands.probe import summary
 from mtl_core.commands.train import train
 from mtl_core.errors import MtlError
@@ -118,27 +115,3 @@ def test_nothing_withheld_is_one_message(tmp_path: Path) -> None:
     plugins = {"data": ToyData(), "labels": EveryLabel(), "network": ToyNetwork()}
     with pytest.raises(MtlError, match="probe: the mask withholds no label that the data have"):
         train(Experiment(name="all", plugins=plugins, epochs=1, batch_size=4, device="cpu"), tmp_path / "run", probe=1)
-
-
-def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {
-        "x/term/depth/predictions": {"cosine": 0.5, "ratio": 12.4},
-        "x/term/depth/head": {"cosine": -1, "ratio": 1},
-    }
-    asked: list[tuple[str, Path, int]] = []
-
-    def measure(experiment: Experiment, folder: Path, batches: int, *_: object) -> Any:
-        asked.append((experiment.name, folder, batches))
-        return found
-
-    monkeypatch.setattr("mtl_core.commands.probe.probe", measure)
-    monkeypatch.setattr("mtl_core.settings.toml_file.load_experiment", lambda *_: experiment())
-    file = tmp_path / "x.toml"
-    shown = CliRunner().invoke(cli.app, ["probe", str(file), "--batches", "3"])
-    assert shown.exit_code == 0
-    assert [line.split() for line in shown.output.splitlines() if "x/term" in line] == [
-        ["x/term", "depth", "+0.50", "(12)", "-1.00", "(1)", "–"]
-    ]
-    assert asked == [("probed", Path("runs/probed-0-probe"), 3)]
-    shown = CliRunner().invoke(cli.app, ["probe", str(file), "--json"])
-    assert json.loads(shown.output) == found
