@@ -9,7 +9,6 @@ from typing import Any
 
 import attrs
 import pytest
-from attrs import field, validators
 
 from mtl_core.errors import ExperimentError
 from mtl_core.experiment import Experiment
@@ -25,21 +24,13 @@ TOY = HEAD + "[plugins.toy]\n"
 
 @plugin
 class Mean:
-    """A plugin whose options cover every kind of type."""
+    """A plugin with one option."""
 
-    factor: float = field(default=1.0, validator=validators.gt(0))
-    low: float = 0.0
-    high: float = field(default=1.0)
     size: tuple[int, int] | None = None
-
-    @high.validator
-    def above(self, attribute: object, value: float) -> None:
-        if value <= self.low:
-            raise ValueError(f"'high' must be above low, {self.low}")
 
     @hookimpl
     def combine_losses(self, losses: Any) -> Any:
-        return losses.mean() * self.factor
+        return losses.mean()
 
 
 @pytest.mark.usefixtures("toy")

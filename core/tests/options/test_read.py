@@ -18,7 +18,7 @@ from mtl_core.options.read import listing, place, read_options, what_is_wrong
 
 @plugin
 class Mean:
-    """A plugin whose options cover every kind of type."""
+    """A plugin with options that depend on each other."""
 
     factor: float = field(default=1.0, validator=validators.gt(0))
     low: float = 0.0

@@ -9,13 +9,6 @@ from torch import Tensor, nn
 from mtl_core import seam
 from mtl_core.training.gramian import by_blocks, by_pairs
 
-K = 3
-
-
-def network(pyramid: bool = False) -> tuple[nn.Module, nn.ModuleList]:
-    torch.manual_seed(0)
-    return nn.Linear(4, 6).double(), nn.ModuleList(nn.Linear(6, 2).double() for _ in range(K))
-
 
 def inputs() -> Tensor:
     return torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
