@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from mtl_core.discovery import InstalledPlugin, installed_plugins
 from mtl_core.errors import ContractError
 from mtl_core.hooks.isolation import check
 from mtl_core.hooks.load import load
+from mtl_core.settings.toml_file import parse_experiment
+from mtl_core.testing import command
 
 Install = Callable[..., None]
 RAISES = "raise RuntimeError('no licence\\nsecond line')"
@@ -81,3 +84,41 @@ def test_a_class_of_no_distribution_goes_by_its_own_name(install: Install) -> No
     class Homemade: ...
 
     assert discovery.name_of(Homemade, installed_plugins()) == "homemade"
+
+
+@pytest.fixture(params=["no metadata", "empty metadata"])
+def half_installed(request: pytest.FixtureRequest, install: Install, tmp_path: Path) -> None:
+    """The plugin ``half`` of a distribution whose installation was interrupted."""
+    install("mtl-half", {"half": "fake_half:Toy"})
+    (metadata,) = (tmp_path / "site").glob("mtl_half-*.dist-info/METADATA")
+    metadata.unlink() if request.param == "no metadata" else metadata.write_text("")
+
+
+@pytest.mark.usefixtures("half_installed")
+def test_a_half_installed_distribution_is_listed_with_what_to_do(install: Install) -> None:
+    install("mtl-fake", {"fake": "fake_one:Toy"})
+    fake, half = installed_plugins()
+    assert fake.status == "unchecked"
+    assert (half.name, half.distribution, half.status) == ("half", "fake-half", "broken")
+    assert half.reason == "only half installed, its metadata are incomplete; install it again, or uninstall it"
+    with pytest.raises(ContractError, match=r"^fake-half \?: only half installed"):
+        load(half)
+    assert check(half) == half
+
+
+@pytest.mark.usefixtures("half_installed")
+def test_the_command_lists_it_too(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["--hooks"], ["--json"]):
+        assert command("plugins", *arguments) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "only half installed" in shown
+
+
+@pytest.mark.usefixtures("half_installed")
+def test_a_whole_installation_goes_before_a_half_one(install: Install) -> None:
+    install("mtl-whole", {"half": "fake_whole:Toy"})
+    assert [(f.distribution, f.status) for f in installed_plugins()] == [
+        ("mtl-whole", "unchecked"), ("fake-half", "broken"),
+    ]  # fmt: skip
+    made = parse_experiment('name = "x"\n[plugins.half]\n', "x.toml").plugins["half"]
+    assert type(made).__module__ == "fake_whole"

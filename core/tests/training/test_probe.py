@@ -57,8 +57,8 @@ class EveryLabel:
         return torch.ones(size, len(tasks), dtype=torch.bool)
 
 
-def experiment(*plugins: object, **settings: Any) -> Experiment:
-    named = {"data": ToyData(), "labels": ToyLabels(), "network": ToyNetwork()}
+def experiment(*plugins: object, data: ToyData | None = None, **settings: Any) -> Experiment:
+    named = {"data": data or ToyData(), "labels": ToyLabels(), "network": ToyNetwork()}
     return Experiment(
         name="probed",
         plugins=named | {type(p).__name__.lower(): p for p in plugins},
@@ -115,3 +115,26 @@ def test_nothing_withheld_is_one_message(tmp_path: Path) -> None:
     plugins = {"data": ToyData(), "labels": EveryLabel(), "network": ToyNetwork()}
     with pytest.raises(MtlError, match="probe: the mask withholds no label that the data have"):
         train(Experiment(name="all", plugins=plugins, epochs=1, batch_size=4, device="cpu"), tmp_path / "run", probe=1)
+
+
+SEEN: list[list[int]] = []
+
+
+@plugin
+class Sees:
+    """Keeps which samples are in a batch."""
+
+    @hookimpl
+    def compute_regularizer(self, step: Step) -> None:
+        SEEN.append(step.index.tolist())
+
+
+@pytest.mark.parametrize(("val", "samples"), [(0, 6), (6, 8)])
+def test_every_sample_that_trains_is_probed(val: int, samples: int, tmp_path: Path) -> None:
+    """Data with a split for validation train on all of the others."""
+    SEEN.clear()
+    made = experiment(Sees(), data=ToyData(val=val), validation=0.25, epochs=1)
+    train(made, tmp_path / "run", probe=9, evaluate_on=None)
+    steps = samples // 4
+    places = [place for batch in SEEN[steps:] for place in batch]
+    assert len(set(places)) == len(places) == samples

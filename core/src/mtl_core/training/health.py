@@ -68,8 +68,8 @@ class Health:
         self._tell(
             f"term {silent[0]}",
             f"epoch {epoch + 1}: exactly 0 in every step: {', '.join(silent)}; such a term teaches nothing. Look"
-            " whether the views that it compares differ (a plugin has to augment them), whether any sample has the labels"
-            " that it needs, and whether its weight is above 0",
+            " whether the views that it compares differ (a plugin has to augment them), whether any sample has the"
+            " labels that it needs, and whether its weight is above 0",
         )
         self._told.update(f"term {name}" for name in silent)
 
