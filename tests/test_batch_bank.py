@@ -14,6 +14,7 @@ import attrs
 import pytest
 import torch
 from torch import Tensor, nn
+from torchjd_settings import SETTINGS
 
 from mtl_auxiliary import GCS, OLAUX, AutoLambda
 from mtl_core import Batch, Experiment, MtlError, RunFolder, make_fabric
@@ -35,18 +36,6 @@ from mtl_weighting.uw import UW
 from mtl_weighting.uw_so import UWSO
 
 TASKS = ("segmentation", "depth", "normals")
-PREFERENCE = (1.0, 2.0, 3.0)
-SETTINGS = {
-    "CAGrad": {"c": 0.4},
-    "CRMOGM": {"weighting": "UPGrad"},
-    "Constant": {"weights": PREFERENCE},
-    "FairGrad": {"alpha": 1.0},
-    "Krum": {"n_byzantine": 0},
-    "TrimmedMean": {"trim_number": 0},
-    "COSMOS": {"lambda_": 0.1, "weights": PREFERENCE},
-    "PBI": {"theta": 0.1, "weights": PREFERENCE},
-    "STCH": {"mu": 0.5},
-}
 
 
 def torchjd(kind: str, name: str) -> TorchJD:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
 import sys
 import textwrap
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from source_files import import_file
 
 from mtl_core import MtlError, load_experiment
 from mtl_core.commands.explain import as_default, explain
@@ -104,13 +104,8 @@ def test_python_blocks_run(page: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def imported(path: Path) -> Iterator[ModuleType]:
-    """A file as a module."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
+    """A file as a module, for one test."""
+    yield import_file(path)
     del sys.modules[path.stem]
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from source_files import import_file
 
 from mtl_core import Experiment, Tasks, metric_names, train
 from mtl_core.testing import (
@@ -33,19 +32,7 @@ from mtl_mtpsl import MTPSL
 from mtl_must.confidence import confident
 from mtl_randaugment import Geometry
 
-
-def _load() -> Any:
-    """The kinds as an installed module: checkpoints import it by name."""
-    spec = importlib.util.spec_from_file_location("own_kinds", Path(__file__).with_name("own_kinds.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["own_kinds"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-own = _load()
+own: Any = import_file(Path(__file__).with_name("own_kinds.py"))
 TASKS: Tasks = own.TASKS
 SOURCE = """
 from mtl_core.testing import ToyLabels, ToyNetwork

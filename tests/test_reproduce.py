@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_runs import SUITE_DEFAULTS
 
 from mtl_core import ExperimentError, parse_experiment
-from mtl_core.testing import main
+from mtl_core.testing import command
 from mtl_suite.cost import Measured, measure, measure_apart, measured_parts, peak_resident, unmeasurable
 from mtl_suite.engine import Process, Window, visible_gpus
 from mtl_suite.jobs import Job
@@ -26,7 +27,8 @@ ROOT = Path(__file__).parents[1]
 SUITES = ROOT / "docs" / "examples" / "suites"
 PUBLISHED = sorted((SUITES / "published").glob("*.toml"))
 
-SUITE = """
+SUITE = (
+    """
 name = "tiny"
 title = "A tiny table"
 seeds = [0]
@@ -37,13 +39,9 @@ epochs = 1
 batch_size = 4
 validation = 0.0
 tasks = ["segmentation", "depth"]
-[defaults.plugins.scenes]
-size = [32, 32]
-train = 8
-test = 4
-[defaults.plugins.segnet]
-width = 4
-[scenarios.one]
+"""
+    + SUITE_DEFAULTS
+    + """[scenarios.one]
 title = "one label"
 plugins.onelabel = {}
 [scenarios.full.plugins.full]
@@ -53,6 +51,7 @@ title = "Supervised MTL"
 only = ["one"]
 epochs = 3
 """
+)
 FIGURES = """
 suite = "tiny"
 source = "A paper, Tab. 1"
@@ -74,10 +73,8 @@ def write(folder: Path, suite: str = SUITE, figures: str = FIGURES) -> Path:
     return path
 
 
-def call(*arguments: object) -> object:
-    with pytest.raises(SystemExit) as stop:
-        main(["reproduce", *map(str, arguments)])
-    return stop.value.code
+def call(*arguments: object) -> int:
+    return command("reproduce", *arguments)
 
 
 @pytest.fixture

@@ -9,23 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_runs import EXPERIMENT
 
 from mtl_core import RunFolder
-from mtl_core.testing import main
-
-EXPERIMENT = """
-name = "fault"
-epochs = 1
-batch_size = 2
-validation = 0.0
-[plugins.scenes]
-size = [32, 48]
-train = 4
-test = 2
-[plugins.full]
-[plugins.segnet]
-width = 2
-"""
+from mtl_core.testing import command, main
 
 
 @pytest.fixture(scope="module")
@@ -33,23 +20,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("faults")
     file = folder / "fault.toml"
     file.write_text(EXPERIMENT, "utf-8")
-    with pytest.raises(SystemExit) as ended:
-        main(["train", str(file), "--out", str(folder / "run[/b]"), "--quiet"])
-    assert ended.value.code in (0, None)  # rich markup in a folder's name is text
+    assert command("train", file, "--out", folder / "run[/b]", "--quiet") == 0  # rich markup in a folder's name is text
     return folder / "run[/b]"
 
 
 def message(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code not in (0, None)
+    assert command(*arguments) != 0
     return capsys.readouterr().err
 
 
 def test_evaluate_of_a_folder_with_markup_in_its_name(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["evaluate", str(finished)])
-    assert ended.value.code in (0, None)
+    assert command("evaluate", finished) == 0
     assert "[/b]" in capsys.readouterr().out
 
 
@@ -159,7 +140,7 @@ def test_predict_turns_images_and_writes_through_no_link(finished: Path, tmp_pat
     exif = picture.getexif()
     exif[0x0112] = 6  # turned by a quarter
     picture.save(photo, exif=exif)
-    main_ok(["predict", str(finished), str(photo), "--out", str(out), "--json"])
+    assert command("predict", str(finished), str(photo), "--out", str(out), "--json") == 0
     target = out / "photo_depth.png"
     target.unlink()
     target.symlink_to(tmp_path / "elsewhere.png")
@@ -218,7 +199,7 @@ def test_settings_that_may_be_meant(tmp_path: Path, case: str, caplog: pytest.Lo
     setting, expected = DOUBTFUL[case]
     file = tmp_path / "x.toml"
     file.write_text(EXPERIMENT, "utf-8")
-    main_ok(["train", str(file), "--out", str(tmp_path / "run"), "--quiet", "--set", setting])
+    assert command("train", str(file), "--out", str(tmp_path / "run"), "--quiet", "--set", setting) == 0
     assert expected in caplog.text
 
 
@@ -266,12 +247,6 @@ def test_predict_reads_regular_files_only(finished: Path, tmp_path: Path, capsys
     assert "not a regular file" in message(["predict", str(finished), str(tmp_path / "pipe.png")], capsys)
 
 
-def main_ok(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code in (0, None)
-
-
 def test_results_record_directions_and_units(finished: Path) -> None:
     record = json.loads((finished / "results.json").read_text("utf-8"))
     assert record["directions"]["depth/abs_err"] is False
@@ -287,7 +262,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(
     for name in ("experiment.toml", "labels.npz"):
         (out / name).write_bytes((finished / name).read_bytes())
     (out / "metrics.jsonl").write_text('{"epoch": 0, "seconds": 1.0, "step": 2}\n', "utf-8")
-    main_ok(["train", str(out / "experiment.toml"), "--out", str(out), "--resume", "--quiet"])
+    assert command("train", str(out / "experiment.toml"), "--out", str(out), "--resume", "--quiet") == 0
     records = [json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
     assert [record["epoch"] for record in records] == [0]
     assert "no checkpoint yet" in caplog.text

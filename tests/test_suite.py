@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_runs import SUITE_DEFAULTS
 
 from mtl_core import CheckpointError, ExperimentError, RunFolder
-from mtl_core.testing import main
+from mtl_core.testing import command
 from mtl_suite.engine import Process
 from mtl_suite.outputs import write_tables
 from mtl_suite.plan import Suite, load_suite
 from mtl_suite.results import Table, collect, to_json
 from mtl_suite.tables import html, latex
 
-HEAD = """
+HEAD = (
+    """
 name = "tiny"
 title = "A_tiny & suite"
 seeds = [0, 1]
@@ -28,17 +30,14 @@ reference = "supervised"
 [defaults]
 epochs = 1
 batch_size = 4
-[defaults.plugins.scenes]
-size = [32, 32]
-train = 8
-test = 4
-[defaults.plugins.segnet]
-width = 4
-[scenarios.one]
+"""
+    + SUITE_DEFAULTS
+    + """[scenarios.one]
 title = "one label"
 plugins.onelabel = {}
 [scenarios.full.plugins.full]
 """
+)
 ROWS = """
 [experiments.supervised]
 title = "Supervised MTL"
@@ -60,12 +59,6 @@ def write(folder: Path, text: str = HEAD + ROWS) -> Path:
     path = folder / "suite.toml"
     path.write_text(text)
     return path
-
-
-def exit_code(*arguments: object) -> object:
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    return stop.value.code
 
 
 @pytest.fixture
@@ -253,7 +246,7 @@ def test_a_suite_runs_skips_goes_on_and_reports_failures(tmp_path: Path, capsys:
     text = HEAD.replace("[0, 1]", "[0]").replace("[scenarios.full.plugins.full]", "") + rows
     path = write(tmp_path, text)
     out = tmp_path / "runs"
-    assert exit_code("suite", path, "--out", out, "--parallel", 2) == 2
+    assert command("suite", path, "--out", out, "--parallel", 2) == 2
     shown = capsys.readouterr()
     assert "1 of 2 runs failed" in shown.err
     assert "tasks: the data set has no task 'dept'; did you mean \"depth\"?" in shown.err
@@ -263,7 +256,7 @@ def test_a_suite_runs_skips_goes_on_and_reports_failures(tmp_path: Path, capsys:
     fixed = path.read_text().replace('tasks = ["dept"]', 'tasks = ["depth"]')
     path.write_text(fixed)
     (out / "one" / "broken-0" / "experiment.toml").unlink(missing_ok=True)
-    assert exit_code("suite", path, "--out", out, "--json") == 0
+    assert command("suite", path, "--out", out, "--json") == 0
     assert (done / "results.json").stat().st_mtime_ns == stamp
     assert json.loads(capsys.readouterr().out)["sections"][0]["rows"][1]["runs"] == 1
 
@@ -293,5 +286,5 @@ def test_slurm(tmp_path: Path) -> None:
     text = HEAD.replace("[scenarios.full.plugins.full]", "") + "[experiments.supervised]\n"
     path = write(tmp_path, text)
     out = tmp_path / "runs"
-    assert exit_code("suite", path, "--out", out, "--cluster", "slurm", "--parallel", 2) == 0
+    assert command("suite", path, "--out", out, "--cluster", "slurm", "--parallel", 2) == 0
     assert len(list((tmp_path / "runs").glob("*/supervised-*/results.json"))) == 2

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_runs import SUITE_DEFAULTS
 
 from mtl_core import CheckpointError, ExperimentError, RunFolder
 from mtl_core.testing import main
@@ -13,25 +14,23 @@ from mtl_suite.known import check_metrics
 from mtl_suite.plan import load_suite
 from mtl_suite.results import collect
 
-SUITE = """
+SUITE = (
+    """
 name = "tiny"
 METRICS
 [defaults]
 epochs = 1
 batch_size = 4
 validation = 0.25
-[defaults.plugins.scenes]
-size = [32, 32]
-train = 8
-test = 4
-[defaults.plugins.onelabel]
-[defaults.plugins.segnet]
-width = 4
+"""
+    + SUITE_DEFAULTS
+    + """[defaults.plugins.onelabel]
 [experiments.supervised]
 [experiments.grid]
 choose_on = "depth/rmse"
 vary = { learning_rate = [0.1, 0.2] }
 """
+)
 
 
 NONE = ("", "")

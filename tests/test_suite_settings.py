@@ -6,28 +6,27 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_runs import SUITE_DEFAULTS
 
 from mtl_core import CheckpointError, RunFolder
-from mtl_core.testing import main
+from mtl_core.testing import command
 from mtl_suite.plan import Suite, load_suite
 from mtl_suite.results import collect
 
-SUITE = """
+SUITE = (
+    """
 name = "tiny"
 [defaults]
 epochs = 2
 batch_size = 4
-[defaults.plugins.scenes]
-size = [32, 32]
-train = 8
-test = 4
-[defaults.plugins.onelabel]
-[defaults.plugins.segnet]
-width = 4
+"""
+    + SUITE_DEFAULTS
+    + """[defaults.plugins.onelabel]
 [experiments.supervised]
 [experiments.consistency]
 plugins.consistency = {}
 """
+)
 
 
 @pytest.fixture
@@ -53,12 +52,6 @@ def pretend(suite: Suite, epochs: int, evaluated: int | None = None, checkpoint:
         (job.folder / "results.json").write_text(json.dumps(record))
         for epoch in range(epochs):
             RunFolder(job.folder).append({"epoch": epoch})
-
-
-def command(*arguments: object) -> object:
-    with pytest.raises(SystemExit) as stop:
-        main(["suite", *map(str, arguments)])
-    return stop.value.code
 
 
 def test_runs_of_all_epochs_are_done(path: Path, out: Path) -> None:
@@ -126,7 +119,7 @@ def test_other_settings_are_one_error_before_anything_is_trained(
     pretend(load_suite(path, folder=out), epochs=2)
     before = {file: file.stat().st_mtime_ns for file in out.rglob("*")}
     settings = ["--set", "epochs=3", "--set", "learning_rate=0.5", "--set", "plugins.consistency.weight=2"]
-    assert command(path, "--out", out, *settings, *table) == 2
+    assert command("suite", path, "--out", out, *settings, *table) == 2
     shown = capsys.readouterr().err
     assert "choose another --out, or set what differs as it was" in shown
     assert f"{out / 'supervised-0'} and 1 more: learning_rate was 0.0001, now 0.5\n" in shown
@@ -159,7 +152,7 @@ def test_a_finished_suite_is_trained_further(path: Path, out: Path, capsys: pyte
     path.write_text(SUITE.replace("[experiments.consistency]\nplugins.consistency = {}\n", ""))
     run = RunFolder(out / "supervised-0")
     for epochs in (1, 3):
-        assert command(path, "--out", out, "--set", f"epochs={epochs}") == 0
+        assert command("suite", path, "--out", out, "--set", f"epochs={epochs}") == 0
         assert "supervised seed 0: done" in capsys.readouterr().err
         assert json.loads(run.results.read_text())["epoch"] == len(run.history()) == epochs
 
@@ -169,11 +162,9 @@ def test_a_set_of_runs_is_compared_too(tmp_path: Path, capsys: pytest.CaptureFix
     head = SUITE.partition("[experiments")[0].replace("defaults.", "").replace("[defaults]\n", "")
     (tmp_path / "one.toml").write_text(head.replace("epochs = 2", 'epochs = 1\ntasks = ["depth"]'))
 
-    def train(*settings: str) -> object:
-        arguments = ["train-each", str(tmp_path / "one.toml"), "--resume", "--quiet"]
-        with pytest.raises(SystemExit) as stop:
-            main([*arguments, "--out", str(tmp_path / "set"), *settings])
-        return stop.value.code
+    def train(*settings: str) -> int:
+        arguments = ["train-each", tmp_path / "one.toml", "--resume", "--quiet", "--out", tmp_path / "set"]
+        return command(*arguments, *settings)
 
     run = RunFolder(tmp_path / "set" / "depth")
     assert train() == 0

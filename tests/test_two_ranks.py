@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
+from torchjd_settings import SETTINGS
 
 from mtl_auxiliary import GCS, OLAUX, AutoLambda
 from mtl_consistency import Consistency, MeanTeacher
@@ -44,17 +45,6 @@ from mtl_weighting.uniform import Uniform
 from mtl_weighting.uw import UW
 from mtl_weighting.uw_so import UWSO
 
-PREFERENCE = (1.0, 2.0, 3.0)
-SETTINGS = {
-    "CAGrad": {"c": 0.4},
-    "CRMOGM": {"weighting": "UPGrad"},
-    "Constant": {"weights": PREFERENCE},
-    "FairGrad": {"alpha": 1.0},
-    "COSMOS": {"lambda_": 0.1, "weights": PREFERENCE},
-    "PBI": {"theta": 0.1, "weights": PREFERENCE},
-    "STCH": {"mu": 0.5},
-    "TrimmedMean": {"trim_number": 0},
-}
 # Krum stops where a batch has fewer than three tasks
 GRAMIAN = [name for name in catalogue.aggregators() if name in catalogue.weightings() and name != "Krum"]
 ELEMENTWISE = [name for name in catalogue.aggregators() if name in catalogue.elementwise()]

@@ -1,4 +1,4 @@
-"""The rooms of core: imports go down only, nothing runs in a circle, and plugins stand on the public surface."""
+"""The rooms of core: imports go down only, nothing runs in a circle, the front names all, tests mirror it."""
 
 from __future__ import annotations
 
@@ -91,6 +91,30 @@ def test_the_front_names_what_it_imports_for_editors() -> None:
     assert for_editors == mtl_core._MODULES
     assert set(mtl_core.__all__) - set(for_editors) == {"About", "help", "hookimpl", "plugin"}
     assert set(mtl_core.__all__) <= set(dir(mtl_core))
+
+
+def has_code(path: Path) -> bool:
+    """Whether a file has more than its docstring."""
+    return any(not isinstance(node, ast.Expr) for node in ast.parse(path.read_text("utf-8")).body)
+
+
+CONTRACTS = "testing"
+"""The kit for authors: a contract is tested by plugins that break it, several files for some contracts."""
+
+WITH_CODE = [m for m, path in files().items() if path.stem != "__init__" and room(m) != CONTRACTS and has_code(path)]
+
+
+@pytest.mark.parametrize("module", WITH_CODE)
+def test_every_module_has_a_test_file_of_its_name(module: str) -> None:
+    *rooms, name = module.split(".")[1:]
+    file = Path(__file__).parent.joinpath(*rooms, f"test_{name}.py")
+    assert file.is_file(), f"{module} has no {file.relative_to(Path(__file__).parent)}: its tests belong there"
+    assert "def test_" in file.read_text("utf-8"), f"{file} has no test"
+
+
+def test_every_folder_of_tests_is_a_room() -> None:
+    folders = {path.parent.name for path in Path(__file__).parent.glob("*/test_*.py")}
+    assert folders <= {room(module) for module in GRAPH}
 
 
 @pytest.mark.parametrize("name", mtl_core.__all__)

@@ -5,28 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from mtl_core import discovery
-from mtl_core.commands.plugins import listing
 from mtl_core.discovery import InstalledPlugin, installed_plugins
 from mtl_core.errors import ContractError
-from mtl_core.hooks.isolation import check, check_all
+from mtl_core.hooks.isolation import check
 from mtl_core.hooks.load import load
-from mtl_core.hooks.markers import HOOK_VERSION
-from mtl_core.hooks.spec_table import hooks_of
+from mtl_core.settings.toml_file import parse_experiment
+from mtl_core.testing import command
 
 Install = Callable[..., None]
 RAISES = "raise RuntimeError('no licence\\nsecond line')"
-MISSING = "import fake_absent_package.part"
-LEAVES = "import sys; sys.exit(3)"
-KILLED = "import os; os._exit(7)"
-NOT_A_CLASS = "Toy = 3"
-UNDECORATED = "class Toy: ..."
-NOTHING_TO_CALL = "from mtl_core import plugin\n@plugin\nclass Toy: ..."
-NEWER = f"from mtl_core import plugin\n@plugin(hooks={HOOK_VERSION + 1})\nclass Toy: ..."
-PRINTS = "print('hello'); import os; os.write(1, b'noise')\n"
 
 
 def only(name: str) -> InstalledPlugin:
@@ -88,81 +80,45 @@ def test_two_distributions_with_one_name_are_reported(install: Install) -> None:
     assert "mtl-a and mtl-b both have a plugin of this name; uninstall one of them" in found[0].reason
 
 
-def test_a_sound_plugin_is_loaded(install: Install) -> None:
-    install("mtl-fake", {"fake": "fake_one:Toy"})
-    cls = load(only("fake"))
-    assert cls.__name__ == "Toy"
-    assert hooks_of(cls) == ("combine_losses",)
-    assert discovery.name_of(cls, installed_plugins()) == "fake"
-
-
-def test_only_the_plugin_asked_for_is_imported(install: Install) -> None:
-    install("mtl-fake", {"fake": "fake_one:Toy"})
-    install("mtl-other", {"other": "fake_two:Toy"}, RAISES)
-    load(only("fake"))
-    assert "fake_two" not in sys.modules
-
-
-BROKEN = {
-    RAISES: "cannot be imported: RuntimeError: no licence; install another version of mtl-fake, or uninstall it",
-    MISSING: "No module named 'fake_absent_package'; install 'fake_absent_package', or mtl-fake again",
-    LEAVES: "cannot be imported: SystemExit: 3",
-    NOT_A_CLASS: "fake_one:Toy is not a class declared with @plugin",
-    UNDECORATED: "fake_one:Toy is not a class declared with @plugin",
-    NOTHING_TO_CALL: "has no @hookimpl method",
-    NEWER: f"built for hook version {HOOK_VERSION + 1}, this core has {HOOK_VERSION}; install a version of mtl-fake",
-    "": "AttributeError: module 'fake_one' has no attribute 'Toy'",
-    "class": "cannot be imported: SyntaxError",
-}
-
-
-@pytest.mark.parametrize(("source", "message"), BROKEN.items())
-def test_a_broken_plugin_is_one_line(install: Install, source: str, message: str) -> None:
-    install("mtl-fake", {"fake": "fake_one:Toy"}, source)
-    with pytest.raises(ContractError) as error:
-        load(only("fake"))
-    text = str(error.value)
-    assert text.startswith("mtl-fake 1.2: ")
-    assert message in text
-    assert "\n" not in text
-
-
-def test_plugins_are_checked_in_processes_of_their_own(install: Install, capfd: pytest.CaptureFixture[str]) -> None:
-    sound = subprocess_safe_source()
-    install("mtl-noisy", {"noisy": "fake_noisy:Toy"}, PRINTS + sound)
-    install("mtl-killed", {"killed": "fake_killed:Toy"}, KILLED)
-    install("mtl-leaves", {"leaves": "fake_leaves:Toy"}, LEAVES)
-    checked = {found.name: found for found in check_all(installed_plugins())}
-    assert (checked["noisy"].status, checked["noisy"].hooks) == ("ok", ("augment",))
-    assert checked["killed"].status == checked["leaves"].status == "broken"
-    assert checked["killed"].reason == "mtl-killed 1.2: its import ended the process (exit code 7)"
-    assert "SystemExit: 3" in checked["leaves"].reason
-    assert capfd.readouterr() == ("", "")
-    assert not {"fake_noisy", "fake_killed", "fake_leaves"} & set(sys.modules)
-
-
-def subprocess_safe_source() -> str:
-    return (
-        "from mtl_core import hookimpl, plugin\n"
-        "@plugin\nclass Toy:\n    @hookimpl\n    def augment(self, images): ...\n"
-    )
-
-
-def test_an_endless_import_is_cut_off(install: Install) -> None:
-    install("mtl-slow", {"slow": "fake_slow:Toy"}, "import time; time.sleep(600)")
-    found = check(only("slow"), timeout=0.5)
-    assert (found.status, found.reason) == ("broken", "mtl-slow 1.2: its import took longer than 0.5 s")
-
-
 def test_a_class_of_no_distribution_goes_by_its_own_name(install: Install) -> None:
     class Homemade: ...
 
     assert discovery.name_of(Homemade, installed_plugins()) == "homemade"
 
 
-def test_the_listing_is_plain_rows(install: Install) -> None:
-    install("mtl-fake", {"fake": "fake_one:Toy"}, subprocess_safe_source())
-    about = {"name": "fake", "place": "photometry", "summary": None}
-    row = about | {"distribution": "mtl-fake", "version": "1.2", "status": "unchecked", "reason": None}
-    assert listing() == [row | {"hooks": None}]
-    assert listing(hooks=True) == [row | {"status": "ok", "hooks": ["augment"]}]
+@pytest.fixture(params=["no metadata", "empty metadata"])
+def half_installed(request: pytest.FixtureRequest, install: Install, tmp_path: Path) -> None:
+    """The plugin ``half`` of a distribution whose installation was interrupted."""
+    install("mtl-half", {"half": "fake_half:Toy"})
+    (metadata,) = (tmp_path / "site").glob("mtl_half-*.dist-info/METADATA")
+    metadata.unlink() if request.param == "no metadata" else metadata.write_text("")
+
+
+@pytest.mark.usefixtures("half_installed")
+def test_a_half_installed_distribution_is_listed_with_what_to_do(install: Install) -> None:
+    install("mtl-fake", {"fake": "fake_one:Toy"})
+    fake, half = installed_plugins()
+    assert fake.status == "unchecked"
+    assert (half.name, half.distribution, half.status) == ("half", "fake-half", "broken")
+    assert half.reason == "only half installed, its metadata are incomplete; install it again, or uninstall it"
+    with pytest.raises(ContractError, match=r"^fake-half \?: only half installed"):
+        load(half)
+    assert check(half) == half
+
+
+@pytest.mark.usefixtures("half_installed")
+def test_the_command_lists_it_too(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["--hooks"], ["--json"]):
+        assert command("plugins", *arguments) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "only half installed" in shown
+
+
+@pytest.mark.usefixtures("half_installed")
+def test_a_whole_installation_goes_before_a_half_one(install: Install) -> None:
+    install("mtl-whole", {"half": "fake_whole:Toy"})
+    assert [(f.distribution, f.status) for f in installed_plugins()] == [
+        ("mtl-whole", "unchecked"), ("fake-half", "broken"),
+    ]  # fmt: skip
+    made = parse_experiment('name = "x"\n[plugins.half]\n', "x.toml").plugins["half"]
+    assert type(made).__module__ == "fake_whole"

@@ -9,14 +9,12 @@ from typing import Any
 
 import attrs
 import pytest
-from attrs import field, validators
 
 from mtl_core.errors import ExperimentError
 from mtl_core.experiment import Experiment
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
 from mtl_core.options.fields import options
-from mtl_core.options.read import read_options
 from mtl_core.settings.toml_file import dump_experiment, parse_experiment
 
 Install = Callable[..., None]
@@ -26,21 +24,13 @@ TOY = HEAD + "[plugins.toy]\n"
 
 @plugin
 class Mean:
-    """A plugin whose options cover every kind of type."""
+    """A plugin with one option."""
 
-    factor: float = field(default=1.0, validator=validators.gt(0))
-    low: float = 0.0
-    high: float = field(default=1.0)
     size: tuple[int, int] | None = None
-
-    @high.validator
-    def above(self, attribute: object, value: float) -> None:
-        if value <= self.low:
-            raise ValueError(f"'high' must be above low, {self.low}")
 
     @hookimpl
     def combine_losses(self, losses: Any) -> Any:
-        return losses.mean() * self.factor
+        return losses.mean()
 
 
 @pytest.mark.usefixtures("toy")
@@ -86,14 +76,6 @@ def test_python_is_checked_as_strictly() -> None:
         'plugins.mean.size[1]: expected a whole number, found "x" (text)',
         "plugins.int: expected an object of a class declared with @plugin, found 3",
     )
-
-
-def test_a_validator_that_compares_options_runs_beside_the_others() -> None:
-    assert read_options(Mean, {"low": 2.0, "high": 1.0, "factor": -1.0}, "plugins.mean")[1] == [
-        "plugins.mean.factor: must be > 0, found -1.0",
-        "plugins.mean.high: must be above low, 2.0",
-    ]
-    assert read_options(Mean, {"low": "x", "high": 1.0}, "m")[1] == ['m.low: expected a number, found "x" (text)']
 
 
 @pytest.mark.usefixtures("install")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mtl_core import MtlError
 from mtl_core.testing import RegularizerContract, StubBackbone, make_batch, make_step, make_tasks
 from mtl_crosstask import DirectMap
 from mtl_nn import Norm
@@ -67,17 +66,3 @@ def test_full_labels_leave_nothing_to_map() -> None:
     term.backward()
     assert term == 0
     assert all(p.grad is None or not p.grad.any() for p in step.predictions.values())
-
-
-def test_a_task_per_image_is_refused_by_name() -> None:
-    tasks = make_tasks("segmentation", "depth", "scene")
-    with pytest.raises(MtlError, match=r"direct-map: task 'scene' has one value per image.*tasks = \['segmentation'"):
-        DirectMap().setup("direct-map", tasks, StubBackbone(4))
-    DirectMap(tasks=("segmentation", "depth"), width=4).setup("direct-map", tasks, StubBackbone(4))
-
-
-def test_maps_may_have_a_learning_rate_of_their_own() -> None:
-    (group,) = made(learning_rate=0.3).parameter_groups()
-    assert group["lr"] == 0.3
-    assert len(group["params"]) == len(list(made().parameters()))
-    assert made().parameter_groups() is None

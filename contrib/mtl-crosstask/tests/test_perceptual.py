@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mtl_core import MtlError
 from mtl_core.testing import RegularizerContract, StubBackbone, make_batch, make_step, make_tasks
 from mtl_crosstask import PerceptualMap
 from mtl_nn import Norm
@@ -73,19 +72,3 @@ def test_the_distance_trains_the_network_alone_and_the_other_term_the_maps_alone
     terms["maps"].backward()
     assert all(p.grad is not None for p in plugin.parameters())
     assert all(p.grad is None for p in step.predictions.values())
-
-
-def test_a_task_per_image_is_refused_by_name() -> None:
-    tasks = make_tasks("segmentation", "depth", "scene")
-    with pytest.raises(MtlError, match="perceptual-map: task 'scene' has one value per image"):
-        PerceptualMap().setup("perceptual-map", tasks, StubBackbone(4))
-    with pytest.raises(MtlError, match="maps need two tasks, found depth"):
-        PerceptualMap(tasks=("depth",)).setup("perceptual-map", tasks, StubBackbone(4))
-    with pytest.raises(MtlError, match=r"no task 'dept'; did you mean \"depth\"\?"):
-        PerceptualMap(tasks=("dept",)).setup("perceptual-map", tasks, StubBackbone(4))
-
-
-def test_maps_may_have_a_learning_rate_of_their_own() -> None:
-    (group,) = made(learning_rate=0.3).parameter_groups()
-    assert group["lr"] == 0.3
-    assert made().parameter_groups() is None

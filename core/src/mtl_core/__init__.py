@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mtl_core.commands.train import differences, train, train_and_print
     from mtl_core.console import is_rank_zero, progress
     from mtl_core.data.sample import Batch, ExtraData, MultiTaskDataset, Sample, read_sample
-    from mtl_core.discovery import InstalledPlugin, installed_plugins
+    from mtl_core.discovery import InstalledPlugin, distribution_name, installed_plugins
     from mtl_core.errors import CheckpointError, ContractError, DataError, ExperimentError, MtlError, nearest
     from mtl_core.experiment import Experiment, is_name
     from mtl_core.hooks.isolation import check_all
@@ -67,6 +67,7 @@ _HOMES = {
     ),
     "discovery": (
         "InstalledPlugin",
+        "distribution_name",
         "installed_plugins",
     ),
     "errors": (
@@ -221,6 +222,7 @@ __all__ = [
     "describe_value",
     "differences",
     "differing",
+    "distribution_name",
     "draw_windows",
     "dump_experiment",
     "evaluate_run",

@@ -20,6 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mtl_core.commands.help_pages import Group, use_plain_flags
+from mtl_core.discovery import distribution_name
 from mtl_core.errors import MtlError, Terminated
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ def _name(command: CommandInfo) -> str | None:
 
 
 def _report(entry: EntryPoint, problem: str) -> None:
-    owner = entry.dist.name if entry.dist else "?"
+    owner = (distribution_name(entry.dist) if entry.dist else "") or "?"
     print(f"mtl: command {entry.name} of {owner} {problem}", file=sys.stderr)
 
 

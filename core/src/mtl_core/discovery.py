@@ -24,8 +24,8 @@ class InstalledPlugin:
     """An installed plugin, as its distribution's metadata describes it.
 
     ``value`` is ``module:Class``; ``requires_core`` the versions of core that it works with; ``status`` is one of
-    ``unchecked``, ``incompatible``, ``conflict`` (two distributions, one name), and ``ok`` or ``broken`` after
-    :func:`mtl_core.hooks.isolation.check`, which also finds the ``hooks``; ``reason`` is one line.
+    ``unchecked``, ``incompatible``, ``conflict`` (two distributions, one name), ``broken`` (half installed), and ``ok``
+    or ``broken`` after :func:`mtl_core.hooks.isolation.check`, which also finds the ``hooks``; ``reason`` is one line.
     """
 
     name: str
@@ -39,14 +39,22 @@ class InstalledPlugin:
 
 
 def installed_plugins(core: str | None = None, group: str = GROUP) -> list[InstalledPlugin]:
-    """Every installed plugin, sorted by name; no plugin is imported.
+    """Every installed plugin, sorted by name, half installed ones behind others of the name; no plugin is imported.
 
     :param core: version of core to compare with; the installed one where it is None
     :param group: entry-point group to read
     """
     core = core_version() if core is None else core
     found = [_describe(e.name, e.value, e.dist, core) for e in entry_points(group=group) if e.dist is not None]
-    return sorted(_with_conflicts(found), key=lambda f: (f.name, f.distribution))
+    return sorted(_with_conflicts(found), key=lambda f: (f.name, f.status == "broken", f.distribution))
+
+
+def distribution_name(dist: Distribution) -> str:
+    """A distribution's name; empty where its metadata are incomplete, as an interrupted installation leaves them."""
+    try:
+        return str((dist.metadata.get_all("Name") or [""])[0])
+    except (TypeError, FileNotFoundError):  # there is no such file; the second from Python 3.15 on
+        return ""
 
 
 def core_version() -> str:
@@ -57,6 +65,8 @@ def core_version() -> str:
 
 
 def _describe(name: str, value: str, dist: Distribution, core: str) -> InstalledPlugin:
+    if not distribution_name(dist):
+        return _half_installed(name, value)
     wanted = _requirement(dist.requires or (), CORE)
     fits = not core or wanted is None or wanted.specifier.contains(core, prereleases=True)
     requires = str(wanted.specifier) if wanted else ""
@@ -64,6 +74,14 @@ def _describe(name: str, value: str, dist: Distribution, core: str) -> Installed
     return InstalledPlugin(
         name=name, distribution=dist.name, version=dist.version, value=value, requires_core=requires,
         status="unchecked" if fits else "incompatible", reason=reason,
+    )  # fmt: skip
+
+
+def _half_installed(name: str, value: str) -> InstalledPlugin:
+    package = value.partition(":")[0].partition(".")[0]
+    return InstalledPlugin(
+        name=name, distribution=package.replace("_", "-"), version="?", value=value, status="broken",
+        reason="only half installed, its metadata are incomplete; install it again, or uninstall it",
     )  # fmt: skip
 
 
@@ -83,8 +101,9 @@ def _requirement(lines: Iterable[str], name: str) -> Requirement | None:
 def _with_conflicts(found: Sequence[InstalledPlugin]) -> list[InstalledPlugin]:
     owners: dict[str, list[str]] = {}
     for plugin in found:
-        owners.setdefault(plugin.name, []).append(plugin.distribution)
-    return [_conflicting(plugin, owners[plugin.name]) for plugin in found]
+        if plugin.status != "broken":
+            owners.setdefault(plugin.name, []).append(plugin.distribution)
+    return [_conflicting(plugin, owners[plugin.name]) if plugin.status != "broken" else plugin for plugin in found]
 
 
 def _conflicting(found: InstalledPlugin, owners: Sequence[str]) -> InstalledPlugin:

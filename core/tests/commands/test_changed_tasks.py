@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mtl_core.cli import main
+from mtl_core.testing import command
 from mtl_core.testing.distributions import Install
 
 SOURCE = """
@@ -63,12 +63,6 @@ def file(tmp_path: Path, install: Install) -> Path:
     parts = {"data": "Data", "labels": "ToyLabels", "network": "ToyNetwork"}
     install("mtl-fake", {name: f"fake_tasks:{cls}" for name, cls in parts.items()}, TOYS + SOURCE)
     return tmp_path / "x.toml"
-
-
-def command(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    return int(ended.value.code or 0)
 
 
 def evaluated(run: Path, capsys: pytest.CaptureFixture[str], *overrides: str) -> dict[str, float]:

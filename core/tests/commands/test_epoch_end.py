@@ -95,30 +95,6 @@ def test_an_observer_sees_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (run.folder / "observed").read_text().split() == ["0", "1"]
 
 
-@pytest.mark.parametrize("regularized", [False, True])
-def test_a_head_that_no_label_reaches_is_reported_once(
-    regularized: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    made = Experiment(
-        name="r", plugins=[ToyData(), ToyLabels(never=("depth",)), ToyNetwork(), *([Smooth()] if regularized else [])],
-        epochs=2, batch_size=2, validation=0.0, device="cpu",
-    )  # fmt: skip
-    run = train(made, tmp_path, evaluate_on=None)
-    learns = "it learns from regularizers alone" if regularized else "nothing trains it"
-    expected = f'epoch 1: no label reached the head of "depth": {learns}'
-    assert [record.getMessage() for record in caplog.records if record.name == "mtl"] == [expected]
-    assert run.warned() == [{"epoch": 0, "message": expected}]
-
-
-@plugin
-class Smooth:
-    """Pulls depths towards zero."""
-
-    @hookimpl
-    def compute_regularizer(self, step: Any) -> dict[str, Any]:
-        return {"size": step.predictions["depth"].square().mean()}
-
-
 def test_keeping_warnings_leaves_logging_as_it_was(tmp_path: Path) -> None:
     before = list(logging.getLogger("mtl").filters), list(logging.getLogger("mtl").handlers)
     run = train(experiment(epochs=1), tmp_path, evaluate_on=None)

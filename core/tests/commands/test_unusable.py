@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mtl_core import MtlError, RunFolder
-from mtl_core.cli import main
 from mtl_core.errors import UnusableRun
+from mtl_core.testing import command
 from mtl_core.testing.distributions import Install
 
 SOURCE = """
@@ -72,11 +72,7 @@ def experiment(tmp_path: Path, install: Install) -> Path:
 
 def trained(file: Path, network: str = "network", more: str = "") -> int:
     file.write_text(EXPERIMENT.format(network=network, more=more))
-    try:
-        main(["train", str(file), "--out", str(file.parent / "run"), "--quiet"])
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
+    return command("train", file, "--out", file.parent / "run", "--quiet")
 
 
 def results(file: Path) -> dict[str, object]:

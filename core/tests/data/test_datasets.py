@@ -6,18 +6,21 @@ import json
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from mtl_core.commands.train import train
-from mtl_core.data.datasets import Aligned, BlankedDataset, Selected
-from mtl_core.data.sample import ExtraData, MultiTaskDataset, Sample, collate, image_size
+from mtl_core.data.datasets import Aligned, BlankedDataset, Joined, Selected
+from mtl_core.data.sample import ExtraData, MultiTaskDataset, Sample, collate
 from mtl_core.errors import DataError
 from mtl_core.experiment import Experiment
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
+from mtl_core.tasks.regression import Depth
+from mtl_core.tasks.segmentation import Segmentation
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.factories import EXAMPLES
 from mtl_core.testing.toys import Shapes, ToyNetwork
@@ -163,12 +166,6 @@ def test_withheld_labels_of_extra_data_are_not_asked_for() -> None:
     assert set(data.asked) == {(4, "depth")}
 
 
-def test_the_size_of_the_images_asks_for_no_label() -> None:
-    data = Asked()
-    assert image_size(data) == SIZE
-    assert not data.asked
-
-
 @plugin
 class Guarded:
     """Toy data of which every label that is withheld is unreadable."""
@@ -199,3 +196,48 @@ def test_a_run_asks_for_no_label_that_is_withheld(tmp_path: Path, tasks: tuple[s
     experiment = Experiment(name="x", plugins=plugins, epochs=1, batch_size=2, validation=0.3, tasks=tasks)
     run = train(experiment, tmp_path / "run")
     assert run.results.is_file()  # evaluation reads every label of the test data
+
+
+class DepthOnly(Shapes):
+    """The toy images with their depth alone."""
+
+    def __init__(self, samples: int = 5, size: tuple[int, int] = (32, 32), task: Any = None) -> None:
+        super().__init__(samples, size, "extra")
+        self.kept = task or Depth(name="depth")
+
+    def __getattribute__(self, name: str) -> Any:
+        return Tasks([self.kept]) if name == "tasks" and "kept" in self.__dict__ else super().__getattribute__(name)
+
+    def __getitem__(self, index: int) -> Any:
+        sample = super().__getitem__(index)
+        sample.targets = {"depth": sample.targets["depth"]}
+        return sample
+
+
+def test_missing_labels_are_blank_and_positions_follow() -> None:
+    main = Shapes(4, (32, 32), "train")
+    extra = Aligned("x", ExtraData(DepthOnly(), 2), main)
+    assert extra.labelled is not None
+    assert extra.labelled.tolist() == [[False, True, False]] * 5
+    joined = Joined([BlankedDataset(main, torch.ones(4, 3, dtype=torch.bool)), BlankedDataset(extra, extra.labelled)])
+    assert len(joined) == 9
+    sample, labelled, index = joined[6]
+    assert (labelled.tolist(), index) == ([False, True, False], 6)
+    assert torch.equal(sample.image, DepthOnly()[2].image)
+    assert torch.equal(sample.targets["depth"], DepthOnly()[2].targets["depth"])
+    assert (sample.targets["segmentation"] == -1).all()
+    assert (sample.targets["normals"] == 0).all()
+    assert joined[3][2] == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (DepthOnly(size=(16, 32)), r"x: extra images of \(16, 32\) pixels .* training images have \(32, 32\)"),
+        (DepthOnly(task=Segmentation(name="depth", channels=3)), "x: extra data with Segmentation.*have Depth"),
+        (DepthOnly(task=Depth(name="height")), "tasks height, none of which is one of the training data's"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(data: DepthOnly, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Aligned("x", ExtraData(data, 2), Shapes(4, (32, 32), "train"))

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from mtl_core.errors import ContractError
 from mtl_core.hooks.markers import HOOK_VERSION, hookimpl
 from mtl_core.hooks.plugin import plugin
-from mtl_core.hooks.spec_table import hook_arguments
 from mtl_core.options.fields import help
 
 
@@ -197,12 +196,6 @@ def test_an_overridden_hook_needs_its_mark_again() -> None:
 def test_another_hook_version_is_recorded_before_anything_is_checked() -> None:
     made = plugin(hooks=HOOK_VERSION + 1)(misspelt_hook())
     assert made.mtl_hook_version == HOOK_VERSION + 1
-
-
-def test_hooks_are_listed_with_their_arguments() -> None:
-    listed = hook_arguments()
-    assert listed["augment"] == ("images", "generator")
-    assert next(iter(listed)) == "before_run"
 
 
 @pytest.mark.parametrize("option", ["tryfirst", "trylast"])

@@ -5,14 +5,14 @@ import torch
 from attrs import field
 from torch import Tensor
 
-from mtl_core.data.sample import Sample
+from mtl_core.data.sample import MultiTaskDataset, Sample
 from mtl_core.errors import ContractError, ExperimentError
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
 from mtl_core.hooks.relay import Hooks
 from mtl_core.step.step import Step
 from mtl_core.testing import StubBackbone
-from mtl_core.testing.toys import TOY_TASKS, ToyData, ToyLabels, ToyNetwork
+from mtl_core.testing.toys import TOY_TASKS, Shapes, ToyData, ToyLabels, ToyNetwork
 
 
 @plugin
@@ -169,3 +169,21 @@ def test_an_instance_may_answer_some_of_its_hooks_only() -> None:
     assert hooks.augment(torch.ones(1), torch.Generator()).tolist() == [3]
     with pytest.raises(ExperimentError, match='"a" does not fill it'):
         Hooks(plugins, {"combine_losses": "a"}, required=())
+
+
+@plugin
+class Misnamed:
+    """Names its splits in a way that is none."""
+
+    @hookimpl
+    def name_splits(self) -> str:
+        return "train"
+
+    @hookimpl
+    def build_dataset(self, split: str) -> MultiTaskDataset:
+        return Shapes(8, (32, 32), split)
+
+
+def test_names_must_be_a_list() -> None:
+    with pytest.raises(ContractError, match=r'plugin "data": name_splits returned \'train\', expected names of splits'):
+        Hooks({"data": Misnamed()}, required=()).splits  # noqa: B018 - read for its error

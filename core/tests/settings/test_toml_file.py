@@ -58,69 +58,6 @@ def test_every_mistake_is_reported_at_once() -> None:
     }
 
 
-@pytest.mark.usefixtures("toy")
-def test_misspelt_and_not_installed_are_different_messages() -> None:
-    (line,) = problems(HEAD + "[plugins.weather]\n")
-    assert line.startswith("plugins.weather: no plugin of this name is installed (installed: toy)")
-    assert "pip install" not in line
-    assert problems(HEAD + "[plugins.jtr]\n") == (
-        "plugins.jtr: this plugin comes with mtl-jtr, which is not installed: pip install mtl-jtr",
-    )
-    (line,) = problems(HEAD + "[plugins.gradnrom]\n")
-    assert line.endswith('; did you mean "gradnorm", which comes with mtl-weighting: pip install mtl-weighting?')
-
-
-def test_a_broken_plugin_is_one_problem_among_others(install: Install) -> None:
-    install("mtl-bad", {"bad": "fake_bad:Toy"}, "import fake_absent_package")
-    found = problems("name = 3\n[plugins.bad]\n")
-    assert found[0].startswith("name: expected text")
-    assert found[1].startswith("plugins.bad: mtl-bad 1.2: cannot be imported: ModuleNotFoundError")
-    assert len(found) == 2
-
-
-HEAD_OF_ONE = """
-import sys
-from attrs import field
-from mtl_core import hookimpl, plugin
-
-def wrong(instance, attribute, value):
-    raise RuntimeError("boom")
-
-@plugin
-class Toy:
-    @hookimpl
-    def after_epoch(self): pass
-"""
-FAULTY = {
-    "a validator that raises": ("    x: float = field(default=1.0, validator=wrong)", "raised RuntimeError: boom when"),
-    "one that raises when it is made": (
-        "    def __attrs_post_init__(self): raise KeyError('a')",
-        "raised KeyError: 'a' when its options were read; the author has to correct it",
-    ),
-    "one that leaves when it is made": ("    def __attrs_post_init__(self): sys.exit(0)", "raised SystemExit: 0 when"),
-    "an option of any type": ("    x: object = 1", "Toy.x: an experiment file cannot carry the type <class 'object'>"),
-    "an option of no type": ("    x: 'Nope' = 1", "Toy.x: type 'Nope': name 'Nope' is not defined"),
-}
-
-
-@pytest.mark.parametrize("case", FAULTY)
-def test_a_plugin_whose_options_cannot_be_read_is_named_with_its_distribution(install: Install, case: str) -> None:
-    body, expected = FAULTY[case]
-    install("mtl-bad", {"bad": "fake_bad:Toy"}, HEAD_OF_ONE + body + "\n")
-    given = "x = 2.0\n" if "validator" in case else ""
-    found = problems(f"name = 3\n[plugins.bad]\n{given}")
-    assert found[0].startswith("name: expected text")
-    assert found[1].startswith("plugins.bad: mtl-bad 1.2: ")
-    assert expected in found[1]
-    assert len(found) == 2
-
-
-def test_plugins_that_are_not_named_are_not_imported(install: Install) -> None:
-    install("mtl-toy", {"toy": "fake_toy:Toy"})
-    install("mtl-bad", {"bad": "fake_bad:Toy"}, "raise RuntimeError")
-    assert list(parse_experiment(TOY, "trial.toml").named) == ["toy"]
-
-
 MALFORMED = {
     "plugins = 3\n" + HEAD: "plugins: expected a table for each plugin, found 3 (whole number)",
     HEAD: "plugins: missing; expected a table for each plugin, such as [plugins.NAME]",
@@ -138,29 +75,6 @@ MALFORMED = {
 def test_malformed_files(text: str, message: str) -> None:
     (line,) = problems(text)
     assert message in line
-
-
-@pytest.mark.parametrize(
-    ("text", "line", "message"),
-    [
-        ("a = 1\nb =\n", 2, "not valid TOML: Invalid value"),
-        ("[plugins.toy]\n\n[plugins.toy]\n", 3, 'a second instance of a plugin is written [plugins."toy#2"]'),
-        ("a = 1\nb = [1,\n", 3, "not valid TOML"),
-    ],
-)
-def test_syntax_errors_have_file_and_line(text: str, line: int, message: str) -> None:
-    with pytest.raises(ExperimentError, match=f"^trial.toml:{line}: 1 problem") as error:
-        parse_experiment(text, "trial.toml")
-    assert message in str(error.value)
-
-
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "rooms.toml").write_bytes(b"name = '\xff'")
-    for name, message in {"room.toml": 'no such file; did you mean "rooms.toml"', "rooms.toml": "not UTF-8"}.items():
-        with pytest.raises(ExperimentError, match=message):
-            load_experiment(tmp_path / name)
-    with pytest.raises(ExperimentError, match="cannot be read"):
-        load_experiment(tmp_path)
 
 
 @pytest.mark.usefixtures("toy")

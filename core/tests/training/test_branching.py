@@ -5,7 +5,6 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core import Features, seam
-from mtl_core.training.gramian import by_blocks, by_pairs
 
 K = 3
 
@@ -78,13 +77,6 @@ def test_loss_scale_is_divided_out(factor: float) -> None:
     torch.testing.assert_close(seen[0], seen[1], rtol=1e-12, atol=0)
 
 
-def test_half_precision_does_not_overflow() -> None:
-    big = torch.full((4096,), 60000.0, dtype=torch.float16)
-    found = seam.gramian(((big,), (-big,)), torch.tensor(65536.0))
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found[0, 1], -torch.tensor(4096 * (60000.0 / 65536) ** 2), rtol=1e-3, atol=0)
-
-
 def test_a_branch_that_nothing_reached_is_a_zero_row() -> None:
     z = torch.randn(3, 2, requires_grad=True)
     seen = {}
@@ -99,30 +91,6 @@ def test_a_branch_that_nothing_reached_is_a_zero_row() -> None:
     assert seen["gramian"][1].eq(0).all()
     assert seen["gramian"][0, 1] == 0
     torch.testing.assert_close(z.grad, 2 * z.detach())
-
-
-def test_branches_may_lie_in_memory_in_different_orders() -> None:
-    one = torch.randn(2, 3, 4, 5)
-    other = torch.randn(2, 3, 4, 5)
-    expected = torch.stack([one.flatten(), other.flatten()])
-    for first, second in ((one, other.contiguous(memory_format=torch.channels_last)), (other, one)):
-        rows = ((first.contiguous(memory_format=torch.channels_last),), (second,))
-        found = seam.gramian(rows, torch.ones(()))
-        wanted = expected if first is one else expected.flip(0)
-        torch.testing.assert_close(found, wanted @ wanted.T)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
-def test_pairs_and_blocks_come_to_the_same(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pairs on a CPU, blocks on an accelerator."""
-    monkeypatch.setattr("mtl_core.training.gramian.BLOCK", 7)
-    rows = list(torch.randn(3, 50).to(dtype))
-    exact = torch.promote_types(dtype, torch.float32)
-    wanted = torch.stack(rows).to(exact) / 2 @ (torch.stack(rows).to(exact) / 2).T
-    for products in (by_pairs, by_blocks):
-        found = products(rows, exact, torch.tensor(2.0))
-        assert found.dtype == exact
-        torch.testing.assert_close(found, wanted)
 
 
 def test_pyramids_add_up_over_levels_and_unused_levels_stay_without_gradient() -> None:
@@ -154,29 +122,14 @@ def test_non_finite_gradients_stay_non_finite() -> None:
     assert z.grad.isnan().all()
 
 
-def test_parameter_gramian_equals_explicit_parameter_gradients() -> None:
-    """A pyramid of two levels, heads that use one of them, a branch that nothing reached."""
-    torch.manual_seed(0)
-    first = nn.Linear(4, 6).double()
-    second = nn.Linear(6, 3).double()
-    low = first(inputs()).tanh()
-    z = (low, second(low))
-    parameters = [*first.parameters(), *second.parameters()]
-
-    def values(low: Tensor, high: Tensor) -> list[Tensor]:
-        return [low.square().mean(), (low.sum(1) * high.sum(1)).mean(), high.abs().mean()]
-
-    leaves = [level.detach().requires_grad_() for level in z]
-    branches = tuple(torch.autograd.grad(v, leaves, allow_unused=True) for v in values(*leaves))
-    found = seam.parameter_gramian((*branches, (None, None)), z, parameters, torch.tensor(2.0))
-
-    rows = [torch.autograd.grad(v, parameters, retain_graph=True, allow_unused=True) for v in values(*z)]
-    flat = [
-        torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in zip(r, parameters, strict=True)])
-        for r in rows
-    ]
-    explicit = torch.stack([*flat, torch.zeros_like(flat[0])])
-    torch.testing.assert_close(found, explicit @ explicit.mT / 4, rtol=1e-10, atol=1e-14)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_weight_beyond_half_precision_multiplies_in_float32(dtype: torch.dtype) -> None:
+    """1e5 is infinite in float16, and 1e5 · 1e-4 is 10; bfloat16 would round 1.001 to 1."""
+    branches = ((torch.full((2,), 1e-4, dtype=dtype),), (torch.full((2,), 1.0, dtype=dtype),))
+    (level,) = seam.weighted_sum(branches, torch.tensor([1e5, 1.001]))
+    assert level.dtype == dtype
+    expected = 1e5 * float(branches[0][0][0]) + 1.001
+    torch.testing.assert_close(level, torch.full((2,), expected, dtype=dtype), rtol=0, atol=0)
 
 
 def test_the_level_decides_what_a_shaper_sees_and_the_weights_act_on_parameters_alike() -> None:
@@ -201,13 +154,3 @@ def test_the_level_decides_what_a_shaper_sees_and_the_weights_act_on_parameters_
     torch.testing.assert_close(seen["gramian"], rows @ rows.T, rtol=1e-12, atol=0)
     found = torch.cat([p.grad.flatten() for p in encoder.parameters()])
     torch.testing.assert_close(found, (weights[:, None] * rows).sum(0), rtol=1e-12, atol=1e-14)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_a_weight_beyond_half_precision_multiplies_in_float32(dtype: torch.dtype) -> None:
-    """1e5 is infinite in float16, and 1e5 · 1e-4 is 10; bfloat16 would round 1.001 to 1."""
-    branches = ((torch.full((2,), 1e-4, dtype=dtype),), (torch.full((2,), 1.0, dtype=dtype),))
-    (level,) = seam.weighted_sum(branches, torch.tensor([1e5, 1.001]))
-    assert level.dtype == dtype
-    expected = 1e5 * float(branches[0][0][0]) + 1.001
-    torch.testing.assert_close(level, torch.full((2,), expected, dtype=dtype), rtol=0, atol=0)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from mtl_core import discovery
 from mtl_core.commands.train import train
 from mtl_core.errors import ContractError
 from mtl_core.experiment import Experiment
@@ -98,29 +97,6 @@ def test_an_error_of_an_observer_is_reported_and_changes_nothing(
         run = observed(tmp_path, Odd(how="raise"))
     assert len(run.history()) == 4
     assert 'the run goes on, but after epoch 3: no room (in plugin "observer", hook after_epoch)' in caplog.text
-
-
-SOURCE = """
-from mtl_core import hookimpl, plugin
-
-@plugin
-class Toy:
-    @hookimpl
-    def after_epoch(self, epoch, run_folder):
-        (run_folder / "observed").write_text(str(epoch))
-        return epoch == 2
-"""
-
-
-def test_an_installed_observer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "fake_watch.py").write_text(SOURCE)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    known = discovery.installed_plugins
-    mine = discovery.InstalledPlugin(name="watch", distribution="mtl-watch", version="1", value="fake_watch:Toy")
-    monkeypatch.setattr(discovery, "installed_plugins", lambda **k: [mine] if k else known())
-    run = train(experiment(), tmp_path / "run")
-    assert (run.folder / "observed").read_text() == "2"
-    assert len(run.history()) == 3
 
 
 def test_the_contract_catches_what_must_not_be() -> None:

@@ -6,28 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mtl_core.cli import main
-from mtl_core.testing.distributions import Install
-
-EXPERIMENT = """
-name = "x"
-epochs = 1
-batch_size = 2
-device = "cpu"
-[plugins.data]
-[plugins.labels]
-[plugins.network]
-"""
-
-
-@pytest.fixture
-def file(tmp_path: Path, install: Install) -> Path:
-    parts = {"data": "ToyData", "labels": "ToyLabels", "network": "ToyNetwork"}
-    source = "from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork\n"
-    install("mtl-fake", {name: f"fake_launching:{cls}" for name, cls in parts.items()}, source)
-    path = tmp_path / "x.toml"
-    path.write_text(EXPERIMENT)
-    return path
+from mtl_core.testing import command
 
 
 @pytest.mark.parametrize(
@@ -47,14 +26,12 @@ def file(tmp_path: Path, install: Install) -> Path:
     ],
 )
 def test_it_is_refused_in_one_line(
-    file: Path, setting: str, expected: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    toy_file: Path, setting: str, expected: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MASTER_ADDR", raising=False)
-    for command in (["train", str(file), "--out", str(file.parent / "run"), "--quiet"],):
-        with pytest.raises(SystemExit) as ended:
-            main([*command, "--set", setting])
-        shown = capsys.readouterr().err
-        assert ended.value.code == 2
-        assert expected in shown
-        assert len(shown.strip().splitlines()) <= 2  # the second names the experiment's file
-    assert not (file.parent / "run").exists()
+    run = toy_file.parent / "run"
+    assert command("train", toy_file, "--out", run, "--quiet", "--set", setting) == 2
+    shown = capsys.readouterr().err
+    assert expected in shown
+    assert len(shown.strip().splitlines()) <= 2  # the second names the experiment's file
+    assert not run.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
 from mtl_core.hooks.relay import Hooks
 from mtl_core.testing.toys import Shapes
-from mtl_core.training.loader import BatchOrder, TrainingData, evaluation_loader, split_validation
+from mtl_core.training.loader import BatchOrder, Extra, TrainingData, evaluation_loader, split_validation
 
 
 def indices(order: BatchOrder) -> list[list[int]]:
@@ -127,3 +128,49 @@ def test_evaluation_sees_every_sample_once_over_the_ranks() -> None:
         for i in batch.index.tolist()
     ]
     assert sorted(seen) == list(range(7))
+
+
+MAIN = range(10)
+
+
+EXTRA = Extra(range(10, 17), 2)
+
+
+def batches(order: BatchOrder, epoch: int, start: int = 0) -> list[list[tuple[int, int]]]:
+    order.go(epoch, start)
+    return list(order)
+
+
+def test_every_batch_has_the_fixed_number_and_the_main_order_is_untouched() -> None:
+    plain = BatchOrder(MAIN, 3, seed=4)
+    extended = BatchOrder(MAIN, 3, seed=4, extras=[EXTRA, Extra([20], 1)])
+    for epoch in range(3):
+        for alone, batch in zip(batches(plain, epoch), batches(extended, epoch), strict=True):
+            assert batch[:3] == alone
+            assert all(10 <= index < 17 for _, index in batch[3:5])
+            assert [index for _, index in batch[5:]] == [20]
+
+
+def test_a_source_is_gone_through_before_it_begins_again() -> None:
+    """7 extra samples, 2 per batch, 3 batches per epoch: seven epochs are six rounds."""
+    order = BatchOrder(MAIN, 3, seed=4, extras=[EXTRA])
+    seen = [place for epoch in range(7) for batch in batches(order, epoch) for place in batch[3:]]
+    assert Counter(seen) == Counter((turn, index) for turn in range(6) for index in range(10, 17))
+    rounds = [[index for turn, index in seen if turn == t] for t in range(6)]
+    assert len({tuple(r) for r in rounds}) > 1
+
+
+def test_it_goes_on_anywhere() -> None:
+    order = BatchOrder(MAIN, 3, seed=4, extras=[EXTRA])
+    whole = batches(order, 2)
+    assert [batches(BatchOrder(MAIN, 3, seed=4, extras=[EXTRA]), 2, start) for start in (1, 2)] == [
+        whole[1:],
+        whole[2:],
+    ]
+
+
+def test_two_ranks_share_what_one_process_would_draw() -> None:
+    ranks = [batches(BatchOrder(MAIN, 2, 4, rank, 2, [Extra(range(10, 40), 2)]), 1) for rank in range(2)]
+    one = batches(BatchOrder(MAIN, 4, 4, extras=[Extra(range(10, 40), 4)]), 1)
+    for step, batch in enumerate(one):
+        assert sorted(batch[4:]) == sorted(ranks[0][step][2:] + ranks[1][step][2:])

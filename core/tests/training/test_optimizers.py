@@ -196,40 +196,6 @@ def test_a_part_that_is_none(tmp_path: Path) -> None:
         trainer(tmp_path, rates={"encoder": 2.0})
 
 
-def rates_of(t: Trainer) -> list[float]:
-    """The rate with which each optimizer step was taken."""
-    seen: list[float] = []
-    t.raw_optimizer.register_step_pre_hook(lambda optimizer, *_: seen.append(optimizer.param_groups[0]["lr"]))
-    t.fit()
-    return seen
-
-
-def test_warm_up(tmp_path: Path) -> None:
-    found = rates_of(trainer(tmp_path, warmup=5, learning_rate=1e-3))
-    assert found == pytest.approx([1e-3 * share for share in (0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1)])
-
-
-def test_warm_up_multiplies_the_schedule(tmp_path: Path) -> None:
-    found = rates_of(trainer(tmp_path, warmup=2, schedule="step", drops=(0.5,), drop_factor=0.1, learning_rate=1.0))
-    assert found == pytest.approx([0.5, 1, 1, 1, 0.1, 0.1, 0.1, 0.1])
-
-
-def test_a_schedule_by_steps(tmp_path: Path) -> None:
-    settings = {"schedule": "cosine", "schedule_by": "step", "learning_rate": 1.0, "accumulate": 3}
-    found = rates_of(trainer(tmp_path / "a", **settings))
-    # two steps an epoch: of three batches and of the one that is left
-    assert found == pytest.approx([0.5 * (1 + math.cos(math.pi * k / 4)) for k in range(4)])
-    found = rates_of(trainer(tmp_path / "b", schedule="poly", schedule_by="step", learning_rate=1.0))
-    assert found == pytest.approx([(1 - k / 8) ** 0.9 for k in range(8)])
-    rates = [record["learning_rate"] for record in RunFolder(tmp_path / "b").history()]
-    assert rates == pytest.approx([found[3], found[7]]), "the rate of an epoch is that of its last step"
-
-
-def test_by_epochs_rates_stay_within_an_epoch(tmp_path: Path) -> None:
-    found = rates_of(trainer(tmp_path, schedule="cosine", learning_rate=1.0))
-    assert found == pytest.approx([1.0] * 4 + [0.5] * 4)
-
-
 @pytest.mark.parametrize(
     "settings",
     [

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from typer.testing import CliRunner
 
-from mtl_core import cli
 from mtl_core.commands.probe import summary
 from mtl_core.commands.train import train
 from mtl_core.errors import MtlError
@@ -60,8 +57,8 @@ class EveryLabel:
         return torch.ones(size, len(tasks), dtype=torch.bool)
 
 
-def experiment(*plugins: object, **settings: Any) -> Experiment:
-    named = {"data": ToyData(), "labels": ToyLabels(), "network": ToyNetwork()}
+def experiment(*plugins: object, data: ToyData | None = None, **settings: Any) -> Experiment:
+    named = {"data": data or ToyData(), "labels": ToyLabels(), "network": ToyNetwork()}
     return Experiment(
         name="probed",
         plugins=named | {type(p).__name__.lower(): p for p in plugins},
@@ -120,25 +117,24 @@ def test_nothing_withheld_is_one_message(tmp_path: Path) -> None:
         train(Experiment(name="all", plugins=plugins, epochs=1, batch_size=4, device="cpu"), tmp_path / "run", probe=1)
 
 
-def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {
-        "x/term/depth/predictions": {"cosine": 0.5, "ratio": 12.4},
-        "x/term/depth/head": {"cosine": -1, "ratio": 1},
-    }
-    asked: list[tuple[str, Path, int]] = []
+SEEN: list[list[int]] = []
 
-    def measure(experiment: Experiment, folder: Path, batches: int, *_: object) -> Any:
-        asked.append((experiment.name, folder, batches))
-        return found
 
-    monkeypatch.setattr("mtl_core.commands.probe.probe", measure)
-    monkeypatch.setattr("mtl_core.settings.toml_file.load_experiment", lambda *_: experiment())
-    file = tmp_path / "x.toml"
-    shown = CliRunner().invoke(cli.app, ["probe", str(file), "--batches", "3"])
-    assert shown.exit_code == 0
-    assert [line.split() for line in shown.output.splitlines() if "x/term" in line] == [
-        ["x/term", "depth", "+0.50", "(12)", "-1.00", "(1)", "–"]
-    ]
-    assert asked == [("probed", Path("runs/probed-0-probe"), 3)]
-    shown = CliRunner().invoke(cli.app, ["probe", str(file), "--json"])
-    assert json.loads(shown.output) == found
+@plugin
+class Sees:
+    """Keeps which samples are in a batch."""
+
+    @hookimpl
+    def compute_regularizer(self, step: Step) -> None:
+        SEEN.append(step.index.tolist())
+
+
+@pytest.mark.parametrize(("val", "samples"), [(0, 6), (6, 8)])
+def test_every_sample_that_trains_is_probed(val: int, samples: int, tmp_path: Path) -> None:
+    """Data with a split for validation train on all of the others."""
+    SEEN.clear()
+    made = experiment(Sees(), data=ToyData(val=val), validation=0.25, epochs=1)
+    train(made, tmp_path / "run", probe=9, evaluate_on=None)
+    steps = samples // 4
+    places = [place for batch in SEEN[steps:] for place in batch]
+    assert len(set(places)) == len(places) == samples

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from mtl_core.cli import main
-from mtl_core.testing.distributions import Install
+from mtl_core.testing import command
 
 EXPERIMENT = """
 name = "x"
@@ -24,7 +23,6 @@ size = [8, 8]
 [plugins.labels]
 [plugins.network]
 """
-SOURCE = "from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork\n"
 State = dict[str, Any]
 
 
@@ -38,19 +36,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(trained: Path, tmp_path: Path, install: Install) -> Path:
-    parts = {"data": "ToyData", "labels": "ToyLabels", "network": "ToyNetwork"}
-    install("mtl-fake", {name: f"fake_resume:{cls}" for name, cls in parts.items()}, SOURCE)
+def run(trained: Path, tmp_path: Path, toys: None) -> Path:
     if not trained.exists():
         (tmp_path / "x.toml").write_text(EXPERIMENT)
         assert command("train", str(tmp_path / "x.toml"), "--out", str(trained), "--quiet") == 0
     return Path(shutil.copytree(trained, tmp_path / "run"))
-
-
-def command(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    return int(ended.value.code or 0)
 
 
 def without(key: str) -> Callable[[State], State]:

@@ -13,8 +13,7 @@ from mtl_core.errors import ExperimentError
 from mtl_core.experiment import Experiment
 from mtl_core.run_folder import RunFolder
 from mtl_core.settings.toml_file import dump_experiment, parse_toml
-from mtl_core.testing import ToyData, ToyLabels, ToyNetwork, main
-from mtl_core.testing.distributions import Install
+from mtl_core.testing import ToyData, ToyLabels, ToyNetwork, command
 from mtl_core.training.checkpoint import load_checkpoint
 from mtl_core.training.session import prepare
 
@@ -79,7 +78,6 @@ def test_the_experiment_file_holds_them() -> None:
     assert document["drop_unlabelled"] is False
 
 
-TOYS = "from mtl_core.testing import ToyData, ToyLabels, ToyNetwork"
 FILE = """
 name = "toys"
 epochs = 1
@@ -98,16 +96,9 @@ headline = "rmse"
 
 
 @pytest.fixture
-def file(install: Install, tmp_path: Path) -> Path:
-    install("mtl-toys", {n: f"fake_toys:Toy{n.title()}" for n in ("data", "labels", "network")}, TOYS)
+def file(toys: None, tmp_path: Path) -> Path:
     (tmp_path / "toys.toml").write_text(FILE, "utf-8")
     return tmp_path / "toys.toml"
-
-
-def run(*arguments: object) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    assert stopped.value.code == 0
 
 
 WEIGHTED = ("--set", "task_options.segmentation.class_weights=1,2,0.5,1")
@@ -115,7 +106,7 @@ WEIGHTED = ("--set", "task_options.segmentation.class_weights=1,2,0.5,1")
 
 def test_metrics_that_are_kept_and_the_main_one(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    run("train", file, "--out", folder, "--quiet", "--set", "task_options.depth.loss=l2", *WEIGHTED)
+    assert command("train", file, "--out", folder, "--quiet", "--set", "task_options.depth.loss=l2", *WEIGHTED) == 0
     record = json.loads((folder / "results.json").read_text())
     names = [name for name in record["metrics"] if not name.startswith("normals")]
     assert names == ["segmentation/miou", "segmentation/pixel_accuracy", "depth/rmse"]
@@ -134,7 +125,7 @@ def test_a_loss_scale_scales_the_loss(file: Path, tmp_path: Path) -> None:
     losses = {}
     for scale in ("1", "4"):
         folder, setting = tmp_path / scale, f"task_options.normals.loss_scale={scale}"
-        run("train", file, "--out", folder, "--quiet", "--set", setting, "--set", "validation=0.0")
+        assert command("train", file, "--out", folder, "--quiet", "--set", setting, "--set", "validation=0.0") == 0
         (record,) = (json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines())
         losses[scale] = record["train/loss/normals"], record["train/loss/depth"]
     # two steps: in the second the weights differ a little
@@ -143,7 +134,5 @@ def test_a_loss_scale_scales_the_loss(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_wrong_depth_of_a_key(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["train", str(file), "--out", str(tmp_path / "run"), "--set", "task_options.depth=l2"])
-    assert stopped.value.code == 2
+    assert command("train", file, "--out", tmp_path / "run", "--set", "task_options.depth=l2") == 2
     assert "expected task_options.TASK.OPTION=VALUE" in capsys.readouterr().err

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtl_core.errors import CheckpointError, DataError, MtlError
+from mtl_core.errors import DataError, MtlError
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
 from mtl_core.hooks.relay import Hooks
@@ -17,7 +15,7 @@ from mtl_core.tasks.classification import Classification
 from mtl_core.tasks.regression import Depth
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.training.session import build_network
-from mtl_core.training.trained_network import TrainedNetwork, load_network, padded
+from mtl_core.training.trained_network import TrainedNetwork, padded
 
 TASKS = Tasks([Depth(name="depth"), Classification(name="scene", channels=3)])
 
@@ -132,10 +130,3 @@ WRONG = {
 def test_what_is_no_image(message: str) -> None:
     with pytest.raises(DataError, match=message):
         network()(WRONG[message])  # type: ignore[arg-type]
-
-
-def test_a_folder_that_is_no_run_and_a_checkpoint_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="not a run folder"):
-        load_network(tmp_path)
-    with pytest.raises(CheckpointError, match='checkpoint bets: expected last or best; did you mean "best"'):
-        load_network(tmp_path, "bets")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,9 @@ from mtl_core.experiment import Experiment
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
 from mtl_core.run_folder import RunFolder
-from mtl_core.step.encoder_gradients import EncoderGradients
 from mtl_core.step.step import Step
 from mtl_core.tasks.tasks import Tasks
-from mtl_core.testing.toys import Shapes, ToyLabels, ToyNetwork
+from mtl_core.testing.toys import Shapes, ToyNetwork
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.loader import BatchOrder, Extra
 from mtl_core.training.session import prepare
@@ -51,22 +49,6 @@ class Look:
     @hookimpl
     def compute_regularizer(self, step: Step) -> None:
         self.steps.append(step)
-
-
-@plugin
-class Shut:
-    """Lets nothing into the encoder in the first so many steps."""
-
-    steps: int = 1
-
-    @hookimpl
-    def setup(self) -> None:
-        self.calls = 0
-
-    @hookimpl
-    def shape_encoder_gradient(self, gradients: EncoderGradients) -> Tensor:
-        self.calls += 1
-        return torch.full_like(gradients.norms, float(self.calls > self.steps))
 
 
 def trainer(folder: Path, *plugins: object, **settings: Any) -> Trainer:
@@ -112,41 +94,6 @@ def test_labels_of_a_step_are_counted_over_all_ranks_and_sources() -> None:
     batches = [batch for order in orders for batch in list(order)[1:3]]
     expected = sum(labelled[index].long() for batch in batches for _, index in batch)
     assert all(torch.equal(order.label_counts(labelled, range(1, 3)), expected) for order in orders)
-
-
-def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "mtl"]
-
-
-def test_a_shaper_that_stops_the_encoder_is_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    t = trainer(tmp_path, Data(samples=12), Shut(steps=6), batch_size=3, epochs=3)
-    t.fit()
-    assert messages(caplog) == [
-        'plugin "shut" let no gradient into the encoder in 100 % of an epoch\'s steps, although tasks had one; see'
-        " encoder/stopped in metrics.jsonl"
-    ]
-    assert [record["encoder/stopped"] for record in RunFolder(tmp_path).history()] == [1, 0.5, 0]
-
-
-def test_a_shaper_that_lets_something_through_is_not_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    trainer(tmp_path, Data(), Shut(steps=0), batch_size=3).fit()
-    assert messages(caplog) == []
-
-
-@pytest.mark.parametrize("never", [("segmentation", "depth", "normals"), ("depth", "normals")])
-def test_training_without_a_single_label_is_reported_before_it_begins(
-    tmp_path: Path, never: tuple[str, ...], caplog: pytest.LogCaptureFixture
-) -> None:
-    data = Data(samples=12)
-    t = trainer(tmp_path, data, ToyLabels(never=never), batch_size=3, use={"make_label_mask": "toylabels"})
-    seen: list[list[str]] = []
-    with caplog.at_level(logging.WARNING):
-        t.fit(lambda *_: seen.append(messages(caplog)))
-    expected = [
-        "none of the 12 training samples carries a label of a task that is learned: there is nothing to learn from but"
-        " regularizers"
-    ]
-    assert seen[0] == (expected if len(never) == 3 else [])
 
 
 class Counted(Tensor):

@@ -12,27 +12,13 @@ import torch
 from torch import Tensor
 
 from mtl_core.commands.train import train
-from mtl_core.errors import CheckpointError, MtlError
+from mtl_core.errors import CheckpointError
 from mtl_core.experiment import Experiment
-from mtl_core.hooks.markers import hookimpl
-from mtl_core.hooks.plugin import plugin
 from mtl_core.run_folder import RunFolder
-from mtl_core.step.encoder_gradients import EncoderGradients
 from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
 from mtl_core.training.checkpoint import load_checkpoint
-from mtl_core.training.fabric import make_fabric
 from mtl_core.training.session import prepare
-from mtl_core.training.trainer import Trainer
 from mtl_core.training.warm_start import FILE
-
-
-@plugin
-class Plain:
-    """Adds the branches."""
-
-    @hookimpl
-    def shape_encoder_gradient(self, gradients: EncoderGradients) -> Tensor:
-        return torch.ones_like(gradients.norms)
 
 
 def experiment(*plugins: object, **settings: Any) -> Experiment:
@@ -124,29 +110,3 @@ def test_a_resume_does_not_need_the_file(run: RunFolder, tmp_path: Path) -> None
     start.unlink()
     resumed = train(made, tmp_path / "second", resume=True)
     assert [record["epoch"] for record in resumed.history()] == [0, 1]
-
-
-def fitted(folder: Path, *plugins: object, **settings: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    made = experiment(*plugins, **settings)
-    t = Trainer(prepare(made), make_fabric(made), RunFolder(folder))
-    before = {n: v.clone() for n, v in t.step.network.state_dict().items()}
-    t.fit()
-    return before, t.step.network.state_dict()
-
-
-@pytest.mark.parametrize("part", ["backbone", "backbone.0", "depth", "heads.depth"])
-def test_a_frozen_part_stays(part: str, tmp_path: Path) -> None:
-    before, after = fitted(tmp_path, freeze=(part,))
-    path = "heads.depth" if part == "depth" else part
-    moved = {name for name in before if not torch.equal(before[name], after[name])}
-    assert moved
-    assert moved == {name for name in before if not name.startswith(f"{path}.")}
-
-
-def test_parts_that_are_none_and_nothing_left(tmp_path: Path) -> None:
-    with pytest.raises(MtlError, match=r'no part of the network "backbon"; did you mean "backbone"\?'):
-        fitted(tmp_path, freeze=("backbon",))
-    with pytest.raises(MtlError, match="nothing of the network is left to train"):
-        fitted(tmp_path, freeze=("backbone", "heads"))
-    with pytest.raises(MtlError, match='the whole encoder is frozen, and plugin "plain" works on its gradient'):
-        fitted(tmp_path, Plain(), freeze=("backbone",))

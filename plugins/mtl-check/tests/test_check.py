@@ -180,3 +180,21 @@ def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
     monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1024**2})())
     assert "free some space" in module.disk(tmp_path).remedy
+
+
+@pytest.mark.parametrize("text", [None, ""])
+def test_the_doctor_goes_on_where_a_distribution_is_half_installed(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mtl_check import doctor as module
+
+    info = tmp_path / "mtl_half-1.0.dist-info"
+    info.mkdir()
+    if text is not None:
+        (info / "METADATA").write_text(text)
+    (info / "entry_points.txt").write_text("[mtl.plugins]\nhalf = mtl_half:Half\n[mtl.tasks]\nhalf = mtl_half:Kind\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(module, "check_all", lambda found: [one for one in found if one.name == "half"])
+    shown = [str(line) for line in (*module.requirements(), *module.twice(), *module.plugins(), *module.entry_points())]
+    assert any("only half installed, its metadata are incomplete" in line for line in shown)
+    assert any("install its distribution again, or uninstall it" in line for line in shown)

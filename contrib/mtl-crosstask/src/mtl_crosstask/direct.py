@@ -5,21 +5,18 @@ Shape letters: B samples, K tasks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import torch
 from attrs import field
-from attrs.validators import ge, gt, optional
+from attrs.validators import ge
 from torch import Tensor, nn
 
-from mtl_core import About, Step, Tasks, help, hookimpl, plugin
-from mtl_crosstask.maps import PairMaps, attached, entered, has_label, pairs, predicted
-from mtl_nn import Networks
+from mtl_core import About, Step, help, hookimpl, plugin
+from mtl_crosstask.maps import attached, entered, has_label, pairs, predicted
+from mtl_crosstask.options import MapOptions
 
 
 @plugin
-class DirectMap(nn.Module):
+class DirectMap(MapOptions, nn.Module):
     """What a map makes of an unlabelled task's prediction must fit another task's label.
 
     Zamir et al., "Robust Learning Through Cross-Task Consistency", CVPR 2020, as Li et al., CVPR 2022, use it for
@@ -37,22 +34,6 @@ class DirectMap(nn.Module):
     )
 
     weight: float = field(default=1.0, validator=ge(0.0), metadata=help("coefficient of the term"))
-    learning_rate: float | None = field(
-        default=None, validator=optional(gt(0.0)), metadata=help("of the maps; none: the experiment's")
-    )
-    width: int | None = field(
-        default=None, validator=optional(gt(0)), metadata=help("channels of a map's first level; none: the backbone's")
-    )
-    tasks: tuple[str, ...] = field(default=(), metadata=help("tasks that are mapped; empty: all"))
-
-    @hookimpl
-    def setup(self, name: str, tasks: Tasks, backbone: nn.Module) -> None:
-        self.mapped = tasks.choose_dense(self.tasks, name, "maps need")
-        self.m = PairMaps(self.mapped, Networks.of(backbone), self.width)
-
-    @hookimpl
-    def parameter_groups(self) -> Sequence[Mapping[str, Any]] | None:
-        return None if self.learning_rate is None else [{"params": list(self.m.parameters()), "lr": self.learning_rate}]
 
     @hookimpl
     def compute_regularizer(self, step: Step) -> dict[str, Tensor]:

@@ -5,22 +5,19 @@ Shape letters: B samples, K tasks, O_s channels of task s, H and W image size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import torch
 from attrs import field
-from attrs.validators import ge, gt, optional
+from attrs.validators import ge, gt
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mtl_core import About, Step, Task, Tasks, help, hookimpl, plugin
-from mtl_crosstask.maps import PairMaps, attached, entered, has_label, known, pairs, predicted
-from mtl_nn import Networks
+from mtl_core import About, Step, Task, help, hookimpl, plugin
+from mtl_crosstask.maps import attached, entered, has_label, known, pairs, predicted
+from mtl_crosstask.options import MapOptions
 
 
 @plugin
-class PerceptualMap(nn.Module):
+class PerceptualMap(MapOptions, nn.Module):
     """A labelled task's prediction and its label must look the same to the maps that lead to the other tasks.
 
     Zamir et al., "Robust Learning Through Cross-Task Consistency", CVPR 2020, as Li et al., CVPR 2022, use it for
@@ -46,22 +43,6 @@ class PerceptualMap(nn.Module):
 
     weight: float = field(default=1.0, validator=ge(0.0), metadata=help("coefficient of the distance"))
     map_weight: float = field(default=1.0, validator=gt(0.0), metadata=help("coefficient of what trains the maps"))
-    learning_rate: float | None = field(
-        default=None, validator=optional(gt(0.0)), metadata=help("of the maps; none: the experiment's")
-    )
-    width: int | None = field(
-        default=None, validator=optional(gt(0)), metadata=help("channels of a map's first level; none: the backbone's")
-    )
-    tasks: tuple[str, ...] = field(default=(), metadata=help("tasks that are mapped; empty: all"))
-
-    @hookimpl
-    def setup(self, name: str, tasks: Tasks, backbone: nn.Module) -> None:
-        self.mapped = tasks.choose_dense(self.tasks, name, "maps need")
-        self.m = PairMaps(self.mapped, Networks.of(backbone), self.width)
-
-    @hookimpl
-    def parameter_groups(self) -> Sequence[Mapping[str, Any]] | None:
-        return None if self.learning_rate is None else [{"params": list(self.m.parameters()), "lr": self.learning_rate}]
 
     @hookimpl
     def compute_regularizer(self, step: Step) -> dict[str, Tensor]:

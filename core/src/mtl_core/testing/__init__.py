@@ -5,6 +5,7 @@ Needs pytest: ``pip install "mtl-core[testing]"``.
 """
 
 from mtl_core.testing.augment_contract import AugmentContract
+from mtl_core.testing.command import command
 from mtl_core.testing.contract import Contract, PluginContract, count_views, failures
 from mtl_core.testing.dataset_contract import DatasetContract
 from mtl_core.testing.epoch_contract import EpochContract
@@ -102,6 +103,7 @@ __all__ = [
     "bank",
     "branch",
     "collate",
+    "command",
     "count_views",
     "encoder_gradients",
     "entering",

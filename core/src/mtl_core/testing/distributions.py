@@ -73,3 +73,14 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 def toy(install: Install) -> None:
     """One installed plugin, ``toy``."""
     install("mtl-toy", {"toy": "fake_toy:Toy"})
+
+
+TOYS = {"data": "ToyData", "labels": "ToyLabels", "network": "ToyNetwork"}
+"""Name in an experiment → class of :mod:`mtl_core.testing.toys`."""
+
+
+@pytest.fixture
+def toys(install: Install) -> None:
+    """Three installed plugins that train together: ``data``, ``labels`` and ``network``."""
+    source = f"from mtl_core.testing.toys import {', '.join(TOYS.values())}\n"
+    install("mtl-toys", {name: f"fake_toys:{cls}" for name, cls in TOYS.items()}, source)

@@ -56,10 +56,15 @@ class ToyData:
 
     samples: int = field(default=8, validator=ge(1), metadata=help("training and test samples, each"))
     size: tuple[int, int] = field(default=(32, 32), metadata=help("(H, W) in pixels"))
+    val: int = field(default=0, validator=ge(0), metadata=help("samples of a split for validation; 0: there is none"))
+
+    @hookimpl
+    def name_splits(self) -> tuple[str, ...]:
+        return ("train", "val", "test") if self.val else ("train", "test")
 
     @hookimpl
     def build_dataset(self, split: str) -> MultiTaskDataset:
-        return Shapes(self.samples, self.size, split)
+        return Shapes(self.val if split == "val" else self.samples, self.size, split)
 
 
 @plugin

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from mtl_core.experiment import Experiment
 from mtl_core.hooks.relay import Hooks
@@ -40,9 +40,14 @@ class Health:
         """Every head stays as it was made."""
         self._tell("heads", "freeze names every task: no head is trained, only the encoder and what plugins learn")
 
-    def look_at(self, epoch: int, record: Mapping[str, float]) -> None:
-        """Look at what an epoch left, from 0."""
+    def look_at(self, epoch: int, record: Mapping[str, float], terms: Collection[str] = ()) -> None:
+        """Look at what an epoch left.
+
+        :param epoch: from 0
+        :param terms: names of the regularizers' terms in the record
+        """
         self._look_at_steps(epoch, record)
+        self._look_at_terms(epoch, record, terms)
         self._look_at_encoder(record)
         self._look_at_heads(epoch, record)
 
@@ -53,6 +58,20 @@ class Health:
                 f"epoch {epoch + 1}: {skips} step{'s were' if skips > 1 else ' was'} skipped, the gradients were not"
                 " finite; lower learning_rate or set clip",
             )
+
+    def _look_at_terms(self, epoch: int, record: Mapping[str, float], terms: Collection[str]) -> None:
+        """A term that is always 0 teaches nothing, and nothing fails."""
+        # a mean is 0 where every step's value is: values that cancel do not add up to exactly 0
+        silent = [name for name in sorted(terms) if record.get(name) == 0 and f"term {name}" not in self._told]
+        if not silent:
+            return
+        self._tell(
+            f"term {silent[0]}",
+            f"epoch {epoch + 1}: exactly 0 in every step: {', '.join(silent)}; such a term teaches nothing. Look"
+            " whether the views that it compares differ (a plugin has to augment them), whether any sample has the"
+            " labels that it needs, and whether its weight is above 0",
+        )
+        self._told.update(f"term {name}" for name in silent)
 
     def _look_at_heads(self, epoch: int, record: Mapping[str, float]) -> None:
         """A head that nothing reaches stays as it was made; the other metrics do not show it."""

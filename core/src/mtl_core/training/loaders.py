@@ -22,7 +22,6 @@ from mtl_core.training.loader import (
     Extra,
     TrainingData,
     evaluation_loader,
-    split_validation,
     training_loader,
 )
 from mtl_core.training.second_batches import SecondBatches
@@ -65,7 +64,7 @@ def open_loaders(session: Session, fabric: lightning_fabric.Fabric) -> Loaders:
     world = fabric.world_size
     pinned = fabric.device.type == "cuda"
     own = session.validation
-    train, held = split_validation(len(session.dataset), experiment.validation if own is None else 0.0, experiment.seed)
+    train, held = session.split()
     if experiment.best_on is not None and own is None and not held:
         raise MtlError(
             f"best_on = {experiment.best_on!r}: validation = {experiment.validation:g} keeps none of the"

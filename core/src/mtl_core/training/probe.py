@@ -25,7 +25,6 @@ from mtl_core.seeds import generator_for, seed_torch
 from mtl_core.step.step import Step
 from mtl_core.training.buffers import BufferGuard
 from mtl_core.training.build_step import build_step
-from mtl_core.training.loader import split_validation
 from mtl_core.training.losses import global_term, sample_losses
 from mtl_core.training.plugin_state import stateful
 from mtl_core.training.session import Session
@@ -205,7 +204,7 @@ def _withheld(session: Session) -> Tensor:
 def _batches(session: Session, count: int) -> list[_Probed]:
     """Fixed batches of training samples that lack a label; augmentations of single samples are left out."""
     withheld = _withheld(session)
-    train, _ = split_validation(len(session.dataset), session.experiment.validation, session.experiment.seed)
+    train, _ = session.split()
     places = torch.tensor([place for place in train if withheld[place].any()], dtype=torch.long)
     if not len(places):
         raise MtlError(

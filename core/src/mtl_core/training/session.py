@@ -57,6 +57,14 @@ class Session(Model):
     validation: BlankedDataset | None = None
     """The split that the data have for validation; None where a share of the training data is kept, or nothing."""
 
+    def split(self) -> tuple[list[int], list[int]]:
+        """Positions of the samples that train, and of those that are kept for validation.
+
+        None are kept where the data have a split for it.
+        """
+        share = self.experiment.validation if self.validation is None else 0.0
+        return split_validation(len(self.dataset), share, self.experiment.seed)
+
 
 def open_hooks(experiment: Experiment, required: Sequence[str] = REQUIRED) -> Hooks:
     source = experiment.source or f'experiment "{experiment.name}"'

@@ -68,6 +68,8 @@ class TrainingStep(nn.Module):
         self.progress = 1.0
         self.arrival = Arrival(hooks, self.tasks, network.backbone, level, group)
         self.heads = HeadGradients()
+        self.terms: set[str] = set()
+        """Names of the regularizers' terms so far, as they are logged."""
 
     def forward(self, batch: Batch, number: int, expected: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The total loss of one batch, and what is logged.
@@ -104,6 +106,7 @@ class TrainingStep(nn.Module):
         step.predictions = self.heads.watched("regularizer", predictions)
         terms = self.hooks.compute_regularizer(step)
         values = {name: loss.global_term(term, self.group) for name, term in terms.items()}
+        self.terms.update(values)
         # after the loss rule was asked: its weights are about the tasks, not about regularizers
         total = torch.stack([total, *values.values()]).sum()
         logged = self.log(step, total, values)

@@ -262,7 +262,7 @@ class Trainer:
         self._settle_statistics()
         record |= self._validate(record)
         record |= {} if self.probe is None else self.probe.measure()
-        self.health.look_at(position.epoch, record)
+        self.health.look_at(position.epoch, record, self.step.terms)
         asked = self._asked_to_end(record)
         # read before the schedule moves on: the rate that this epoch trained with
         rates = {"learning_rate": self.schedule.used}

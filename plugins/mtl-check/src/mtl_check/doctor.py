@@ -15,7 +15,7 @@ import attrs
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from mtl_core import InstalledPlugin, MtlError, check_all, installed_plugins
+from mtl_core import InstalledPlugin, MtlError, check_all, distribution_name, installed_plugins
 
 GROUPS = ("mtl.commands", "mtl.observers", "mtl.tasks")
 """Entry points beside plugins."""
@@ -51,7 +51,7 @@ def versions() -> Iterator[Line]:
 
 def requirements() -> Iterator[Line]:
     """What distributions of mtl need and is not there, or in another version."""
-    ours = [d for d in metadata.distributions() if canonicalize_name(d.name or "").startswith("mtl-")]
+    ours = [d for d in metadata.distributions() if canonicalize_name(distribution_name(d)).startswith("mtl-")]
     faults = sorted({fault for d in ours for fault in unmet(d)})
     yield from (Line("requirement", fault, "install what is missing") for fault in faults)
     if not faults:
@@ -77,7 +77,8 @@ def unmet(distribution: metadata.Distribution) -> Iterator[str]:
 
 def twice() -> Iterator[Line]:
     """Distributions with two versions in one folder, of which chance decides which one counts."""
-    counts = Counter((canonicalize_name(d.name or ""), str(d.locate_file(""))) for d in metadata.distributions())
+    places = [(distribution_name(d), str(d.locate_file(""))) for d in metadata.distributions()]
+    counts = Counter((canonicalize_name(name), folder) for name, folder in places)
     for (name, folder), count in sorted(counts.items()):
         if count > 1 and name.startswith("mtl"):
             yield Line(
@@ -107,7 +108,7 @@ def entry_points() -> Iterator[Line]:
             try:
                 entry.load()
             except Exception as error:
-                owner = entry.dist.name if entry.dist else "its distribution"
+                owner = (distribution_name(entry.dist) if entry.dist else "") or "its distribution"
                 found = f"{entry.value} cannot be imported ({type(error).__name__}: {error})"
                 stale.append(Line(f"{group} {entry.name}", found, f"install {owner} again, or uninstall it"))
     yield from stale

@@ -7,7 +7,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from mtl_core import MtlError, nearest
+from mtl_core import MtlError, distribution_name, nearest
 
 KINDS = {
     "regularizer": "a loss on predictions",
@@ -66,7 +66,8 @@ def check_free(name: str, folder: Path) -> None:
         raise MtlError(f"{folder}: is there already; nothing is overwritten: choose another name or another --into")
     for plugin in metadata.entry_points(group="mtl.plugins"):
         if plugin.name == name:
-            owner = f" ({plugin.dist.name} {plugin.dist.version})" if plugin.dist else ""
+            known = plugin.dist is not None and distribution_name(plugin.dist)
+            owner = f" ({known} {plugin.dist.version})" if plugin.dist and known else ""
             raise MtlError(f'the name "{name}": a plugin of this name is installed{owner}; choose another')
     module = f"mtl_{name.replace('-', '_')}"
     if find_spec(module) is not None:

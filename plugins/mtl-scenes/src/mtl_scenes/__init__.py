@@ -7,21 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import field, validators
 
 from mtl_core import DataError, help, hookimpl, nearest, plugin
+from mtl_data import known_tasks
 from mtl_scenes.labels import LABELS
 
 if TYPE_CHECKING:
     from mtl_core import MultiTaskDataset
 
 SMALLEST = 16
-
-
-def known_tasks(instance: object, attribute: Any, value: tuple[str, ...]) -> None:
-    unknown = [name for name in value if name not in LABELS]
-    if unknown:
-        hint = nearest(unknown[0], LABELS)
-        raise ValueError(f"there is no task {unknown[0]!r}{hint} (there are: {', '.join(LABELS)})")
-    if not value or len(set(value)) < len(value):
-        raise ValueError(f"tasks must name at least one task and none twice; got {list(value)}")
 
 
 COUNT = [validators.ge(1), validators.le(10**6)]
@@ -57,7 +49,7 @@ class Scenes:
     seed: int = field(default=0, validator=validators.ge(0), metadata=help("seed of the data"))
     tasks: tuple[str, ...] = field(
         default=("segmentation", "depth", "normals"),
-        validator=known_tasks,
+        validator=known_tasks("scenes", tuple(LABELS)),
         metadata=help("the tasks, in order; also occlusion_edges, texture_edges, keypoints, reshading"),
     )
     difficulty: Literal["easy", "medium", "hard"] = field(
