@@ -32,10 +32,8 @@ def paper_terms(space: JointSpace, step: Step, substitutes: Mapping[str, Tensor]
     if options.views == 2:
         entering.append(all_predicted(step, space.tasks, 1, space.units))
     # Leaves: the reconstruction must not reach the predictions; the distance does, by `reattached`.
-    reached = moved(options, len(entering))
-    attached = [
-        stack if place in reached else stack.detach() for place, stack in enumerate(space.attached(step, entering))
-    ]
+    attached = space.attached(step, entering)
+    reached = moved(options, len(attached))
     leaves = [stack.detach().requires_grad_(place in reached) for place, stack in enumerate(attached)]
     latents = [space.encode(leaf) for leaf in leaves]
     features = compared(options, [at_least_float32(latent.features) for latent in latents])
