@@ -10,6 +10,7 @@ import torch
 
 from mtl_auxiliary import AutoLambda
 from mtl_backbones import MTAN, SMP, VGG16, CrossStitch
+from mtl_consistency import MeanTeacher
 from mtl_core import Experiment, RunFolder, make_fabric
 from mtl_core.testing import BlankedDataset, ToyData, Trainer, collate, prepare
 from mtl_ial import IAL
@@ -86,3 +87,22 @@ def test_a_checkpoint_brings_all_of_it_back(network: str, tmp_path: Path) -> Non
     train(second)
     one, two = (made.session.network.state_dict() for made in (first, second))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_an_average_of_it_predicts_as_it_does(network: str, tmp_path: Path) -> None:
+    """A head that held parts of the encoder would be copied without them."""
+    made = trainer(tmp_path, NETWORKS[network](), OneLabel(), [MeanTeacher(decay=0.0)])
+    train(made)
+    session = made.session
+    session.network.eval()
+    average = session.hooks.plugins["mean-teacher"].teacher
+    average.update()
+    average.load_state_dict(
+        {**average.state_dict(), **{n: b for n, b in session.network.state_dict().items() if "running" in n}}
+    )
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = session.network(images)
+    for name, prediction in average(images).items():
+        torch.testing.assert_close(prediction, expected[name])

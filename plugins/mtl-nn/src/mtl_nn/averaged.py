@@ -6,7 +6,6 @@ Shape letters: N images, K tasks, O_t channels of task t, H and W image size.
 from __future__ import annotations
 
 import copy
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +29,10 @@ class AveragedNetwork(nn.Module):
     def __init__(self, backbone: nn.Module, heads: nn.ModuleDict, decay: float) -> None:
         super().__init__()
         self.decay = decay
-        self.backbone = _without_parameters(backbone)
-        self.heads = cast("nn.ModuleDict", _without_parameters(heads))
+        # copied together: heads may use parts of the encoder
+        self.backbone, self.heads = copy.deepcopy((backbone, heads))
+        for part in self.modules():
+            _make_buffers(part)
         self.count: Tensor
         self.register_buffer("count", torch.zeros(()))
         # a tuple registers nothing: the network belongs to the run
@@ -39,8 +40,9 @@ class AveragedNetwork(nn.Module):
 
     def _pairs(self) -> list[tuple[nn.Module, nn.Module]]:
         """(average, network) for every part."""
-        own = [*self.backbone.modules(), *self.heads.modules()]
-        return list(zip(own, [m for part in self._source for m in part.modules()], strict=True))
+        # both lists begin with the module that holds the two, and name a part that both use once
+        theirs = nn.ModuleList(self._source).modules()
+        return list(zip(self.modules(), theirs, strict=True))[1:]
 
     @torch.no_grad()
     def update(self) -> None:
@@ -62,12 +64,8 @@ class AveragedNetwork(nn.Module):
         return {name: head(z) for name, head in self.heads.items()}
 
 
-def _without_parameters(module: nn.Module) -> nn.Module:
-    """A copy in which buffers stand in the place of parameters."""
-    made = copy.deepcopy(module)
-    for part in made.modules():
-        for name, weight in list(part._parameters.items()):
-            if weight is not None:
-                del part._parameters[name]
-                part.register_buffer(name, weight.detach().clone())
-    return made
+def _make_buffers(part: nn.Module) -> None:
+    """Put buffers in the place of the parameters that this part itself holds."""
+    for name, weight in list(part.named_parameters(recurse=False)):
+        delattr(part, name)
+        part.register_buffer(name, weight.detach().clone())
