@@ -32,6 +32,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "train_encoder_on": "reconstruction",
     },
     "averages": {"network": "averages"},
+    "smooth": {"network": "smooth"},
+    "a fixed target": {"target": "fixed"},
+    "a masked reconstruction": {"masked": 0.4},
     "averages, no reconstruction": {"network": "averages", "reconstruct": False},
     "the backbone's kind": {"network": "backbone"},
 }
