@@ -1,6 +1,7 @@
 """Figures of how core reads: ``python tests/figures.py [FOLDER]``, by default core's package.
 
 Files, floors of imports, circles, length of functions, comments, tuple assignments, documented public functions.
+``core/tests/test_architecture.py`` reads imports too: core's tests run where core is alone, without this file.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import tomllib
@@ -76,6 +77,26 @@ def test_requirements_have_a_lowest_version(folder: Path) -> None:
     """``make test-lowest`` installs these."""
     for line in project(folder).get("dependencies", []):
         assert ">=" in line, f"{line}: say from which version on it is known to work"
+
+
+def classes_of_plugins(path: Path) -> list[str]:
+    """Names of a file's classes that are declared with ``@plugin``."""
+    nodes = [node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.ClassDef)]
+    return [node.name for node in nodes if "plugin" in map(ast.unparse, node.decorator_list)]
+
+
+WHOLE = {"plugin.py", "__init__.py"}
+"""Files of a distribution that has one method or data set: all of its tests are about it."""
+
+
+def test_a_file_of_a_method_has_a_test_file_of_its_name(folder: Path) -> None:
+    tests = {path.name for path in (folder / "tests").glob("test_*.py")}
+    files = [path for package in packages(folder) for path in package.rglob("*.py") if classes_of_plugins(path)]
+    if folder.name == "core":
+        return  # its plugins are toys for tests
+    missing = [path.name for path in files if path.name not in WHOLE and f"test_{path.name}" not in tests]
+    assert not missing, f"one method, one file, one test file: no test_*.py for {missing}"
+    assert tests or not files, "plugins without tests"
 
 
 @pytest.mark.skipif(not WHEELS, reason="make dist builds the wheels")
