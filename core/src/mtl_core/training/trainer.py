@@ -23,6 +23,7 @@ from mtl_core.hooks.relay import Hooks
 from mtl_core.run_folder import RunFolder
 from mtl_core.seeds import generator_for, seed_torch
 from mtl_core.step.look_ahead import Source
+from mtl_core.training.allocator import keep_freed_memory
 from mtl_core.training.batch_norm import batch_norms, reestimate
 from mtl_core.training.buffers import BufferGuard, broadcast_buffers
 from mtl_core.training.checkpoint import check_optimizer_state, count_in, load_checkpoint, reading, restore
@@ -91,6 +92,7 @@ class Trainer:
         self.run = run
         self.experiment = session.experiment
         self.observers = observers
+        keep_freed_memory(fabric.device)
         self.group: dist.ProcessGroup | None = None
         if fabric.world_size > 1:
             # a group of our own: DDP sends its buckets while the seam's sums are under way, and the two must not mix
