@@ -64,7 +64,7 @@ class ToyData:
 
     @hookimpl
     def build_dataset(self, split: str) -> MultiTaskDataset:
-        return Shapes(self.val if split == "val" else self.samples, self.size, split)
+        return Shapes(self.val if split == "val" and self.val else self.samples, self.size, split)
 
 
 @plugin
