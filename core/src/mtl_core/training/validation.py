@@ -1,0 +1,81 @@
+"""Validation at an epoch's end, with the batch-norm statistics that the checkpoint will hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from itertools import islice
+
+import lightning_fabric
+from torch import Tensor
+
+from mtl_core.seeds import generator_for, seed_torch
+from mtl_core.training.batch_norm import batch_norms, reestimate
+from mtl_core.training.buffers import broadcast_buffers
+from mtl_core.training.evaluation import evaluate
+from mtl_core.training.health import Health
+from mtl_core.training.loaders import Loaders
+from mtl_core.training.session import Session
+from mtl_core.training.wrapped import Wrapped
+
+
+class Validation:
+    """Validates the network of a run, after its batch norm has the statistics to be evaluated with.
+
+    :param health: reports where batch norm's statistics do not fit the validation data
+    """
+
+    def __init__(
+        self, session: Session, fabric: lightning_fabric.Fabric, wrapped: Wrapped, data: Loaders, health: Health
+    ) -> None:
+        self.experiment = session.experiment
+        self.fabric = fabric
+        self.wrapped = wrapped
+        self.data = data
+        self.health = health
+
+    def settle_statistics(self, epoch: int) -> None:
+        """Give every rank the statistics that the checkpoint will hold, re-estimated if the experiment says so."""
+        broadcast_buffers(list(self.wrapped.step.buffers()), self.wrapped.group)
+        if self.wrapped.ema is not None:
+            broadcast_buffers(list(self.wrapped.ema.network.buffers()), self.wrapped.group)
+        if self.experiment.batch_norm == "reestimated" and batch_norms(self.wrapped.evaluated):
+            with self.fabric.autocast():
+                reestimate(self.wrapped.evaluated, self.training_images(epoch), self.wrapped.group)
+
+    def training_images(self, epoch: int) -> Iterator[Tensor]:
+        """Images of an epoch's first batches, (V·B, 3, H, W), as the network saw them in training."""
+        rank = self.fabric.global_rank
+        seed = self.experiment.seed
+        seed_torch(self.fabric.device, seed, "batch norm", epoch, rank)
+        self.data.order.go(epoch)
+        for number, batch in enumerate(islice(self.data.training, self.experiment.batch_norm_batches)):
+            generator = generator_for(seed, "batch norm", epoch, number, rank)
+            images, _ = self.wrapped.step.views_of(batch.images, generator)
+            yield images.flatten(0, 1)
+
+    def measure(self, epoch: int, record: Mapping[str, float]) -> dict[str, float]:
+        """Validation metrics and losses, as ``metrics.jsonl`` names them.
+
+        :param record: the epoch's means, with the training losses
+        """
+        data = self.data.validation
+        if data is None:
+            return {}
+        network = self.wrapped.evaluated
+        device = self.fabric.device
+        found = evaluate(network, data, device, self.fabric.autocast)
+        trained = {name: record.get(f"train/loss/{name}", math.nan) for name in network.tasks.names}
+        if self._compares_statistics(epoch) and self.health.is_suspicious(trained, found.losses):
+            several = (batch for batch in data if len(batch.images) > 1)  # one sample alone has no variance
+            by_batch = evaluate(network, several, device, self.fabric.autocast, by_batch=True)
+            self.health.look_at_statistics(by_batch.losses, found.losses)
+        metrics = {f"val/{name}": value for name, value in found.metrics.items()}
+        return metrics | {f"validation/loss/{name}": value for name, value in found.losses.items()}
+
+    def _compares_statistics(self, epoch: int) -> bool:
+        """At the epochs 1, 2, 4, 8 … and the last: the comparison takes a second pass over the validation data."""
+        done = epoch + 1
+        # a power of two has one bit set
+        now = done & (done - 1) == 0 or done == self.experiment.epochs
+        return now and bool(batch_norms(self.wrapped.step.network))
