@@ -6,8 +6,8 @@ import pytest
 
 from mtl_core.discovery import installed_plugins
 from mtl_core.errors import Terminated
+from mtl_core.hooks.attribution import with_plugin_note
 from mtl_core.hooks.load import load
-from mtl_core.hooks.relay import with_plugin_note
 from mtl_core.settings.toml_file import parse_experiment
 from mtl_core.testing.distributions import Install
 

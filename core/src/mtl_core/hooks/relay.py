@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pluggy
 
-from mtl_core.errors import ContractError, ExperimentError, Terminated
+from mtl_core.errors import ContractError, ExperimentError
 from mtl_core.hooks import hookspecs
+from mtl_core.hooks.attribution import guarded, logging_as
 from mtl_core.hooks.exclusive import check_use, choose, unknown_places
 from mtl_core.hooks.results import Answer
-from mtl_core.hooks.spec_table import exclusive_hooks, hook_arguments
+from mtl_core.hooks.spec_table import exclusive_hooks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,7 @@ class Hooks:
         self.manager = pluggy.PluginManager("mtl")
         self.manager.add_hookspecs(hookspecs)
         for name, plugin in self.plugins.items():
-            self.manager.register(_guarded(name, plugin), name)
+            self.manager.register(guarded(name, plugin), name)
         self.manager.check_pending()
         self.places = _choose_places(self, use or {}, required, source)
 
@@ -212,7 +212,7 @@ class Hooks:
             look(look_ahead=look_ahead)
 
     def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
-        with _logging_as(self.places.get("combine_losses", ""), step):
+        with logging_as(self.places.get("combine_losses", ""), step):
             answer = self.answer("combine_losses", losses=losses, means=means, active=active, step=step)
         return losses.sum() if answer.value is None else answer.total(losses)
 
@@ -220,7 +220,7 @@ class Hooks:
         """Every plugin's terms, as ``plugin/term``; what a plugin logs gets its name too."""
         terms: dict[str, Tensor | tuple[Tensor, Tensor]] = {}
         for name, compute in self.implementations("compute_regularizer"):
-            with _logging_as(name, step):
+            with logging_as(name, step):
                 answer = Answer(name, "compute_regularizer", compute(step=step))
             if answer.value is not None:
                 terms |= {f"{name}/{term}": value for term, value in answer.terms().items()}
@@ -230,14 +230,14 @@ class Hooks:
         """Plugin → the state that it proposes; what it logs on the step gets its name."""
         proposed: dict[str, Mapping[str, Tensor]] = {}
         for name, watch in self.implementations("watch_encoder_gradient"):
-            with _logging_as(name, gradients.step):
+            with logging_as(name, gradients.step):
                 answer = Answer(name, "watch_encoder_gradient", watch(gradients=gradients))
             proposed[name] = {} if answer.value is None else answer.state(self.plugins[name])
         return proposed
 
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped | Tensor | None:
         """The shaper's answer, None without one; what it logs on the step gets its name."""
-        with _logging_as(self.places.get("shape_encoder_gradient", ""), gradients.step):
+        with logging_as(self.places.get("shape_encoder_gradient", ""), gradients.step):
             answer = self.answer("shape_encoder_gradient", gradients=gradients)
         return None if answer.value is None else answer.shaped(gradients, self.plugins[answer.plugin])
 
@@ -289,57 +289,6 @@ class Hooks:
 def _call(implementation: pluggy.HookImpl, **arguments: object) -> Any:
     """Call one implementation with the arguments that its signature names."""
     return implementation.function(*(arguments[name] for name in implementation.argnames))
-
-
-def _guarded(name: str, plugin: object) -> SimpleNamespace:
-    """The plugin's implementations, each adding the plugin's name to what it raises.
-
-    An instance that answers only some of its class's hooks, by its options, names them in a property ``fills``.
-    """
-    # pluggy would register every method of the class; a namespace has only those that this instance answers
-    fills = getattr(plugin, "fills", hook_arguments())
-    methods = {hook: getattr(plugin, hook, None) for hook in hook_arguments() if hook in fills}
-    return SimpleNamespace(**{hook: with_plugin_note(name, m) for hook, m in methods.items() if hasattr(m, "mtl_impl")})
-
-
-def with_plugin_note(name: str, method: Any) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def guarded_method(*args: object) -> Any:
-        try:
-            return method(*args)
-        except Exception as error:
-            error.add_note(f'in plugin "{name}", hook {method.__name__}')
-            raise
-        except Terminated:
-            raise
-        except SystemExit as error:
-            # the run would end as if it had succeeded
-            raise ContractError(
-                f'plugin "{name}": {method.__name__} ended the program (exit code {error.code}); a hook has to raise an'
-                " error instead"
-            ) from error
-
-    return guarded_method
-
-
-class _logging_as:  # noqa: N801 - a context manager, used like a function
-    """Put a plugin's name before what it logs on a step."""
-
-    def __init__(self, name: str, step: Step | None) -> None:
-        self.name = name
-        self.step = step
-        self.before = {} if step is None else dict(step.logged)
-
-    def __enter__(self) -> None:
-        if self.step is not None:
-            self.step.logged = {}
-
-    def __exit__(self, *error: object) -> None:
-        if self.step is None:
-            return
-        own = {f"{self.name}/{key}": value for key, value in self.step.logged.items()}
-        # a plugin logs "weight", not "ial/weight": it need not know its name, and two instances do not collide
-        self.step.logged = self.before | own
 
 
 def _choose_places(hooks: Hooks, use: Mapping[str, str], required: Sequence[str], source: str) -> dict[str, str]:

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from mtl_core.data.datasets import BlankedDataset, Joined
 from mtl_core.data.sample import MultiTaskDataset, Sample, collate
 from mtl_core.errors import DataError
-from mtl_core.hooks.relay import Hooks, with_plugin_note
+from mtl_core.hooks.attribution import with_plugin_note
+from mtl_core.hooks.relay import Hooks
 from mtl_core.hooks.results import Answer
 from mtl_core.seeds import generator_for
 
