@@ -225,7 +225,8 @@ def naming(path: Path, part: Path | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         if error.filename is None or error.filename == str(part):
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
+            error.filename2 = None
         raise
 
 

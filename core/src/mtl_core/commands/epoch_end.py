@@ -23,7 +23,8 @@ class EpochEnd:
     """
 
     def __init__(self, session: Session, run: RunFolder, watch: Watcher, observers: Hooks | None) -> None:
-        self.run, self.watch = run, watch
+        self.run = run
+        self.watch = watch
         self.hooks = [session.hooks] if observers is None else [session.hooks, observers]
 
     def __call__(self, record: Mapping[str, Any], best: bool) -> bool:

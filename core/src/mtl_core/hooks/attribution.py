@@ -33,6 +33,7 @@ def with_plugin_note(name: str, method: Any) -> Callable[..., Any]:
         except Exception as error:
             error.add_note(f'in plugin "{name}", hook {method.__name__}')
             raise
+        # SIGTERM that arrived during the call: not the plugin's doing
         except Terminated:
             raise
         except SystemExit as error:

@@ -20,7 +20,7 @@ from typing import Any
 
 import attrs
 
-from mtl_core.errors import ContractError, nearest
+from mtl_core.errors import ContractError, Terminated, nearest
 from mtl_core.hooks.load import cause
 from mtl_core.hooks.markers import HOOK_VERSION
 from mtl_core.hooks.spec_table import hooks_of
@@ -90,7 +90,7 @@ def load_module(path: Path) -> ModuleType:
         raise ContractError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         module = importlib.import_module(_module_name(path, text))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         raise
     except BaseException as error:  # a file may even leave the process while it is imported
         raise ContractError(f"{path}{_line(error, path)}: cannot be imported: {cause(error)}{_hint(error)}") from error
@@ -101,7 +101,9 @@ def load_module(path: Path) -> ModuleType:
 
 
 def _module_name(path: Path, text: bytes) -> str:
-    stem, content = re.sub(r"\W", "_", path.stem), hashlib.sha256(text).hexdigest()[:8]
+    # with its content: a file that has changed is another module, which is not loaded yet
+    stem = re.sub(r"\W", "_", path.stem)
+    content = hashlib.sha256(text).hexdigest()[:8]
     return f"{__name__}.{stem}_{content}_{str(path).encode().hex()}"
 
 
@@ -138,7 +140,8 @@ def _line(error: BaseException, path: Path) -> str:
 
 
 def _traces(error: BaseException) -> list[TracebackType]:
-    found, trace = list[TracebackType](), error.__traceback__
+    found = list[TracebackType]()
+    trace = error.__traceback__
     while trace is not None:
         found.append(trace)
         trace = trace.tb_next

@@ -57,6 +57,7 @@ class Hooks:
         required: Sequence[str] = REQUIRED,
         source: str = "experiment",
     ) -> None:
+        # made anew from their options alone: what `setup` assigned to the originals stays behind
         self.plugins: dict[str, Any] = {name: attrs.evolve(plugin) for name, plugin in plugins.items()}  # type: ignore[misc]
         self.places: dict[str, str] = {}  # who fills each exclusive place; empty while it is being chosen
         self.manager = pluggy.PluginManager("mtl")
@@ -105,6 +106,7 @@ class Hooks:
     @functools.cached_property
     def splits(self) -> tuple[str, ...]:
         """The splits that the data have."""
+        # only the plugin whose data set is used: splits of another one are of other data
         name = self.places.get("build_dataset", "")
         asked = [function for plugin, function in self.implementations("name_splits") if plugin == name]
         answers = [Answer(name, "name_splits", function()) for function in asked]
@@ -194,6 +196,7 @@ class Hooks:
         known = {"tasks": tasks, "image_size": image_size, "backbone": backbone, "labelled": labelled}
         for name, setup in self.implementations("setup"):
             seed(name)
+            # a copy: a plugin may keep it
             setup(name=name, places=dict(self.places), **known)
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
@@ -214,6 +217,7 @@ class Hooks:
     def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
         with logging_as(self.places.get("combine_losses", ""), step):
             answer = self.answer("combine_losses", losses=losses, means=means, active=active, step=step)
+        # no rule, or one that has nothing to say: equal weights
         return losses.sum() if answer.value is None else answer.total(losses)
 
     def compute_regularizer(self, step: Step) -> dict[str, Tensor | tuple[Tensor, Tensor]]:
@@ -250,6 +254,7 @@ class Hooks:
         """Whether a plugin that looks before the checkpoint wants the run to end; all of them are asked."""
         ends = []
         for name, look in self.implementations("after_epoch"):
+            # the others are called when the record is written, by `after_record`
             if not self.wants_record(name):
                 answer = Answer(name, "after_epoch", look(epoch=epoch, metrics=metrics, run_folder=run_folder))
                 ends.append(answer.ends_run())

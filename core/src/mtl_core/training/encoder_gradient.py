@@ -73,6 +73,7 @@ class Arrival:
 
         :param scale: the one that the total loss of this step goes through
         """
+        # bound to the function that autograd will call: a gradient of an older step comes with its own crossing
         self._crossing = crossing = _Crossing(z, scale)
         return branch(z, len(self.tasks), functools.partial(self.backward, crossing), scale)
 
@@ -157,6 +158,7 @@ class Arrival:
         if answer is None:
             raise ContractError(f'plugin "{place}": shape_encoder_gradient returned None; it must return weights')
         shaped = answer if isinstance(answer, Shaped) else Shaped(answer)
+        # a shaper may also be a watcher: both states are of its buffers
         self._proposed[place] = {**self._proposed.get(place, {}), **shaped.state}
         return shaped
 

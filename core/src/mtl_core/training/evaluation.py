@@ -85,7 +85,8 @@ def evaluate(
 
     :param by_batch: let the layers of batch norm that learn normalise by the batch, as in training
     """
-    layers, positions = batch_norms(network) if by_batch else [], list[Tensor]()
+    layers = batch_norms(network) if by_batch else []
+    positions = list[Tensor]()
     where = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64, which sums need
     metrics = nn.ModuleDict({task.name: task.metrics() for task in network.tasks}).to(where)
     totals = nn.ModuleDict({task.name: _Totals(task) for task in network.tasks}).to(where)
@@ -116,6 +117,7 @@ def _by_image(positions: list[Tensor], losses: Mapping[str, list[Tensor]]) -> di
         return {}
     found: dict[int, dict[str, float]] = {position: {} for position in torch.cat(positions).tolist()}
     for name, parts in losses.items():
+        # the dict keeps the order in which the batches came, which is that of the losses
         for position, loss in zip(found, torch.cat(parts).tolist(), strict=True):
             if math.isfinite(loss):
                 found[position][name] = loss

@@ -40,6 +40,7 @@ class AutocastPrecision(MixedPrecision):
 
     def optimizer_step(self, optimizer: Any, **kwargs: Any) -> Any:
         """A step with gradients that are unscaled already; ``found_inf`` on the optimizer says whether it is taken."""
+        # not scaler.step: the optimizer looks at `found_inf` itself, and unscale_ has noted what update needs
         output = Precision.optimizer_step(self, optimizer, **kwargs)
         if self.scaler is not None:
             self.scaler.update()
@@ -89,7 +90,8 @@ def _check_strategy(name: str) -> None:
             " check of gradients need all of it in one place"
         )
     else:
-        reason, use = f"there is no such strategy{nearest(name, USABLE)}", f"expected one of {', '.join(USABLE)}"
+        reason = f"there is no such strategy{nearest(name, USABLE)}"
+        use = f"expected one of {', '.join(USABLE)}"
     raise MtlError(f'strategy = "{name}": {reason}; {use}')
 
 
@@ -108,6 +110,7 @@ def _half_precision(experiment: Experiment) -> AutocastPrecision | None:
     """The plugin for half precision; None for float32, which is Fabric's default."""
     if experiment.precision == "32":
         return None
+    # a plugin object needs the device type, which Fabric chooses only later
     return AutocastPrecision("bf16-mixed" if experiment.precision == "bf16" else "16-mixed", _device_type(experiment))
 
 

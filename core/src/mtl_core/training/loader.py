@@ -161,6 +161,7 @@ class WorkerHooks:
 
 
 def training_loader(data: TrainingData, order: BatchOrder, workers: int, pinned: bool) -> Batches:
+    # workers live on between epochs: places, with their epoch, come from the order in this process
     return DataLoader(
         data, batch_sampler=order, collate_fn=collate, num_workers=workers, pin_memory=pinned,
         persistent_workers=workers > 0,

@@ -65,6 +65,7 @@ def open_loaders(session: Session, fabric: lightning_fabric.Fabric) -> Loaders:
     world = fabric.world_size
     pinned = fabric.device.type == "cuda"
     own = session.validation
+    # a validation split of the data's own takes the place of a share of the training data
     train, held = split_validation(len(session.dataset), experiment.validation if own is None else 0.0, experiment.seed)
     if experiment.best_on is not None and own is None and not held:
         raise MtlError(
@@ -80,12 +81,14 @@ def open_loaders(session: Session, fabric: lightning_fabric.Fabric) -> Loaders:
     if own is not None:
         held = list(range(len(own)))
     if held:
+        # the true labels: pseudo-labels of `relabel` would validate the network with what it learned from
         given = own or session.given
         validation = evaluation_loader(
             given.dataset, given.labelled, held, experiment.batch_size, rank, world, experiment.workers, pinned
         )
     places: dict[Source, list[int]] = {"training": kept, "validation": held}
     return Loaders(
+        # the order is sharded by rank already; Fabric only moves the batches to the device
         training=cast("Batches", fabric.setup_dataloaders(training, use_distributed_sampler=False)),
         order=order,
         labelled=torch.cat([part.labelled for part in parts]),
@@ -116,10 +119,12 @@ def sources(session: Session, train: list[int]) -> tuple[list[int], list[Extra]]
     extras = list[Extra]()
     if experiment.drop_unlabelled or experiment.unlabelled_per_batch is not None:
         anything = session.labelled.any(1)[train].tolist()
+        # they leave the epoch's order: as a further source, a fixed number of them is in every batch
         bare = [place for place, known in zip(train, anything, strict=True) if not known]
         train = [place for place, known in zip(train, anything, strict=True) if known]
         if experiment.unlabelled_per_batch and _enough(bare, experiment.unlabelled_per_batch):
             extras.append(Extra(bare, experiment.unlabelled_per_batch))
+    # positions in the joined data, where further data sets come behind the main one
     first = len(session.dataset)
     for data, per_batch in session.extras:
         extras.append(Extra(range(first, first + len(data)), per_batch))

@@ -74,6 +74,7 @@ class OptimizerSteps:
             total, logged = self.wrapped.module(batch, position.micro_step, self._expected)
             # the mean over the micro-batches; the seam reads this divisor from its LossScale
             self.fabric.backward(total / micro.size)
+        # after each backward pass, not each step: every micro-batch has a seam of its own
         self.step.arrival.commit()
         skipped = self._take_step() if micro.is_last else None
         self.averages.add(logged | self.step.arrival.logged | self.step.heads.shares(), skipped)
@@ -118,6 +119,7 @@ class OptimizerSteps:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.experiment.clip, norm)
         self.wrapped.optimizer.step()
         self.wrapped.optimizer.zero_grad()
+        # before buffers are put back: what a plugin notes in its buffers here is undone with a skipped step
         if self._ahead is not None:
             self.hooks.after_step(self._ahead)
         # always, by torch.where: an `if` would wait for the device in every step

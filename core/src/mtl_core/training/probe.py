@@ -84,7 +84,9 @@ class Probe:
     def __init__(self, session: Session, step: TrainingStep, fabric: lightning_fabric.Fabric, count: int) -> None:
         if fabric.world_size > 1:
             raise MtlError(f"probe: {fabric.world_size} processes; a probe needs one: use devices = 1")
-        self._step, self._hooks, self._fabric = step, session.hooks, fabric
+        self._step = step
+        self._hooks = session.hooks
+        self._fabric = fabric
         self._seed = session.experiment.seed
         self._batches = [fabric.to_device(batch) for batch in _batches(session, count)]
         self._guard = BufferGuard(list(step.buffers()))
@@ -169,6 +171,7 @@ class Probe:
         """A gradient at a task's predictions (V, B, O_t, …), there and carried on to the parameters below."""
         head = [p for p in self._step.network.heads[name].parameters() if p.requires_grad]
         encoder = [p for p in self._step.network.backbone.parameters() if p.requires_grad]
+        # the same graph is passed several times, for each regularizer and for the labels
         carried = torch.autograd.grad(
             prediction, [*head, *encoder], gradient.to(prediction.dtype), retain_graph=True, allow_unused=True
         )

@@ -60,6 +60,7 @@ class RunCheckpoints:
         files = {self.run.checkpoint("last"): state}
         if best:
             # the best one first: a run that is killed in between does the epoch again, and finds it again
+            # no optimizer state: nothing resumes from the best epoch
             weights = {"step": state["step"], "epoch": self.position.epoch, **self._average(), **self._identity()}
             files = {self.run.checkpoint("best"): weights, **files}
         self.writer.write(files)
@@ -72,6 +73,7 @@ class RunCheckpoints:
             "optimizer": self.wrapped.raw_optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
+            # of all ranks in their order: each has sums of its own, and only rank 0 writes
             "averages": gathered(self.averages.state_dict(), self.wrapped.group),
             "selection": self.selection.state_dict(),
             "stopping": self.stopping.state_dict(),

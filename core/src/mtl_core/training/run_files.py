@@ -31,7 +31,8 @@ def _described(file: Origin) -> str:
 def keep_files(run: RunFolder, experiment: Experiment) -> None:
     """Copy the files into the run folder."""
     for file in origins(experiment.plugins).values():
-        kept, text = run.folder / file.path.name, file.text
+        kept = run.folder / file.path.name
+        text = file.text
         if kept.resolve() != file.path:
             write_atomically(kept, lambda part, text=text: part.write_bytes(text))  # type: ignore[misc]
 
@@ -56,7 +57,8 @@ def check_files(run: RunFolder, experiment: Experiment) -> None:
 def changed_files(run: RunFolder, experiment: Experiment) -> list[Origin]:
     """The files that are no longer what the run's ``versions.json`` says."""
     known = read_versions(run)
-    now, files = described(experiment), origins(experiment.plugins)
+    now = described(experiment)
+    files = origins(experiment.plugins)
     names = {name.partition("#")[0]: file for name, file in files.items()}
     return [names[name] for name, text in now.items() if " sha256 " in known.get(name, "") and known[name] != text]
 

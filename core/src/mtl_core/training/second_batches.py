@@ -89,6 +89,7 @@ class SecondBatches:
     def at(self, source: Source, turn: int) -> Batch:
         """The batch of one optimizer step; steps that follow each other are loaded ahead."""
         following, iterator = self.running.get(source, (-1, None))
+        # asked for out of turn, as after a resume: the loader begins again at this turn
         if iterator is None or turn != following:
             iterator = self.begin(source, turn)
         batch: Batch = next(iterator)

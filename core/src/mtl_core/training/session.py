@@ -83,6 +83,7 @@ def prepare(experiment: Experiment, run: RunFolder | None = None) -> Session:
     dataset, labelled = chosen_tasks(experiment, dataset, labelled)
     tasks = dataset.tasks
     network = build_network(experiment.seed, hooks, tasks, size)
+    # a resumed run takes its weights from its own checkpoint
     if experiment.start_from is not None and not (run is not None and run.checkpoint().is_file()):
         warm_start(network, experiment.start_from, run)
     extras = [aligned(name, extra, dataset) for name, extra in hooks.build_extra_datasets()]
@@ -133,6 +134,7 @@ def held_out(experiment: Experiment, hooks: Hooks, run: RunFolder) -> Part:
     """
     share = 0.0 if "val" in hooks.splits else experiment.validation
     dataset = hooks.build_dataset("train")
+    # drawn again from the seed, as training drew it: the run folder does not list the samples
     _, held = split_validation(len(dataset), share, experiment.seed)
     if not held:
         raise MtlError(
@@ -144,6 +146,7 @@ def held_out(experiment: Experiment, hooks: Hooks, run: RunFolder) -> Part:
 
 
 def build_network(seed: int, hooks: Hooks, tasks: Tasks, size: tuple[int, int]) -> Network:
+    # seeded here, not before the data: a data set that draws numbers does not change the first weights
     torch.manual_seed(derive(seed, "backbone"))
     backbone = hooks.build_backbone(size)
     # a seed of their own: another encoder leaves the heads as they were

@@ -71,8 +71,10 @@ class TrainingStep(nn.Module):
         :param number: of the step (of the micro-batch, where gradients accumulate)
         :param expected: where they accumulate, (K,): samples that carry each task, the mean over the micro-batches
         """
+        # by the number and the rank: a resumed run draws the same, and ranks augment their images differently
         generator = generator_for(self.seed, "step", number, self.rank)
         images, windows = self.views_of(batch.images, generator)
+        # all views in one pass, so that batch norm takes its statistics over V·B images
         z, deepest = self.network.encode(images.flatten(0, 1))
         # a new one for each step: a gradient of an older step is recognised by its scale
         scale = LossScale()
@@ -100,7 +102,9 @@ class TrainingStep(nn.Module):
         # after the loss rule was asked: its weights are about the tasks, not about regularizers
         total = torch.stack([total, *values.values()]).sum()
         logged = self.log(step, total, values)
+        # emptied: what plugins log in the backward pass reaches the epoch through `arrival.logged`
         step.logged = {}
+        # last: whatever multiplies the loss from here on (the divisor of accumulation, fp16's scale) is recorded
         return scale.apply(total), logged
 
     def views_of(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
@@ -115,6 +119,7 @@ class TrainingStep(nn.Module):
     def split(self, z: Features, scale: LossScale) -> list[Features]:
         """z once per head, through the seam if a plugin shapes or watches the gradient there."""
         if not self.has_seam:
+            # without a seam autograd itself adds up the gradients of the heads
             return [z] * len(self.tasks)
         return self.arrival.begin(z, scale)
 

@@ -22,7 +22,7 @@ from mtl_core.training.probe import Probe
 from mtl_core.training.run_checkpoints import RunCheckpoints
 from mtl_core.training.schedules import Schedule, steps_of_epoch
 from mtl_core.training.session import Session
-from mtl_core.training.stopping import Stopping, told
+from mtl_core.training.stopping import Stopping, ask_observers
 from mtl_core.training.validation import Validation
 from mtl_core.training.wrapped import wrap
 
@@ -153,14 +153,14 @@ class Trainer:
         """Whether a plugin, or an observer, of any rank wants the run to end with this epoch."""
         asked = self.session.hooks.after_epoch(self.position.epoch, record, self.run.folder)
         if self.fabric.is_global_zero:
-            asked |= told(self.observers, self.position.epoch, record, self.run)
+            asked |= ask_observers(self.observers, self.position.epoch, record, self.run)
         return any(gathered(asked, self.wrapped.group))
 
     def _write_record(self, line: dict[str, Any], best: bool) -> None:
         """Append the epoch's line to the history, and stop if somebody who reads it asks for that."""
         ends = {"stopped": self.stopping.reason} if self.stopping.now else {}
         if self.fabric.is_global_zero:
-            self.stopping.tell(self.run, self.position.epoch)
+            self.stopping.report(self.run, self.position.epoch)
             self.run.append(line | ends)
         # only rank 0 asks, and all ranks have to end with the same epoch
         if self.fabric.broadcast(self.fabric.is_global_zero and self.ended(line | ends, best)):

@@ -36,8 +36,10 @@ class Validation:
 
     def settle_statistics(self, epoch: int) -> None:
         """Give every rank the statistics that the checkpoint will hold, re-estimated if the experiment says so."""
+        # DDP copies rank 0's buffers before a forward pass, not after the last one: ranks would validate with their own
         broadcast_buffers(list(self.wrapped.step.buffers()), self.wrapped.group)
         if self.wrapped.ema is not None:
+            # the average is no part of the module that DDP wraps
             broadcast_buffers(list(self.wrapped.ema.network.buffers()), self.wrapped.group)
         if self.experiment.batch_norm == "reestimated" and batch_norms(self.wrapped.evaluated):
             with self.fabric.autocast():

@@ -154,4 +154,5 @@ def renamed(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, 
     readings = [weights, {f"backbone.{name}": value for name, value in weights.items()}]
     for prefix in ("network.", "module."):
         readings.append({name.removeprefix(prefix): value for name, value in weights.items()})
+    # of equally good readings the first one: the names as they are
     return max(readings, key=lambda reading: len(reading.keys() & own.keys()))

@@ -59,6 +59,7 @@ def wrap(session: Session, fabric: lightning_fabric.Fabric) -> Wrapped:
         level=experiment.level,
     )
     _prepare(step, experiment)
+    # before the optimizer is made: its state is created where the parameters lie
     step.to(fabric.device)
     raw_optimizer = make_optimizer(experiment, step, session.hooks)
     # after compile, channels_last and the move to the device: DDP takes parameters as it finds them
@@ -80,6 +81,7 @@ def _prepare(step: TrainingStep, experiment: Experiment) -> None:
     if experiment.channels_last:
         step.to(memory_format=torch.channels_last)
     if experiment.batch_norm == "frozen":
+        # lists only layers in training mode: those of frozen parts are fixed already
         network.fix(*batch_norms(network))
     if not experiment.compile:
         return
