@@ -186,7 +186,7 @@ def join_commands() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; an error that the user can put right is one message on standard error, without a traceback."""
+    """Run the command; an error that the user can correct is one message on standard error, without a traceback."""
     _end_like_an_interrupt_on_sigterm()
     join_commands()
     run: Callable[..., object] = app
@@ -233,7 +233,9 @@ def _end_like_an_interrupt_on_sigterm() -> None:
     def ended(number: int, frame: object) -> None:
         raise Terminated(TERMINATED)
 
-    with contextlib.suppress(ValueError):  # not the main thread: whoever embeds the command handles signals
+    with contextlib.suppress(
+        ValueError
+    ):  # not the main thread: a program that embeds the command handles signals itself
         signal.signal(signal.SIGTERM, ended)
 
 

@@ -28,7 +28,7 @@ class EpochEnd:
         self.hooks = [session.hooks] if observers is None else [session.hooks, observers]
 
     def __call__(self, record: Mapping[str, Any], best: bool) -> bool:
-        """Whether somebody asks the run to stop."""
+        """Show the record and call ``after_epoch``; whether a plugin or an observer asks the run to stop."""
         if isinstance(self.watch, Monitor):
             self.watch.show_epoch(record, best)
         looks = [pair for hooks in self.hooks for pair in hooks.after_record(self.run.folder, record)]
@@ -64,7 +64,7 @@ def keeping_warnings(run: RunFolder | None) -> Iterator[None]:
             kept.warn(len(kept.history()), record.getMessage())
         return True
 
-    # a filter and not a handler: with a handler Python would no longer print what nobody else handles
+    # a filter and not a handler: Python prints warnings itself only where the logger has no handler
     log.addFilter(keep)
     try:
         yield

@@ -94,7 +94,7 @@ def write_results(
         "split": evaluation.split,
         "checkpoint": name,
         "epoch": epoch,
-        "level": model.experiment.level if model.hooks.meet_at_the_seam else None,
+        "level": model.experiment.level if model.hooks.need_seam else None,
         "counts_for": list(model.experiment.counts_for),
         "metrics": evaluation.metrics,
         "details": evaluation.details,

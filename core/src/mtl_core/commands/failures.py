@@ -1,4 +1,4 @@
-"""Messages for what ends a command and is no error of mtl: the operating system's, and lost processes."""
+"""Messages for failures outside of mtl: errors of the operating system, and processes that were killed."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def os_error(error: OSError) -> str:
     return f"{where}{error.strerror}{other}{remedy}"
 
 
-LOST = ("DataLoader worker", "Connection closed by peer", "Connection reset by peer", "Connection was reset", "gloo")
+_LOST = ("DataLoader worker", "Connection closed by peer", "Connection reset by peer", "Connection was reset", "gloo")
 """What torch says when another process of the run is gone; a test holds these to the installed version."""
 
 
 def lost_process(error: RuntimeError) -> str:
     """One line where another process of the run was killed, or an empty string."""
     text = str(error)
-    if not any(part in text for part in LOST):
+    if not any(part in text for part in _LOST):
         return ""
     what = "a process that loads data" if "DataLoader worker" in text else "another process of the run"
     return f"{what} was killed (out of memory?); {GO_ON}"

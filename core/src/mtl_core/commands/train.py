@@ -112,7 +112,7 @@ def train_prepared(
     evaluate_on: str | None,
     probe: int = 0,
 ) -> None:
-    """Train what was built, evaluate it and tell everyone."""
+    """Train a session, evaluate its network, write the results and call ``after_run``."""
     experiment = session.experiment
     # a split that is missing is found here, and not when the training is done
     dataset = None if evaluate_on is None else session.hooks.build_dataset(evaluate_on)
@@ -248,8 +248,8 @@ def commit_of(folder: Path) -> str:
 
 def train_and_print(experiment: Experiment, folder: Path, resume: bool, quiet: bool) -> None:
     """Train an experiment with a progress bar; rank 0 prints its metrics."""
-    if not resume and is_rank_zero() and (told := namesake(experiment, folder)):
-        log.warning(told)
+    if not resume and is_rank_zero() and (warning := namesake(experiment, folder)):
+        log.warning(warning)
     with progress(experiment, quiet) as watch:
         run = train(experiment, folder, resume=resume, watch=watch)
     if not is_rank_zero():

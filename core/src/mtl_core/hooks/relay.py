@@ -246,7 +246,7 @@ class Hooks:
         return None if answer.value is None else answer.shaped(gradients, self.plugins[answer.plugin])
 
     @property
-    def meet_at_the_seam(self) -> bool:
+    def need_seam(self) -> bool:
         """Whether a plugin shapes or watches the gradient that enters the encoder; otherwise the seam is absent."""
         return self.has("shape_encoder_gradient") or self.has("watch_encoder_gradient")
 

@@ -31,7 +31,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def _save(state: Mapping[str, Any], path: Path) -> None:
-    """torch's own writer says nothing of the reason where it cannot write: the system is asked for it."""
+    """Save with torch, whose error gives no reason; a write by hand makes the system raise its own error."""
     try:
         torch.save(state, path)
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""An exponential moving average of the network's weights, which is what is evaluated then."""
+"""An exponential moving average of the network's weights; a run that has one evaluates it."""
 
 from __future__ import annotations
 

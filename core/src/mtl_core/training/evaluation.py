@@ -112,7 +112,7 @@ def _each(totals: nn.Module) -> list[Tensor]:
 
 
 def _by_image(positions: list[Tensor], losses: Mapping[str, list[Tensor]]) -> dict[int, dict[str, float]]:
-    """Position → task → loss, without what no label says."""
+    """Position → task → loss, of the labels that are there."""
     if not positions:
         return {}
     found: dict[int, dict[str, float]] = {position: {} for position in torch.cat(positions).tolist()}
@@ -157,7 +157,7 @@ def detailed(tasks: Tasks, metrics: nn.ModuleDict) -> dict[str, float]:
 
 
 def computed(metric: nn.Module) -> dict[str, Tensor]:
-    """A metric's values, NaN where it saw no data: a rank without a batch still takes part in the reduction."""
+    """A metric's values, NaN where it saw no data: a rank without a batch must join the reduction too."""
     assert isinstance(metric, Metric)
     if not metric.update_called:
         # torchmetrics warns of a compute without an update; here it is a rank without a batch

@@ -96,7 +96,10 @@ def _check_strategy(name: str) -> None:
 
 
 def _check_launcher(experiment: Experiment, strategy: Strategy) -> None:
-    """:raises MtlError: processes on other machines would be waited for, and nobody starts them"""
+    """Refuse to wait for processes on other machines that no launcher starts.
+
+    :raises MtlError: ``nodes`` is above 1 and there is no launcher
+    """
     environment = getattr(strategy, "cluster_environment", None)
     started = not isinstance(environment, LightningEnvironment) or "MASTER_ADDR" in os.environ
     if experiment.nodes > 1 and not started:

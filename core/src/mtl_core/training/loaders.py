@@ -1,4 +1,4 @@
-"""What a run reads: training batches, validation batches, second batches for those who look ahead.
+"""The data that a run reads: training batches, validation batches, second batches for plugins that look ahead.
 
 Shape letters: N training samples with all extra ones, K tasks.
 """
@@ -33,7 +33,7 @@ log = logging.getLogger("mtl")
 
 @attrs.frozen(eq=False)
 class Loaders:
-    """What a run reads.
+    """The data that a run reads.
 
     :param training: batches on the device, in the order of ``order``
     :param order: of an epoch; it can begin anywhere
@@ -114,7 +114,7 @@ def _enough(bare: list[int], per_batch: int) -> bool:
 
 
 def sources(session: Session, train: list[int]) -> tuple[list[int], list[Extra]]:
-    """What an epoch goes through, and what every batch has a fixed number of beside it."""
+    """The samples of an epoch, and further sources of which every batch has a fixed number."""
     experiment = session.experiment
     extras = list[Extra]()
     if experiment.drop_unlabelled or experiment.unlabelled_per_batch is not None:

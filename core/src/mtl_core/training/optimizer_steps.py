@@ -43,41 +43,41 @@ class OptimizerSteps:
         position: Position,
         averages: EpochMeans,
     ) -> None:
-        self.experiment = session.experiment
-        self.hooks = session.hooks
-        self.fabric = fabric
-        self.wrapped = wrapped
-        self.step = wrapped.step
-        self.data = data
-        self.schedule = schedule
-        self.position = position
-        self.averages = averages
-        self.looks_ahead = looks_ahead(session.hooks, fabric)
-        self.parameters = [p for group in wrapped.raw_optimizer.param_groups for p in group["params"]]
+        self._experiment = session.experiment
+        self._hooks = session.hooks
+        self._fabric = fabric
+        self._wrapped = wrapped
+        self._step = wrapped.step
+        self._data = data
+        self._schedule = schedule
+        self._position = position
+        self._averages = averages
+        self._looks_ahead = looks_ahead(session.hooks, fabric)
+        self._parameters = [p for group in wrapped.raw_optimizer.param_groups for p in group["params"]]
         # all of them: batch norm, plugins and shapers remember in buffers, and a skipped step touches none
-        self.guard = BufferGuard(list(self.step.buffers()))
+        self._guard = BufferGuard(list(self._step.buffers()))
         self._expected: Tensor | None = None
         self._ahead: StepAhead | None = None
 
     def train_batch(self, batch: Any) -> None:
         """One micro-batch; every ``accumulate``-th takes an optimizer step (the last of an epoch always does)."""
-        position = self.position
-        micro = position.next_micro_batch(self.experiment.accumulate, len(self.data.order))
+        position = self._position
+        micro = position.next_micro_batch(self._experiment.accumulate, len(self._data.order))
         if micro.place == 0:
-            self.guard.save()
+            self._guard.save()
             self._expected = self._expected_labels(micro.size)
             self._look_ahead(batch)
         # for dropout: from the number of the micro-batch, so that a resumed run draws what it would have drawn
-        seed_torch(self.fabric.device, self.experiment.seed, "torch", position.micro_step, self.fabric.global_rank)
+        seed_torch(self._fabric.device, self._experiment.seed, "torch", position.micro_step, self._fabric.global_rank)
         # DDP adds up gradients over the ranks once per optimizer step, not once per micro-batch
-        with self.fabric.no_backward_sync(self.wrapped.module, enabled=not micro.is_last):
-            total, logged = self.wrapped.module(batch, position.micro_step, self._expected)
+        with self._fabric.no_backward_sync(self._wrapped.module, enabled=not micro.is_last):
+            total, logged = self._wrapped.module(batch, position.micro_step, self._expected)
             # the mean over the micro-batches; the seam reads this divisor from its LossScale
-            self.fabric.backward(total / micro.size)
+            self._fabric.backward(total / micro.size)
         # after each backward pass, not each step: every micro-batch has a seam of its own
-        self.step.arrival.commit()
+        self._step.seam.commit()
         skipped = self._take_step() if micro.is_last else None
-        self.averages.add(logged | self.step.arrival.logged | self.step.heads.shares(), skipped)
+        self._averages.add(logged | self._step.seam.logged | self._step.heads.shares(), skipped)
         position.after_batch()
 
     def _expected_labels(self, size: int) -> Tensor | None:
@@ -85,48 +85,48 @@ class OptimizerSteps:
 
         None where a loss does not depend on them.
         """
-        if size == 1 or self.experiment.normalize != "task":
+        if size == 1 or self._experiment.normalize != "task":
             return None
-        steps = range(self.position.batch, self.position.batch + size)
-        counts = self.data.order.label_counts(self.data.labelled, steps)
-        return counts.to(self.fabric.device, torch.float32, non_blocking=True) / size
+        steps = range(self._position.batch, self._position.batch + size)
+        counts = self._data.order.label_counts(self._data.labelled, steps)
+        return counts.to(self._fabric.device, torch.float32, non_blocking=True) / size
 
     def _look_ahead(self, batch: Any) -> None:
         """Let plugins look at the network one step ahead; after the buffers were saved, so that a skip undoes it."""
-        if not self.looks_ahead:
+        if not self._looks_ahead:
             return
-        accumulate = self.experiment.accumulate
+        accumulate = self._experiment.accumulate
         # the number of the optimizer step in the run: a resumed run gets the second batches that it would have got
-        turn = self.position.epoch * steps_of_epoch(len(self.data.order), accumulate)
-        turn += self.position.batch // accumulate
+        turn = self._position.epoch * steps_of_epoch(len(self._data.order), accumulate)
+        turn += self._position.batch // accumulate
 
         def second(source: Source) -> Any:
-            return self.fabric.to_device(self.data.second.at(source, turn))
+            return self._fabric.to_device(self._data.second.at(source, turn))
 
-        self._ahead = StepAhead(self.step, batch, self.position.micro_step, self.wrapped.raw_optimizer, second)
-        self.hooks.before_step(self._ahead)
+        self._ahead = StepAhead(self._step, batch, self._position.micro_step, self._wrapped.raw_optimizer, second)
+        self._hooks.before_step(self._ahead)
 
     def _take_step(self) -> Tensor:
         """Optimizer step, unless a gradient is not finite: then nothing changes and the step is counted as skipped."""
-        optimizer = self.wrapped.raw_optimizer
+        optimizer = self._wrapped.raw_optimizer
         # before the norm is taken: clip and the test for infinity are about true gradients
-        self.fabric.strategy.precision.unscale_gradients(optimizer)
-        norm = gradient_norm(self.parameters)
+        self._fabric.strategy.precision.unscale_gradients(optimizer)
+        norm = gradient_norm(self._parameters)
         skipped = (~norm.isfinite()).float()
         # read by torch's fused kernels, so that a bad step is skipped without asking the device
         optimizer.found_inf = skipped  # type: ignore[attr-defined]
-        if self.experiment.clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.experiment.clip, norm)
-        self.wrapped.optimizer.step()
-        self.wrapped.optimizer.zero_grad()
+        if self._experiment.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, self._experiment.clip, norm)
+        self._wrapped.optimizer.step()
+        self._wrapped.optimizer.zero_grad()
         # before buffers are put back: what a plugin notes in its buffers here is undone with a skipped step
         if self._ahead is not None:
-            self.hooks.after_step(self._ahead)
+            self._hooks.after_step(self._ahead)
         # always, by torch.where: an `if` would wait for the device in every step
-        self.guard.restore(skipped.bool())
-        if self.wrapped.ema is not None:
-            self.wrapped.ema.update(skipped)
-        self.schedule.after_step()
+        self._guard.restore(skipped.bool())
+        if self._wrapped.ema is not None:
+            self._wrapped.ema.update(skipped)
+        self._schedule.after_step()
         return skipped
 
 

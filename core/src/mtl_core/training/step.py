@@ -18,7 +18,7 @@ from mtl_core.step.step import Features, Step
 from mtl_core.training import losses as loss
 from mtl_core.training.branching import LossScale
 from mtl_core.training.build_step import build_step
-from mtl_core.training.encoder_gradient import Arrival, Level
+from mtl_core.training.encoder_gradient import Level, Seam
 from mtl_core.training.head_gradients import HeadGradients
 from mtl_core.training.network import Network, as_float, without_autocast
 
@@ -60,8 +60,8 @@ class TrainingStep(nn.Module):
         self.seed = seed
         self.rank = rank
         self.group = group
-        self.has_seam = hooks.meet_at_the_seam
-        self.arrival = Arrival(hooks, self.tasks, network.backbone, level, group)
+        self.has_seam = hooks.need_seam
+        self.seam = Seam(hooks, self.tasks, network.backbone, level, group)
         self.heads = HeadGradients()
 
     def forward(self, batch: Batch, number: int, expected: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -102,7 +102,7 @@ class TrainingStep(nn.Module):
         # after the loss rule was asked: its weights are about the tasks, not about regularizers
         total = torch.stack([total, *values.values()]).sum()
         logged = self.log(step, total, values)
-        # emptied: what plugins log in the backward pass reaches the epoch through `arrival.logged`
+        # emptied: what plugins log in the backward pass reaches the epoch through `seam.logged`
         step.logged = {}
         # last: whatever multiplies the loss from here on (the divisor of accumulation, fp16's scale) is recorded
         return scale.apply(total), logged
@@ -121,7 +121,7 @@ class TrainingStep(nn.Module):
         if not self.has_seam:
             # without a seam autograd itself adds up the gradients of the heads
             return [z] * len(self.tasks)
-        return self.arrival.begin(z, scale)
+        return self.seam.begin(z, scale)
 
     def _in_views(self, predictions: dict[str, Tensor]) -> dict[str, Tensor]:
         """(V·B, …) → (V, B, …); from here on their gradients are watched."""
@@ -132,7 +132,7 @@ class TrainingStep(nn.Module):
     def combine(self, step: Step) -> Tensor:
         total = self.hooks.combine_losses(step.task_losses, step.task_means, step.active, step)
         if self.has_seam:
-            self.arrival.expect(step, total)
+            self.seam.expect(step, total)
         return total
 
     def log(self, step: Step, total: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The end of a run before its last epoch."""
+"""Early stopping: without progress on validation data, or because a plugin asks for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def ask_observers(observers: Hooks | None, epoch: int, metrics: Mapping[str, flo
         return False
     try:
         return observers.after_epoch(epoch, metrics, run.folder)
-    except Exception as error:  # of any kind: an observer is no part of the experiment
+    except Exception as error:  # of any kind: the experiment does not depend on its observers
         notes = "; ".join(getattr(error, "__notes__", ()))
         log.warning("%s: the run goes on, but after epoch %d: %s (%s)", run.folder, epoch, error, notes)
         return False
@@ -33,8 +33,8 @@ class Stopping:
     """Whether a run ends early: without progress on validation data, or because a plugin asks for it.
 
     :param experiment: its ``patience`` is the number of epochs without a better one after which the run ends
-    :param has_validation: whether there is anything that tells which epoch is better
-    :raises MtlError: there is not
+    :param has_validation: whether the run has validation data
+    :raises MtlError: ``patience`` is set and there are none
     """
 
     def __init__(self, experiment: Experiment, has_validation: bool) -> None:

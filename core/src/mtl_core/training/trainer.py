@@ -91,7 +91,7 @@ class Trainer:
         watch: Watcher = lambda epoch, batch, batches: None,
         ended: Ended = lambda record, best: False,
     ) -> None:
-        """Train the epochs that are left, or until somebody asks to stop."""
+        """Train the epochs that are left, or until a plugin or ``patience`` ends the run."""
         self.ended = ended
         if not self.data.has_labels:
             self.health.no_labels(len(self.data.order.indices))
@@ -114,7 +114,7 @@ class Trainer:
             watch(position.epoch, position.batch, len(order))
             if isinstance(watch, Monitor) and watch.wants_losses:
                 watch.show_losses(self.averages.so_far())
-            # not after the last batch: the epoch's end saves
+            # not after the last batch: the end of the epoch saves anyway
             if self.checkpoints.is_due() and position.batch < len(order):
                 self.checkpoints.begin_save()
 
@@ -157,7 +157,7 @@ class Trainer:
         return any(gathered(asked, self.wrapped.group))
 
     def _write_record(self, line: dict[str, Any], best: bool) -> None:
-        """Append the epoch's line to the history, and stop if somebody who reads it asks for that."""
+        """Append the epoch's line to the history, and stop the run if ``ended`` asks for it."""
         ends = {"stopped": self.stopping.reason} if self.stopping.now else {}
         if self.fabric.is_global_zero:
             self.stopping.report(self.run, self.position.epoch)
@@ -171,7 +171,7 @@ class Trainer:
                 self.run.append(line | {"stopped": self.stopping.reason})
 
     def state(self) -> dict[str, Any]:
-        """Everything that evolves, as tensors and plain types; every rank must ask for it."""
+        """Everything that training changes, as tensors and plain types; a collective: every rank must call it."""
         return self.checkpoints.state()
 
     def save(self, best: bool = False) -> None:

@@ -28,32 +28,32 @@ class Validation:
     def __init__(
         self, session: Session, fabric: lightning_fabric.Fabric, wrapped: Wrapped, data: Loaders, health: Health
     ) -> None:
-        self.experiment = session.experiment
-        self.fabric = fabric
-        self.wrapped = wrapped
-        self.data = data
-        self.health = health
+        self._experiment = session.experiment
+        self._fabric = fabric
+        self._wrapped = wrapped
+        self._data = data
+        self._health = health
 
     def settle_statistics(self, epoch: int) -> None:
         """Give every rank the statistics that the checkpoint will hold, re-estimated if the experiment says so."""
         # DDP copies rank 0's buffers before a forward pass, not after the last one: ranks would validate with their own
-        broadcast_buffers(list(self.wrapped.step.buffers()), self.wrapped.group)
-        if self.wrapped.ema is not None:
+        broadcast_buffers(list(self._wrapped.step.buffers()), self._wrapped.group)
+        if self._wrapped.ema is not None:
             # the average is no part of the module that DDP wraps
-            broadcast_buffers(list(self.wrapped.ema.network.buffers()), self.wrapped.group)
-        if self.experiment.batch_norm == "reestimated" and batch_norms(self.wrapped.evaluated):
-            with self.fabric.autocast():
-                reestimate(self.wrapped.evaluated, self.training_images(epoch), self.wrapped.group)
+            broadcast_buffers(list(self._wrapped.ema.network.buffers()), self._wrapped.group)
+        if self._experiment.batch_norm == "reestimated" and batch_norms(self._wrapped.evaluated):
+            with self._fabric.autocast():
+                reestimate(self._wrapped.evaluated, self.training_images(epoch), self._wrapped.group)
 
     def training_images(self, epoch: int) -> Iterator[Tensor]:
         """Images of an epoch's first batches, (V·B, 3, H, W), as the network saw them in training."""
-        rank = self.fabric.global_rank
-        seed = self.experiment.seed
-        seed_torch(self.fabric.device, seed, "batch norm", epoch, rank)
-        self.data.order.go(epoch)
-        for number, batch in enumerate(islice(self.data.training, self.experiment.batch_norm_batches)):
+        rank = self._fabric.global_rank
+        seed = self._experiment.seed
+        seed_torch(self._fabric.device, seed, "batch norm", epoch, rank)
+        self._data.order.go(epoch)
+        for number, batch in enumerate(islice(self._data.training, self._experiment.batch_norm_batches)):
             generator = generator_for(seed, "batch norm", epoch, number, rank)
-            images, _ = self.wrapped.step.views_of(batch.images, generator)
+            images, _ = self._wrapped.step.views_of(batch.images, generator)
             yield images.flatten(0, 1)
 
     def measure(self, epoch: int, record: Mapping[str, float]) -> dict[str, float]:
@@ -61,17 +61,17 @@ class Validation:
 
         :param record: the epoch's means, with the training losses
         """
-        data = self.data.validation
+        data = self._data.validation
         if data is None:
             return {}
-        network = self.wrapped.evaluated
-        device = self.fabric.device
-        found = evaluate(network, data, device, self.fabric.autocast)
+        network = self._wrapped.evaluated
+        device = self._fabric.device
+        found = evaluate(network, data, device, self._fabric.autocast)
         trained = {name: record.get(f"train/loss/{name}", math.nan) for name in network.tasks.names}
-        if self._compares_statistics(epoch) and self.health.is_suspicious(trained, found.losses):
+        if self._compares_statistics(epoch) and self._health.is_suspicious(trained, found.losses):
             several = (batch for batch in data if len(batch.images) > 1)  # one sample alone has no variance
-            by_batch = evaluate(network, several, device, self.fabric.autocast, by_batch=True)
-            self.health.look_at_statistics(by_batch.losses, found.losses)
+            by_batch = evaluate(network, several, device, self._fabric.autocast, by_batch=True)
+            self._health.look_at_statistics(by_batch.losses, found.losses)
         metrics = {f"val/{name}": value for name, value in found.metrics.items()}
         return metrics | {f"validation/loss/{name}": value for name, value in found.losses.items()}
 
@@ -79,5 +79,5 @@ class Validation:
         """At the epochs 1, 2, 4, 8 … and the last: the comparison takes a second pass over the validation data."""
         done = epoch + 1
         # a power of two has one bit set
-        now = done & (done - 1) == 0 or done == self.experiment.epochs
-        return now and bool(batch_norms(self.wrapped.step.network))
+        now = done & (done - 1) == 0 or done == self._experiment.epochs
+        return now and bool(batch_norms(self._wrapped.step.network))
