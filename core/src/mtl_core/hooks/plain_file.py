@@ -94,6 +94,7 @@ def load_module(path: Path) -> ModuleType:
         raise
     except BaseException as error:  # a file may even leave the process while it is imported
         raise ContractError(f"{path}{_line(error, path)}: cannot be imported: {cause(error)}{_hint(error)}") from error
+    # only classes that the file defines itself: what it imports comes from elsewhere
     for value in list(vars(module).values()):
         if isinstance(value, type) and value.__module__ == module.__name__ and "mtl_hook_version" in vars(value):
             value.mtl_file = Origin(path, text)  # type: ignore[attr-defined]
@@ -127,6 +128,7 @@ class _Files(MetaPathFinder):
         return importlib.util.spec_from_file_location(fullname, file, loader=_Loader(fullname, str(file)))
 
 
+# by name: where this module is loaded again, the class is another object
 if not any(type(finder).__qualname__ == _Files.__qualname__ for finder in sys.meta_path):
     sys.meta_path.append(_Files())
 

@@ -301,6 +301,7 @@ def _choose_places(hooks: Hooks, use: Mapping[str, str], required: Sequence[str]
     able = {hook: [name for name, _ in hooks.implementations(hook)] for hook in exclusive_hooks()}
     absent = [problem for problem in check_use(use, hooks.plugins) if problem not in unknown_places(use)]
     places, problems = choose(able, use)
+    # a plugin that the experiment lacks fills no place either: one line for one mistake
     problems = absent or problems
     problems += [
         f"{hook}: no plugin fills this place; add one (`mtl plugins --hooks` lists who can)"

@@ -84,6 +84,7 @@ class Answer:
         return made
 
     def views(self) -> int:
+        # not isinstance: True is an int
         fits = type(self.value) is int and self.value >= 1
         made: int = self._unless(fits, "a number of views, at least 1", f"{self.value!r:.40}")
         return made

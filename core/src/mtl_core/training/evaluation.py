@@ -58,6 +58,7 @@ class _Totals(Summed):
         for name in ("loss", "count", "broken"):
             self.add_sum(name)
 
+        # no state of the metric, which would be gathered: each rank keeps the losses of its own images
         self.each: list[Tensor] = []
 
     def update(self, prediction: Tensor, target: Tensor, labelled: Tensor) -> None:

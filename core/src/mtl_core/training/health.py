@@ -58,6 +58,7 @@ class Health:
 
     def _look_at_heads(self, epoch: int, record: Mapping[str, float]) -> None:
         """A head that nothing reaches stays as it was made; the other metrics do not show it."""
+        # no head gets a label then, and one warning said so
         if "labels" in self._reported:
             return
         names = [name.removeprefix("train/labels/") for name in record if name.startswith("train/labels/")]
@@ -100,6 +101,7 @@ class Health:
     def _report_once(self, key: str, message: str) -> None:
         if self._reports and key not in self._reported:
             log.warning(message)
+        # on every rank: `is_suspicious` has to answer the same on all, since an evaluation by all ranks follows
         self._reported.add(key)
 
 

@@ -195,6 +195,7 @@ def _copied(value: Any) -> Any:
 
 def _withheld(session: Session) -> Tensor:
     """Labels that the data have and the run does not see, bool (N, K of the run)."""
+    # as the data set gives them: `relabel` may have put pseudo-labels in their places
     data = session.given.dataset
     own = torch.ones(len(data), len(data.tasks), dtype=torch.bool) if data.labelled is None else data.labelled
     known = torch.zeros_like(session.labelled)

@@ -142,6 +142,7 @@ class TrainedNetwork(nn.Module):
     def _of_size(self, size: Size) -> Network:
         """The network, made anew for images of another size; the last one is kept."""
         if self._resized is not None and self._resized[0] == size:
+            # a network in a tuple is no submodule: `to` of this module does not move it
             return self._resized[1].to(self._device)
         self._resized = (size, self.of_size(size).network)
         return self._resized[1]
