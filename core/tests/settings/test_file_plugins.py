@@ -133,7 +133,7 @@ def test_another_file_in_the_run_folder_is_not_overwritten(file: Path, tmp_path:
     out = tmp_path / "run"
     out.mkdir()
     (out / "my_idea.py").write_text("print('mine')\n")
-    with pytest.raises(CheckpointError, match=r"another file than .*/beside/my_idea.py, which the run would keep here"):
+    with pytest.raises(CheckpointError, match=r"differs from .*/beside/my_idea.py, which the run would copy here"):
         train(load_experiment(file), out)
     assert (out / "my_idea.py").read_text() == "print('mine')\n"
 
@@ -194,7 +194,7 @@ def test_names_that_clash(file: Path) -> None:
     (file.parent / "third.py").write_text(IDEA)
     text = f'{HEAD}{TABLES}[plugins."./my_idea.py:MyIdea"]\n'
     file.write_text(text + '[plugins."./other/my_idea.py:Second"]\n')
-    with pytest.raises(ExperimentError, match=r"my_idea.py and .*/other/my_idea.py have one name; rename one"):
+    with pytest.raises(ExperimentError, match=r"my_idea.py and .*/other/my_idea.py have the same name; rename one"):
         load_experiment(file)
     file.write_text(text + '[plugins."./third.py:MyIdea"]\n')
     with pytest.raises(ExperimentError, match='another plugin is called "myidea" too; rename the class'):
@@ -254,6 +254,6 @@ def test_python_defined_runs_go_on_and_are_judged_with_their_objects(
     found = evaluate_run(resumed, experiment=in_python(2))
     assert found == pytest.approx(json.loads(resumed.results.read_text())["metrics"])
     run("evaluate", tmp_path, code=2)
-    assert "mine, toydata, toylabels, toynetwork: defined in Python; from there give the experiment" in (
+    assert "mine, toydata, toylabels, toynetwork: defined in Python; give the experiment in Python" in (
         capsys.readouterr().err
     )

@@ -44,7 +44,7 @@ def stops(look: Any) -> bool:
         return look() is True
     except Exception as error:
         notes = "; ".join(getattr(error, "__notes__", ()))
-        log.warning("the run goes on, but after an epoch: %s: %s (%s)", type(error).__name__, error, notes)
+        log.warning("the run goes on, but `after_epoch` failed: %s: %s (%s)", type(error).__name__, error, notes)
         return False
 
 

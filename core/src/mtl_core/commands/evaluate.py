@@ -203,7 +203,7 @@ def validation_share(run: RunFolder, model: Model) -> MultiTaskDataset | None:
     held = held_out(model.experiment, hooks, run)
     if is_rank_zero():
         log.warning(
-            "%s: the data have no split val (they have: %s); evaluated are the %d training samples that the run kept"
+            "%s: the data have no split val (they have: %s); evaluating the %d training samples that the run kept"
             " for validation",
             run.folder, ", ".join(hooks.splits), len(held),
         )  # fmt: skip

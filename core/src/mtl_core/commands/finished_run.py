@@ -92,7 +92,7 @@ def call_after_run(run: EndedRun) -> None:
             hooks.after_run(run)
         except Exception as error:
             notes = "; ".join(getattr(error, "__notes__", ()))
-            log.warning("%s: the run is finished, but after it: %s (%s)", run.folder, error, notes)
+            log.warning("%s: the run is finished, but `after_run` failed: %s (%s)", run.folder, error, notes)
 
 
 def by_loss(images: dict[int, dict[str, float]]) -> list[int]:

@@ -124,7 +124,9 @@ def check_optimizer_state(path: Path, state: object, optimizer: torch.optim.Opti
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for position, kept in states.items():
         if position not in range(len(parameters)) or not isinstance(kept, dict):
-            raise CheckpointError(f"{path}: optimizer state of a parameter {position!r} that is not there; {remedy}")
+            raise CheckpointError(
+                f"{path}: optimizer state of a parameter {position!r}, which the run does not have; {remedy}"
+            )
         for name, value in kept.items():
             expected = parameters[position].shape
             # some values are one per parameter and not one per entry, such as Adam's count of steps

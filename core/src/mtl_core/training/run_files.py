@@ -50,7 +50,7 @@ def check_files(run: RunFolder, experiment: Experiment) -> None:
         kept = run.folder / file.path.name
         if kept.is_file() and kept.read_bytes() != file.text:
             raise CheckpointError(
-                f"{kept}: another file than {file.path}, which the run would keep here; choose another --out"
+                f"{kept}: differs from {file.path}, which the run would copy here; choose another --out"
             )
 
 
@@ -102,7 +102,7 @@ def _explaining(run: RunFolder) -> Iterator[None]:
     except ExperimentError as error:
         if names := [name for name, version in read_versions(run).items() if version == IN_PYTHON]:
             error.add_note(
-                f"{', '.join(names)}: defined in Python; from there give the experiment:"
+                f"{', '.join(names)}: defined in Python; give the experiment in Python:"
                 " train(experiment, folder, resume=True), evaluate_run(run, experiment=…)"
             )
         raise

@@ -161,7 +161,7 @@ def label_mask(experiment: Experiment, hooks: Hooks, dataset: MultiTaskDataset, 
         return load_labels(run.labels, dataset)
     if run is not None and run.checkpoint().is_file():
         raise CheckpointError(
-            f"{run.labels}: missing, although {run.checkpoint().name} is there; a mask drawn anew may be another:"
+            f"{run.labels}: missing, although {run.checkpoint().name} is there; a new mask could differ from it:"
             " put the file back, or start a new run"
         )
     generator = generator_for(experiment.seed, "labels")

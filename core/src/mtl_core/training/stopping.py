@@ -25,7 +25,9 @@ def ask_observers(observers: Hooks | None, epoch: int, metrics: Mapping[str, flo
         return observers.after_epoch(epoch, metrics, run.folder)
     except Exception as error:  # of any kind: the experiment does not depend on its observers
         notes = "; ".join(getattr(error, "__notes__", ()))
-        log.warning("%s: the run goes on, but after epoch %d: %s (%s)", run.folder, epoch, error, notes)
+        log.warning(
+            "%s: the run goes on, but an observer failed after epoch %d: %s (%s)", run.folder, epoch, error, notes
+        )
         return False
 
 
