@@ -23,6 +23,7 @@ def join_commands(app: typer.Typer) -> None:
     taken = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     taken |= {group.name or "" for group in app.registered_groups}
     groups: dict[str, typer.Typer] = {}
+    # sorted: which of two commands of one name is kept must not depend on the order of installation
     entries = sorted(entry_points(group="mtl.commands"), key=lambda entry: (entry.name, entry.value))
     for entry in entries:
         if entry.name in taken:

@@ -77,7 +77,7 @@ LAUNCHED = "MTL_LAUNCHED"
 
 
 def launch(experiment: Experiment, run: RunFolder, fabric: lightning_fabric.Fabric) -> None:
-    """Call ``before_run``, then start the run's processes, each of which comes here by itself."""
+    """Call ``before_run``, then start the run's processes, each of which runs this function too."""
     # Fabric starts this program again for every further process, which arrives here too
     if os.environ.pop(LAUNCHED, None) is None:
         open_hooks(experiment).before_run(experiment, run.folder)
@@ -99,6 +99,7 @@ def train_in(
     """Train in a folder that no other process uses."""
     if fabric.is_global_zero:
         run.clear_remains()
+    # before another rank looks for the label mask that is removed here
     fabric.barrier()
     with keeping_warnings(run if fabric.is_global_zero else None):
         train_prepared(prepare_everywhere(experiment, run, fabric), run, fabric, watch, evaluate_on, probe)

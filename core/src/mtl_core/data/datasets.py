@@ -111,6 +111,7 @@ class Aligned:
         own = extra.dataset.labelled if extra.labelled is None else extra.labelled
         for k, name in enumerate(extra.dataset.tasks.names):
             if name in self.tasks.names:
+                # columns in the main data's order of tasks; a task that the extra data lack stays False
                 known[:, self.tasks.position(name)] = True if own is None else own[:, k]
         self.labelled: Tensor | None = known
 

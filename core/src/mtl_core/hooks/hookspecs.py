@@ -205,10 +205,10 @@ def build_backbone(image_size: Size, in_channels: int) -> nn.Module | None:
     :return: a module from images ``(N, 3, H, W)`` to z: one tensor or a tuple of tensors (a pyramid). It has
         ``channels`` (int, or a tuple for a pyramid), and may have ``width`` and ``norm``, which the networks
         that regularizers ask for take over, and ``multiple_of``, a number of which H and W must be multiples: images
-        of other sizes are padded by :func:`mtl_core.load_network`. A method ``with_deepest(images)`` may give z and,
-        beside it, the encoder's coarsest features for ``Step.deepest``; without it that is z, or its last level. A
-        method ``autoencoder(in_channels, out_channels, bottleneck)`` may make networks of its kind for regularizers;
-        see :meth:`mtl_nn.Networks.like_backbone`
+        of other sizes are padded by :func:`mtl_core.load_network`. A method ``with_deepest(images)`` may give z and the
+        encoder's coarsest features for ``Step.deepest``; without it that is z, or its last level. A method
+        ``autoencoder(in_channels, out_channels, bottleneck)`` may make networks of its kind for regularizers; see
+        :meth:`mtl_nn.Networks.like_backbone`
     :place: the shared encoder
     :gives: the shared encoder
     :how many: one

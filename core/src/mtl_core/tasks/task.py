@@ -216,7 +216,7 @@ class Task:
         raise NotImplementedError
 
     def details(self, metric: Metric) -> dict[str, float]:
-        """What the results file has beside the metrics and tables leave out, such as ``iou/CLASS``.
+        """What the results file has besides the metrics and tables leave out, such as ``iou/CLASS``.
 
         :param metric: of this task, after the data of all ranks
         """

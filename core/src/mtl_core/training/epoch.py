@@ -1,4 +1,4 @@
-"""What an epoch leaves: averages of what steps logged, and which epoch was the best."""
+"""Means over an epoch's steps, and the choice of the best epoch."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ Place = tuple[int, int]
 
 
 class Extra(NamedTuple):
-    """Samples of which every batch has a fixed number beside its own.
+    """Samples of which every batch has a fixed number besides its own.
 
     :param indices: positions in the training data
     :param per_batch: on every rank

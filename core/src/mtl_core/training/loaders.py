@@ -39,7 +39,7 @@ class Loaders:
     :param order: of an epoch; it can begin anywhere
     :param labelled: label mask of everything that the training batches come from, bool (N, K)
     :param validation: this rank's part of the validation data; None where none is kept
-    :param second: batches beside those that the network learns from
+    :param second: batches besides those that the network learns from
     """
 
     training: Batches

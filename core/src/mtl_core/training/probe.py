@@ -1,4 +1,4 @@
-"""Does a regularizer teach? Its gradient at unlabelled predictions against that of the labels that are withheld.
+"""A regularizer's gradient at unlabelled predictions, compared with that of the labels that are withheld.
 
 A mask withholds labels that the data have. At predictions without a label, the loss of the withheld label would give
 the gradient that the network lacks; a regularizer gives another one in its place. Their cosine says whether both point

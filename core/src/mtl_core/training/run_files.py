@@ -96,7 +96,7 @@ def load_run(run: RunFolder, overrides: Sequence[str] = ()) -> Experiment:
 
 @contextmanager
 def _explaining(run: RunFolder) -> Iterator[None]:
-    """Say what can be done about plugins that only a program has."""
+    """Add a note on plugins that were defined in Python, which no folder can restore."""
     try:
         yield
     except ExperimentError as error:

@@ -1,4 +1,4 @@
-"""Batches beside those that the network learns from, in an order of their own that never ends.
+"""Batches besides those that the network learns from, in an order of their own that never ends.
 
 Shape letters: B samples of a rank, W ranks.
 """
@@ -66,7 +66,7 @@ class Untransformed(Dataset[tuple[Sample, Tensor, int]]):
 
 
 class SecondBatches:
-    """Batches beside those that the network learns from; loaders are made when they are first asked for.
+    """Batches besides those that the network learns from; loaders are made when they are first asked for.
 
     :param data: the training data
     :param places: source → positions in the data set

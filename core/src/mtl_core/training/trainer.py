@@ -26,7 +26,7 @@ from mtl_core.training.stopping import Stopping, ask_observers
 from mtl_core.training.validation import Validation
 from mtl_core.training.wrapped import wrap
 
-Ended = Callable[[Mapping[str, Any], bool], bool]
+OnEpochEnd = Callable[[Mapping[str, Any], bool], bool]
 """Called on rank 0 when an epoch's record is written, with it and whether the epoch is the best; whether to stop."""
 
 
@@ -60,7 +60,7 @@ class Trainer:
         self.selection = BestEpoch(session.tasks, self.experiment)
         self.position = Position()
         self.writer = CheckpointWriter()
-        self.ended: Ended = lambda record, best: False
+        self.on_epoch_end: OnEpochEnd = lambda record, best: False
         self.health = Health(self.experiment, session.hooks, fabric.is_global_zero)
         self.probe: Probe | None = None
         self.steps = OptimizerSteps(
@@ -89,10 +89,10 @@ class Trainer:
     def fit(
         self,
         watch: Watcher = lambda epoch, batch, batches: None,
-        ended: Ended = lambda record, best: False,
+        on_epoch_end: OnEpochEnd = lambda record, best: False,
     ) -> None:
         """Train the epochs that are left, or until a plugin or ``patience`` ends the run."""
-        self.ended = ended
+        self.on_epoch_end = on_epoch_end
         if not self.data.has_labels:
             self.health.no_labels(len(self.data.order.indices))
         if set(self.experiment.freeze) >= set(self.session.tasks.names):
@@ -157,13 +157,13 @@ class Trainer:
         return any(gathered(asked, self.wrapped.group))
 
     def _write_record(self, line: dict[str, Any], best: bool) -> None:
-        """Append the epoch's line to the history, and stop the run if ``ended`` asks for it."""
+        """Append the epoch's line to the history, and stop the run if ``on_epoch_end`` asks for it."""
         ends = {"stopped": self.stopping.reason} if self.stopping.now else {}
         if self.fabric.is_global_zero:
             self.stopping.report(self.run, self.position.epoch)
             self.run.append(line | ends)
         # only rank 0 asks, and all ranks have to end with the same epoch
-        if self.fabric.broadcast(self.fabric.is_global_zero and self.ended(line | ends, best)):
+        if self.fabric.broadcast(self.fabric.is_global_zero and self.on_epoch_end(line | ends, best)):
             self.stopping.note(True, asked=True)
             if self.fabric.is_global_zero and not ends:
                 # the line is written again, with the reason
