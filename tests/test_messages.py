@@ -231,7 +231,7 @@ def test_a_seed_counts_once() -> None:
 
 def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted(arguments: object) -> None:
-        raise SystemExit(cli.INTERRUPTED)
+        raise SystemExit(130)
 
     monkeypatch.setattr(cli, "app", interrupted)
     monkeypatch.setattr(cli, "join_commands", lambda: None)

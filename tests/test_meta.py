@@ -52,7 +52,7 @@ def test_a_whole_step_has_no_host_sync(name: str) -> None:
     for number in range(2):
         total, logged = step(on("meta", batch_of(made)), number)
         total.backward()
-        step.arrival.commit()
+        step.seam.commit()
         guard.restore(torch.ones((), dtype=torch.bool, device="meta"))
     assert total.device.type == "meta"
     assert all(p.grad is not None and p.grad.device.type == "meta" for p in step.parameters() if p.requires_grad)

@@ -131,7 +131,7 @@ def three_steps(method: str, rank: int, world: int) -> dict[str, torch.Tensor]:
         step.hooks.before_step(ahead)
         total, logged = module(own, number)
         total.backward()
-        step.arrival.commit()
+        step.seam.commit()
         optimizer.step()
         optimizer.zero_grad()
         step.hooks.after_step(ahead)

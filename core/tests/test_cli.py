@@ -1,4 +1,4 @@
-"""The command's last line of defence: errors of the system, lost processes, commands of other distributions."""
+"""What the command does with errors of the system, with colours in messages and with SIGTERM."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from mtl_core import cli
 from mtl_core.errors import MtlError
@@ -48,46 +45,6 @@ def test_an_error_of_the_system_names_path_reason_and_remedy(
     assert len(shown.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "DataLoader worker (pid(s) 123) exited unexpectedly",
-        "[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1234",
-    ],
-)
-def test_a_lost_process_is_one_line(text: str) -> None:
-    assert "was killed (out of memory?); mtl train goes on with --resume" in cli.lost_process(RuntimeError(text))
-    assert cli.lost_process(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ""
-
-
-def test_torch_words_a_lost_worker_as_we_expect() -> None:
-    from torch.utils.data import DataLoader
-
-    class Ends:
-        def __len__(self) -> int:
-            return 2
-
-        def __getitem__(self, index: int) -> int:
-            os._exit(1)
-
-    with pytest.raises(RuntimeError) as error:
-        list(DataLoader(Ends(), num_workers=1))  # type: ignore[arg-type]
-    assert cli.lost_process(error.value)
-
-
-def test_a_broken_command_of_another_distribution_harms_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    broken = EntryPoint("broken", "no_such_module_anywhere:command", "mtl.commands")
-    monkeypatch.setattr(cli, "entry_points", lambda group: [broken])
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["--help"])
-    shown = capsys.readouterr()
-    assert ended.value.code == 0
-    assert "command broken" in shown.err
-    assert "train" in shown.out
-
-
 def test_colours_of_other_libraries_do_not_reach_a_message(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,42 +56,6 @@ def test_colours_of_other_libraries_do_not_reach_a_message(
     with pytest.raises(SystemExit):
         cli.main([])
     assert capsys.readouterr().err == "mtl: red and bold\n"
-
-
-GROUPS = """
-import typer
-one, two = typer.Typer(help="Groups."), typer.Typer()
-@one.command()
-def look() -> None:
-    "Of the first."
-@two.command("look")
-def look_again() -> None:
-    "Of the second."
-@two.command()
-def write() -> None:
-    "Of the second too."
-"""
-
-
-def test_distributions_share_a_group_and_a_name_that_is_taken_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "shared_groups.py").write_text(GROUPS, "utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    entries = [EntryPoint("photos", f"shared_groups:{name}", "mtl.commands") for name in ("two", "one")]
-    monkeypatch.setattr(cli, "entry_points", lambda group: entries)
-    monkeypatch.setattr(cli, "app", typer.Typer(callback=lambda: None))
-    for _ in range(2):  # joining twice changes nothing
-        cli.app.registered_groups.clear()
-        cli.join_commands()
-        shown = CliRunner().invoke(cli.app, ["photos", "--help"]).output
-        assert [line for line in ("Of the first.", "Of the second.", "Of the second too.") if line in shown] == [
-            "Of the first.",
-            "Of the second too.",
-        ]
-        assert capsys.readouterr().err == (
-            "mtl: command photos of ? has look, which another distribution has too; uninstall one of the two\n"
-        )
 
 
 TRAINING = """

@@ -37,7 +37,7 @@ def test_damaged_metrics_name_file_and_line(tmp_path: Path, damaged: str) -> Non
 def test_metrics_that_are_no_text(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.metrics.write_bytes(b"\xff\xfe\x00\n")
-    with pytest.raises(CheckpointError, match="no text"):
+    with pytest.raises(CheckpointError, match="not a text file"):
         run.history()
 
 

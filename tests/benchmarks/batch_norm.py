@@ -59,9 +59,8 @@ def three_ways(made: Trainer, test: list[Batch]) -> dict[str, dict[str, float]]:
     device = made.fabric.device
     before = [buffer.clone() for buffer in network.buffers()]
     found = {"running": evaluate(network, test, device), "batch": evaluate(network, test, device, by_batch=True)}
-    made.position.epoch -= 1  # the batches of the epoch that has ended
-    reestimate(network, made._training_images())
-    made.position.epoch += 1
+    # the batches of the epoch that has ended
+    reestimate(network, made.validation.training_images(made.position.epoch - 1))
     found["reestimated"] = evaluate(network, test, device)
     for buffer, value in zip(network.buffers(), before, strict=True):
         buffer.copy_(value)

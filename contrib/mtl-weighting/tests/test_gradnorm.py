@@ -329,9 +329,9 @@ def test_in_training_the_norms_come_together(beside: dict[str, object]) -> None:
     spread = []
     for number in range(60):
         step(batch, number)[0].backward()
-        step.arrival.commit()
+        step.seam.commit()
         assert hooks.plugins["gradnorm"].count.max() == number + 1
-        norms = torch.stack([step.arrival.logged[f"encoder/norm/{name}"] for name in TOY_TASKS.names])
+        norms = torch.stack([step.seam.logged[f"encoder/norm/{name}"] for name in TOY_TASKS.names])
         spread.append((norms.max() / norms.min()).item())
     assert spread[-1] < 1.2 < spread[0]
 

@@ -16,7 +16,7 @@ TASKS = make_tasks()
 
 
 class TestDice(LossRuleContract):
-    judges_predictions = True
+    has_own_losses = True
 
     @pytest.fixture
     def plugin(self) -> Miraliev:
@@ -24,7 +24,7 @@ class TestDice(LossRuleContract):
 
 
 class TestBoth(LossRuleContract):
-    judges_predictions = True
+    has_own_losses = True
     task_names = ("segmentation", "edges", "depth", "shading", "scene")
 
     @pytest.fixture

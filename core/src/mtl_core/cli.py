@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import platform
 import re
 import signal
 import sys
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mtl_core.commands.help_pages import Group, use_plain_flags
-from mtl_core.discovery import distribution_name
+from mtl_core.commands import other_commands
+from mtl_core.commands.failures import GO_ON, INTERRUPTED, TERMINATED, lost_process, os_error
+from mtl_core.commands.help_pages import Group
 from mtl_core.errors import MtlError, Terminated
-
-if TYPE_CHECKING:
-    from typer.models import CommandInfo
 
 app = typer.Typer(
     cls=Group, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -184,67 +180,13 @@ def explain(
         show(record, Console(highlight=False))
 
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
-TERMINATED = 143
-"""Exit code after SIGTERM, as shells have it."""
-GO_ON = "mtl train goes on with --resume, mtl suite when it is started again"
-
-
 def join_commands() -> None:
-    """Add the commands of other distributions: entry points of the group ``mtl.commands``, functions or typer apps.
-
-    Several distributions may share a group, such as ``mtl data``. What cannot be imported, or has a name that is taken,
-    is reported and left out; the others go on working.
-    """
-    taken = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    taken |= {group.name or "" for group in app.registered_groups}
-    groups: dict[str, typer.Typer] = {}
-    entries = sorted(entry_points(group="mtl.commands"), key=lambda entry: (entry.name, entry.value))
-    for entry in entries:
-        if entry.name in taken:
-            continue
-        try:
-            command = entry.load()
-        except Exception as error:
-            _report(entry, f"cannot be imported ({error}); install it again")
-            continue
-        if isinstance(command, typer.Typer):
-            _join(groups, entry, command)
-        else:
-            taken.add(entry.name)
-            app.command(entry.name)(command)
-    for name, group in groups.items():
-        app.add_typer(group, name=name)
-    use_plain_flags([app, *groups.values()])
-
-
-def _join(groups: dict[str, typer.Typer], entry: EntryPoint, command: typer.Typer) -> None:
-    """Add a distribution's group of commands to those of the same name."""
-    if entry.name not in groups:
-        groups[entry.name] = typer.Typer(
-            cls=Group, help=command.info.help if isinstance(command.info.help, str) else None, no_args_is_help=True
-        )
-    group = groups[entry.name]
-    names = {_name(one) for one in group.registered_commands}
-    for one in command.registered_commands:
-        if _name(one) in names:
-            _report(entry, f"has {_name(one)}, which another distribution has too; uninstall one of the two")
-        else:
-            group.registered_commands.append(one)
-
-
-def _name(command: CommandInfo) -> str | None:
-    return command.name or (command.callback.__name__ if command.callback else None)
-
-
-def _report(entry: EntryPoint, problem: str) -> None:
-    owner = (distribution_name(entry.dist) if entry.dist else "") or "?"
-    print(f"mtl: command {entry.name} of {owner} {problem}", file=sys.stderr)
+    """Add the commands of other distributions."""
+    other_commands.join_commands(app)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; an error that the user can put right is one message on standard error, without a traceback."""
+    """Run the command; an error that the user can correct is one message on standard error, without a traceback."""
     _end_like_an_interrupt_on_sigterm()
     join_commands()
     run: Callable[..., object] = app
@@ -291,41 +233,10 @@ def _end_like_an_interrupt_on_sigterm() -> None:
     def ended(number: int, frame: object) -> None:
         raise Terminated(TERMINATED)
 
-    with contextlib.suppress(ValueError):  # not the main thread: whoever embeds the command handles signals
+    with contextlib.suppress(
+        ValueError
+    ):  # not the main thread: a program that embeds the command handles signals itself
         signal.signal(signal.SIGTERM, ended)
-
-
-def os_error(error: OSError) -> str:
-    """One line for an error of the operating system, or an empty string for one that names no reason."""
-    if error.strerror is None:
-        return ""
-    where = f"{error.filename}: " if error.filename is not None else ""
-    other = f" (with {error.filename2})" if error.filename2 is not None else ""
-    remedy = {
-        errno.ENOSPC: "; free some space, then go on: " + GO_ON,
-        errno.EDQUOT: "; free some space, then go on: " + GO_ON,
-        errno.EACCES: "; change its permissions, or choose another folder",
-        errno.EROFS: "; choose another folder",
-        errno.ENOTDIR: "; a file stands where a folder is expected: move it, or choose another folder",
-        errno.EISDIR: "; a folder stands where a file is expected: move it, or choose another folder",
-        errno.EEXIST: "; a file stands where a folder is expected: move it, or choose another folder",
-        errno.ENAMETOOLONG: "; choose a shorter name",
-        errno.ELOOP: "; a link leads to itself: remove it",
-    }.get(error.errno or 0, "")
-    return f"{where}{error.strerror}{other}{remedy}"
-
-
-LOST = ("DataLoader worker", "Connection closed by peer", "Connection reset by peer", "Connection was reset", "gloo")
-"""What torch says when another process of the run is gone; a test holds these to the installed version."""
-
-
-def lost_process(error: RuntimeError) -> str:
-    """One line where another process of the run was killed, or an empty string."""
-    text = str(error)
-    if not any(part in text for part in LOST):
-        return ""
-    what = "a process that loads data" if "DataLoader worker" in text else "another process of the run"
-    return f"{what} was killed (out of memory?); {GO_ON}"
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ class Monitor:
     """
 
     def __init__(self, experiment: Experiment, console: Console, quiet: bool = False) -> None:
-        self.experiment, self.console, self.quiet = experiment, console, quiet
+        self.experiment = experiment
+        self.console = console
+        self.quiet = quiet
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.bar = _Bar(*columns, console=console, disable=quiet or not console.is_terminal)
         self.task = self.bar.add_task(escape(experiment.name), total=None)
@@ -51,12 +53,14 @@ class Monitor:
 
     def begin(self, headlines: Iterable[str]) -> None:
         """Which validation metrics are shown, as ``task/metric``."""
-        self.headlines, self.started = tuple(headlines), time.monotonic()
+        self.headlines = tuple(headlines)
+        self.started = time.monotonic()
 
     def __call__(self, epoch: int, batch: int, batches: int) -> None:
         """A batch is done."""
         self.first = epoch if self.first is None else self.first
-        done, total = epoch * batches + batch, self.experiment.epochs * batches
+        done = epoch * batches + batch
+        total = self.experiment.epochs * batches
         name = f"{escape(self.experiment.name)}  epoch {epoch + 1}/{self.experiment.epochs}"
         self.bar.update(self.task, completed=done, total=total, description=name)
 

@@ -1,4 +1,4 @@
-"""Mistakes of a user: one clear message, exit code 2, no traceback."""
+"""Errors that a user can correct: one clear message, exit code 2, no traceback."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ _WORKER = re.compile(r"\ACaught \w+ in DataLoader worker process .*\nmtl_core\.e
 
 
 class MtlError(Exception):
-    """Something that the user can put right.
+    """An error that the user can correct.
 
     :param message: what is wrong, where, what was expected and what to do, in one or more lines
     """
@@ -48,13 +48,13 @@ class ContractError(MtlError):
 
 
 class UnusableRun(MtlError):
-    """A run that has ended with numbers that nobody should use."""
+    """A run that has ended with numbers that must not be used."""
 
     exit_code = 1
 
 
 class Terminated(SystemExit):
-    """SIGTERM: what catches a program's end, such as that of a plugin, has to let it through."""
+    """SIGTERM arrived: code that catches SystemExit, such as that of a plugin, must not catch this one."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -158,7 +158,7 @@ class RunFolder:
             # without what follows the last line break: a process that was killed may have left half a line
             lines = self.metrics.read_text(encoding="utf-8").split("\n")[:-1]
         except UnicodeDecodeError as error:
-            raise self._damaged_metrics(0, "it is no text") from error
+            raise self._damaged_metrics(0, "it is not a text file") from error
         return [self._record(number, line) for number, line in enumerate(lines, 1) if line.strip("\0 ")]
 
     def _record(self, number: int, line: str) -> dict[str, Any]:
@@ -167,7 +167,7 @@ class RunFolder:
         except (ValueError, RecursionError) as error:
             raise self._damaged_metrics(number, "it is not JSON") from error
         if not isinstance(record, dict) or not _is_epoch(record):
-            raise self._damaged_metrics(number, "it is no record of an epoch")
+            raise self._damaged_metrics(number, "it is not the record of an epoch")
         return record
 
     def _damaged_metrics(self, line: int, reason: str) -> CheckpointError:
@@ -225,7 +225,8 @@ def naming(path: Path, part: Path | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         if error.filename is None or error.filename == str(part):
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
+            error.filename2 = None
         raise
 
 

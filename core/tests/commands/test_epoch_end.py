@@ -61,7 +61,7 @@ def test_true_ends_the_training(tmp_path: Path, caplog: pytest.LogCaptureFixture
 def test_an_error_changes_nothing_of_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = train(experiment(Looks(fails=True)), tmp_path, evaluate_on=None)
     assert len(run.history()) == 3
-    expected = 'the run goes on, but after an epoch: OSError: no connection (in plugin "looks", hook after_epoch)'
+    expected = 'the run goes on, but `after_epoch` failed: OSError: no connection (in plugin "looks", hook after_epoch)'
     assert [warning["message"] for warning in run.warned()] == [expected]
 
 

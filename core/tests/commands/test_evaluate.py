@@ -24,7 +24,7 @@ def test_the_split_val_is_what_the_best_epoch_was_chosen_by(
     in_training = {f"val/{name}": value for name, value in record["metrics"].items()}
     assert in_training == pytest.approx({name: run.history()[-1][name] for name in in_training})
     told = [r.getMessage() for r in caplog.records if "no split val" in r.getMessage()]
-    share = f"{run.folder}: the data have no split val (they have: train, test); evaluated are the 2 training samples"
+    share = f"{run.folder}: the data have no split val (they have: train, test); evaluating the 2 training samples"
     assert told == ([] if val else [f"{share} that the run kept for validation"])
 
 

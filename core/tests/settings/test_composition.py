@@ -88,7 +88,7 @@ def test_a_circle(folder: Path) -> None:
 def test_a_base_that_is_none(folder: Path) -> None:
     assert "there is no such file" in problems(write(folder, 'base = "bases.toml"\nname = "x"\n'))
     assert "base: expected a file or a list of files, found 3" in problems(write(folder, "base = 3\n"))
-    with pytest.raises(ExperimentError, match="base: needs a file that it lies beside"):
+    with pytest.raises(ExperimentError, match="base: is relative to a file, and this text has none"):
         parse_experiment('base = "base.toml"\nname = "x"\n', "x")
 
 

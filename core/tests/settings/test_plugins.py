@@ -19,7 +19,7 @@ def test_names_that_clash(idea_file: Path) -> None:
     (idea_file.parent / "other" / "my_idea.py").write_text(idea.replace("MyIdea", "Second"))
     (idea_file.parent / "third.py").write_text(idea)
     idea_file.write_text(text + '[plugins."./other/my_idea.py:Second"]\n')
-    with pytest.raises(ExperimentError, match=r"my_idea.py and .*/other/my_idea.py have one name; rename one"):
+    with pytest.raises(ExperimentError, match=r"my_idea.py and .*/other/my_idea.py have the same name; rename one"):
         load_experiment(idea_file)
     idea_file.write_text(text + '[plugins."./third.py:MyIdea"]\n')
     with pytest.raises(ExperimentError, match='another plugin is called "myidea" too; rename the class'):

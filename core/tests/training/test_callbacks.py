@@ -96,7 +96,10 @@ def test_an_error_of_an_observer_is_reported_and_changes_nothing(
     with caplog.at_level(logging.WARNING, "mtl"):
         run = observed(tmp_path, Odd(how="raise"))
     assert len(run.history()) == 4
-    assert 'the run goes on, but after epoch 3: no room (in plugin "observer", hook after_epoch)' in caplog.text
+    assert (
+        'the run goes on, but an observer failed after epoch 3: no room (in plugin "observer", hook after_epoch)'
+        in caplog.text
+    )
 
 
 def test_the_contract_catches_what_must_not_be() -> None:

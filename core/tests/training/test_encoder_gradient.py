@@ -73,7 +73,7 @@ def stepped(session: Session) -> tuple[TrainingStep, dict[str, Tensor]]:
     step = TrainingStep(session.network, session.hooks)
     total, _ = step(batch_of(session), 0)
     total.backward()
-    step.arrival.commit()
+    step.seam.commit()
     return step, {n: p.grad for n, p in session.network.named_parameters() if p.grad is not None}
 
 
@@ -87,7 +87,7 @@ def test_a_regularizer_may_differentiate_with_respect_to_the_features(graph: boo
         factor = 0.5 if name.startswith("backbone") else 1.0
         torch.testing.assert_close(shaped[name], factor * gradient, rtol=1e-4, atol=1e-8)
     assert session.hooks.plugins["weights"].count == 1
-    assert step.arrival.logged["encoder/norm/depth"] > 0
+    assert step.seam.logged["encoder/norm/depth"] > 0
 
 
 def test_the_penalty_is_there() -> None:
@@ -122,10 +122,10 @@ def test_the_gradient_of_an_earlier_step_is_refused() -> None:
     [(Weights(weight=0.0), 1.0), (Weights(weight=1e-20), 0.0), (Whole(factor=0.0), 1.0), (Whole(factor=1.0), 0.0)],
 )
 def test_a_shaper_that_lets_nothing_through_is_counted(shaper: object, stopped: float) -> None:
-    assert stepped(session_of(shaper))[0].arrival.logged[STOPPED] == stopped
+    assert stepped(session_of(shaper))[0].seam.logged[STOPPED] == stopped
 
 
 def test_a_step_without_any_label_is_not_counted() -> None:
     session = session_of(Weights(weight=0.0))
     session.labelled = torch.zeros_like(session.labelled)
-    assert stepped(session)[0].arrival.logged[STOPPED] == 0
+    assert stepped(session)[0].seam.logged[STOPPED] == 0

@@ -22,9 +22,10 @@ from mtl_core.testing.toys import ToyBackbone, ToyData, ToyLabels
 from mtl_core.training.checkpoint import load_checkpoint
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.look_ahead import StepAhead
+from mtl_core.training.optimizer_steps import looks_ahead
 from mtl_core.training.session import Session, prepare
 from mtl_core.training.step import TrainingStep
-from mtl_core.training.trainer import Trainer, looks_ahead
+from mtl_core.training.trainer import Trainer
 
 
 @plugin
@@ -250,7 +251,7 @@ def test_a_skipped_step_takes_back_what_was_noted_before_it(tmp_path: Path) -> N
 
 
 def test_without_such_a_plugin_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mtl_core.training.trainer.StepAhead", None)
+    monkeypatch.setattr("mtl_core.training.optimizer_steps.StepAhead", None)
     trainer = trained(session_of(device="cpu", epochs=1), tmp_path / "r")
     assert not trainer.data.second.running
 

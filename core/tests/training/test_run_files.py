@@ -62,7 +62,7 @@ def test_another_file_in_the_run_folder_is_not_overwritten(idea_file: Path, tmp_
     out = tmp_path / "run"
     out.mkdir()
     (out / "my_idea.py").write_text("print('mine')\n")
-    with pytest.raises(CheckpointError, match=r"another file than .*/beside/my_idea.py, which the run would keep here"):
+    with pytest.raises(CheckpointError, match=r"differs from .*/beside/my_idea.py, which the run would copy here"):
         train(load_experiment(idea_file), out)
     assert (out / "my_idea.py").read_text() == "print('mine')\n"
 
@@ -99,7 +99,7 @@ def test_python_defined_runs_go_on_and_are_judged_with_their_objects(
     found = evaluate_run(resumed, experiment=in_python(2))
     assert found == pytest.approx(json.loads(resumed.results.read_text())["metrics"])
     assert command("evaluate", tmp_path) == 2
-    assert "mine, toydata, toylabels, toynetwork: defined in Python; from there give the experiment" in (
+    assert "mine, toydata, toylabels, toynetwork: defined in Python; give the experiment in Python" in (
         capsys.readouterr().err
     )
 

@@ -125,7 +125,7 @@ def test_what_is_watched_is_kept_for_every_plugin(tmp_path: Path, others: tuple[
     t = trainer(tmp_path, *others, Watch(), Watch())
     t.train_batch(batch_of(t.session))
     watchers = [t.session.hooks.plugins[name] for name in ("watch", "watch#2")]
-    seen = torch.stack([t.step.arrival.logged[f"encoder/norm/{name}"] for name in t.session.tasks.names])
+    seen = torch.stack([t.step.seam.logged[f"encoder/norm/{name}"] for name in t.session.tasks.names])
     assert (seen > 0).all()
     for watcher in watchers:
         torch.testing.assert_close(watcher.norms, seen)

@@ -36,8 +36,8 @@ def run(step: TrainingStep, mask: str) -> dict[str, Tensor]:
     step.zero_grad()
     total, logged = step(make_batch(TOY_TASKS, masks(6, 3)[mask], size=SIZE), 0)
     total.backward()
-    step.arrival.commit()
-    return logged | step.arrival.logged
+    step.seam.commit()
+    return logged | step.seam.logged
 
 
 def encoder_gradient(step: TrainingStep) -> Tensor:
@@ -103,7 +103,7 @@ def test_a_bad_batch_leaves_the_running_mean() -> None:
     batch = make_batch(TOY_TASKS, size=SIZE)
     total, _ = step(batch._replace(images=batch.images * float("nan")), 1)
     total.backward()
-    step.arrival.commit()
+    step.seam.commit()
     assert (ial.norm_mean, ial.norm_count) == (before, 1)
     assert encoder_gradient(step).isnan().any()
 

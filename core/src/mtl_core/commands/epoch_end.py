@@ -23,11 +23,12 @@ class EpochEnd:
     """
 
     def __init__(self, session: Session, run: RunFolder, watch: Watcher, observers: Hooks | None) -> None:
-        self.run, self.watch = run, watch
+        self.run = run
+        self.watch = watch
         self.hooks = [session.hooks] if observers is None else [session.hooks, observers]
 
     def __call__(self, record: Mapping[str, Any], best: bool) -> bool:
-        """Whether somebody asks the run to stop."""
+        """Show the record and call ``after_epoch``; whether a plugin or an observer asks the run to stop."""
         if isinstance(self.watch, Monitor):
             self.watch.show_epoch(record, best)
         looks = [pair for hooks in self.hooks for pair in hooks.after_record(self.run.folder, record)]
@@ -43,7 +44,7 @@ def stops(look: Any) -> bool:
         return look() is True
     except Exception as error:
         notes = "; ".join(getattr(error, "__notes__", ()))
-        log.warning("the run goes on, but after an epoch: %s: %s (%s)", type(error).__name__, error, notes)
+        log.warning("the run goes on, but `after_epoch` failed: %s: %s (%s)", type(error).__name__, error, notes)
         return False
 
 
@@ -63,7 +64,7 @@ def keeping_warnings(run: RunFolder | None) -> Iterator[None]:
             kept.warn(len(kept.history()), record.getMessage())
         return True
 
-    # a filter and not a handler: with a handler Python would no longer print what nobody else handles
+    # a filter and not a handler: Python prints warnings itself only where the logger has no handler
     log.addFilter(keep)
     try:
         yield

@@ -40,7 +40,7 @@ class Evaluation:
     """What a network gave on one split.
 
     :param metrics: ``task/metric`` → value
-    :param details: what the results file has beside them, such as ``task/iou/class``
+    :param details: what the results file has besides them, such as ``task/iou/class``
     :param problems: why the metrics cannot be used, a sentence each
     """
 
@@ -94,7 +94,7 @@ def write_results(
         "split": evaluation.split,
         "checkpoint": name,
         "epoch": epoch,
-        "level": model.experiment.level if model.hooks.meet_at_the_seam else None,
+        "level": model.experiment.level if model.hooks.need_seam else None,
         "counts_for": list(model.experiment.counts_for),
         "metrics": evaluation.metrics,
         "details": evaluation.details,
@@ -177,6 +177,7 @@ def evaluate_run(
     state = load_checkpoint(path)
     with reading(path):
         epoch = count_in(state, "epoch")
+    # weights of another experiment may have the same names and shapes
     _check_same_experiment(run, state, path)
     model = load_model(experiment, state, path)
     model.network.to(fabric.device)
@@ -203,7 +204,7 @@ def validation_share(run: RunFolder, model: Model) -> MultiTaskDataset | None:
     held = held_out(model.experiment, hooks, run)
     if is_rank_zero():
         log.warning(
-            "%s: the data have no split val (they have: %s); evaluated are the %d training samples that the run kept"
+            "%s: the data have no split val (they have: %s); evaluating the %d training samples that the run kept"
             " for validation",
             run.folder, ", ".join(hooks.splits), len(held),
         )  # fmt: skip
@@ -224,7 +225,7 @@ def _check_same_experiment(run: RunFolder, state: Mapping[str, Any], path: Path)
 
 
 NO_MATTER = ("batch_size", "devices", "nodes", "plugins.*.weights")
-"""Settings that do not change what a trained network is worth, beside those of a machine."""
+"""Settings that do not change what a trained network predicts, besides those of a machine."""
 
 
 def _evaluates_as_training(run: RunFolder, experiment: Experiment, split: str, name: str) -> bool:

@@ -77,6 +77,7 @@ class EndedRun(FinishedRun):
         data = BlankedDataset(self.model.dataset, self.model.labelled)
         batch = batch_of(data, spread_places(len(data), count))
         modules = [p for p in hooks.plugins.values() if isinstance(p, nn.Module)]
+        # plugins too: a regularizer with networks of its own has batch norm and dropout of its own
         with evaluating(self.model.network, *modules), self.fabric.autocast():
             step = step_of(self.model, to_device(batch, self.fabric.device))
             return Drawings(batch, hooks.draw_pictures(step))
@@ -92,7 +93,7 @@ def call_after_run(run: EndedRun) -> None:
             hooks.after_run(run)
         except Exception as error:
             notes = "; ".join(getattr(error, "__notes__", ()))
-            log.warning("%s: the run is finished, but after it: %s (%s)", run.folder, error, notes)
+            log.warning("%s: the run is finished, but `after_run` failed: %s (%s)", run.folder, error, notes)
 
 
 def by_loss(images: dict[int, dict[str, float]]) -> list[int]:

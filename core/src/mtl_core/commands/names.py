@@ -1,4 +1,4 @@
-"""Names that would meet in a table: told before the training, when they can still be changed."""
+"""Runs of one name with other settings: reported before training, while the name can still be changed."""
 
 from __future__ import annotations
 

@@ -119,6 +119,7 @@ def predict_one(
     seen = as_tensor(picture.resize((width, height), Image.Resampling.BILINEAR))
     raw = network.raw(seen[None])
     image = as_tensor(picture) if enlarge else seen
+    # enlarged before it is decoded: classes cannot be interpolated
     found = {task.name: task.decode(sized(task, raw[task.name], image))[0] for task in network.tasks}
     *files, _ = targets(path, out, network.tasks)
     for task, file in zip(network.tasks, files, strict=True):

@@ -77,7 +77,7 @@ LAUNCHED = "MTL_LAUNCHED"
 
 
 def launch(experiment: Experiment, run: RunFolder, fabric: lightning_fabric.Fabric) -> None:
-    """Call ``before_run``, then start the run's processes, each of which comes here by itself."""
+    """Call ``before_run``, then start the run's processes, each of which runs this function too."""
     # Fabric starts this program again for every further process, which arrives here too
     if os.environ.pop(LAUNCHED, None) is None:
         open_hooks(experiment).before_run(experiment, run.folder)
@@ -99,6 +99,7 @@ def train_in(
     """Train in a folder that no other process uses."""
     if fabric.is_global_zero:
         run.clear_remains()
+    # before another rank looks for the label mask that is removed here
     fabric.barrier()
     with keeping_warnings(run if fabric.is_global_zero else None):
         train_prepared(prepare_everywhere(experiment, run, fabric), run, fabric, watch, evaluate_on, probe)
@@ -112,7 +113,7 @@ def train_prepared(
     evaluate_on: str | None,
     probe: int = 0,
 ) -> None:
-    """Train what was built, evaluate it and tell everyone."""
+    """Train a session, evaluate its network, write the results and call ``after_run``."""
     experiment = session.experiment
     # a split that is missing is found here, and not when the training is done
     dataset = None if evaluate_on is None else session.hooks.build_dataset(evaluate_on)
@@ -248,8 +249,8 @@ def commit_of(folder: Path) -> str:
 
 def train_and_print(experiment: Experiment, folder: Path, resume: bool, quiet: bool) -> None:
     """Train an experiment with a progress bar; rank 0 prints its metrics."""
-    if not resume and is_rank_zero() and (told := namesake(experiment, folder)):
-        log.warning(told)
+    if not resume and is_rank_zero() and (warning := namesake(experiment, folder)):
+        log.warning(warning)
     with progress(experiment, quiet) as watch:
         run = train(experiment, folder, resume=resume, watch=watch)
     if not is_rank_zero():

@@ -49,8 +49,10 @@ class Retasked:
     """
 
     def __init__(self, dataset: MultiTaskDataset, tasks: Tasks) -> None:
-        self.dataset, self.tasks = dataset, tasks
-        self.names, self.labelled = dataset.names, dataset.labelled
+        self.dataset = dataset
+        self.tasks = tasks
+        self.names = dataset.names
+        self.labelled = dataset.labelled
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -67,7 +69,9 @@ class Part:
     """
 
     def __init__(self, dataset: MultiTaskDataset, labelled: Tensor, places: Sequence[int]) -> None:
-        self.dataset, self.tasks, self.places = dataset, dataset.tasks, list(places)
+        self.dataset = dataset
+        self.tasks = dataset.tasks
+        self.places = list(places)
         self.labelled: Tensor | None = labelled[self.places]
         self.names: Sequence[str] | None = dataset.names and [dataset.names[place] for place in self.places]
 
@@ -98,13 +102,16 @@ class Aligned:
     """
 
     def __init__(self, source: str, extra: ExtraData, like: MultiTaskDataset) -> None:
-        self.dataset, self.tasks, self.names = extra.dataset, like.tasks, extra.dataset.names
+        self.dataset = extra.dataset
+        self.tasks = like.tasks
+        self.names = extra.dataset.names
         check_fits(source, extra, like)
         self.blank = {task.name: task.blank_label(image_size(like)) for task in like.tasks}
         known = torch.zeros(len(self), len(self.tasks), dtype=torch.bool)
         own = extra.dataset.labelled if extra.labelled is None else extra.labelled
         for k, name in enumerate(extra.dataset.tasks.names):
             if name in self.tasks.names:
+                # columns in the main data's order of tasks; a task that the extra data lack stays False
                 known[:, self.tasks.position(name)] = True if own is None else own[:, k]
         self.labelled: Tensor | None = known
 
@@ -144,6 +151,7 @@ class Joined(ConcatDataset[tuple[Sample, Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Sample, Tensor, int]:
         row: tuple[Sample, Tensor, int] = super().__getitem__(index)  # type: ignore[no-untyped-call]
         sample, labelled, _ = row
+        # the position in all the data: the part gave its own
         return sample, labelled, index
 
 
@@ -171,6 +179,7 @@ class BlankedDataset(Dataset[tuple[Sample, Tensor, int]]):
         row = dict(zip(tasks.names, self.labelled[index].tolist(), strict=True))
         sample = read_sample(self.dataset, index, [name for name, labelled in row.items() if labelled])
         check_tasks(tasks, sample, row, f"sample {index}")
+        # also where the data set gave the label: nothing from here on can learn from it
         targets = {name: sample.targets[name] if row[name] else blank_for(tasks[name], sample) for name in row}
         return Sample(sample.image, targets)
 

@@ -49,7 +49,7 @@ class MultiTaskDataset(Protocol):
 
 
 class PartialReader(Protocol):
-    """What a data set may have beside :class:`MultiTaskDataset`: it can leave labels out."""
+    """What a data set may have besides :class:`MultiTaskDataset`: it can leave labels out."""
 
     def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
         """A sample as indexing gives it, without the labels of other tasks: their files are not opened.

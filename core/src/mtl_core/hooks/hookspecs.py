@@ -39,8 +39,8 @@ def before_run(experiment: Experiment, folder: Path) -> None:
 
     Called once per run and again when it is resumed, before devices and process groups are set up, while the run's
     folder is locked: in every process of torchrun or Slurm, in the first one where the run starts its processes itself.
-    What takes time is kept in the folder and found there the next time. Does nothing when Python calls
-    :func:`mtl_core.session.prepare` without a folder.
+    A plugin keeps what takes time in the folder, and finds it there the next time. Only training calls this hook, not
+    evaluation or prediction.
 
     :param experiment: the run's, complete
     :param folder: the run's; a plugin writes into a subfolder with its own name
@@ -57,7 +57,7 @@ def build_dataset(split: str) -> MultiTaskDataset | None:
     Called once for each split that a command needs, in every process that loads data. Exclusive and required.
 
     :param split: ``"train"``, ``"test"``, or another that :func:`name_splits` names
-    :return: a data set whose ``tasks`` fix K and the order of the tasks; samples as in :class:`mtl_core.data.Sample`
+    :return: a data set whose ``tasks`` fix K and the order of the tasks; samples are :class:`mtl_core.Sample`
     :raises mtl_core.errors.DataError: a folder or file is missing or malformed; it says which
     :place: data and tasks
     :gives: a data set for a split; its tasks
@@ -172,7 +172,7 @@ def choose_windows(views: int, samples: int, generator: torch.Generator) -> Tens
     :param generator: a CPU generator seeded by (seed, step, rank)
     :return: on the CPU, float ``(V - 1, B, 3)``: for views 1 to V - 1 of each sample the enlargement s, at least 1, and
         x and y in -1..1, where the window of 1/s of the image's width and height lies in the room that is left; None
-        shows the whole image in every view. Labels of a view: :meth:`mtl_core.step.Step.targets_of`
+        shows the whole image in every view. Labels of a view: :meth:`mtl_core.Step.targets_of`
     :place: windows that further views show
     :gives: windows of the image that further views show, on the device
     :how many: one answer; default: all of it
@@ -205,10 +205,10 @@ def build_backbone(image_size: Size, in_channels: int) -> nn.Module | None:
     :return: a module from images ``(N, 3, H, W)`` to z: one tensor or a tuple of tensors (a pyramid). It has
         ``channels`` (int, or a tuple for a pyramid), and may have ``width`` and ``norm``, which the networks
         that regularizers ask for take over, and ``multiple_of``, a number of which H and W must be multiples: images
-        of other sizes are padded by :func:`mtl_core.load_network`. A method ``with_deepest(images)`` may give z and,
-        beside it, the encoder's coarsest features for ``Step.deepest``; without it that is z, or its last level. A
-        method ``autoencoder(in_channels, out_channels, bottleneck)`` may make networks of its kind for regularizers;
-        see :meth:`mtl_nn.Networks.like_backbone`
+        of other sizes are padded by :func:`mtl_core.load_network`. A method ``with_deepest(images)`` may give z and the
+        encoder's coarsest features for ``Step.deepest``; without it that is z, or its last level. A method
+        ``autoencoder(in_channels, out_channels, bottleneck)`` may make networks of its kind for regularizers; see
+        :meth:`mtl_nn.Networks.like_backbone`
     :place: the shared encoder
     :gives: the shared encoder
     :how many: one
@@ -346,7 +346,7 @@ def shape_encoder_gradient(gradients: EncoderGradients) -> Shaped | Tensor | Non
 
     :param gradients: Gramian, norms, masks and losses of the global batch
     :return: weights ``(K,)`` with which the branches are added (or a tensor like z for element-wise methods), bare or
-        as :class:`mtl_core.seam.Shaped` with the state that should be kept if the step is taken
+        as :class:`mtl_core.Shaped` with the state that should be kept if the step is taken
     :place: gradients into the encoder
     :gives: weights of the tasks' gradients in the encoder
     :how many: one; default: none

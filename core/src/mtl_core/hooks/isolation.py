@@ -71,6 +71,7 @@ def outcome(found: InstalledPlugin, answer: Path, ended: str) -> InstalledPlugin
 def run_child(answers: Mapping[InstalledPlugin, Path], timeout: float) -> str:
     """Run :func:`_child`; how it ended."""
     wanted = [(attrs.asdict(found), str(answer)) for found, answer in answers.items()]
+    # with the path of this process, so that the child finds the same plugins
     code = (
         "import json, sys; t = json.load(sys.stdin); sys.path[:] = t['path']; from mtl_core.hooks import isolation as c"
     )

@@ -36,6 +36,7 @@ def cause(error: BaseException) -> str:
 
 def _remedy(error: BaseException, found: InstalledPlugin) -> str:
     missing = (getattr(error, "name", None) or "") if isinstance(error, ModuleNotFoundError) else ""
+    # a missing module of another package; one of the plugin's own package means a broken distribution
     if missing and missing.partition(".")[0] != found.value.partition(".")[0].partition(":")[0]:
         return f"install {missing.partition('.')[0]!r}, or {found.distribution} again"
     return f"install another version of {found.distribution}, or uninstall it"

@@ -82,6 +82,7 @@ def _classes(file: Path, name: str, seen: set[tuple[Path, str]]) -> Iterator[ast
     """The class of a name in a file, then those of its package that it derives from."""
     if (file, name) in seen:
         return
+    # two files may import from each other
     seen.add((file, name))
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == name:

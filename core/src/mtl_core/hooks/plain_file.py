@@ -20,7 +20,7 @@ from typing import Any
 
 import attrs
 
-from mtl_core.errors import ContractError, nearest
+from mtl_core.errors import ContractError, Terminated, nearest
 from mtl_core.hooks.load import cause
 from mtl_core.hooks.markers import HOOK_VERSION
 from mtl_core.hooks.spec_table import hooks_of
@@ -90,10 +90,11 @@ def load_module(path: Path) -> ModuleType:
         raise ContractError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         module = importlib.import_module(_module_name(path, text))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         raise
     except BaseException as error:  # a file may even leave the process while it is imported
         raise ContractError(f"{path}{_line(error, path)}: cannot be imported: {cause(error)}{_hint(error)}") from error
+    # only classes that the file defines itself: what it imports comes from elsewhere
     for value in list(vars(module).values()):
         if isinstance(value, type) and value.__module__ == module.__name__ and "mtl_hook_version" in vars(value):
             value.mtl_file = Origin(path, text)  # type: ignore[attr-defined]
@@ -101,7 +102,9 @@ def load_module(path: Path) -> ModuleType:
 
 
 def _module_name(path: Path, text: bytes) -> str:
-    stem, content = re.sub(r"\W", "_", path.stem), hashlib.sha256(text).hexdigest()[:8]
+    # with its content: a file that has changed is another module, which is not loaded yet
+    stem = re.sub(r"\W", "_", path.stem)
+    content = hashlib.sha256(text).hexdigest()[:8]
     return f"{__name__}.{stem}_{content}_{str(path).encode().hex()}"
 
 
@@ -125,6 +128,7 @@ class _Files(MetaPathFinder):
         return importlib.util.spec_from_file_location(fullname, file, loader=_Loader(fullname, str(file)))
 
 
+# by name: where this module is loaded again, the class is another object
 if not any(type(finder).__qualname__ == _Files.__qualname__ for finder in sys.meta_path):
     sys.meta_path.append(_Files())
 
@@ -138,7 +142,8 @@ def _line(error: BaseException, path: Path) -> str:
 
 
 def _traces(error: BaseException) -> list[TracebackType]:
-    found, trace = list[TracebackType](), error.__traceback__
+    found = list[TracebackType]()
+    trace = error.__traceback__
     while trace is not None:
         found.append(trace)
         trace = trace.tb_next

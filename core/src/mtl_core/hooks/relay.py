@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pluggy
 
-from mtl_core.errors import ContractError, ExperimentError, Terminated
+from mtl_core.errors import ContractError, ExperimentError
 from mtl_core.hooks import hookspecs
+from mtl_core.hooks.attribution import guarded, logging_as
 from mtl_core.hooks.exclusive import check_use, choose, unknown_places
 from mtl_core.hooks.results import Answer
-from mtl_core.hooks.spec_table import exclusive_hooks, hook_arguments
+from mtl_core.hooks.spec_table import exclusive_hooks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,12 +57,13 @@ class Hooks:
         required: Sequence[str] = REQUIRED,
         source: str = "experiment",
     ) -> None:
+        # made anew from their options alone: what `setup` assigned to the originals stays behind
         self.plugins: dict[str, Any] = {name: attrs.evolve(plugin) for name, plugin in plugins.items()}  # type: ignore[misc]
         self.places: dict[str, str] = {}  # who fills each exclusive place; empty while it is being chosen
         self.manager = pluggy.PluginManager("mtl")
         self.manager.add_hookspecs(hookspecs)
         for name, plugin in self.plugins.items():
-            self.manager.register(_guarded(name, plugin), name)
+            self.manager.register(guarded(name, plugin), name)
         self.manager.check_pending()
         self.places = _choose_places(self, use or {}, required, source)
 
@@ -105,6 +106,7 @@ class Hooks:
     @functools.cached_property
     def splits(self) -> tuple[str, ...]:
         """The splits that the data have."""
+        # only the plugin whose data set is used: splits of another one are of other data
         name = self.places.get("build_dataset", "")
         asked = [function for plugin, function in self.implementations("name_splits") if plugin == name]
         answers = [Answer(name, "name_splits", function()) for function in asked]
@@ -198,6 +200,7 @@ class Hooks:
         known = {"tasks": tasks, "image_size": image_size, "backbone": backbone, "labelled": labelled, "heads": heads}
         for name, setup in self.implementations("setup"):
             seed(name)
+            # a copy: a plugin may keep it
             setup(name=name, places=dict(self.places), **known)
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
@@ -216,15 +219,16 @@ class Hooks:
             look(look_ahead=look_ahead)
 
     def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
-        with _logging_as(self.places.get("combine_losses", ""), step):
+        with logging_as(self.places.get("combine_losses", ""), step):
             answer = self.answer("combine_losses", losses=losses, means=means, active=active, step=step)
+        # no rule, or one that has nothing to say: equal weights
         return losses.sum() if answer.value is None else answer.total(losses)
 
     def compute_regularizer(self, step: Step) -> dict[str, Tensor | tuple[Tensor, Tensor]]:
         """Every plugin's terms, as ``plugin/term``; what a plugin logs gets its name too."""
         terms: dict[str, Tensor | tuple[Tensor, Tensor]] = {}
         for name, compute in self.implementations("compute_regularizer"):
-            with _logging_as(name, step):
+            with logging_as(name, step):
                 answer = Answer(name, "compute_regularizer", compute(step=step))
             if answer.value is not None:
                 terms |= {f"{name}/{term}": value for term, value in answer.terms().items()}
@@ -234,19 +238,19 @@ class Hooks:
         """Plugin → the state that it proposes; what it logs on the step gets its name."""
         proposed: dict[str, Mapping[str, Tensor]] = {}
         for name, watch in self.implementations("watch_encoder_gradient"):
-            with _logging_as(name, gradients.step):
+            with logging_as(name, gradients.step):
                 answer = Answer(name, "watch_encoder_gradient", watch(gradients=gradients))
             proposed[name] = {} if answer.value is None else answer.state(self.plugins[name])
         return proposed
 
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped | Tensor | None:
         """The shaper's answer, None without one; what it logs on the step gets its name."""
-        with _logging_as(self.places.get("shape_encoder_gradient", ""), gradients.step):
+        with logging_as(self.places.get("shape_encoder_gradient", ""), gradients.step):
             answer = self.answer("shape_encoder_gradient", gradients=gradients)
         return None if answer.value is None else answer.shaped(gradients, self.plugins[answer.plugin])
 
     @property
-    def meet_at_the_seam(self) -> bool:
+    def need_seam(self) -> bool:
         """Whether a plugin shapes or watches the gradient that enters the encoder; otherwise the seam is absent."""
         return self.has("shape_encoder_gradient") or self.has("watch_encoder_gradient")
 
@@ -254,6 +258,7 @@ class Hooks:
         """Whether a plugin that looks before the checkpoint wants the run to end; all of them are asked."""
         ends = []
         for name, look in self.implementations("after_epoch"):
+            # the others are called when the record is written, by `after_record`
             if not self.wants_record(name):
                 answer = Answer(name, "after_epoch", look(epoch=epoch, metrics=metrics, run_folder=run_folder))
                 ends.append(answer.ends_run())
@@ -295,62 +300,12 @@ def _call(implementation: pluggy.HookImpl, **arguments: object) -> Any:
     return implementation.function(*(arguments[name] for name in implementation.argnames))
 
 
-def _guarded(name: str, plugin: object) -> SimpleNamespace:
-    """The plugin's implementations, each adding the plugin's name to what it raises.
-
-    An instance that answers only some of its class's hooks, by its options, names them in a property ``fills``.
-    """
-    # pluggy would register every method of the class; a namespace has only those that this instance answers
-    fills = getattr(plugin, "fills", hook_arguments())
-    methods = {hook: getattr(plugin, hook, None) for hook in hook_arguments() if hook in fills}
-    return SimpleNamespace(**{hook: with_plugin_note(name, m) for hook, m in methods.items() if hasattr(m, "mtl_impl")})
-
-
-def with_plugin_note(name: str, method: Any) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def guarded_method(*args: object) -> Any:
-        try:
-            return method(*args)
-        except Exception as error:
-            error.add_note(f'in plugin "{name}", hook {method.__name__}')
-            raise
-        except Terminated:
-            raise
-        except SystemExit as error:
-            # the run would end as if it had succeeded
-            raise ContractError(
-                f'plugin "{name}": {method.__name__} ended the program (exit code {error.code}); a hook has to raise an'
-                " error instead"
-            ) from error
-
-    return guarded_method
-
-
-class _logging_as:  # noqa: N801 - a context manager, used like a function
-    """Put a plugin's name before what it logs on a step."""
-
-    def __init__(self, name: str, step: Step | None) -> None:
-        self.name = name
-        self.step = step
-        self.before = {} if step is None else dict(step.logged)
-
-    def __enter__(self) -> None:
-        if self.step is not None:
-            self.step.logged = {}
-
-    def __exit__(self, *error: object) -> None:
-        if self.step is None:
-            return
-        own = {f"{self.name}/{key}": value for key, value in self.step.logged.items()}
-        # a plugin logs "weight", not "ial/weight": it need not know its name, and two instances do not collide
-        self.step.logged = self.before | own
-
-
 def _choose_places(hooks: Hooks, use: Mapping[str, str], required: Sequence[str], source: str) -> dict[str, str]:
     """One plugin for every exclusive place that has any."""
     able = {hook: [name for name, _ in hooks.implementations(hook)] for hook in exclusive_hooks()}
     absent = [problem for problem in check_use(use, hooks.plugins) if problem not in unknown_places(use)]
     places, problems = choose(able, use)
+    # a plugin that the experiment lacks fills no place either: one line for one mistake
     problems = absent or problems
     problems += [
         f"{hook}: no plugin fills this place; add one (`mtl plugins --hooks` lists who can)"

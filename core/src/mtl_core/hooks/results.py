@@ -63,7 +63,7 @@ class Answer:
 
     def label_mask(self, size: int, tasks: int) -> Tensor:
         mask: Tensor = self._unless(
-            _has_shape(self.value, (size, tasks)) and str(self.value.dtype) == "torch.bool",
+            _has_shape(self.value, (size, tasks)) and self.value.dtype == torch.bool,
             f"torch.bool ({size}, {tasks})",
         )
         return mask
@@ -84,6 +84,7 @@ class Answer:
         return made
 
     def views(self) -> int:
+        # not isinstance: True is an int
         fits = type(self.value) is int and self.value >= 1
         made: int = self._unless(fits, "a number of views, at least 1", f"{self.value!r:.40}")
         return made
@@ -102,6 +103,7 @@ class Answer:
         return made
 
     def heads(self, names: Sequence[str]) -> nn.ModuleDict:
+        # more heads than tasks are right: an experiment may learn some of the tasks
         made: nn.ModuleDict = self._unless(isinstance(self.value, nn.ModuleDict), "a torch.nn.ModuleDict")
         if missing := [name for name in names if name not in made]:
             raise ContractError(f'plugin "{self.plugin}": {self.hook} made no head for {missing}')

@@ -18,5 +18,6 @@ def exclusive_hooks() -> list[str]:
 
 def hook_arguments() -> dict[str, tuple[str, ...]]:
     """Every hook's name with the names of its arguments, in the order of a run."""
+    # vars keeps the order of the file, which is the order of a run
     marked = {name: f for name, f in vars(hookspecs).items() if hasattr(f, "mtl_spec")}
     return {name: tuple(inspect.signature(f).parameters) for name, f in marked.items()}

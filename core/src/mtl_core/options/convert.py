@@ -95,7 +95,7 @@ def _number(value: Any, kind: Any) -> float:
 def _literal(value: Any, kind: Any) -> Any:
     options = get_args(kind)
     for option in options:
-        # 1 == True in Python, but not for somebody who writes `classes = true`
+        # 1 == True in Python, but `classes = true` in a file is a mistake
         if option == value and isinstance(value, bool) == isinstance(option, bool):
             return option
     raise _refuse(value, kind, nearest(str(value), [option for option in options if isinstance(option, str)]))

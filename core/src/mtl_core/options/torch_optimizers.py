@@ -70,7 +70,8 @@ def option_names(name: str) -> list[str]:
 
 def problems(name: str, given: Mapping[str, Any]) -> list[str]:
     """What is wrong with a table of options, a phrase each."""
-    known, settings = option_names(name), SETTINGS | ({"momentum": "momentum"} if name == "sgd" else {})
+    known = option_names(name)
+    settings = SETTINGS | ({"momentum": "momentum"} if name == "sgd" else {})
     listed = f" (known: {', '.join(known)})" if known else " (it has no further options)"
     wrong = []
     for key, value in given.items():

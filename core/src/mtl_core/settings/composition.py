@@ -85,7 +85,8 @@ def drop(document: Document, names: object, source: str) -> list[str]:
     """
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return [f"{source}: expected a list of plugins, found {describe_value(names)}"]
-    plugins, use = document.get("plugins", {}), document.get("use", {})
+    plugins = document.get("plugins", {})
+    use = document.get("use", {})
     if not isinstance(plugins, dict):
         return []  # reported as a wrong type already
     problems = []

@@ -47,7 +47,7 @@ def unlike(old: _Document, new: _Document, free: Iterable[str] = ()) -> list[str
 
     A setting that one of them lacks is newer than that run, and left out.
 
-    :param free: patterns of settings that may differ, beside those of :data:`MACHINE`
+    :param free: patterns of settings that may differ, besides those of :data:`MACHINE`
     """
     before, after = (_essential(document, (*MACHINE, *free)) for document in (old, new))
     return [_both(key, before, after) for key in before if key in after and before[key] != after[key]]

@@ -20,7 +20,8 @@ def key_of(name: str, plugin: object, anchored: bool = False) -> str:
 
     :param anchored: write the path of its file; otherwise the file is expected beside the experiment
     """
-    file, cls = origin(plugin), type(plugin).__qualname__
+    file = origin(plugin)
+    cls = type(plugin).__qualname__
     if file is None or name.partition("#")[0] != cls.lower():
         return name
     _, separator, instance = name.partition("#")

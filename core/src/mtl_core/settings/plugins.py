@@ -50,7 +50,7 @@ def _same_files(plugins: Mapping[str, object]) -> list[str]:
     kept: dict[str, Path] = {}
     for file in origins(plugins).values():
         if kept.setdefault(file.path.name, file.path) != file.path:
-            return [f"plugins: {kept[file.path.name]} and {file.path} have one name; rename one of the two files"]
+            return [f"plugins: {kept[file.path.name]} and {file.path} have the same name; rename one of the two files"]
     return []
 
 

@@ -55,7 +55,9 @@ def parse_experiment(
     """
     document = parse_toml(text, source)
     if "base" in document and not _SUITE & set(document):
-        raise ExperimentError(source, ["base: needs a file that it lies beside; read the file with load_experiment"])
+        raise ExperimentError(
+            source, ["base: is relative to a file, and this text has none; read the file with load_experiment"]
+        )
     return experiment_of(document, source, overrides, found, folder=folder)
 
 

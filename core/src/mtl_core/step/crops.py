@@ -69,7 +69,7 @@ def _sampled(values: Tensor, windows: Tensor, mode: str) -> Tensor:
     maps = values if values.is_floating_point() else values.to(torch.float32)
     maps = maps if maps.ndim == 4 else maps.unsqueeze(1)
     grid = F.affine_grid(_affine(windows.to(maps)), list(maps.shape), align_corners=True)
-    # the border's values, for what rounding puts outside by a hair
+    # "border": rounding may move a coordinate just outside of the image
     moved = F.grid_sample(maps, grid, mode=mode, padding_mode="border", align_corners=True)
     return moved.view(values.shape).to(values.dtype)
 

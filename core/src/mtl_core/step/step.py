@@ -62,6 +62,7 @@ class Step:
         """Labels of one view, task → (B, …)."""
         if view == 0 or self.windows is None:
             return self.targets
+        # enlarging an image changes labels that are no classes, such as metric depth
         return label_views(self.tasks, self.targets, self.windows[view - 1])
 
     def valid(self, name: str) -> Tensor:

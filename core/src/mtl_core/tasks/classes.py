@@ -62,7 +62,9 @@ class ClassTask(Task):
         weights = self.weights(prediction)
         if weights is None:
             return super().loss(prediction, target)
-        valid, zero = self.valid(target), torch.zeros((), device=target.device)
+        valid = self.valid(target)
+        zero = torch.zeros((), device=target.device)
+        # −1 is no index; these pixels are left out below
         of_pixels = weights[target.clamp(min=0)].unsqueeze(1)
         total = torch.where(valid, self.pixel_loss(prediction, target), zero).flatten(1).sum(1)
         return total / torch.where(valid, of_pixels, zero).flatten(1).sum(1).clamp(min=1e-12)
@@ -73,7 +75,8 @@ class ClassTask(Task):
 
     def pixel_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The chosen loss of every pixel (B, 1, …), times its class's weight."""
-        classes, weights = target.clamp(min=0), self.weights(prediction)
+        classes = target.clamp(min=0)
+        weights = self.weights(prediction)
         if self.objective == "focal":
             return losses.focal(prediction, classes, weights, self.focal_gamma)
         return losses.cross_entropy(prediction, classes, weights, self.label_smoothing)

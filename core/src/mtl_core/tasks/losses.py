@@ -16,6 +16,7 @@ from torch.nn import functional as F
 @functools.lru_cache(maxsize=256)
 def row(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Numbers as a tensor on a device; it is kept there, so that no step copies it from the host."""
+    # a tensor that is made in inference mode could not be used in training later
     with torch.inference_mode(False):
         return torch.tensor(values, device=device)
 
@@ -71,6 +72,7 @@ def berhu(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     error = (prediction - target).abs()
     known = torch.where(valid, error.detach(), torch.zeros_like(error))
     c = known.flatten(1).amax(1).view(-1, *[1] * (error.ndim - 1)) / 5
+    # without an error c is 0: the part that is not chosen would still give a gradient of 0/0
     c = torch.where(c > 0, c, torch.ones_like(c))
     return torch.where(error <= c, error, (error.square() + c.square()) / (2 * c)).mean(1, keepdim=True)
 

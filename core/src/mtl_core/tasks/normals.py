@@ -52,6 +52,7 @@ class Normals(Task):
         return losses.unit_l1(prediction, target) if self.objective == "l1" else losses.cosine(prediction, target)
 
     def valid(self, target: Tensor) -> Tensor:
+        # 0 marks an invalid pixel, and resampling mixes it into its neighbours: half of the length is the limit
         square: Tensor = target.square().sum(1, keepdim=True)
         return square.isfinite() & (square > 0.25)
 
@@ -98,6 +99,7 @@ class Normals(Task):
         return torch.stack((-x, y, z), -3)
 
     def rotate(self, target: Tensor, radians: float) -> Tensor:
+        # y points down: a positive angle turns clockwise as the image is displayed
         c = torch.cos(torch.tensor(radians))
         s = torch.sin(torch.tensor(radians))
         x, y, z = target.unbind(-3)

@@ -40,7 +40,7 @@ class Task:
 
     :param loss_scale: by which the task's loss is multiplied
     :param reported: the metrics that are kept, or empty for all (option ``metrics``)
-    :param judged_by: the main metric, in place of the kind's ``headline`` (option ``headline``)
+    :param chosen_headline: the main metric, in place of the kind's ``headline`` (option ``headline``)
     """
 
     name: str = attrs.field()
@@ -51,7 +51,7 @@ class Task:
     reported: tuple[str, ...] = attrs.field(
         default=(), alias="metrics", metadata=setting("metrics that are kept; empty: all of the kind's")
     )
-    judged_by: str | None = attrs.field(
+    chosen_headline: str | None = attrs.field(
         default=None,
         alias="headline",
         metadata=setting("main metric, for Δ% and best.ckpt; none: the kind's"),
@@ -216,7 +216,7 @@ class Task:
         raise NotImplementedError
 
     def details(self, metric: Metric) -> dict[str, float]:
-        """What the results file has beside the metrics and tables leave out, such as ``iou/CLASS``.
+        """What the results file has besides the metrics and tables leave out, such as ``iou/CLASS``.
 
         :param metric: of this task, after the data of all ranks
         """
@@ -225,7 +225,7 @@ class Task:
     @property
     def main_metric(self) -> str:
         """The one metric of this task that Δ% and the choice of the best epoch use."""
-        return self.judged_by or self.headline
+        return self.chosen_headline or self.headline
 
     @property
     def main_is_higher(self) -> bool:

@@ -15,7 +15,7 @@ class Tasks(Sequence[Task]):
     def __init__(self, tasks: Sequence[Task]) -> None:
         self._tasks = {task.name: task for task in tasks}
         if len(self._tasks) != len(tasks):
-            raise ValueError(f"two tasks have one name: {[t.name for t in tasks]}")
+            raise ValueError(f"two tasks have the same name: {[t.name for t in tasks]}")
 
     @overload
     def __getitem__(self, key: int | str) -> Task: ...

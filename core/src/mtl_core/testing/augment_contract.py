@@ -72,7 +72,8 @@ class AugmentContract(PluginContract):
             found = self.augment(plugin, images, seed).mean(1)
             away = (found - found.flatten(1).median(1).values[:, None, None]).abs()
             if (away.amax((1, 2)) > 0.1).all():
-                inside, outside = away[:, spot].mean(), away[:, ~spot].mean()
+                inside = away[:, spot].mean()
+                outside = away[:, ~spot].mean()
                 assert inside > outside, f"seed {seed}: what was bright lies elsewhere now; labels would stay behind"
 
     def test_takes_odd_sizes(self, plugin: Any) -> None:
@@ -95,7 +96,8 @@ class AugmentContract(PluginContract):
 
     def test_runs_on_the_meta_device(self, plugin: Any) -> None:
         """A host sync, a shape that depends on data, or a draw on the device raises there."""
-        hooks, images = self.on_meta(plugin), self.images().to("meta")
+        hooks = self.on_meta(plugin)
+        images = self.images().to("meta")
         for seed in range(4 * DRAWS):
             found = on_meta_device(lambda: self.augment(plugin, images, seed, hooks))  # noqa: B023
             assert found.device.type == "meta", f"images came back on {found.device}"

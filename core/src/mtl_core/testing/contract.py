@@ -124,7 +124,8 @@ class PluginContract(Contract):
         Only ``setup`` is seeded: afterwards the global generators are where they were, so that a draw from them shows.
         """
         hooks = Hooks({"plugin": plugin, **self.beside}, self.use, required=())
-        tasks, size = self.tasks if tasks is None else tasks, self.image_size if size is None else size
+        tasks = self.tasks if tasks is None else tasks
+        size = self.image_size if size is None else size
         backbone = StubBackbone(width=self.width)
         heads = stub_heads(backbone, tasks)
         under(0, lambda: hooks.setup(tasks, size, backbone, lambda name: torch.manual_seed(0), heads=heads))
@@ -334,7 +335,8 @@ def same(a: Tensor, b: Tensor) -> bool:
 
 def under(global_seed: int, function: Callable[[], Result]) -> Result:
     """Call a function with the global generators of torch, numpy and Python in some state, which is put back."""
-    numpy_state, python_state = np.random.get_state(), random.getstate()
+    numpy_state = np.random.get_state()
+    python_state = random.getstate()
     # a hook that draws from a global generator gives other values under another seed
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(global_seed)

@@ -52,7 +52,8 @@ class DatasetContract(PluginContract):
 
     def chosen(self, data: MultiTaskDataset) -> list[int]:
         """Positions that a check reads: the first half next to each other, the others spread, the last among them."""
-        size, half = len(data), self.looked_at // 2
+        size = len(data)
+        half = self.looked_at // 2
         spread = [round(k * (size - 1) / half) for k in range(1, half + 1)]
         return sorted({*range(min(half, size)), *spread})
 
@@ -78,7 +79,8 @@ class DatasetContract(PluginContract):
         for split in self.splits:
             data = self.open(plugin, split)
             for i in range(min(self.compared, len(data))):
-                image, where = fingerprint(data[i].image), f"{split}[{i}]"
+                image = fingerprint(data[i].image)
+                where = f"{split}[{i}]"
                 other = seen.setdefault(image, where)
                 assert other.startswith(f"{split}["), f"{where} is the image of {other}: the splits overlap"
 

@@ -22,8 +22,8 @@ class LossRuleContract(StepContract):
     """``combine_losses``: one scalar of the tasks' losses, the same on every rank."""
 
     hook = "combine_losses"
-    judges_predictions: ClassVar[bool] = False
-    """Whether the rule adds losses of its own on predictions to those of the tasks."""
+    has_own_losses: ClassVar[bool] = False
+    """Whether the rule adds losses on predictions to those of the tasks."""
 
     def terms(self, hooks: Hooks, step: Step) -> dict[str, Tensor]:
         return {"total": hooks.combine_losses(step.task_losses, step.task_means, step.active, step)}
@@ -49,7 +49,7 @@ class LossRuleContract(StepContract):
 
     def test_reaches_the_network_through_the_losses_alone(self, plugin: Any) -> None:
         """Means and the step are for looking: a gradient through them trains heads against what was combined."""
-        if self.judges_predictions:
+        if self.has_own_losses:
             return
         step = self.make_step(plugin)
         losses, means = (value.detach().requires_grad_() for value in (step.task_losses, step.task_means))

@@ -48,7 +48,8 @@ class BackboneContract(PluginContract):
         self, plugin: Any, seed: int = 0, tasks: Tasks | None = None, size: tuple[int, int] | None = None
     ) -> Network:
         """The network, built as core builds it."""
-        tasks, size = self.tasks if tasks is None else tasks, self.image_size if size is None else size
+        tasks = self.tasks if tasks is None else tasks
+        size = self.image_size if size is None else size
         hooks = self.prepare(plugin, tasks, size)
         backbone = under(seed, lambda: hooks.build_backbone(size))
         heads = under(seed + 1, lambda: hooks.build_heads(backbone, tasks, size))
@@ -136,7 +137,8 @@ class BackboneContract(PluginContract):
 
     def test_goes_on_where_a_checkpoint_stopped(self, plugin: Any) -> None:
         """Whatever a network remembers lies in buffers: another one with its state predicts the same."""
-        going, resumed = self.build(plugin), self.build(plugin, seed=5)
+        going = self.build(plugin)
+        resumed = self.build(plugin, seed=5)
         for seed in range(3):
             under(seed, partial(going, self.images(seed)))
         resumed.load_state_dict(through_a_file(going.state_dict()))

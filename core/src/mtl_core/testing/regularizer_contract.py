@@ -84,7 +84,8 @@ class RegularizerContract(StepContract):
 
     def test_sums_in_single_precision(self, plugin: Any) -> None:
         """One float32 factor at the end hides a mean over pixels that was taken in half precision."""
-        hooks, step = self.prepare(plugin), in_bfloat16(self.make_step(plugin, "one label"))
+        hooks = self.prepare(plugin)
+        step = in_bfloat16(self.make_step(plugin, "one label"))
         watch = HalfSums(limit=8 * len(step.labelled))
         with torch.autocast("cpu", torch.bfloat16), watch:
             self.raw(hooks, step)
@@ -96,7 +97,8 @@ class RegularizerContract(StepContract):
     def test_heads_that_get_nothing_get_nothing(self, plugin: Any) -> None:
         if self.trained is None:
             return
-        hooks, step = self.prepare(plugin), self.make_step(plugin)
+        hooks = self.prepare(plugin)
+        step = self.make_step(plugin)
         found = gradients(hooks, step, self.total(hooks, step))
         reached = [n for n in step.tasks.names if (g := found[f"predictions.{n}"]) is not None and g.any()]
         wrong = [name for name in reached if name not in self.trained]
@@ -104,7 +106,8 @@ class RegularizerContract(StepContract):
 
     def test_labels_get_no_gradient(self, plugin: Any) -> None:
         """Labels are data: a target is made of a copy."""
-        hooks, step = self.prepare(plugin), self.make_step(plugin)
+        hooks = self.prepare(plugin)
+        step = self.make_step(plugin)
         self.terms(hooks, step)
         learning = [name for name, target in step.targets.items() if target.requires_grad]
         assert not learning, f"a gradient flows into the labels {learning}; use a detached copy"
@@ -135,7 +138,8 @@ class HalfSums(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, limit: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.limit, self.found = limit, list[str]()
+        self.limit = limit
+        self.found = list[str]()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))

@@ -178,7 +178,8 @@ class GradientShaperContract(PluginContract):
 
     def take_step(self, hooks: Hooks, seed: int) -> Features:
         """The answer of one step that is taken: the proposed state is kept."""
-        rows, step = random_rows(len(self.tasks), seed=seed), make_step(self.tasks, seed=seed)
+        rows = random_rows(len(self.tasks), seed=seed)
+        step = make_step(self.tasks, seed=seed)
         answer = self.shape(hooks, encoder_gradients(rows, self.tasks, step=step))
         own = state(hooks)
         with torch.no_grad():
@@ -187,7 +188,8 @@ class GradientShaperContract(PluginContract):
         return answer.weights
 
     def test_keeps_no_graph(self, plugin: Any) -> None:
-        hooks, gradients = self.prepare(plugin), self.gradients_of_a_step()
+        hooks = self.prepare(plugin)
+        gradients = self.gradients_of_a_step()
         answer = self.shape(hooks, gradients)
         growing = [name for name, value in named_levels(answer).items() if value.requires_grad]
         assert not growing, f"keeps the graph alive: {growing} of the answer have a gradient; compute without one"
@@ -242,7 +244,8 @@ class GradientShaperContract(PluginContract):
 
     def test_takes_a_pyramid(self, plugin: Any) -> None:
         """z may have levels, and a head may use some of them: the others are None in its branch."""
-        rows, tasks = random_rows(len(self.tasks)), self.tasks
+        rows = random_rows(len(self.tasks))
+        tasks = self.tasks
         gradients = pyramid_gradients(rows, tasks, make_step(tasks))
         what = "z as a pyramid of which the first task uses one level"
         answer = attempt(what, lambda: self.shape(self.prepare(plugin), gradients))

@@ -85,7 +85,8 @@ class StepContract(PluginContract):
 
     def test_leaves_the_step_as_it_was(self, plugin: Any) -> None:
         for mask in ("one label", "absent"):
-            step, hooks = self.make_step(plugin, mask), self.prepare(plugin)
+            step = self.make_step(plugin, mask)
+            hooks = self.prepare(plugin)
             tensors = {
                 **parameters(hooks),
                 **tensors_of(step),
@@ -97,7 +98,8 @@ class StepContract(PluginContract):
             kept.check()
 
     def test_leaves_the_backward_pass_to_core(self, plugin: Any) -> None:
-        step, hooks = self.make_step(plugin), self.prepare(plugin)
+        step = self.make_step(plugin)
+        hooks = self.prepare(plugin)
         total = self.total(hooks, step)
         sources = {**prefixed("predictions", step.predictions), **parameters(hooks)}
         called = [name for name, source in sources.items() if source.grad is not None]
@@ -146,7 +148,8 @@ class StepContract(PluginContract):
             )
 
     def test_keeps_no_graph(self, plugin: Any) -> None:
-        hooks, step = self.prepare(plugin), self.make_step(plugin)
+        hooks = self.prepare(plugin)
+        step = self.make_step(plugin)
         total = self.total(hooks, step)
         if total.requires_grad:
             torch.autograd.backward(total)
@@ -173,7 +176,8 @@ class StepContract(PluginContract):
         """What is meant for one task is found by its name, not by its place."""
         if self.order_matters:
             return
-        hooks, step = self.prepare(plugin), self.make_step(plugin)
+        hooks = self.prepare(plugin)
+        step = self.make_step(plugin)
         if parameters(hooks) or self.draws(plugin):
             return
         other = turned_round(step)

@@ -141,7 +141,8 @@ class TaskContract(Contract):
         assert tuple(pixels.shape) == expected, f"pixel_loss {tuple(pixels.shape)}, expected {expected}"
 
     def test_samples_do_not_see_each_other(self, task: Task) -> None:
-        prediction, target = self.prediction(task), self.labels(task)
+        prediction = self.prediction(task)
+        target = self.labels(task)
         together = task.loss(prediction, target)
         alone = torch.cat([task.loss(prediction[k : k + 1], target[k : k + 1]) for k in range(SAMPLES)])
         assert torch.allclose(together, alone, rtol=1e-4, atol=1e-6), (
@@ -149,14 +150,16 @@ class TaskContract(Contract):
         )
 
     def test_a_blank_label_trains_nothing(self, task: Task) -> None:
-        prediction, target = self.prediction(task).requires_grad_(), self.labels(task)
+        prediction = self.prediction(task).requires_grad_()
+        target = self.labels(task)
         loss = task.loss(prediction, task.blank(target))
         assert (loss == 0).all(), f"the loss of blank labels is {loss.tolist()}, expected 0"
         (gradient,) = torch.autograd.grad(loss.sum(), [prediction], allow_unused=True)
         assert gradient is None or (gradient == 0).all(), "a blank label gives a gradient"
 
     def test_invalid_pixels_count_for_nothing(self, task: Task) -> None:
-        prediction, target = self.prediction(task).requires_grad_(), self.labels(task)
+        prediction = self.prediction(task).requires_grad_()
+        target = self.labels(task)
         loss = task.loss(prediction, target)
         (gradient,) = torch.autograd.grad(loss.sum(), [prediction])
         assert gradient.isfinite().all(), "the gradient is not finite; torch.where before the loss, not behind it"
@@ -169,7 +172,8 @@ class TaskContract(Contract):
     def test_label_space_has_its_channels(self, task: Task) -> None:
         rest = self.image_size if task.dense else ()
         expected = (SAMPLES, task.label_channels, *rest)
-        meant, encoded = task.to_label_space(self.prediction(task)), task.encode(self.labels(task))
+        meant = task.to_label_space(self.prediction(task))
+        encoded = task.encode(self.labels(task))
         assert tuple(meant.shape) == expected, f"to_label_space {tuple(meant.shape)}, expected {expected}"
         assert tuple(encoded.shape) == expected, f"encode {tuple(encoded.shape)}, expected {expected}"
         assert encoded.is_floating_point(), f"encode gives {encoded.dtype}, expected a floating-point type"
@@ -178,7 +182,8 @@ class TaskContract(Contract):
         assert blank.isfinite().all(), "encode of a blank label is not finite"
 
     def test_probabilities_add_up(self, task: Task) -> None:
-        meant, encoded = task.to_label_space(self.prediction(task)), task.encode(self.labels(task))
+        meant = task.to_label_space(self.prediction(task))
+        encoded = task.encode(self.labels(task))
         sums = torch.allclose(meant.sum(1), torch.ones(()), atol=1e-4) and bool((meant >= 0).all())
         assert sums or not task.is_distribution, "is_distribution, but to_label_space does not add up to 1"
         valid = task.valid(self.labels(task))
@@ -188,9 +193,11 @@ class TaskContract(Contract):
 
     def test_losses_agree(self, task: Task) -> None:
         """A label in label space is as far from a prediction as the label itself: teachers are learned like labels."""
-        prediction, target = self.prediction(task), self.labels(task)
+        prediction = self.prediction(task)
+        target = self.labels(task)
         valid = task.valid(target)
-        hard, soft = task.pixel_loss(prediction, target), task.soft_loss(prediction, task.encode(target))
+        hard = task.pixel_loss(prediction, target)
+        soft = task.soft_loss(prediction, task.encode(target))
         assert tuple(soft.shape) == tuple(hard.shape), f"soft_loss {tuple(soft.shape)}, pixel_loss {tuple(hard.shape)}"
         assert torch.allclose(soft[valid], hard[valid], rtol=1e-3, atol=1e-5), (
             "soft_loss of an encoded label is not pixel_loss of the label"
@@ -243,7 +250,8 @@ class TaskContract(Contract):
 
     def test_metrics_add_up(self, task: Task) -> None:
         """Batches and ranks add up: over two batches as over one."""
-        prediction, target = self.prediction(task), self.labels(task)
+        prediction = self.prediction(task)
+        target = self.labels(task)
         target = torch.cat((target[:1], task.blank(target[1:2]), target[2:]))
         whole = self.scores(task, (prediction, target))
         parts = self.scores(task, (prediction[:1], target[:1]), (prediction[1:], target[1:]))
@@ -252,7 +260,8 @@ class TaskContract(Contract):
             assert fits, f"{name}: {value:.6g} over one batch, {parts[name]:.6g} over two; keep sums, not means"
 
     def test_metrics_leave_out_invalid_pixels(self, task: Task) -> None:
-        prediction, target = self.prediction(task), self.labels(task)
+        prediction = self.prediction(task)
+        target = self.labels(task)
         before = self.scores(task, (prediction, target))
         after = self.scores(task, (prediction, other_invalid_values(task, target)))
         for name, value in before.items():
@@ -266,7 +275,8 @@ class TaskContract(Contract):
         )
 
     def test_leaves_its_input_as_it_was(self, task: Task) -> None:
-        prediction, target = self.prediction(task), self.labels(task)
+        prediction = self.prediction(task)
+        target = self.labels(task)
         kept = Untouched({"prediction": prediction, "target": target})
         soft = task.encode(target.clone())
         calls = (
@@ -308,7 +318,8 @@ class TaskContract(Contract):
         if not task.dense:
             return
         scales = torch.full((SAMPLES, *[1] * (target.ndim - 1)), 2.0)
-        one, other = task.zoom(target, 2.0), task.zoom(target, scales)
+        one = task.zoom(target, 2.0)
+        other = task.zoom(target, scales)
         alike = torch.allclose(one.float(), other.float(), equal_nan=True)
         assert alike, "zoom by a number and by a number per sample differ"
 
@@ -335,7 +346,8 @@ class TaskContract(Contract):
 
     def test_predictions_in_half_precision(self, task: Task) -> None:
         """Under autocast a head gives bfloat16; its loss and metrics are those of the same numbers in float32."""
-        half, target = self.prediction(task).bfloat16(), self.labels(task)
+        half = self.prediction(task).bfloat16()
+        target = self.labels(task)
         with torch.autocast("cpu", torch.bfloat16):
             loss = task.loss(half.float(), target)
         assert loss.dtype == torch.float32, f"the loss of float32 predictions under autocast is {loss.dtype}"
@@ -343,7 +355,8 @@ class TaskContract(Contract):
 
     def test_runs_on_the_meta_device(self, task: Task) -> None:
         """A host sync, a shape that depends on data, or a tensor left on another device raises there."""
-        prediction, target = self.prediction(task).to("meta"), self.labels(task).to("meta")
+        prediction = self.prediction(task).to("meta")
+        target = self.labels(task).to("meta")
         calls = {
             "loss": partial(task.loss, prediction, target),
             "encode": partial(task.encode, target),

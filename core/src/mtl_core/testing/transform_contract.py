@@ -123,7 +123,8 @@ class TransformContract(PluginContract):
 
     def test_bytes_move_as_numbers_do(self, plugin: Any) -> None:
         for seed in range(DRAWS):
-            numbers, coded = self.sample(), self.sample()
+            numbers = self.sample()
+            coded = self.sample()
             coded.image = (coded.image * 255).round().to(torch.uint8)
             numbers.image = coded.image / 255
             one, other = (self.transform(plugin, sample, seed).image for sample in (numbers, coded))
@@ -194,7 +195,8 @@ class TransformContract(PluginContract):
         assert same(found.image, here.image), "a pickled copy transforms differently"
 
 
-LOW, HIGH = 0.1, 0.9
+LOW = 0.1
+HIGH = 0.9
 """Values of the ramps in a coded image, at its left and right, or upper and lower, border."""
 
 

@@ -35,7 +35,7 @@ class _Moments:
         # sums over millions of pixels; MPS has no float64
         self.dtype = torch.float32 if device.type == "mps" else torch.float64
         self.sums = [torch.zeros(2, layer.num_features, dtype=self.dtype, device=device) for layer in layers]
-        # beside the sums: layers see different numbers of pixels, and ranks different numbers of batches
+        # one for each sum: layers see different numbers of pixels, and ranks different numbers of batches
         self.counts = torch.zeros(len(layers), dtype=self.dtype, device=device)
 
     def note(self, place: int, layer: nn.Module, inputs: tuple[Any, ...]) -> None:

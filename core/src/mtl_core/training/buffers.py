@@ -52,7 +52,7 @@ class BufferGuard:
     def __init__(self, buffers: Sequence[Tensor]) -> None:
         self._groups = _grouped(buffers)
 
-    # without gradients: a plugin may have made its buffer of something that asks for them
+    # without gradients: a plugin may have registered a buffer that requires one
     @torch.no_grad()
     def save(self) -> None:
         for group in self._groups:

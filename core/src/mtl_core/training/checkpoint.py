@@ -31,7 +31,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def _save(state: Mapping[str, Any], path: Path) -> None:
-    """torch's own writer says nothing of the reason where it cannot write: the system is asked for it."""
+    """Save with torch, whose error gives no reason; a write by hand makes the system raise its own error."""
     try:
         torch.save(state, path)
     except RuntimeError:
@@ -69,6 +69,7 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str,
         raise CheckpointError(f"{path}: no such checkpoint; expected one that `mtl train` wrote (is the run finished?)")
     check_intact(path)
     try:
+        # which of these errors comes depends on where the file is damaged
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
@@ -91,6 +92,7 @@ def check_intact(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
     except (PermissionError, IsADirectoryError):
+        # the system's own message says more, and the command line prints it
         raise
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, zlib.error, struct.error) as error:
         raise _unreadable(path, str(error) or type(error).__name__) from error
@@ -122,9 +124,12 @@ def check_optimizer_state(path: Path, state: object, optimizer: torch.optim.Opti
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for position, kept in states.items():
         if position not in range(len(parameters)) or not isinstance(kept, dict):
-            raise CheckpointError(f"{path}: optimizer state of a parameter {position!r} that is not there; {remedy}")
+            raise CheckpointError(
+                f"{path}: optimizer state of a parameter {position!r}, which the run does not have; {remedy}"
+            )
         for name, value in kept.items():
             expected = parameters[position].shape
+            # some values are one per parameter and not one per entry, such as Adam's count of steps
             if isinstance(value, torch.Tensor) and value.shape not in (expected, torch.Size([])):
                 found = f"{name} of parameter {position} has shape {tuple(value.shape)}, expected {tuple(expected)}"
                 raise CheckpointError(f"{path}: optimizer state: {found}; {remedy}")
@@ -179,6 +184,7 @@ def restore(path: Path, module: torch.nn.Module, state: object) -> None:
         for name, value in own.items()
         if name in state and state[name].shape != value.shape
     ]
+    # load_state_dict copies with a cast: whole numbers would become weights without an error
     problems += [
         f"{name} is {_kind(state[name])}, expected {_kind(value)}"
         for name, value in own.items()

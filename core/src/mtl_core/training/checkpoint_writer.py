@@ -1,4 +1,4 @@
-"""Checkpoints written beside training."""
+"""Checkpoints that a thread writes while training goes on."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class CheckpointWriter:
         self._pending: Future[None] | None = None
 
     def write(self, files: Mapping[Path, Mapping[str, Any]]) -> None:
-        """Hand checkpoints over, in the order in which they shall appear; waits for those before.
+        """Write checkpoints in this order; first waits for those of the call before.
 
-        :raises OSError: those before could not be written
+        :raises OSError: one of the call before could not be written
         """
         self.wait()
         copies: dict[Any, Tensor] = {}

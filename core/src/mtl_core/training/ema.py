@@ -1,4 +1,4 @@
-"""An exponential moving average of the network's weights, which is what is evaluated then."""
+"""An exponential moving average of the network's weights; a run that has one evaluates it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ class Average:
     """
 
     def __init__(self, network: Network, decay: float) -> None:
-        self.decay, self.steps, self.source = decay, 0, network
+        self.decay = decay
+        self.steps = 0
+        self.source = network
         self._skipped = torch.zeros((), device=next(network.parameters()).device)
         # its count of updates stays on the CPU, where asking for it waits for nothing
         self.model = AveragedModel(network, multi_avg_fn=self._mix, use_buffers=True)

@@ -1,4 +1,4 @@
-"""What happens at the seam during one step.
+"""The seam between encoder and heads, during one step.
 
 Shape letters: K tasks.
 """
@@ -44,15 +44,15 @@ class _Crossing:
     weights: Tensor | None = None
 
 
-class Arrival:
+class Seam:
     """What happens at the seam during one step, in three moments.
 
     1. :meth:`begin`, in the forward pass: z is handed out once per head. From here on gradients may come back.
     2. :meth:`backward`, called by autograd in the middle of the step's one backward pass, when the gradients of all K
-       branches are there and the encoder's own pass has not started: hooks are asked how they enter.
-    3. :meth:`commit`, when that pass is over: what plugins want to remember is written.
+       branches are there and the encoder's own pass has not started: hooks decide how they enter.
+    3. :meth:`commit`, when that pass is over: the state that plugins proposed is written into their buffers.
 
-    What plugins propose waits from 2 to 3, because autograd may run the second on another thread, and because a buffer
+    It waits from 2 to 3, because autograd may run the second on another thread, and because a buffer
     that a graph still needs must not change while the pass is under way.
     """
 
@@ -75,6 +75,7 @@ class Arrival:
 
         :param scale: the one that the total loss of this step goes through
         """
+        # bound to the function that autograd will call: a gradient of an older step comes with its own crossing
         self._crossing = crossing = _Crossing(z, scale)
         return branch_by_branch(z, len(self.tasks), functools.partial(self.backward, crossing), scale, self._rows)
 
@@ -88,13 +89,13 @@ class Arrival:
         self._crossing.weights = torch.zeros_like(step.task_losses) if found is None else found
 
     def backward(self, crossing: _Crossing, branches: tuple[Branch, ...], scale: Tensor) -> Features:
-        """The gradients have arrived: how do they enter the encoder?
+        """Ask the hooks how the branch gradients enter the encoder.
 
         :return: weights (K,), or a gradient like z
         """
         if not crossing.scale.recorded:
-            # Somebody differentiates with respect to z or what lies below it, such as a regularizer with a penalty on
-            # a gradient. That is no step: what it asks for is the plain derivative, and nothing is shaped or kept.
+            # not the step's backward pass: a plugin differentiates with respect to z or the encoder, such as a
+            # regularizer that penalises a gradient; it gets the plain derivative, and hooks are not called
             return scale.new_ones(len(branches))
         if crossing is not self._crossing or crossing.step is None:
             raise ContractError(
@@ -103,7 +104,7 @@ class Arrival:
             )
         self._crossing = None  # the graph behind z is freed with the backward pass
         gradients = self._gradients(crossing, crossing.step, branches, scale)
-        # watchers first, so that they see gradients that nobody has shaped
+        # watchers are called first: they see the gradients before they are shaped
         shaped = self._ask(gradients)
         # stays on the device: an `if` would wait for it in the middle of the backward pass
         self._finite = gradients.gramian.isfinite().all()
@@ -150,7 +151,7 @@ class Arrival:
 
     @torch.no_grad()
     def _ask(self, gradients: EncoderGradients) -> Shaped:
-        """What the shaper answers (without one: weights of 1), and what each plugin wants to remember."""
+        """The shaper's answer (without one: weights of 1); keeps the state that each plugin proposes."""
         self._proposed = self.hooks.watch_encoder_gradient(gradients)
         place = self.hooks.places.get("shape_encoder_gradient")
         if place is None:
@@ -159,6 +160,7 @@ class Arrival:
         if answer is None:
             raise ContractError(f'plugin "{place}": shape_encoder_gradient returned None; it must return weights')
         shaped = answer if isinstance(answer, Shaped) else Shaped(answer)
+        # a shaper may also be a watcher: both states are of its buffers
         self._proposed[place] = {**self._proposed.get(place, {}), **shaped.state}
         return shaped
 
@@ -181,7 +183,7 @@ class Arrival:
 
 
 def _stopped(gradients: EncoderGradients, shaped: Shaped) -> Tensor:
-    """Whether nothing enters the encoder although a branch was reached: a method that answers so stops its training."""
+    """Whether no gradient enters the encoder although a branch has one: the encoder is not trained in this step."""
     if _has_shape(shaped.weights, gradients.norms):
         entering = (shaped.weights != 0) & gradients.reached
         return gradients.reached.any() & ~entering.any()

@@ -1,4 +1,4 @@
-"""What an epoch leaves: averages of what steps logged, and which epoch was the best."""
+"""Means over an epoch's steps, and the choice of the best epoch."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class EpochMeans:
         for names, own in self.tables.items():
             for name, total, count in zip(names, *own.tolist(), strict=True):
                 before = found.get(name, (0.0, 0.0))
-                found[name] = before[0] + total, before[1] + count
+                found[name] = (before[0] + total, before[1] + count)
         return {name: total / count for name, (total, count) in found.items() if count}
 
     def take(self) -> dict[str, float]:
@@ -70,6 +70,7 @@ class EpochMeans:
         ranks = 1 if self.group is None else dist.get_world_size(self.group)
         self.tables = {}
         self.skipped = torch.zeros_like(self.skipped)
+        # DDP gives every rank the same gradients, so all of them skip the same steps
         return means | {"skipped_steps": sums[-1] / ranks}
 
     def _names(self) -> list[str]:
@@ -107,7 +108,8 @@ class BestEpoch:
 
     def __init__(self, tasks: Tasks, experiment: Experiment) -> None:
         self.metrics = {f"val/{t.name}/{t.main_metric}": t.main_is_higher for t in tasks}
-        on, known = experiment.best_on, metric_names(tasks)
+        on = experiment.best_on
+        known = metric_names(tasks)
         if on is not None and on not in known:
             raise MtlError(f"best_on: there is no metric {on!r}{nearest(on, known)} (there are: {', '.join(known)})")
         if on is not None and not experiment.validation:
@@ -132,6 +134,7 @@ class BestEpoch:
 
     def _is_better(self, values: Mapping[str, float]) -> bool:
         if not values:
+            # without validation data there is never a value, and the last epoch counts as best
             return not self.needs_value and not self.best
         if self.best is None or len(values) != len(self.best):
             return self.best is None or len(values) > len(self.best)
@@ -139,7 +142,8 @@ class BestEpoch:
 
     def _change(self, name: str, before: float, after: float) -> float:
         """Relative change of a metric, above 0 where it became better."""
-        first, largest = abs(self.first[name]), self.largest[name]
+        first = abs(self.first[name])
+        largest = self.largest[name]
         scale = first if first > NEAR_ZERO * largest else largest or 1.0
         return (after - before) / scale * (1 if self.metrics[name] else -1)
 

@@ -58,6 +58,7 @@ class _Totals(Summed):
         for name in ("loss", "count", "broken"):
             self.add_sum(name)
 
+        # no state of the metric, which would be gathered: each rank keeps the losses of its own images
         self.each: list[Tensor] = []
 
     def update(self, prediction: Tensor, target: Tensor, labelled: Tensor) -> None:
@@ -85,7 +86,8 @@ def evaluate(
 
     :param by_batch: let the layers of batch norm that learn normalise by the batch, as in training
     """
-    layers, positions = batch_norms(network) if by_batch else [], list[Tensor]()
+    layers = batch_norms(network) if by_batch else []
+    positions = list[Tensor]()
     where = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64, which sums need
     metrics = nn.ModuleDict({task.name: task.metrics() for task in network.tasks}).to(where)
     totals = nn.ModuleDict({task.name: _Totals(task) for task in network.tasks}).to(where)
@@ -111,11 +113,12 @@ def _each(totals: nn.Module) -> list[Tensor]:
 
 
 def _by_image(positions: list[Tensor], losses: Mapping[str, list[Tensor]]) -> dict[int, dict[str, float]]:
-    """Position → task → loss, without what no label says."""
+    """Position → task → loss, of the labels that are there."""
     if not positions:
         return {}
     found: dict[int, dict[str, float]] = {position: {} for position in torch.cat(positions).tolist()}
     for name, parts in losses.items():
+        # the dict keeps the order in which the batches came, which is that of the losses
         for position, loss in zip(found, torch.cat(parts).tolist(), strict=True):
             if math.isfinite(loss):
                 found[position][name] = loss
@@ -155,7 +158,7 @@ def detailed(tasks: Tasks, metrics: nn.ModuleDict) -> dict[str, float]:
 
 
 def computed(metric: nn.Module) -> dict[str, Tensor]:
-    """A metric's values, NaN where it saw no data: a rank without a batch still takes part in the reduction."""
+    """A metric's values, NaN where it saw no data: a rank without a batch must join the reduction too."""
     assert isinstance(metric, Metric)
     if not metric.update_called:
         # torchmetrics warns of a compute without an update; here it is a rank without a batch

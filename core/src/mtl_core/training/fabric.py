@@ -40,6 +40,7 @@ class AutocastPrecision(MixedPrecision):
 
     def optimizer_step(self, optimizer: Any, **kwargs: Any) -> Any:
         """A step with gradients that are unscaled already; ``found_inf`` on the optimizer says whether it is taken."""
+        # not scaler.step: the optimizer looks at `found_inf` itself, and unscale_ has noted what update needs
         output = Precision.optimizer_step(self, optimizer, **kwargs)
         if self.scaler is not None:
             self.scaler.update()
@@ -89,12 +90,16 @@ def _check_strategy(name: str) -> None:
             " check of gradients need all of it in one place"
         )
     else:
-        reason, use = f"there is no such strategy{nearest(name, USABLE)}", f"expected one of {', '.join(USABLE)}"
+        reason = f"there is no such strategy{nearest(name, USABLE)}"
+        use = f"expected one of {', '.join(USABLE)}"
     raise MtlError(f'strategy = "{name}": {reason}; {use}')
 
 
 def _check_launcher(experiment: Experiment, strategy: Strategy) -> None:
-    """:raises MtlError: processes on other machines would be waited for, and nobody starts them"""
+    """Refuse to wait for processes on other machines that no launcher starts.
+
+    :raises MtlError: ``nodes`` is above 1 and there is no launcher
+    """
     environment = getattr(strategy, "cluster_environment", None)
     started = not isinstance(environment, LightningEnvironment) or "MASTER_ADDR" in os.environ
     if experiment.nodes > 1 and not started:
@@ -108,6 +113,7 @@ def _half_precision(experiment: Experiment) -> AutocastPrecision | None:
     """The plugin for half precision; None for float32, which is Fabric's default."""
     if experiment.precision == "32":
         return None
+    # a plugin object needs the device type, which Fabric chooses only later
     return AutocastPrecision("bf16-mixed" if experiment.precision == "bf16" else "16-mixed", _device_type(experiment))
 
 

@@ -37,6 +37,7 @@ class HeadGradients:
     def _watched_one(self, source: Source, name: str, prediction: Tensor) -> Tensor:
         # a hook on the prediction itself would see the sum of all sources
         alias = prediction.view_as(prediction)
+        # a frozen head on a frozen encoder predicts without a graph, and register_hook refuses such a tensor
         if alias.requires_grad:
             alias.register_hook(functools.partial(self.note, source, name))  # type: ignore[no-untyped-call]
         return alias

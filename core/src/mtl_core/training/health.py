@@ -1,4 +1,4 @@
-"""What is wrong with a run although it goes on: reported once, by rank 0."""
+"""Warnings about a run that goes on: each once, by rank 0."""
 
 from __future__ import annotations
 
@@ -13,32 +13,34 @@ from mtl_core.training.encoder_gradient import STOPPED
 log = logging.getLogger("mtl")
 
 DEPARTS = 1.5
-"""How many times larger a loss must be for evaluation to be called another than training."""
+"""How many times larger a validation loss must be than the training loss to be suspicious."""
 
 
 class Health:
-    """Looks at an epoch's figures and reports what a reader of the metrics would miss.
+    """Looks at the values of an epoch and warns of what a reader of the metrics would miss.
 
-    :param speaks: whether this rank reports
+    :param reports: whether this rank reports
     """
 
-    def __init__(self, experiment: Experiment, hooks: Hooks, speaks: bool) -> None:
+    def __init__(self, experiment: Experiment, hooks: Hooks, reports: bool) -> None:
         self._experiment = experiment
         self._hooks = hooks
-        self._speaks = speaks
-        self._told: set[str] = set()
+        self._reports = reports
+        self._reported: set[str] = set()
 
     def no_labels(self, samples: int) -> None:
-        """There is nothing to learn from but regularizers."""
-        self._tell(
+        """Warn that no training sample has a label: only regularizers train the network."""
+        self._report_once(
             "labels",
             f"none of the {samples} training samples carries a label of a task that is learned: there is nothing to"
             " learn from but regularizers",
         )
 
     def no_heads(self) -> None:
-        """Every head stays as it was made."""
-        self._tell("heads", "freeze names every task: no head is trained, only the encoder and what plugins learn")
+        """Warn that every head is frozen."""
+        self._report_once(
+            "heads", "freeze names every task: no head is trained, only the encoder and what plugins learn"
+        )
 
     def look_at(self, epoch: int, record: Mapping[str, float], terms: Collection[str] = ()) -> None:
         """Look at what an epoch left.
@@ -53,7 +55,7 @@ class Health:
 
     def _look_at_steps(self, epoch: int, record: Mapping[str, float]) -> None:
         if skips := round(record.get("skipped_steps", 0.0)):
-            self._tell(
+            self._report_once(
                 "skipped",
                 f"epoch {epoch + 1}: {skips} step{'s were' if skips > 1 else ' was'} skipped, the gradients were not"
                 " finite; lower learning_rate or set clip",
@@ -62,20 +64,21 @@ class Health:
     def _look_at_terms(self, epoch: int, record: Mapping[str, float], terms: Collection[str]) -> None:
         """A term that is always 0 teaches nothing, and nothing fails."""
         # a mean is 0 where every step's value is: values that cancel do not add up to exactly 0
-        silent = [name for name in sorted(terms) if record.get(name) == 0 and f"term {name}" not in self._told]
+        silent = [name for name in sorted(terms) if record.get(name) == 0 and f"term {name}" not in self._reported]
         if not silent:
             return
-        self._tell(
+        self._report_once(
             f"term {silent[0]}",
             f"epoch {epoch + 1}: exactly 0 in every step: {', '.join(silent)}; such a term teaches nothing. Look"
             " whether the views that it compares differ (a plugin has to augment them), whether any sample has the"
             " labels that it needs, and whether its weight is above 0",
         )
-        self._told.update(f"term {name}" for name in silent)
+        self._reported.update(f"term {name}" for name in silent)
 
     def _look_at_heads(self, epoch: int, record: Mapping[str, float]) -> None:
         """A head that nothing reaches stays as it was made; the other metrics do not show it."""
-        if "labels" in self._told:
+        # no head gets a label then, and one warning said so
+        if "labels" in self._reported:
             return
         names = [name.removeprefix("train/labels/") for name in record if name.startswith("train/labels/")]
         for name in names:
@@ -83,13 +86,13 @@ class Health:
                 continue
             share = record.get(f"heads/regularizer/{name}", 0.0)
             learns = "it learns from regularizers alone" if share > 0 else "nothing trains it"
-            self._tell(f"head {name}", f'epoch {epoch + 1}: no label reached the head of "{name}": {learns}')
+            self._report_once(f"head {name}", f'epoch {epoch + 1}: no label reached the head of "{name}": {learns}')
 
     def _look_at_encoder(self, record: Mapping[str, float]) -> None:
         """Where a shaper gives every branch the weight 0, only the heads are trained; the loss falls nevertheless."""
         share = record.get(STOPPED, math.nan)
         if share > 0:
-            self._tell(
+            self._report_once(
                 STOPPED,
                 f'plugin "{self._hooks.places["shape_encoder_gradient"]}" let no gradient into the encoder in'
                 f" {100 * share:.3g} % of an epoch's steps, although tasks had one; see {STOPPED} in metrics.jsonl",
@@ -97,7 +100,7 @@ class Health:
 
     def is_suspicious(self, trained: Mapping[str, float], evaluated: Mapping[str, float]) -> bool:
         """Whether a task's validation loss is far above its training loss: overfitting, or batch norm's statistics."""
-        return "statistics" not in self._told and bool(_far(trained, evaluated))
+        return "statistics" not in self._reported and bool(_far(trained, evaluated))
 
     def look_at_statistics(self, by_batch: Mapping[str, float], evaluated: Mapping[str, float]) -> None:
         """Compare losses on the same data: normalised by each batch, and by batch norm's own statistics."""
@@ -108,16 +111,17 @@ class Health:
         remedies = "group norm or larger batches"
         if self._experiment.batch_norm == "running":
             remedies = f'batch_norm = "reestimated", {remedies}'
-        self._tell(
+        self._report_once(
             "statistics",
             "batch norm's statistics do not fit: validation losses in evaluation mode, against those with the"
             f" statistics of each batch of {self._experiment.batch_size} as in training, are {losses}; use {remedies}",
         )
 
-    def _tell(self, key: str, message: str) -> None:
-        if self._speaks and key not in self._told:
+    def _report_once(self, key: str, message: str) -> None:
+        if self._reports and key not in self._reported:
             log.warning(message)
-        self._told.add(key)
+        # on every rank: `is_suspicious` has to answer the same on all, since an evaluation by all ranks follows
+        self._reported.add(key)
 
 
 def _far(low: Mapping[str, float], high: Mapping[str, float]) -> list[str]:

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from mtl_core.data.datasets import BlankedDataset, Joined
 from mtl_core.data.sample import MultiTaskDataset, Sample, collate
 from mtl_core.errors import DataError
-from mtl_core.hooks.relay import Hooks, with_plugin_note
+from mtl_core.hooks.attribution import with_plugin_note
+from mtl_core.hooks.relay import Hooks
 from mtl_core.hooks.results import Answer
 from mtl_core.seeds import generator_for
 
@@ -28,7 +29,7 @@ Place = tuple[int, int]
 
 
 class Extra(NamedTuple):
-    """Samples of which every batch has a fixed number beside its own.
+    """Samples of which every batch has a fixed number besides its own.
 
     :param indices: positions in the training data
     :param per_batch: on every rank
@@ -160,6 +161,7 @@ class WorkerHooks:
 
 
 def training_loader(data: TrainingData, order: BatchOrder, workers: int, pinned: bool) -> Batches:
+    # workers live on between epochs: places, with their epoch, come from the order in this process
     return DataLoader(
         data, batch_sampler=order, collate_fn=collate, num_workers=workers, pin_memory=pinned,
         persistent_workers=workers > 0,

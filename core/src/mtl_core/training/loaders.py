@@ -1,4 +1,4 @@
-"""What a run reads: training batches, validation batches, second batches for those who look ahead.
+"""The data that a run reads: training batches, validation batches, second batches for plugins that look ahead.
 
 Shape letters: N training samples with all extra ones, K tasks.
 """
@@ -32,13 +32,13 @@ log = logging.getLogger("mtl")
 
 @attrs.frozen(eq=False)
 class Loaders:
-    """What a run reads.
+    """The data that a run reads.
 
     :param training: batches on the device, in the order of ``order``
     :param order: of an epoch; it can begin anywhere
     :param labelled: label mask of everything that the training batches come from, bool (N, K)
     :param validation: this rank's part of the validation data; None where none is kept
-    :param second: batches beside those that the network learns from
+    :param second: batches besides those that the network learns from
     """
 
     training: Batches
@@ -79,12 +79,14 @@ def open_loaders(session: Session, fabric: lightning_fabric.Fabric) -> Loaders:
     if own is not None:
         held = list(range(len(own)))
     if held:
+        # the true labels: pseudo-labels of `relabel` would validate the network with what it learned from
         given = own or session.given
         validation = evaluation_loader(
             given.dataset, given.labelled, held, experiment.batch_size, rank, world, experiment.workers, pinned
         )
     places: dict[Source, list[int]] = {"training": kept, "validation": held}
     return Loaders(
+        # the order is sharded by rank already; Fabric only moves the batches to the device
         training=cast("Batches", fabric.setup_dataloaders(training, use_distributed_sampler=False)),
         order=order,
         labelled=torch.cat([part.labelled for part in parts]),
@@ -110,15 +112,17 @@ def _enough(bare: list[int], per_batch: int) -> bool:
 
 
 def sources(session: Session, train: list[int]) -> tuple[list[int], list[Extra]]:
-    """What an epoch goes through, and what every batch has a fixed number of beside it."""
+    """The samples of an epoch, and further sources of which every batch has a fixed number."""
     experiment = session.experiment
     extras = list[Extra]()
     if experiment.drop_unlabelled or experiment.unlabelled_per_batch is not None:
         anything = session.labelled.any(1)[train].tolist()
+        # they leave the epoch's order: as a further source, a fixed number of them is in every batch
         bare = [place for place, known in zip(train, anything, strict=True) if not known]
         train = [place for place, known in zip(train, anything, strict=True) if known]
         if experiment.unlabelled_per_batch and _enough(bare, experiment.unlabelled_per_batch):
             extras.append(Extra(bare, experiment.unlabelled_per_batch))
+    # positions in the joined data, where further data sets come behind the main one
     first = len(session.dataset)
     for data, per_batch in session.extras:
         extras.append(Extra(range(first, first + len(data)), per_batch))

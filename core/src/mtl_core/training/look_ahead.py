@@ -91,6 +91,7 @@ class StepAhead(LookAhead):
         """
         network = self.step.network
         kept = {n: p for n, p in network.named_parameters() if p.requires_grad and (heads or n.startswith("backbone."))}
+        # detached: they share the values, but their gradients do not reach the .grad of the network
         return {name: p.detach().requires_grad_() for name, p in kept.items()}
 
     def losses(self, batch: Batch, parameters: Parameters | None = None) -> Tensor:

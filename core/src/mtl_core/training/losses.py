@@ -36,6 +36,7 @@ def _with_global_value(value: Tensor, group: dist.ProcessGroup | None) -> Tensor
     """The mean over the ranks, with this rank's gradient."""
     if group is None:
         return value
+    # the term in brackets has no gradient: it replaces the value alone
     return value + (summed(value, group) / world(group) - value.detach())
 
 
@@ -44,6 +45,7 @@ def sample_losses(tasks: Tasks, predictions: dict[str, Tensor], targets: dict[st
     columns = [task.scaled_loss(predictions[task.name], targets[task.name]) for task in tasks]
     losses = torch.stack(columns, 1)
     losses = at_least_float32(losses)
+    # where, not a product: the loss at a blank label may be NaN
     return torch.where(labelled, losses, torch.zeros_like(losses))
 
 
@@ -67,8 +69,10 @@ def task_losses(
     """
     m = labelled.to(losses.dtype)
     counts = summed(m.sum(0), group)
+    # times W, because DDP divides the summed gradients by it
     sums = (losses * m).sum(0) * world(group)
     means = sums / counts.clamp(min=1)
+    # functions, so that only the one that is asked for is computed
     shares: dict[str, Callable[[], Tensor]] = {
         "sample": lambda: (losses * m / m.sum(1, keepdim=True).clamp(min=1)).mean(0),
         "task": lambda: means if expected is None else sums / torch.where(expected > 0, expected, 1),

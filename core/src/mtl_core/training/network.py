@@ -24,6 +24,7 @@ class Network(nn.Module):
         self.backbone = backbone
         self.heads = heads
         self.tasks = tasks
+        # a plain list: these modules are parts of the network already
         self._fixed: list[nn.Module] = []
         self._with_deepest: Callable[[Tensor], tuple[Features, Tensor]] | None = None
 

@@ -54,6 +54,7 @@ def takes(cls: type[Optimizer], option: str) -> bool:
 def skipping(cls: type[Optimizer]) -> type[Optimizer]:
     """The optimizer, but a step changes nothing where ``found_inf`` is not zero; asking waits for the device."""
 
+    # a subclass and no wrapper: schedules and Fabric want a torch Optimizer with its param_groups
     class Skipping(cls):  # type: ignore[valid-type, misc]
         def step(self, closure: Callable[[], float] | None = None) -> float | None:
             # taken away: some refuse to run where it is set

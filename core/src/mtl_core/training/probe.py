@@ -1,4 +1,4 @@
-"""Does a regularizer teach? Its gradient at unlabelled predictions against that of the labels that are withheld.
+"""A regularizer's gradient at unlabelled predictions, compared with that of the labels that are withheld.
 
 A mask withholds labels that the data have. At predictions without a label, the loss of the withheld label would give
 the gradient that the network lacks; a regularizer gives another one in its place. Their cosine says whether both point
@@ -83,7 +83,9 @@ class Probe:
     def __init__(self, session: Session, step: TrainingStep, fabric: lightning_fabric.Fabric, count: int) -> None:
         if fabric.world_size > 1:
             raise MtlError(f"probe: {fabric.world_size} processes; a probe needs one: use devices = 1")
-        self._step, self._hooks, self._fabric = step, session.hooks, fabric
+        self._step = step
+        self._hooks = session.hooks
+        self._fabric = fabric
         self._seed = session.experiment.seed
         self._batches = [fabric.to_device(batch) for batch in _batches(session, count)]
         self._guard = BufferGuard(list(step.buffers()))
@@ -169,6 +171,7 @@ class Probe:
         """A gradient at a task's predictions (V, B, O_t, …), there and carried on to the parameters below."""
         head = [p for p in self._step.network.heads[name].parameters() if p.requires_grad]
         encoder = [p for p in self._step.network.backbone.parameters() if p.requires_grad]
+        # the same graph is passed several times, for each regularizer and for the labels
         carried = torch.autograd.grad(
             prediction, [*head, *encoder], gradient.to(prediction.dtype), retain_graph=True, allow_unused=True
         )
@@ -192,6 +195,7 @@ def _copied(value: Any) -> Any:
 
 def _withheld(session: Session) -> Tensor:
     """Labels that the data have and the run does not see, bool (N, K of the run)."""
+    # as the data set gives them: `relabel` may have put pseudo-labels in their places
     data = session.given.dataset
     own = torch.ones(len(data), len(data.tasks), dtype=torch.bool) if data.labelled is None else data.labelled
     known = torch.zeros_like(session.labelled)

@@ -31,7 +31,8 @@ def _described(file: Origin) -> str:
 def keep_files(run: RunFolder, experiment: Experiment) -> None:
     """Copy the files into the run folder."""
     for file in origins(experiment.plugins).values():
-        kept, text = run.folder / file.path.name, file.text
+        kept = run.folder / file.path.name
+        text = file.text
         if kept.resolve() != file.path:
             write_atomically(kept, lambda part, text=text: part.write_bytes(text))  # type: ignore[misc]
 
@@ -49,14 +50,15 @@ def check_files(run: RunFolder, experiment: Experiment) -> None:
         kept = run.folder / file.path.name
         if kept.is_file() and kept.read_bytes() != file.text:
             raise CheckpointError(
-                f"{kept}: another file than {file.path}, which the run would keep here; choose another --out"
+                f"{kept}: differs from {file.path}, which the run would copy here; choose another --out"
             )
 
 
 def changed_files(run: RunFolder, experiment: Experiment) -> list[Origin]:
     """The files that are no longer what the run's ``versions.json`` says."""
     known = read_versions(run)
-    now, files = described(experiment), origins(experiment.plugins)
+    now = described(experiment)
+    files = origins(experiment.plugins)
     names = {name.partition("#")[0]: file for name, file in files.items()}
     return [names[name] for name, text in now.items() if " sha256 " in known.get(name, "") and known[name] != text]
 
@@ -94,13 +96,13 @@ def load_run(run: RunFolder, overrides: Sequence[str] = ()) -> Experiment:
 
 @contextmanager
 def _explaining(run: RunFolder) -> Iterator[None]:
-    """Say what can be done about plugins that only a program has."""
+    """Add a note on plugins that were defined in Python, which no folder can restore."""
     try:
         yield
     except ExperimentError as error:
         if names := [name for name, version in read_versions(run).items() if version == IN_PYTHON]:
             error.add_note(
-                f"{', '.join(names)}: defined in Python; from there give the experiment:"
+                f"{', '.join(names)}: defined in Python; give the experiment in Python:"
                 " train(experiment, folder, resume=True), evaluate_run(run, experiment=…)"
             )
         raise

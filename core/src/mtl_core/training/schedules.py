@@ -20,13 +20,15 @@ class Schedule:
     """
 
     def __init__(self, experiment: Experiment, optimizer: Optimizer, steps: int) -> None:
-        self.optimizer, self.by_step = optimizer, experiment.schedule_by == "step"
+        self.optimizer = optimizer
+        self.by_step = experiment.schedule_by == "step"
         self.used: float = optimizer.param_groups[0]["lr"]
         """The main group's rate in the step that was taken last."""
         length = experiment.epochs * (steps if self.by_step else 1)
         self.main = make_schedule(experiment, optimizer, length)
         self.warmup: schedules.LRScheduler | None = None
         if experiment.warmup > 1:
+            # step 1 has 1/warmup of the rate already, so that warmup − 1 changes reach all of it
             self.warmup = schedules.LinearLR(optimizer, 1 / experiment.warmup, total_iters=experiment.warmup - 1)
 
     def after_step(self) -> None:

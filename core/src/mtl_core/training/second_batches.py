@@ -1,4 +1,4 @@
-"""Batches beside those that the network learns from, in an order of their own that never ends.
+"""Batches besides those that the network learns from, in an order of their own that never ends.
 
 Shape letters: B samples of a rank, W ranks.
 """
@@ -66,7 +66,7 @@ class Untransformed(Dataset[tuple[Sample, Tensor, int]]):
 
 
 class SecondBatches:
-    """Batches beside those that the network learns from; loaders are made when they are first asked for.
+    """Batches besides those that the network learns from; loaders are made when they are first asked for.
 
     :param data: the training data
     :param places: source → positions in the data set
@@ -89,6 +89,7 @@ class SecondBatches:
     def at(self, source: Source, turn: int) -> Batch:
         """The batch of one optimizer step; steps that follow each other are loaded ahead."""
         following, iterator = self.running.get(source, (-1, None))
+        # asked for out of turn, as after a resume: the loader begins again at this turn
         if iterator is None or turn != following:
             iterator = self.begin(source, turn)
         batch: Batch = next(iterator)

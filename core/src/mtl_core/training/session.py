@@ -91,6 +91,7 @@ def prepare(experiment: Experiment, run: RunFolder | None = None) -> Session:
     dataset, labelled = chosen_tasks(experiment, dataset, labelled)
     tasks = dataset.tasks
     network = build_network(experiment.seed, hooks, tasks, size)
+    # a resumed run takes its weights from its own checkpoint
     if experiment.start_from is not None and not (run is not None and run.checkpoint().is_file()):
         warm_start(network, experiment.start_from, run)
     extras = [aligned(name, extra, dataset) for name, extra in hooks.build_extra_datasets()]
@@ -146,6 +147,7 @@ def held_out(experiment: Experiment, hooks: Hooks, run: RunFolder) -> Part:
     """
     share = 0.0 if "val" in hooks.splits else experiment.validation
     dataset = hooks.build_dataset("train")
+    # drawn again from the seed, as training drew it: the run folder does not list the samples
     _, held = split_validation(len(dataset), share, experiment.seed)
     if not held:
         raise MtlError(
@@ -157,6 +159,7 @@ def held_out(experiment: Experiment, hooks: Hooks, run: RunFolder) -> Part:
 
 
 def build_network(seed: int, hooks: Hooks, tasks: Tasks, size: tuple[int, int]) -> Network:
+    # seeded here, not before the data: a data set that draws numbers does not change the first weights
     torch.manual_seed(derive(seed, "backbone"))
     backbone = hooks.build_backbone(size)
     # a seed of their own: another encoder leaves the heads as they were
@@ -171,7 +174,7 @@ def label_mask(experiment: Experiment, hooks: Hooks, dataset: MultiTaskDataset, 
         return load_labels(run.labels, dataset)
     if run is not None and run.checkpoint().is_file():
         raise CheckpointError(
-            f"{run.labels}: missing, although {run.checkpoint().name} is there; a mask drawn anew may be another:"
+            f"{run.labels}: missing, although {run.checkpoint().name} is there; a new mask could differ from it:"
             " put the file back, or start a new run"
         )
     generator = generator_for(experiment.seed, "labels")

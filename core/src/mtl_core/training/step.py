@@ -20,7 +20,7 @@ from mtl_core.step.step import Features, Step
 from mtl_core.training import losses as loss
 from mtl_core.training.branching import LossScale
 from mtl_core.training.build_step import build_step
-from mtl_core.training.encoder_gradient import Arrival, Level
+from mtl_core.training.encoder_gradient import Level, Seam
 from mtl_core.training.head_gradients import HeadGradients
 from mtl_core.training.network import Network, as_float, without_autocast
 
@@ -65,10 +65,10 @@ class TrainingStep(nn.Module):
         self.seed = seed
         self.rank = rank
         self.group = group
-        self.has_seam = hooks.meet_at_the_seam
+        self.has_seam = hooks.need_seam
         self.planned: int | None = None
         self.progress = 1.0
-        self.arrival = Arrival(hooks, self.tasks, network.backbone, level, group)
+        self.seam = Seam(hooks, self.tasks, network.backbone, level, group)
         self.heads = HeadGradients()
         self.terms: set[str] = set()
         """Names of the regularizers' terms so far, as they are logged."""
@@ -80,9 +80,11 @@ class TrainingStep(nn.Module):
         :param number: of the step (of the micro-batch, where gradients accumulate)
         :param expected: where they accumulate, (K,): samples that carry each task, the mean over the micro-batches
         """
+        # by the number and the rank: a resumed run draws the same, and ranks augment their images differently
         generator = generator_for(self.seed, "step", number, self.rank)
         self.progress = 1.0 if self.planned is None else min(number / self.planned, 1.0)
         images, windows = self.views_of(batch.images, generator)
+        # all views in one pass, so that batch norm takes its statistics over V·B images
         z, deepest = self.network.encode(images.flatten(0, 1))
         # a new one for each step: a gradient of an older step is recognised by its scale
         scale = LossScale()
@@ -112,7 +114,9 @@ class TrainingStep(nn.Module):
         # after the loss rule was asked: its weights are about the tasks, not about regularizers
         total = torch.stack([total, *values.values()]).sum()
         logged = self.log(step, total, values)
+        # emptied: what plugins log in the backward pass reaches the epoch through `seam.logged`
         step.logged = {}
+        # last: whatever multiplies the loss from here on (the divisor of accumulation, fp16's scale) is recorded
         return scale.apply(total), logged
 
     def views_of(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
@@ -127,8 +131,9 @@ class TrainingStep(nn.Module):
     def split(self, z: Features, scale: LossScale) -> Iterable[Features]:
         """z once per head, through the seam if a plugin shapes or watches the gradient there."""
         if not self.has_seam:
+            # without a seam autograd itself adds up the gradients of the heads
             return [z] * len(self.tasks)
-        return self.arrival.begin(z, scale)
+        return self.seam.begin(z, scale)
 
     def _in_views(self, predictions: dict[str, Tensor]) -> dict[str, Tensor]:
         """(V·B, …) → (V, B, …); from here on their gradients are watched."""
@@ -139,7 +144,7 @@ class TrainingStep(nn.Module):
     def combine(self, step: Step) -> Tensor:
         total = self.hooks.combine_losses(step.task_losses, step.task_means, step.active, step)
         if self.has_seam:
-            self.arrival.expect(step, total)
+            self.seam.expect(step, total)
         return total
 
     def log(self, step: Step, total: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The end of a run before its last epoch."""
+"""Early stopping: without progress on validation data, or because a plugin asks for it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mtl_core.run_folder import RunFolder
 log = logging.getLogger("mtl")
 
 
-def told(observers: Hooks | None, epoch: int, metrics: Mapping[str, float], run: RunFolder) -> bool:
-    """Tell observers of an epoch; an error of theirs is reported and changes nothing of the run.
+def ask_observers(observers: Hooks | None, epoch: int, metrics: Mapping[str, float], run: RunFolder) -> bool:
+    """Call the observers after an epoch; an error of theirs is reported and changes nothing of the run.
 
     :return: whether one of them wants the run to end
     """
@@ -23,9 +23,11 @@ def told(observers: Hooks | None, epoch: int, metrics: Mapping[str, float], run:
         return False
     try:
         return observers.after_epoch(epoch, metrics, run.folder)
-    except Exception as error:  # of any kind: an observer is no part of the experiment
+    except Exception as error:  # of any kind: the experiment does not depend on its observers
         notes = "; ".join(getattr(error, "__notes__", ()))
-        log.warning("%s: the run goes on, but after epoch %d: %s (%s)", run.folder, epoch, error, notes)
+        log.warning(
+            "%s: the run goes on, but an observer failed after epoch %d: %s (%s)", run.folder, epoch, error, notes
+        )
         return False
 
 
@@ -33,8 +35,8 @@ class Stopping:
     """Whether a run ends early: without progress on validation data, or because a plugin asks for it.
 
     :param experiment: its ``patience`` is the number of epochs without a better one after which the run ends
-    :param has_validation: whether there is anything that tells which epoch is better
-    :raises MtlError: there is not
+    :param has_validation: whether the run has validation data
+    :raises MtlError: ``patience`` is set and there are none
     """
 
     def __init__(self, experiment: Experiment, has_validation: bool) -> None:
@@ -43,7 +45,8 @@ class Stopping:
             raise MtlError(
                 "patience: needs validation data, which tell whether a run gets better; set validation above 0"
             )
-        self.epochs, self.asked = 0, False
+        self.epochs = 0
+        self.asked = False
 
     @property
     def now(self) -> bool:
@@ -55,8 +58,8 @@ class Stopping:
         """Why the run ends."""
         return "a plugin asked for it" if self.asked else f"no better epoch in the last {self.epochs}"
 
-    def tell(self, run: RunFolder, epochs: int) -> None:
-        """Say that the run ends with the last of so many epochs, if it does."""
+    def report(self, run: RunFolder, epochs: int) -> None:
+        """Warn that the run ends after ``epochs`` epochs, if it does."""
         if self.now:
             log.warning("%s: ends after %d epochs: %s", run.folder, epochs, self.reason)
 
@@ -74,4 +77,5 @@ class Stopping:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """A checkpoint of an older version has none."""
-        self.epochs, self.asked = state.get("epochs", 0), state.get("asked", False)
+        self.epochs = state.get("epochs", 0)
+        self.asked = state.get("asked", False)

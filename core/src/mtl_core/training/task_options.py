@@ -72,11 +72,13 @@ def changed_task(task: Task, given: Mapping[str, Any]) -> tuple[Task, list[str]]
     """A task with other options, and what is wrong with them."""
     if not given:
         return task, []
-    path, known = f"task_options.{task.name}", settable(type(task))
+    path = f"task_options.{task.name}"
+    known = settable(type(task))
     unknown = [key for key in given if key not in known]
     problems = [f"{place(f'{path}.{key}', given[key])}: {reason(key, known, task)}" for key in unknown]
     own = {key: getattr(task, option.name) for key, option in options(type(task)).items()}
     chosen = {key: as_list(type(task), key, value) for key, value in given.items() if key in known}
+    # with the task's own values: validators look at several options together
     values, wrong = read_options(type(task), own | chosen, path)
     if problems + wrong:
         return task, problems + wrong
@@ -105,9 +107,10 @@ def reason(key: str, known: Sequence[str], task: Task) -> str:
 
 def unknown_metrics(task: Task, path: str) -> list[str]:
     """Names of metrics that the kind does not have."""
+    # of the kind: the task itself may keep only some of its metrics
     known = [name.partition("/")[2] for name in metric_names(Tasks([attrs.evolve(task, metrics=(), headline=None)]))]
     wanted = [("metrics", name) for name in task.reported]
-    wanted += [("headline", task.judged_by)] if task.judged_by is not None else []
+    wanted += [("headline", task.chosen_headline)] if task.chosen_headline is not None else []
     return [
         f'{path}.{key}: there is no metric "{name}"{nearest(name, known)} (there are: {", ".join(known)})'
         for key, name in wanted

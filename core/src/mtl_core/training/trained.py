@@ -54,6 +54,7 @@ def load_model(experiment: Experiment, state: dict[str, Any], path: Path) -> Mod
 def network_from(hooks: Hooks, state: dict[str, Any], path: Path) -> tuple[Network, tuple[int, int]]:
     tasks = tasks_from_plain(state.get("tasks"), str(path))
     size = _image_size(state, path)
+    # any seed will do: every weight is replaced below
     network = build_network(0, hooks, tasks, size)
     weights = state.get("step")
     if not isinstance(weights, dict):

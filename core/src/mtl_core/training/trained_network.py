@@ -66,7 +66,9 @@ class TrainedNetwork(nn.Module):
 
     def __init__(self, network: Network, size: Size, hooks: Hooks, multiple_of: int | None = None) -> None:
         super().__init__()
-        self.network, self.image_size, self._hooks = network, size, hooks
+        self.network = network
+        self.image_size = size
+        self._hooks = hooks
         declared: int = getattr(network.backbone, "multiple_of", 1)
         self.multiple_of = declared if multiple_of is None else multiple_of
         self._resized: tuple[Size, Network] | None = None
@@ -129,6 +131,7 @@ class TrainedNetwork(nn.Module):
     def _predict(self, images: Tensor) -> dict[str, Tensor]:
         """Predictions of the images' own size."""
         size = (images.shape[-2], images.shape[-1])
+        # most heads follow the size of the image; one that did not once is not tried again
         if self._resized is None or size == self.image_size:
             found: dict[str, Tensor] = self.network(images)
             if all(found[task.name].shape[-2:] == size for task in self.tasks.dense):
@@ -139,6 +142,7 @@ class TrainedNetwork(nn.Module):
     def _of_size(self, size: Size) -> Network:
         """The network, made anew for images of another size; the last one is kept."""
         if self._resized is not None and self._resized[0] == size:
+            # a network in a tuple is no submodule: `to` of this module does not move it
             return self._resized[1].to(self._device)
         self._resized = (size, self.of_size(size).network)
         return self._resized[1]
@@ -156,7 +160,8 @@ class TrainedNetwork(nn.Module):
 def padded(images: Tensor, multiple: int) -> Tensor:
     """Images whose H and W are multiples of a number, the last rows and columns repeated."""
     height, width = images.shape[-2:]
-    below, right = -height % multiple, -width % multiple
+    below = -height % multiple
+    right = -width % multiple
     if not below and not right:
         return images
     as_float = images if images.is_floating_point() else images.float() / 255
@@ -178,7 +183,8 @@ def check_images(images: object) -> None:
         raise DataError(f"images: found {images.dtype}, expected torch.uint8 or float in 0..1")
     if images.dtype == torch.uint8 or not images.numel():
         return
-    low, high = float(images.min()), float(images.max())
+    low = float(images.min())
+    high = float(images.max())
     if low < -TOLERANCE or high > 1 + TOLERANCE:
         raise DataError(f"images: found values {low:g} to {high:g}, expected 0 to 1; divide by 255, or give uint8")
 

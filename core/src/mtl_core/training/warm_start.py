@@ -103,6 +103,7 @@ def file_of(path: Path) -> Path:
 def weights_of(path: Path) -> dict[str, Tensor]:
     """The tensors in a file, by name; of a checkpoint of mtl the network's, averaged ones where it has them."""
     state = read(path)
+    # a checkpoint of mtl; in other files "step" may be a number
     if "format" in state and isinstance(state.get("step"), Mapping):
         return network_weights(state)
     for key in NESTED:
@@ -154,4 +155,5 @@ def renamed(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, 
     readings = [weights, {f"backbone.{name}": value for name, value in weights.items()}]
     for prefix in ("network.", "module."):
         readings.append({name.removeprefix(prefix): value for name, value in weights.items()})
+    # of equally good readings the first one: the names as they are
     return max(readings, key=lambda reading: len(reading.keys() & own.keys()))
