@@ -111,7 +111,7 @@ def _inner_products(rows: Sequence[Tensor], scale: Tensor) -> Tensor:
     half = rows[0].dtype in (torch.float16, torch.bfloat16)
     scale = scale.to(dtype)
     divisor = scale if half else None
-    matrix = None if half else as_matrix(rows)
+    matrix = None if half else as_matrix(list(rows))
     if matrix is not None and len(rows) >= MANY:
         result = matrix @ matrix.mT
     elif rows[0].device.type == "cpu":
