@@ -17,6 +17,7 @@ from mtl_randaugment import RandAugment
 
 REGULARIZERS: dict[str, Callable[[], object]] = {
     "jtr": JTR,
+    "jtr checkpoint": lambda: JTR(checkpoint=True),
     "jtr released": lambda: JTR(variant="released"),
     "mtpsl": MTPSL,
     "mtpsl released": lambda: MTPSL(variant="released"),

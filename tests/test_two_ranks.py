@@ -69,6 +69,7 @@ def torchjd(kind: str, name: str) -> list[object]:
 METHODS: dict[str, list[object]] = {
     "plain": [], "uniform": [Uniform()], "fixed-weights": [FixedWeights(primary="depth")],
     "mtpsl": [MTPSL()], "consistency": [Consistency()], "jtr-ial": [JTR(), SHAPERS["ial"]],
+    "jtr-checkpoint": [JTR(checkpoint=True)],
     "uw": [UW()], "dwa": [DWA()], "rlw": [RLW()], "uw-so": [UWSO()], "atw": [ATW(short=2)],
     "miraliev": [Miraliev(objectives=("dice", "gradient"))], "puw": [PUW(particles=2, warmup_epochs=1)],
     "gradnorm-encoder": [GradNorm(place="encoder")], "gcs-weighted": [GCS(primary="depth", variant="weighted")],
