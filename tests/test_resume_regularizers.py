@@ -21,6 +21,7 @@ REGULARIZERS: dict[str, Callable[[], object]] = {
     "jtr with its other forms": lambda: JTR(
         network="smooth", target="fixed", masked=0.4, ramp=0.6, substitutes="ema", ema_decay=0.5, c_pseudo=0.1
     ),
+    "jtr checkpoint": lambda: JTR(checkpoint=True),
     "jtr released": lambda: JTR(variant="released"),
     "mtpsl": MTPSL,
     "mtpsl released": lambda: MTPSL(variant="released"),

@@ -63,6 +63,7 @@ METHODS: dict[str, list[object]] = {
         JTR(network="smooth", target="fixed", ramp=0.3, substitutes="ema", c_pseudo=0.1, pseudo_from="stack")
     ],
     "mean-teacher": [MeanTeacher()],
+    "jtr-checkpoint": [JTR(checkpoint=True)],
     "uw": [UW()], "dwa": [DWA()], "rlw": [RLW()], "uw-so": [UWSO()], "atw": [ATW(short=2)],
     "miraliev": [Miraliev(objectives=("dice", "gradient"))], "puw": [PUW(particles=2, warmup_epochs=1)],
     "gradnorm-encoder": [GradNorm(place="encoder")], "gcs-weighted": [GCS(primary="depth", variant="weighted")],

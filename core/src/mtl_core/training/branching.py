@@ -9,7 +9,7 @@ costs one backward pass and not K.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,7 +17,6 @@ from torch import Tensor
 
 from mtl_core.step.encoder_gradients import Branch
 from mtl_core.step.step import Features
-from mtl_core.training.branch_rows import MANY, BranchRows, LentRows, deposited
 
 Shaper = Callable[[tuple[Branch, ...], Tensor], Features]
 """(branches, loss scale) → weights (K,) or a tensor like z."""
@@ -32,39 +31,23 @@ def branch(z: Features, heads: int, shape: Shaper, scale: LossScale) -> list[Fea
     :param scale: where the loss scale is recorded; apply it to the total loss
     :return: z, once per head
     """
-    return list(branch_by_branch(z, heads, shape, scale, None))
-
-
-def branch_by_branch(
-    z: Features, heads: int, shape: Shaper, scale: LossScale, rows: BranchRows | None
-) -> Iterable[Features]:
-    """The same, to be taken by one head after the other.
-
-    :param rows: where the gradients of many branches wait on a CPU
-    """
     levels = (z,) if isinstance(z, Tensor) else tuple(z)
-    many = heads >= MANY and all(level.device.type == "cpu" for level in levels)
-    lent = rows.lend(heads) if rows is not None and many else None
     # one application for all heads: autograd runs a function backwards once, when every output has its gradient
-    flat = _Seam.apply(shape, scale, heads, lent, *levels)
+    flat = _Seam.apply(shape, scale, heads, *levels)
     per_head = [tuple(flat[k * len(levels) : (k + 1) * len(levels)]) for k in range(heads)]
-    taken = per_head if lent is None else deposited(per_head, lent, scale)
-    return (copies[0] if isinstance(z, Tensor) else copies for copies in taken)
+    return [copies[0] for copies in per_head] if isinstance(z, Tensor) else list(per_head)
 
 
 class _Seam(torch.autograd.Function):
     """z once per head forwards; the shaped sum of the branch gradients backwards."""
 
     @staticmethod
-    def forward(
-        ctx: Any, shape: Shaper, scale: LossScale, heads: int, lent: LentRows | None, *levels: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, shape: Shaper, scale: LossScale, heads: int, *levels: Tensor) -> tuple[Tensor, ...]:
         # None for a branch that no loss reached: a tensor of zeros would hide that from the shaper, and cost memory
         ctx.set_materialize_grads(False)
         ctx.shape = shape
         ctx.scale = scale
         ctx.heads = heads
-        ctx.lent = lent
         ctx.levels = len(levels)
         # views, no copies: autograd needs an output of its own for each head, the values are shared
         return tuple(level.view_as(level) for _ in range(heads) for level in levels)
@@ -76,11 +59,9 @@ class _Seam(torch.autograd.Function):
         shaped = ctx.shape(branches, ctx.scale.value)
         if isinstance(shaped, Tensor) and shaped.ndim == 1:
             shaped = weighted_sum(branches, shaped)
-        levels = (shaped,) if isinstance(shaped, Tensor) else tuple(shaped)
-        if ctx.lent is not None:
-            levels = ctx.lent.done(levels)
+        levels = (shaped,) if isinstance(shaped, Tensor) else shaped
         # the encoder goes on with one gradient, as if there had been one head
-        return None, None, None, None, *levels
+        return None, None, None, *levels
 
 
 class LossScale:

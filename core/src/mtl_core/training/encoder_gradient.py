@@ -6,7 +6,7 @@ Shape letters: K tasks.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import attrs
@@ -19,8 +19,7 @@ from mtl_core.hooks.relay import Hooks
 from mtl_core.step.encoder_gradients import Branch, EncoderGradients, Shaped
 from mtl_core.step.step import Features, Step
 from mtl_core.tasks.tasks import Tasks
-from mtl_core.training.branch_rows import BranchRows
-from mtl_core.training.branching import LossScale, branch_by_branch
+from mtl_core.training.branching import LossScale, branch
 from mtl_core.training.gramian import gramian, parameter_gramian
 
 Level = Literal["features", "parameters"]
@@ -65,19 +64,18 @@ class Seam:
         self.level = level
         self.encoder = [p for p in encoder.parameters() if p.requires_grad]
         self.logged: dict[str, Tensor] = {}
-        self._rows = BranchRows()
         self._crossing: _Crossing | None = None
         self._proposed: dict[str, Mapping[str, Tensor]] = {}
         self._finite: Tensor = torch.ones((), dtype=torch.bool)
 
-    def begin(self, z: Features, scale: LossScale) -> Iterable[Features]:
-        """z, once per head, to be taken by one head after the other.
+    def begin(self, z: Features, scale: LossScale) -> list[Features]:
+        """z, once per head.
 
         :param scale: the one that the total loss of this step goes through
         """
         # bound to the function that autograd will call: a gradient of an older step comes with its own crossing
         self._crossing = crossing = _Crossing(z, scale)
-        return branch_by_branch(z, len(self.tasks), functools.partial(self.backward, crossing), scale, self._rows)
+        return branch(z, len(self.tasks), functools.partial(self.backward, crossing), scale)
 
     def expect(self, step: Step, total: Tensor) -> None:
         """Note the step whose gradients will arrive, and ∂total/∂L_t of the combined losses."""

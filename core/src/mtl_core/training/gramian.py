@@ -14,7 +14,6 @@ from torch import Tensor
 from mtl_core.step.encoder_gradients import Branch
 from mtl_core.step.step import Features
 from mtl_core.tasks.precision import at_least_float32
-from mtl_core.training.branch_rows import MANY, as_matrix
 
 BLOCK = 1 << 22
 """Entries of a row that one matrix product takes."""
@@ -111,13 +110,7 @@ def _inner_products(rows: Sequence[Tensor], scale: Tensor) -> Tensor:
     half = rows[0].dtype in (torch.float16, torch.bfloat16)
     scale = scale.to(dtype)
     divisor = scale if half else None
-    matrix = None if half else as_matrix(list(rows))
-    if matrix is not None and len(rows) >= MANY:
-        result = matrix @ matrix.mT
-    elif rows[0].device.type == "cpu":
-        result = by_pairs(rows, dtype, divisor)
-    else:
-        result = by_blocks(rows, dtype, divisor)
+    result = by_pairs(rows, dtype, divisor) if rows[0].device.type == "cpu" else by_blocks(rows, dtype, divisor)
     return result if half else result / scale**2
 
 

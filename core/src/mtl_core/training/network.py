@@ -5,7 +5,7 @@ Shape letters: N images, C channels, H and W image size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
@@ -42,7 +42,7 @@ class Network(nn.Module):
         z: Features = self.backbone(images)
         return z, z if isinstance(z, Tensor) else z[-1]
 
-    def decode(self, branches: Iterable[Features]) -> dict[str, Tensor]:
+    def decode(self, branches: list[Features]) -> dict[str, Tensor]:
         """z, once per head → predictions."""
         return {name: decode(name, self.heads[name], z) for name, z in zip(self.tasks.names, branches, strict=True)}
 

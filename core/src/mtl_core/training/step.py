@@ -6,8 +6,6 @@ Shape letters: V views, B samples, K tasks, C channels, H and W image size.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -128,7 +126,7 @@ class TrainingStep(nn.Module):
             changed = self.hooks.augment(views.flatten(0, 1), generator)
         return changed.view(self.views, *images.shape), windows
 
-    def split(self, z: Features, scale: LossScale) -> Iterable[Features]:
+    def split(self, z: Features, scale: LossScale) -> list[Features]:
         """z once per head, through the seam if a plugin shapes or watches the gradient there."""
         if not self.has_seam:
             # without a seam autograd itself adds up the gradients of the heads
