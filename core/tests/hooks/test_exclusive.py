@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from attrs import field
 from torch import nn
 
+from mtl_core.errors import ExperimentError
 from mtl_core.hooks.exclusive import check_places, check_use, choose
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
+from mtl_core.hooks.relay import Hooks
 
 
 @plugin
@@ -62,3 +65,13 @@ def test_a_plugin_that_could_not_be_made_is_not_blamed_twice() -> None:
     assert check_places({"a": Encoder(), "broken": None}, {"build_backbone": "broken"}) == []
     (problem,) = check_places({"a": Encoder(), "b": Encoder(heads=False), "broken": None}, {})
     assert problem.startswith("build_backbone: a and b both fill this place")
+
+
+def test_every_mistake_in_use_is_reported_when_the_plugins_are_opened() -> None:
+    use = {"build_head": "a", "combine_losses": "gone"}
+    with pytest.raises(ExperimentError) as error:
+        Hooks({"a": Encoder(), "b": Encoder(heads=False)}, use, required=())
+    unknown, absent, contested = error.value.problems
+    assert unknown.startswith("use.build_head: no exclusive hook of this name")
+    assert absent.startswith('use.combine_losses: the experiment has no plugin "gone"')
+    assert contested.startswith("build_backbone: a and b both fill this place")

@@ -16,7 +16,7 @@ import pluggy
 from mtl_core.errors import ContractError, ExperimentError
 from mtl_core.hooks import hookspecs
 from mtl_core.hooks.attribution import guarded, logging_as
-from mtl_core.hooks.exclusive import check_use, choose, unknown_places
+from mtl_core.hooks.exclusive import check_use, choose
 from mtl_core.hooks.results import Answer
 from mtl_core.hooks.spec_table import exclusive_hooks
 
@@ -303,10 +303,10 @@ def _call(implementation: pluggy.HookImpl, **arguments: object) -> Any:
 def _choose_places(hooks: Hooks, use: Mapping[str, str], required: Sequence[str], source: str) -> dict[str, str]:
     """One plugin for every exclusive place that has any."""
     able = {hook: [name for name, _ in hooks.implementations(hook)] for hook in exclusive_hooks()}
-    absent = [problem for problem in check_use(use, hooks.plugins) if problem not in unknown_places(use)]
-    places, problems = choose(able, use)
-    # a plugin that the experiment lacks fills no place either: one line for one mistake
-    problems = absent or problems
+    # a place whose chosen plugin the experiment lacks is left out: check_use has a line on that plugin
+    named = {hook: names for hook, names in able.items() if use.get(hook, "") in ("", *hooks.plugins)}
+    places, problems = choose(named, {hook: name for hook, name in use.items() if hook in named})
+    problems = check_use(use, hooks.plugins) + problems
     problems += [
         f"{hook}: no plugin fills this place; add one (`mtl plugins --hooks` lists who can)"
         for hook in required

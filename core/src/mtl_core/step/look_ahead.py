@@ -98,6 +98,7 @@ def shared_gramian(look_ahead: LookAhead) -> Tensor:
     rows = torch.stack([_row(loss, parameters) for loss in losses])
     if dist.is_initialized():
         # averaged before the products are taken: a product of averages is not an average of products
+        # the default group will do: DDP sums nothing before or after a step
         dist.all_reduce(rows)
         rows = rows / dist.get_world_size()
     return rows @ rows.mT

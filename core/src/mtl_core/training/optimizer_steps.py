@@ -1,4 +1,4 @@
-"""Optimizer steps: micro-batches forwards and backwards, then the update or its omission."""
+"""Optimizer steps: micro-batches forwards and backwards, then the update, or none where a gradient is not finite."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class OptimizerSteps:
             total, logged = self._wrapped.module(batch, position.micro_step, self._expected)
             # the mean over the micro-batches; the seam reads this divisor from its LossScale
             self._fabric.backward(total / micro.size)
-        # after each backward pass, not each step: every micro-batch has a seam of its own
+        # after every backward pass, not every step: each micro-batch goes through the seam
         self._step.seam.commit()
         skipped = self._take_step() if micro.is_last else None
         self._averages.add(logged | self._step.seam.logged | self._step.heads.shares(), skipped)

@@ -71,17 +71,17 @@ class Trainer:
         )
         self.validation = Validation(session, fabric, self.wrapped, self.data, self.health)
         self.checkpoints = RunCheckpoints(
-            session,
-            fabric,
-            run,
-            self.writer,
-            self.wrapped,
-            self.schedule,
-            self.averages,
-            self.selection,
-            self.stopping,
-            self.position,
-            batches,
+            session=session,
+            fabric=fabric,
+            run=run,
+            writer=self.writer,
+            wrapped=self.wrapped,
+            schedule=self.schedule,
+            averages=self.averages,
+            selection=self.selection,
+            stopping=self.stopping,
+            position=self.position,
+            batches=batches,
         )
 
     @property
