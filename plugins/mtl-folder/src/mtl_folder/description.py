@@ -19,13 +19,12 @@ from mtl_folder.kinds.base import path_check, range_check
 from mtl_folder.patterns import PLACEHOLDER, SPLIT, Pattern
 from mtl_folder.schema import Wrong, expected, fields, key, lines, show, structure, unknown_key
 
-FILE = "mtl-folder.toml"
 SPLITS = ("train", "val", "test")
 FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 """Names of a split's folder, tried in this order where the description gives none."""
 
 
-def share_check(value: str | float | None) -> None:
+def _share_check(value: str | float | None) -> None:
     if isinstance(value, float) and not 0 < value < 1:
         raise ValueError(f"expected a share between 0 and 1, or text, found {value:g}")
     if value == "":
@@ -40,9 +39,9 @@ class Splits:
     number is a seeded share of the training images.
     """
 
-    train: str | None = field(default=None, metadata=key("training images", share_check))
-    val: str | float | None = field(default=None, metadata=key("validation images", share_check))
-    test: str | float | None = field(default=None, metadata=key("test images", share_check))
+    train: str | None = field(default=None, metadata=key("training images", _share_check))
+    val: str | float | None = field(default=None, metadata=key("validation images", _share_check))
+    test: str | float | None = field(default=None, metadata=key("test images", _share_check))
     column: str | None = field(default=None, metadata=key("column of the CSV that names each image's split"))
     seed: int = field(default=0, metadata=key("seed of the shares"))
 
@@ -175,19 +174,19 @@ def load_description(root: Path, file: str, given: Mapping[str, Any]) -> Descrip
     path = root / file
     written = _read(path) if path.is_file() or "tasks" not in given else {}
     source = " and ".join([*([str(path)] if written else []), *(["plugins.folder"] if given else [])])
-    return read_description({**written, **given}, source)
+    return _read_description({**written, **given}, source)
 
 
-def read_description(tables: Mapping[str, Any], source: str) -> Description:
+def _read_description(tables: Mapping[str, Any], source: str) -> Description:
     """A description from its tables.
 
     :param source: what messages call them
     :raises DataError: with every mistake in them
     """
     made: dict[str, Any] = {}
-    problems = [f"{name}: {unknown_key(name, KEYS)}" for name in tables if name not in KEYS]
+    problems = [f"{name}: {unknown_key(name, _KEYS)}" for name in tables if name not in _KEYS]
     broken = set[str]()
-    for name in KEYS:
+    for name in _KEYS:
         if found := _structured(name, tables[name], made) if name in tables else []:
             broken.add(name)
             problems += found
@@ -208,8 +207,8 @@ def report(source: object, problems: Iterable[str]) -> DataError:
     return DataError("\n  ".join([f"{source}: {len(found)} problems", *found]))
 
 
-KEYS = fields(Description)
-TYPES: dict[str, Any] = {
+_KEYS = fields(Description)
+_TYPES: dict[str, Any] = {
     "images": str,
     "csv": Csv | str,
     "splits": Splits,
@@ -223,8 +222,8 @@ def _structured(name: str, value: object, made: dict[str, Any]) -> list[str]:
         made["tasks"], problems = _tasks(value)
         return problems
     try:
-        made[name] = structure(value, TYPES[name])
-        if check := KEYS[name].metadata["check"]:
+        made[name] = structure(value, _TYPES[name])
+        if check := _KEYS[name].metadata["check"]:
             check(made[name])
     except Wrong as wrong:
         return lines(name, wrong)

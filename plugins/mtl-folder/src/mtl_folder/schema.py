@@ -16,12 +16,20 @@ import cattrs
 
 from mtl_core import nearest
 
-Part = tuple[str, str]
+_Part = tuple[str, str]
 """(path below a value such as ``".ignored"``, what is wrong there)"""
-Check = Callable[[Any], None]
+_Check = Callable[[Any], None]
 
-WORDS = {bool: "boolean", int: "whole number", float: "number", str: "text", dict: "table", list: "list", tuple: "list"}
-EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "none"}
+_WORDS = {
+    bool: "boolean",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    dict: "table",
+    list: "list",
+    tuple: "list",
+}
+_EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "none"}
 
 
 class Wrong(ValueError):
@@ -30,12 +38,12 @@ class Wrong(ValueError):
     :param parts: one for every mistake in it
     """
 
-    def __init__(self, *parts: Part) -> None:
+    def __init__(self, *parts: _Part) -> None:
         self.parts = parts
         super().__init__("; ".join(text for _, text in parts))
 
 
-def key(help: str, check: Check | None = None) -> dict[str, Any]:
+def key(help: str, check: _Check | None = None) -> dict[str, Any]:
     """Metadata of a field that a user writes."""
     return {"help": help, "check": check}
 
@@ -47,7 +55,7 @@ def structure(value: object, kind: Any) -> Any:
     :param kind: a plain type, ``Literal``, tuple, dict with text keys, union of these, or attrs class
     :raises Wrong: with every mistake in it
     """
-    return CONVERTER.structure(value, kind)
+    return _CONVERTER.structure(value, kind)
 
 
 def lines(path: str, wrong: Wrong) -> list[str]:
@@ -59,14 +67,14 @@ def show(value: object) -> str:
     """A value with its type in a reader's words: ``"abc" (text)``."""
     text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else repr(value)
     shortened = text if len(text) < 60 else f"{text[:56]} ..."
-    return f"{shortened} ({WORDS.get(type(value), type(value).__name__)})"
+    return f"{shortened} ({_WORDS.get(type(value), type(value).__name__)})"
 
 
 def expected(kind: Any) -> str:
     """A type in a reader's words."""
     members = get_args(kind)
-    if kind in EXPECTED:
-        return EXPECTED[kind]
+    if kind in _EXPECTED:
+        return _EXPECTED[kind]
     if get_origin(kind) is Literal:
         texts = [f'"{member}"' if isinstance(member, str) else str(member) for member in members]
         return f"one of {', '.join(texts)}" if len(texts) > 1 else texts[0]
@@ -152,7 +160,7 @@ def _table(value: Any, kind: Any) -> dict[str, Any]:
 def _every(parts: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
     """Structure every part, and collect the mistakes of all."""
     made: dict[str, Any] = {}
-    mistakes: list[Part] = []
+    mistakes: list[_Part] = []
     for path, (value, kind) in parts.items():
         try:
             made[path] = structure(value, kind)
@@ -177,14 +185,14 @@ def _class(value: Any, cls: Any) -> Any:
     return built
 
 
-def _unknown(value: Mapping[str, Any], cls: type) -> Iterator[Part]:
+def _unknown(value: Mapping[str, Any], cls: type) -> Iterator[_Part]:
     known = fields(cls)
     for name in value:
         if name not in known:
             yield f".{name}", unknown_key(name, known)
 
 
-def _fill(value: Mapping[str, Any], cls: type, made: dict[str, Any]) -> Iterator[Part]:
+def _fill(value: Mapping[str, Any], cls: type, made: dict[str, Any]) -> Iterator[_Part]:
     """Structure the keys that a table has into ``made``; their mistakes."""
     types = get_type_hints(cls)
     for name, field in fields(cls).items():
@@ -221,4 +229,4 @@ def _make_converter() -> cattrs.Converter:
     return made
 
 
-CONVERTER = _make_converter()
+_CONVERTER = _make_converter()
