@@ -121,9 +121,9 @@ def test_a_run_that_does_not_resume_is_found() -> None:
 
     sys.modules[__name__].COUNT = []  # type: ignore[attr-defined]
     found = Findings()
-    from mtl_check.plugin import check_runs
+    from mtl_check.plugin import _check_runs
 
-    check_runs(found, Counting())
+    _check_runs(found, Counting())
     assert any("a resumed run ends otherwise" in message for message in found.causes), found.causes
 
 
@@ -179,4 +179,4 @@ def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     from mtl_check import doctor as module
 
     monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1024**2})())
-    assert "free some space" in module.disk(tmp_path).remedy
+    assert "free some space" in module._disk(tmp_path).remedy
