@@ -36,11 +36,11 @@ def cached(
 ) -> MultiTaskDataset:
     """A data set whose samples are decoded once and kept in a memory-mapped file, for all workers and later runs.
 
-    The file lies in ``MTL_CACHE`` or ``~/.cache/mtl`` and is filled as samples are asked for. It is of one state of the
-    data: another size or time of change of a file, other settings, or other code of the data set's package, and a new
-    one is begun; the old one of the same files and settings is removed. Nothing is lost in it: uint8 images, the
-    smallest type for classes, 16 bits for floats that are whole numbers over 255, 256, 512, 1000 or 65535, the rest as
-    it is. Where a sample cannot be kept (another size, a full disk, no folder) it is read from its files every time,
+    The file lies in ``MTL_CACHE`` or ``~/.cache/mtl`` and is filled as samples are asked for. It is of one state of
+    the data: when size or time of change of a file, the settings or the code of the data set's package change, a
+    new file is created, and the old one of the same files and settings is removed. Nothing is lost in it: uint8 images,
+    the smallest type for classes, 16 bits for floats that are whole numbers over 255, 256, 512, 1000 or 65535, the rest
+    as it is. Where a sample cannot be kept (another size, a full disk, no folder) it is read from its files every time,
     and a warning says so. A label that a sample lacks stays missing.
 
     Labels that nobody wanted are not read: a data set with ``sample_with(index, tasks)`` is asked for those that are
@@ -98,7 +98,7 @@ def _real_folder(folder: Path) -> str:
 
 
 def _state(path: Path) -> bytes:
-    """Size and time of change; a file that is missing is a state too, and is told of where it is read."""
+    """Size and time of change; a missing file is a state too, and is reported where it is read."""
     try:
         about = path.stat()
     except OSError:
@@ -172,11 +172,11 @@ class _Cached:
 
     @property
     def store(self) -> Store | None:
-        """The file, opened or begun; None where there can be none."""
+        """The file, opened or created; None where there can be none."""
         return self._opened_for(0, self.tasks.names)
 
     def _opened_for(self, index: int, asked: Collection[str]) -> Store | None:
-        """The file, opened, or begun for what is asked for; None where there can be none."""
+        """The file, opened, or created for what is asked for; None where there can be none."""
         if self._store is None and self._reads:
             try:
                 self._store = self.opened(cache_folder(), index, asked)
@@ -190,7 +190,7 @@ class _Cached:
         found = _existing(path)
         limit = cache_limit()
         if found is None and (samples := self.looked_at(index, asked)):
-            found = self.begun(path, layout_of(samples, self.tasks), limit, samples[0])
+            found = self._created(path, layout_of(samples, self.tasks), limit, samples[0])
         return found
 
     def looked_at(self, index: int, asked: Collection[str]) -> list[Sample]:
@@ -206,8 +206,8 @@ class _Cached:
                 samples.append(self.dataset[place])
         return samples
 
-    def begun(self, path: Path, layout: Layout, limit: int, sample: Sample) -> Store | None:
-        """Begin the file, unless another process did in the meantime; older ones go.
+    def _created(self, path: Path, layout: Layout, limit: int, sample: Sample) -> Store | None:
+        """Create the file, unless another process did in the meantime; older ones are removed.
 
         :param sample: that it must have room for
         """
@@ -262,12 +262,12 @@ class _Cached:
             )
 
     def _widen(self, store: Store, index: int, sample: Sample, asked: Collection[str]) -> None:
-        """Begin the file anew, with room for values that the samples looked at did not have."""
+        """Create the file again, with room for values that the samples looked at did not have."""
         layout = store.layout.widened(sample, self.tasks)
         if layout is None:
             self._misfit(index, sample)
             return
-        self._store = self.begun(store.path, layout, cache_limit(), sample)
+        self._store = self._created(store.path, layout, cache_limit(), sample)
         self._reads = self._store is not None
         record = None if self._store is None else self._store.layout.pack(sample, asked)
         if self._store is not None and record is not None:
