@@ -56,8 +56,8 @@ def test_an_error_of_the_system_names_path_reason_and_remedy(
     ],
 )
 def test_a_lost_process_is_one_line(text: str) -> None:
-    assert "was killed (out of memory?); mtl train goes on with --resume" in cli.lost_process(RuntimeError(text))
-    assert cli.lost_process(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ""
+    assert "was killed (out of memory?); mtl train goes on with --resume" in cli._lost_process(RuntimeError(text))
+    assert cli._lost_process(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ""
 
 
 def test_torch_words_a_lost_worker_as_we_expect() -> None:
@@ -72,7 +72,7 @@ def test_torch_words_a_lost_worker_as_we_expect() -> None:
 
     with pytest.raises(RuntimeError) as error:
         list(DataLoader(Ends(), num_workers=1))  # type: ignore[arg-type]
-    assert cli.lost_process(error.value)
+    assert cli._lost_process(error.value)
 
 
 def test_a_broken_command_of_another_distribution_harms_nothing(

@@ -21,7 +21,7 @@ from mtl_core.tasks.segmentation import Segmentation
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.toys import Shapes, ToyData, ToyLabels, ToyNetwork
 from mtl_core.training.loader import BatchOrder, Extra
-from mtl_core.training.loaders import sources
+from mtl_core.training.loaders import _sources
 from mtl_core.training.session import prepare
 
 MAIN = range(10)
@@ -166,12 +166,12 @@ def test_wholly_unlabelled_samples_can_have_a_fixed_number_too() -> None:
     made = experiment(1, unlabelled_per_batch=1)
     session = prepare(made)
     session.labelled[[1, 4]] = False
-    train_places, extras = sources(session, list(range(6)))
+    train_places, extras = _sources(session, list(range(6)))
     assert train_places == [0, 2, 3, 5]
     assert extras == [Extra([1, 4], 1)]
     made.unlabelled_per_batch = 3
     with pytest.raises(MtlError, match="unlabelled_per_batch = 3: only 2 training samples are without any label"):
-        sources(session, list(range(6)))
+        _sources(session, list(range(6)))
     made.unlabelled_per_batch = None
     made.drop_unlabelled = True
-    assert sources(session, list(range(6))) == ([0, 2, 3, 5], [])
+    assert _sources(session, list(range(6))) == ([0, 2, 3, 5], [])

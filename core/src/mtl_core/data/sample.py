@@ -48,23 +48,13 @@ class MultiTaskDataset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
-class PartialReader(Protocol):
-    """What a data set may have beside :class:`MultiTaskDataset`: it can leave labels out."""
-
-    def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
-        """A sample as indexing gives it, without the labels of other tasks: their files are not opened.
-
-        :param tasks: names of the tasks whose labels are wanted; may be empty
-        """
-
-
 def read_sample(dataset: MultiTaskDataset, index: int, tasks: Collection[str]) -> Sample:
     """A sample of which only some labels are wanted.
 
-    A data set with the method ``sample_with(index, tasks)`` reads no more than these; any other reads all, and labels
-    that were not asked for may be in the sample.
+    A data set with the method ``sample_with(index, tasks)`` opens the files of no other labels; any other data set
+    reads all labels, and those that were not asked for may be in the sample.
 
-    :param tasks: names of the tasks whose labels are wanted
+    :param tasks: names of the tasks whose labels are wanted; may be empty
     """
     reader = getattr(dataset, "sample_with", None)
     sample: Sample = dataset[index] if reader is None else reader(index, tasks)

@@ -10,9 +10,9 @@ from mtl_core.experiment import Experiment
 from mtl_core.hooks.relay import Hooks
 from mtl_core.training.encoder_gradient import STOPPED
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
-DEPARTS = 1.5
+_DEPARTS = 1.5
 """How many times larger a loss must be for evaluation to be called another than training."""
 
 
@@ -97,10 +97,10 @@ class Health:
 
     def _tell(self, key: str, message: str) -> None:
         if self._speaks and key not in self._told:
-            log.warning(message)
+            _log.warning(message)
         self._told.add(key)
 
 
 def _far(low: Mapping[str, float], high: Mapping[str, float]) -> list[str]:
     """Tasks whose loss is much higher in the second; a NaN is never."""
-    return [task for task, loss in high.items() if loss > DEPARTS * low.get(task, math.nan)]
+    return [task for task, loss in high.items() if loss > _DEPARTS * low.get(task, math.nan)]

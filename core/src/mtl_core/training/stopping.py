@@ -11,7 +11,7 @@ from mtl_core.experiment import Experiment
 from mtl_core.hooks.relay import Hooks
 from mtl_core.run_folder import RunFolder
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
 
 def told(observers: Hooks | None, epoch: int, metrics: Mapping[str, float], run: RunFolder) -> bool:
@@ -25,7 +25,7 @@ def told(observers: Hooks | None, epoch: int, metrics: Mapping[str, float], run:
         return observers.after_epoch(epoch, metrics, run.folder)
     except Exception as error:  # of any kind: an observer is no part of the experiment
         notes = "; ".join(getattr(error, "__notes__", ()))
-        log.warning("%s: the run goes on, but after epoch %d: %s (%s)", run.folder, epoch, error, notes)
+        _log.warning("%s: the run goes on, but after epoch %d: %s (%s)", run.folder, epoch, error, notes)
         return False
 
 
@@ -58,7 +58,7 @@ class Stopping:
     def tell(self, run: RunFolder, epochs: int) -> None:
         """Say that the run ends with the last of so many epochs, if it does."""
         if self.now:
-            log.warning("%s: ends after %d epochs: %s", run.folder, epochs, self.reason)
+            _log.warning("%s: ends after %d epochs: %s", run.folder, epochs, self.reason)
 
     def note(self, better: bool, asked: bool = False) -> None:
         """An epoch has ended.

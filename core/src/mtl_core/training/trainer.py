@@ -43,12 +43,12 @@ from mtl_core.training.session import Session
 from mtl_core.training.step import TrainingStep
 from mtl_core.training.stopping import Stopping, told
 
-Ended = Callable[[Mapping[str, Any], bool], bool]
+_Ended = Callable[[Mapping[str, Any], bool], bool]
 """Called on rank 0 when an epoch's record is written, with it and whether the epoch is the best; whether to stop."""
 
 
 @attrs.define
-class Position:
+class _Position:
     """Where a run stands, between two micro-batches.
 
     :param epoch: the one that is under way, from 0
@@ -63,7 +63,7 @@ class Position:
     saved: int = 0
 
 
-class MicroBatch(NamedTuple):
+class _MicroBatch(NamedTuple):
     """Which of the micro-batches of one optimizer step a batch is."""
 
     place: int
@@ -110,12 +110,12 @@ class Trainer:
         steps = steps_of_epoch(len(self.data.order), self.experiment.accumulate)
         self.schedule = Schedule(self.experiment, self.raw_optimizer, steps)
         self.stopping = Stopping(self.experiment, self.data.validation is not None)
-        self.looks_ahead = looks_ahead(session.hooks, fabric)
+        self.looks_ahead = _looks_ahead(session.hooks, fabric)
         self.averages = EpochMeans(fabric.device, self.group)
         self.selection = BestEpoch(session.tasks, self.experiment)
-        self.position = Position()
+        self.position = _Position()
         self.writer = CheckpointWriter()
-        self.ended: Ended = lambda record, best: False
+        self.ended: _Ended = lambda record, best: False
         self.health = Health(self.experiment, session.hooks, fabric.is_global_zero)
         self.probe: Probe | None = None
 
@@ -151,7 +151,7 @@ class Trainer:
     def fit(
         self,
         watch: Watcher = lambda epoch, batch, batches: None,
-        ended: Ended = lambda record, best: False,
+        ended: _Ended = lambda record, best: False,
     ) -> None:
         """Train the epochs that are left, or until somebody asks to stop."""
         self.ended = ended
@@ -199,13 +199,13 @@ class Trainer:
         position.batch += 1
         position.micro_step += 1
 
-    def _micro_batch(self) -> MicroBatch:
+    def _micro_batch(self) -> _MicroBatch:
         """Where the next micro-batch stands among those of its optimizer step."""
         accumulate = self.experiment.accumulate
         place = self.position.batch % accumulate
         # an epoch may end with fewer micro-batches than `accumulate`
         left = len(self.data.order) - self.position.batch + place
-        return MicroBatch(place, max(place + 1, min(accumulate, left)))
+        return _MicroBatch(place, max(place + 1, min(accumulate, left)))
 
     def _expected_labels(self, size: int) -> Tensor | None:
         """Samples of the coming step that carry each task, the mean over its micro-batches (K,): the mask knows them.
@@ -419,10 +419,10 @@ class Trainer:
             restore(path, self.ema.network, state["ema"]["network"])
             self.ema.load_state_dict(state["ema"])
         batch, number = count_in(state, "batch", len(self.data.order)), count_in(state, "number")
-        self.position = Position(count_in(state, "epoch"), batch, number, number)
+        self.position = _Position(count_in(state, "epoch"), batch, number, number)
 
 
-def looks_ahead(hooks: Hooks, fabric: lightning_fabric.Fabric) -> bool:
+def _looks_ahead(hooks: Hooks, fabric: lightning_fabric.Fabric) -> bool:
     """Whether a plugin has ``before_step`` or ``after_step``, which need whole parameters on every device."""
     asked = hooks.has("before_step") or hooks.has("after_step")
     if asked and not isinstance(fabric.strategy, SingleDeviceStrategy | DDPStrategy):
