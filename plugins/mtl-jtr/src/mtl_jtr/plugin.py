@@ -23,7 +23,7 @@ from mtl_nn import Networks
 _DEAD = 1e-3
 """Mean distance below which the term has almost no gradient: alive, a cosine distance is two orders larger."""
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
 
 @plugin
@@ -97,7 +97,7 @@ class JTR(Options, nn.Module):
         found = metrics.get(f"{self.name}/latent_distance", 1.0)
         if self.distance == "cosine" and found < _DEAD and not self.warned:
             self.warned = True
-            log.warning(
+            _log.warning(
                 "%s: the latent distance is %.1e in epoch %d: the latent space has collapsed, and the term trains next"
                 " to nothing from here on. No option is known that turns this into a gain"
                 " (docs/methods/jtr.md, Watch for collapse)",
