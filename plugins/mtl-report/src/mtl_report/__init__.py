@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "write_comparison", "write_report"]
 
-IMAGES, EXTREMES = 4, 3
+_IMAGES, _EXTREMES = 4, 3
 """How many images a sheet shows: evenly spread ones, and the best or worst."""
 
 
@@ -30,13 +30,13 @@ class Report:
         from mtl_report import pictures
 
         folder = run.folder / "pictures"
-        if examples := run.examples(IMAGES):
-            save_sheet(run.tasks, examples, folder, f"predictions{run.suffix}")
-        for title, found in run.extremes(EXTREMES).items():
-            save_sheet(run.tasks, found, folder, f"{title}{run.suffix}")
-        if drawings := run.drawings(IMAGES):
+        if examples := run.examples(_IMAGES):
+            _save_sheet(run.tasks, examples, folder, f"predictions{run.suffix}")
+        for title, found in run.extremes(_EXTREMES).items():
+            _save_sheet(run.tasks, found, folder, f"{title}{run.suffix}")
+        if drawings := run.drawings(_IMAGES):
             for name, titled in drawings.maps.items():
-                save(
+                _save(
                     folder, name, pictures.drawings(drawings.batch, run.tasks, titled), run.tasks,
                     pictures.drawing_limits(drawings.batch, run.tasks, titled),
                 )  # fmt: skip
@@ -52,15 +52,15 @@ class Report:
         return path
 
 
-def save_sheet(tasks: Tasks, examples: Examples, folder: Path, name: str) -> None:
+def _save_sheet(tasks: Tasks, examples: Examples, folder: Path, name: str) -> None:
     """A sheet of predictions beside labels."""
     from mtl_report import pictures
 
     rows = pictures.pairs(tasks, examples.batch, examples.predictions)
-    save(folder, name, pictures.sheet(rows, tasks), tasks, pictures.sheet_limits(rows, tasks), examples.names)
+    _save(folder, name, pictures.sheet(rows, tasks), tasks, pictures.sheet_limits(rows, tasks), examples.names)
 
 
-def save(
+def _save(
     folder: Path,
     name: str,
     picture: Any,

@@ -14,10 +14,10 @@ from mtl_report.charts import arrow, charts
 from mtl_report.legends import keys
 from mtl_report.style import document
 
-FIRST = ("predictions", "best", "worst")
+_FIRST = ("predictions", "best", "worst")
 """Pictures that stand before the others."""
 
-TITLES = {
+_TITLES = {
     "predictions": "Predictions beside labels",
     "best": "Smallest losses of the split",
     "worst": "Largest losses of the split",
@@ -31,26 +31,26 @@ def write_report(folder: Path) -> Path:
     """
     run = RunFolder(folder).require()
     path = run.folder / "report.html"
-    write_text(path, page(run))
+    write_text(path, _page(run))
     return path
 
 
-def page(run: RunFolder) -> str:
+def _page(run: RunFolder) -> str:
     result, history = results_of(run), run.history()
     name = escape(str(result.get("name", run.folder.name)))
     found = charts(history, result)
     parts = [
-        f"<h1>{name}</h1><small>{escape(summary(result, history))}</small>",
-        warnings(run, result),
-        results_table(result),
-        class_table(result),
+        f"<h1>{name}</h1><small>{escape(_summary(result, history))}</small>",
+        _warnings(run, result),
+        _results_table(result),
+        _class_table(result),
         section("Curves", curves(found.main), "Over the epochs; the legend gives the last value."),
         folded("Further curves: other metrics, learning rate, labels, what plugins log", curves(found.more)),
-        pictures(run),
-        heads_table(history),
-        parameters(result),
+        _pictures(run),
+        _heads_table(history),
+        _parameters(result),
         f"<h2>Settings</h2><pre>{escape(run.experiment.read_text(encoding='utf-8'))}</pre>",
-        versions(run),
+        _versions(run),
     ]
     return document(name, "".join(parts))
 
@@ -73,7 +73,7 @@ def curves(found: Sequence[str]) -> str:
     return f"<div class='charts'>{''.join(found)}</div>" if found else ""
 
 
-def warnings(run: RunFolder, result: Mapping[str, Any]) -> str:
+def _warnings(run: RunFolder, result: Mapping[str, Any]) -> str:
     """What is wrong with the run's numbers, and what was reported while it trained."""
     bad = "; ".join(result.get("problems", ()))
     lines = [f"<strong>The numbers of this run cannot be used: {escape(bad)}.</strong>"] if bad else []
@@ -82,7 +82,7 @@ def warnings(run: RunFolder, result: Mapping[str, Any]) -> str:
     return "".join(f"<p class='warn'>{line}</p>" for line in lines)
 
 
-def summary(result: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
+def _summary(result: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
     if not result:
         return f"not finished: {len(history)} epochs so far"
     seconds, device = result.get("runtime_seconds"), result.get("device")
@@ -94,7 +94,7 @@ def summary(result: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> 
     return ", ".join(filter(None, parts))
 
 
-def results_table(result: Mapping[str, Any]) -> str:
+def _results_table(result: Mapping[str, Any]) -> str:
     units = result.get("units", {})
     rows = [
         f"<tr><td>{escape(name.partition('/')[0])}</td>"
@@ -114,10 +114,10 @@ def with_unit(metric: str, unit: str | None) -> str:
     return f"{metric} {unit}" if unit else metric
 
 
-def class_table(result: Mapping[str, Any]) -> str:
+def _class_table(result: Mapping[str, Any]) -> str:
     """The overlap of every class, of each task that has classes."""
     tables = []
-    for task, found in by_class(result).items():
+    for task, found in _by_class(result).items():
         rows = "".join(
             f"<tr><td>{escape(name)}<td class='n'>{shown(value)}"
             f"<td><span class='meter' style='width:{max(0.0, value or 0.0) * 1.2:.0f}px'></span>"
@@ -128,7 +128,7 @@ def class_table(result: Mapping[str, Any]) -> str:
     return folded("IoU of each class", "".join(tables))
 
 
-def by_class(result: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+def _by_class(result: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     """Task → class → IoU, of the results' details ``task/iou/class``."""
     found: dict[str, dict[str, float | None]] = {}
     for name, value in result.get("details", {}).items():
@@ -138,13 +138,13 @@ def by_class(result: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     return found
 
 
-def heads_table(history: Sequence[Mapping[str, Any]]) -> str:
+def _heads_table(history: Sequence[Mapping[str, Any]]) -> str:
     """Who trained which head in the last epoch."""
     last = history[-1] if history else {}
     names = [name.removeprefix("train/labels/") for name in last if name.startswith("train/labels/")]
     columns = ("train/labels", "heads/labels", "heads/regularizer")
     rows = "".join(
-        f"<tr><td>{escape(name)}{''.join(percent(last.get(f'{c}/{name}')) for c in columns)}" for name in names
+        f"<tr><td>{escape(name)}{''.join(_percent(last.get(f'{c}/{name}')) for c in columns)}" for name in names
     )
     head = "<tr><th>task<th class='n'>carry its label<th class='n'>trained by label<th class='n'>by a regularizer"
     about = (
@@ -158,49 +158,49 @@ def heads_table(history: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def percent(value: float | None) -> str:
+def _percent(value: float | None) -> str:
     return f"<td class='n'>{'–' if value is None else f'{100 * value:.1f} %'}"
 
 
-def parameters(result: Mapping[str, Any]) -> str:
+def _parameters(result: Mapping[str, Any]) -> str:
     counts: Mapping[str, int] = result.get("parameters", {})
     rows = "".join(f"<tr><td>{escape(name)}<td class='n'>{count:,}" for name, count in counts.items())
     total = f"<tr><td>together<td class='n b'>{sum(counts.values()):,}"
     return section("Parameters", f"<table>{rows}{total}</table>" if rows else "")
 
 
-def pictures(run: RunFolder) -> str:
+def _pictures(run: RunFolder) -> str:
     """The run's pictures, inside the page, each with what its colours mean."""
     files = sorted(run.pictures.glob("*.png"), key=rank) if run.pictures.is_dir() else []
     return section("Pictures", "".join(map(picture, files)))
 
 
 def rank(path: Path) -> tuple[int, str]:
-    kinds = [place for place, first in enumerate(FIRST) if path.stem.partition("-")[0] == first]
-    return (kinds[0] if kinds else len(FIRST)), path.stem
+    kinds = [place for place, first in enumerate(_FIRST) if path.stem.partition("-")[0] == first]
+    return (kinds[0] if kinds else len(_FIRST)), path.stem
 
 
 def picture(path: Path) -> str:
-    about = read_about(path)
+    about = _read_about(path)
     kind, _, rest = path.stem.partition("-")
-    title = f"{TITLES[kind]}{f' ({rest})' if rest else ''}" if kind in TITLES else path.stem
+    title = f"{_TITLES[kind]}{f' ({rest})' if rest else ''}" if kind in _TITLES else path.stem
     rows = ", ".join(map(str, about.get("rows", ())))
     caption = f"<p><small>rows: {escape(rows)}</small></p>" if rows else ""
-    return f"<h3>{escape(title)}</h3>{caption}<div class='wide'>{embedded(path)}</div>{keys(about.get('keys', ()))}"
+    return f"<h3>{escape(title)}</h3>{caption}<div class='wide'>{_embedded(path)}</div>{keys(about.get('keys', ()))}"
 
 
-def read_about(path: Path) -> dict[str, Any]:
+def _read_about(path: Path) -> dict[str, Any]:
     """What stands beside a picture; nothing of those that older versions drew."""
     beside = path.with_suffix(".json")
     found: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
     return found
 
 
-def embedded(path: Path) -> str:
+def _embedded(path: Path) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
     return f"<img alt='{escape(path.stem)}' src='data:image/png;base64,{data}'>"
 
 
-def versions(run: RunFolder) -> str:
+def _versions(run: RunFolder) -> str:
     path = run.folder / "versions.json"
     return f"<h2>Versions</h2><pre>{escape(path.read_text(encoding='utf-8'))}</pre>" if path.is_file() else ""

@@ -18,7 +18,7 @@ from mtl_report.style import document
 
 
 @attrs.frozen
-class Shown:
+class _Shown:
     """One run of the page.
 
     :param label: what the page calls it
@@ -37,13 +37,13 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     :raises CheckpointError: a folder is no run
     """
     runs = [RunFolder(folder).require() for folder in folders]
-    labels = labels_of([run.folder for run in runs])
-    found = [Shown(label, run, results_of(run), run.history()) for label, run in zip(labels, runs, strict=True)]
-    write_text(out, page(found))
+    labels = _labels_of([run.folder for run in runs])
+    found = [_Shown(label, run, results_of(run), run.history()) for label, run in zip(labels, runs, strict=True)]
+    write_text(out, _page(found))
     return out
 
 
-def labels_of(folders: Sequence[Path]) -> list[str]:
+def _labels_of(folders: Sequence[Path]) -> list[str]:
     """The shortest ends of paths that tell folders apart."""
     parts = [folder.resolve().parts for folder in folders]
     for depth in range(1, max(map(len, parts)) + 1):
@@ -53,28 +53,28 @@ def labels_of(folders: Sequence[Path]) -> list[str]:
     return labels
 
 
-def page(runs: Sequence[Shown]) -> str:
+def _page(runs: Sequence[_Shown]) -> str:
     title = escape(", ".join(run.label for run in runs))
     parts = [
         f"<h1>{len(runs)} runs</h1>",
-        runs_table(runs),
-        section("Results", results_table(runs)),
+        _runs_table(runs),
+        section("Results", _results_table(runs)),
         section(
-            "Curves", curves(charts(runs)), "Dashed: training; solid: validation. The legend gives the last value."
+            "Curves", curves(_charts(runs)), "Dashed: training; solid: validation. The legend gives the last value."
         ),
-        section("Settings that differ", settings_table(runs)),
-        section("Pictures", "".join(pictures(run) for run in runs)),
+        section("Settings that differ", _settings_table(runs)),
+        section("Pictures", "".join(_pictures(run) for run in runs)),
     ]
     return document(title, "".join(parts))
 
 
-def runs_table(runs: Sequence[Shown]) -> str:
-    rows = "".join(runs_row(run, COLOURS[place % len(COLOURS)]) for place, run in enumerate(runs))
+def _runs_table(runs: Sequence[_Shown]) -> str:
+    rows = "".join(_runs_row(run, COLOURS[place % len(COLOURS)]) for place, run in enumerate(runs))
     head = "<tr><th>run<th>name<th class='n'>seed<th class='n'>epochs<th>"
     return f"<div class='wide'><table>{head}{rows}</table></div>"
 
 
-def runs_row(run: Shown, colour: str) -> str:
+def _runs_row(run: _Shown, colour: str) -> str:
     bad = "; ".join(run.result.get("problems", ()))
     state = ("" if run.result else "not finished") + (f"cannot be used: {bad}" if bad else "")
     return (
@@ -84,19 +84,19 @@ def runs_row(run: Shown, colour: str) -> str:
     )
 
 
-def results_table(runs: Sequence[Shown]) -> str:
+def _results_table(runs: Sequence[_Shown]) -> str:
     """A row for each metric, the best value of each in bold."""
     names = list(dict.fromkeys(name for run in runs for name in run.result.get("metrics", {})))
     about: dict[str, Any] = {"units": {}, "directions": {}, "headline": {}}
     for run in runs:
         for kind, known in about.items():
             known.update(run.result.get(kind, {}))
-    rows = [results_row(name, [run.result.get("metrics", {}).get(name) for run in runs], about) for name in names]
+    rows = [_results_row(name, [run.result.get("metrics", {}).get(name) for run in runs], about) for name in names]
     head = "".join(f"<th class='n'>{escape(run.label)}" for run in runs)
     return f"<div class='wide'><table><tr><th>task<th>metric{head}{''.join(rows)}</table></div>" if rows else ""
 
 
-def results_row(name: str, values: Sequence[float | None], about: Mapping[str, Any]) -> str:
+def _results_row(name: str, values: Sequence[float | None], about: Mapping[str, Any]) -> str:
     better = about["directions"].get(name, about["headline"].get(name))
     known = [value for value in values if value is not None]
     best = None if better is None or len(known) < 2 else (max if better else min)(known)
@@ -108,15 +108,15 @@ def results_row(name: str, values: Sequence[float | None], about: Mapping[str, A
     return f"<tr><td>{escape(task)}<td class='w'>{title}{cells}"
 
 
-def charts(runs: Sequence[Shown]) -> list[str]:
+def _charts(runs: Sequence[_Shown]) -> list[str]:
     """Of each task the losses, of each validation metric one; a colour for each run."""
     names = list(dict.fromkeys(name for run in runs for name in names_of(run.history)))
-    found = [losses(task, runs) for task in tasks_of(names)]
-    found += [metric(name, runs) for name in names if name.startswith("val/")]
+    found = [_losses(task, runs) for task in tasks_of(names)]
+    found += [_metric(name, runs) for name in names if name.startswith("val/")]
     return [one for one in found if one]
 
 
-def losses(task: str, runs: Sequence[Shown]) -> str:
+def _losses(task: str, runs: Sequence[_Shown]) -> str:
     drawn: dict[str, list[tuple[float, float]]] = {}
     hues: dict[str, int] = {}
     dashed: list[str] = []
@@ -130,7 +130,7 @@ def losses(task: str, runs: Sequence[Shown]) -> str:
     return chart(f"loss of {task}", drawn, "loss", dashed=dashed, hues=hues)
 
 
-def metric(name: str, runs: Sequence[Shown]) -> str:
+def _metric(name: str, runs: Sequence[_Shown]) -> str:
     known = name.removeprefix("val/")
     result = next((run.result for run in runs if run.result), {})
     drawn = {run.label: points(run.history, name) for run in runs}
@@ -138,7 +138,7 @@ def metric(name: str, runs: Sequence[Shown]) -> str:
     return chart(f"{known}{arrow(result, known)}", drawn, axis(result, known), hues=hues)
 
 
-def settings_table(runs: Sequence[Shown]) -> str:
+def _settings_table(runs: Sequence[_Shown]) -> str:
     """What each run has otherwise than the first."""
     documents = [parse_toml(read_toml(run.run.experiment), str(run.run.experiment)) for run in runs]
     rows = list[str]()
@@ -149,6 +149,6 @@ def settings_table(runs: Sequence[Shown]) -> str:
     return f"<div class='wide'><table><tr><th>run<th>against {first}{''.join(rows)}</table></div>" if rows else ""
 
 
-def pictures(run: Shown) -> str:
+def _pictures(run: _Shown) -> str:
     files = sorted(run.run.pictures.glob("*.png"), key=rank) if run.run.pictures.is_dir() else []
     return folded(escape(run.label), "".join(map(picture, files)))
