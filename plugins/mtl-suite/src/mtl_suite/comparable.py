@@ -17,14 +17,14 @@ def check_settings(results: Sequence[Result]) -> None:
     first: dict[tuple[str, tuple[str, ...]], Result] = {}
     for result in results:
         before = first.setdefault((result.name, result.counts_for), result)
-        if before.folder != result.folder and (changed := other_settings(before.folder, result.folder)):
+        if before.folder != result.folder and (changed := _other_settings(before.folder, result.folder)):
             raise CheckpointError(
                 f'{result.folder}: has the name "{result.name}" of {before.folder}, but {"; ".join(changed)};'
                 f" give it a name of its own: --label {result.folder}=NAME, or name = … before it is trained"
             )
 
 
-def other_settings(first: Path, second: Path) -> list[str]:
+def _other_settings(first: Path, second: Path) -> list[str]:
     old, new = (
         parse_toml(read_toml(path), str(path)) for path in (RunFolder(first).experiment, RunFolder(second).experiment)
     )

@@ -23,7 +23,7 @@ from mtl_suite.comparable import check_comparable, check_metrics, check_seeds, c
 from mtl_suite.labels import Labels, labelled
 from mtl_suite.result import Result, Spread, with_unit
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
 
 @attrs.frozen
@@ -63,16 +63,16 @@ class Comparison:
         return self.base, *(r for r in self.rows if not known.issuperset(f.resolve() for f in r.folders))
 
     def to_json(self) -> dict[str, Any]:
-        base = row_json(self.base)
+        base = _row_json(self.base)
         return {
             "reference": self.reference,
             "reference_seeds": base["seeds"],
             "reference_metrics": base["metrics"],
-            "runs": [row_json(row) for row in self.rows],
+            "runs": [_row_json(row) for row in self.rows],
         }
 
 
-def row_json(row: Row) -> dict[str, Any]:
+def _row_json(row: Row) -> dict[str, Any]:
     found: dict[str, Any] = plain_json(
         {
             "name": row.name,
@@ -87,7 +87,7 @@ def row_json(row: Row) -> dict[str, Any]:
     return found
 
 
-KINDS: dict[str, type] = {
+_KINDS: dict[str, type] = {
     "name": str, "seed": int, "split": str, "checkpoint": str, "headline": dict, "units": dict, "directions": dict,
 }  # fmt: skip
 """Types of what is compared by, and shown."""
@@ -107,8 +107,8 @@ def read_result(folder: Path) -> Result:
     try:
         record = json.loads(run.results.read_text(encoding="utf-8"))
         if problems := record.get("problems"):
-            log.warning("%s: the numbers of this run cannot be used: %s", folder, "; ".join(problems))
-        return from_record(folder, record)
+            _log.warning("%s: the numbers of this run cannot be used: %s", folder, "; ".join(problems))
+        return _from_record(folder, record)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{run.results}: not the results of a run ({type(error).__name__}: {error});"
@@ -116,13 +116,13 @@ def read_result(folder: Path) -> Result:
         ) from error
 
 
-def from_record(folder: Path, record: Mapping[str, Any]) -> Result:
+def _from_record(folder: Path, record: Mapping[str, Any]) -> Result:
     metrics = {name: math.nan if value is None else float(value) for name, value in record["metrics"].items()}
     lacking = record["headline"].keys() - metrics.keys()
     if lacking:
         raise ValueError(f"no value of {', '.join(sorted(lacking))}")
     counts_for = tuple(record.get("counts_for", ()))
-    for key, kind in KINDS.items():
+    for key, kind in _KINDS.items():
         if not isinstance(record.get(key, kind()), kind):
             raise TypeError(f"{key} is a {type(record[key]).__name__}")
     return Result(
@@ -136,20 +136,20 @@ def read_results(folders: Sequence[Path]) -> list[Result]:
 
     :param folders: of runs, or of sets of runs (a folder of run folders)
     """
-    return joined(read_each(folders))
+    return _joined(_read_each(folders))
 
 
-def read_each(folders: Sequence[Path], labels: Labels | None = None) -> list[Result]:
-    return [labelled(read_result(run), labels or {}) for folder in folders for run in members(folder)]
+def _read_each(folders: Sequence[Path], labels: Labels | None = None) -> list[Result]:
+    return [labelled(read_result(run), labels or {}) for folder in folders for run in _members(folder)]
 
 
-def joined(found: Sequence[Result]) -> list[Result]:
+def _joined(found: Sequence[Result]) -> list[Result]:
     whole = [result for result in found if not result.counts_for]
     parts: dict[tuple[str, int], list[Result]] = {}
     for result in found:
         if result.counts_for:
             parts.setdefault((result.name, result.seed), []).append(result)
-    return whole + [together(group) for group in parts.values()]
+    return whole + [_together(group) for group in parts.values()]
 
 
 def with_headline(result: Result, metrics: Sequence[str]) -> Result:
@@ -172,14 +172,14 @@ def with_headline(result: Result, metrics: Sequence[str]) -> Result:
     return attrs.evolve(result, headline=headline)
 
 
-def members(folder: Path) -> list[Path]:
+def _members(folder: Path) -> list[Path]:
     """A run's folder itself, or those of the runs directly in it."""
     if RunFolder(folder).experiment.is_file():
         return [folder]
     return sorted(path.parent for path in folder.glob("*/experiment.toml")) or [folder]
 
 
-def together(group: Sequence[Result]) -> Result:
+def _together(group: Sequence[Result]) -> Result:
     """One result of runs that each give some tasks' metrics: single-task runs, or each task in turn as primary."""
     metrics: dict[str, float] = {}
     headline: dict[str, bool] = {}
@@ -208,11 +208,11 @@ def compare(
         name of a run with other settings, or no value of one of the metrics
     :raises MtlError: a metric is of no task of the runs
     """
-    base = read_each(reference, labels)
-    found = read_each(runs, labels)
+    base = _read_each(reference, labels)
+    found = _read_each(runs, labels)
     check_settings([*base, *found])
     check_metrics(metrics, [*base, *found])
-    base, found = ([with_headline(r, metrics) for r in joined(results)] for results in (base, found))
+    base, found = ([with_headline(r, metrics) for r in _joined(results)] for results in (base, found))
     return compare_results(base, found)
 
 
@@ -223,52 +223,52 @@ def compare_results(base: Sequence[Result], found: Sequence[Result]) -> Comparis
     reference_means = {name: statistics.fmean(r.metrics[name] for r in base) for name in base[0].headline}
     check_seeds(found)
     names = list(dict.fromkeys(result.name for result in found))
-    rows = tuple(row([r for r in found if r.name == name], reference_means) for name in names)
+    rows = tuple(_row([r for r in found if r.name == name], reference_means) for name in names)
     units = {name: unit for result in (*base, *found) for name, unit in result.units.items()}
-    return Comparison(base[0].name, rows, base[0].headline, row(base, reference_means), units)
+    return Comparison(base[0].name, rows, base[0].headline, _row(base, reference_means), units)
 
 
 def with_its_seeds(reference: Path, runs: Sequence[Path], labels: Labels | None = None) -> list[Path]:
     """The reference and those of the runs that are other seeds of it."""
-    own = read_each([reference], labels)
-    first, known = own[0], set(map(identity, own))
+    own = _read_each([reference], labels)
+    first, known = own[0], set(map(_identity, own))
     found = [reference]
-    for other in read_each(runs, labels):
-        if other.name == first.name and identity(other) not in known:
-            known.add(identity(other))
+    for other in _read_each(runs, labels):
+        if other.name == first.name and _identity(other) not in known:
+            known.add(_identity(other))
             found.append(other.folder)
     return found
 
 
-def identity(result: Result) -> tuple[int, tuple[str, ...]]:
+def _identity(result: Result) -> tuple[int, tuple[str, ...]]:
     """What distinguishes the runs of one name."""
     return result.seed, result.counts_for
 
 
-def row(results: Sequence[Result], reference: Mapping[str, float]) -> Row:
+def _row(results: Sequence[Result], reference: Mapping[str, float]) -> Row:
     headline = results[0].headline
     names = dict.fromkeys(name for r in results for name in r.metrics)
     changes = [
-        {name: change(r.metrics[name], reference[name], higher) for name, higher in headline.items()} for r in results
+        {name: _change(r.metrics[name], reference[name], higher) for name, higher in headline.items()} for r in results
     ]
     return Row(
         name=results[0].name,
         seeds=tuple(r.seed for r in results),
-        metrics={name: spread([r.metrics.get(name, math.nan) for r in results]) for name in names},
-        per_task={name.split("/")[0]: spread([c[name] for c in changes]) for name in headline},
-        delta=spread([statistics.fmean(c.values()) for c in changes]),
+        metrics={name: _spread([r.metrics.get(name, math.nan) for r in results]) for name in names},
+        per_task={name.split("/")[0]: _spread([c[name] for c in changes]) for name in headline},
+        delta=_spread([statistics.fmean(c.values()) for c in changes]),
         levels=tuple(sorted({r.level for r in results if r.level is not None})),
         folders=tuple(r.folder for r in results),
     )
 
 
-def change(value: float, reference: float, higher_is_better: bool) -> float:
+def _change(value: float, reference: float, higher_is_better: bool) -> float:
     """Relative change in per cent, positive where it is better; NaN where the reference is 0."""
     relative = 100 * (value - reference) / reference if reference else math.nan
     return relative if higher_is_better else -relative
 
 
-def spread(values: Sequence[float]) -> Spread:
+def _spread(values: Sequence[float]) -> Spread:
     if not all(map(math.isfinite, values)):  # statistics.stdev fails on them
         return math.nan, None if len(values) == 1 else math.nan
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
@@ -300,7 +300,7 @@ def table(comparison: Comparison) -> Table:
         seeds = f" ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else ""
         made.add_column(escape(row.name) + seeds + level_note(row, columns), justify="right", overflow="fold")
     for name in dict.fromkeys(name for row in columns for name in row.metrics):
-        made.add_row(heading(comparison, name), *cells(comparison, name))
+        made.add_row(_heading(comparison, name), *_cells(comparison, name))
     made.add_section()
     for task in comparison.base.per_task:
         made.add_row(f"Δ% {task}", *(shown(row.per_task[task], "+z.2f") for row in columns))
@@ -308,12 +308,12 @@ def table(comparison: Comparison) -> Table:
     return made
 
 
-def heading(comparison: Comparison, name: str) -> str:
+def _heading(comparison: Comparison, name: str) -> str:
     """A metric with its unit, and which way is better where Δ% uses it."""
     return with_unit(name, comparison.units.get(name)) + arrow(comparison.headline.get(name))
 
 
-def cells(comparison: Comparison, name: str) -> list[str]:
+def _cells(comparison: Comparison, name: str) -> list[str]:
     spreads = [row.metrics.get(name, (math.nan, None)) for row in comparison.columns]
     values = [mean for mean, _ in spreads if not math.isnan(mean)]
     higher = comparison.headline.get(name)

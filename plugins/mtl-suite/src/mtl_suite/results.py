@@ -58,33 +58,33 @@ class Table:
 
 def collect(suite: Suite) -> Table:
     """Put together what the suite's folder holds."""
-    sections = tuple(section(suite, scenario) for scenario in suite.scenarios)
+    sections = tuple(_section(suite, scenario) for scenario in suite.scenarios)
     headline: dict[str, bool] = {}
-    for job in sorted((job for job in suite.jobs if job.done), key=is_part):
+    for job in sorted((job for job in suite.jobs if job.done), key=_is_part):
         headline |= with_headline(read_result(job.folder), suite.settings.metrics).headline
     metrics: dict[str, bool | None] = {name: headline.get(name) for name in suite.settings.metrics or headline}
     return Table(suite.settings.title or suite.settings.name, metrics, sections)
 
 
-def is_part(job: Job) -> bool:
+def _is_part(job: Job) -> bool:
     return bool(job.part)
 
 
-def section(suite: Suite, scenario: str) -> Section:
+def _section(suite: Suite, scenario: str) -> Section:
     base = finished(suite, suite.scenarios[scenario].reference or scenario, suite.reference)[0]
     lines = tuple(
         line(suite, scenario, name, base)
         for name, entry in suite.entries.items()
         if not entry.only or scenario in entry.only
     )
-    return Section(scenario_title(suite, scenario), reference_of(suite, scenario), lines)
+    return Section(scenario_title(suite, scenario), _reference_of(suite, scenario), lines)
 
 
 def scenario_title(suite: Suite, scenario: str) -> str:
     return suite.scenarios[scenario].title or scenario
 
 
-def reference_of(suite: Suite, scenario: str) -> str:
+def _reference_of(suite: Suite, scenario: str) -> str:
     row = suite.entries[suite.reference].title or suite.reference
     other = suite.scenarios[scenario].reference
     return f"{row}, {scenario_title(suite, other)}" if other not in (None, scenario) else row
@@ -111,25 +111,25 @@ def finished(suite: Suite, scenario: str, name: str) -> tuple[list[Result], tupl
             continue
         metric = suite.entries[name].choose_on
         if metric is not None:
-            jobs = [best(jobs, metric)]
+            jobs = [_best(jobs, metric)]
             chosen.append(jobs[0].part)
         results += [with_headline(r, suite.settings.metrics) for r in read_results([job.folder for job in jobs])]
     return results, tuple(chosen)
 
 
-def best(jobs: Sequence[Job], metric: str) -> Job:
+def _best(jobs: Sequence[Job], metric: str) -> Job:
     """The run whose last epoch is best on validation data."""
     first = read_result(jobs[0].folder)
     higher = first.headline.get(metric, first.better_when_higher(metric))
 
     def score(job: Job) -> float:
-        value = validated(job, metric)
+        value = _validated(job, metric)
         return -math.inf if math.isnan(value) else value if higher else -value
 
     return max(jobs, key=score)
 
 
-def validated(job: Job, metric: str) -> float:
+def _validated(job: Job, metric: str) -> float:
     """A run's last value of a validation metric, NaN where no label counted.
 
     :raises CheckpointError: the run has none
@@ -148,14 +148,14 @@ def validated(job: Job, metric: str) -> float:
 def to_json(table: Table) -> str:
     """Every figure, every seed's too, as JSON."""
     sections = [
-        {"scenario": s.title, "reference": s.reference, "rows": [as_plain(x) for x in s.lines]} for s in table.sections
+        {"scenario": s.title, "reference": s.reference, "rows": [_as_plain(x) for x in s.lines]} for s in table.sections
     ]
     return json.dumps(
         plain_json({"title": table.title, "metrics": list(table.metrics), "sections": sections}), indent=2
     )
 
 
-def as_plain(line: Line) -> dict[str, Any]:
+def _as_plain(line: Line) -> dict[str, Any]:
     found: dict[str, Any] = {"title": line.title, "runs": line.runs[0], "planned": line.runs[1]}
     if line.row is not None:
         delta = line.row.delta if line.has_delta else (math.nan, None)
