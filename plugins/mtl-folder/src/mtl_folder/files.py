@@ -104,7 +104,7 @@ def _scaled(image: Tensor, stored: np.dtype[Any], limits: tuple[float, float] | 
     low = float(image.min())
     high = float(image.max())
     if not np.isfinite((low, high)).all():
-        raise Unfit("an image with NaN or infinite values", "finite numbers", "write the file anew")
+        raise Unfit("an image with NaN or infinite values", "finite numbers", "write the file again")
     black, white = limits or (0.0, 1.0)
     if low < black or high > white:
         top = _LARGEST if 1 < high <= _LARGEST and low >= 0 else high
