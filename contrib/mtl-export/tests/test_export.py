@@ -119,6 +119,6 @@ def test_a_file_that_predicts_something_else_is_refused(run: Path, monkeypatch: 
 
         return predict
 
-    monkeypatch.setattr(mtl_export.export, "write_graph", spoilt)
+    monkeypatch.setattr(mtl_export.export, "_write_graph", spoilt)
     with pytest.raises(mtl_export.export.MtlError, match="predicts another depth than the network"):
         export_run(run, "torch-export")
