@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from mtl_core import Experiment, train
-from mtl_core.console import Monitor, losses_of, progress
+from mtl_core.console import Monitor, _losses_of, progress
 from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
 from mtl_core.training.epoch import EpochMeans
 
@@ -60,7 +60,7 @@ def test_on_a_terminal_the_bar_has_losses_and_the_last_metrics(monkeypatch: pyte
     with monitor.bar:
         monitor(0, 3, 4)
         assert not monitor.wants_losses
-        monkeypatch.setattr("mtl_core.console.EVERY", 0.0)
+        monkeypatch.setattr("mtl_core.console._EVERY", 0.0)
         assert monitor.wants_losses
         monitor.show_losses({"train/loss": 0.5, "train/loss/depth": 0.25})
         assert monitor.bar.status == "loss 0.5 (depth 0.25)"
@@ -74,8 +74,8 @@ def test_on_a_terminal_the_bar_has_losses_and_the_last_metrics(monkeypatch: pyte
 
 
 def test_losses_that_are_not_finite_are_left_out() -> None:
-    assert losses_of({"train/loss": 1.0, "train/loss/a": math.nan, "train/loss/b": 2.0}) == "loss 1 (b 2)"
-    assert losses_of({"train/loss": math.nan}) == ""
+    assert _losses_of({"train/loss": 1.0, "train/loss/a": math.nan, "train/loss/b": 2.0}) == "loss 1 (b 2)"
+    assert _losses_of({"train/loss": math.nan}) == ""
 
 
 def test_means_of_an_epoch_that_is_under_way() -> None:

@@ -115,7 +115,7 @@ def auto(session: Session) -> AutoLambda:
 
 def slope(session: Session, ahead: LookAhead) -> Tensor:
     own = auto(session)
-    return module.weight_slope(
+    return module._weight_slope(
         ahead, ahead.second_batch(), own.weights, own.is_primary, heads=own.place == "losses"
     ).detach()
 
@@ -205,7 +205,7 @@ def test_the_shorter_the_difference_the_closer(monkeypatch: pytest.MonkeyPatch) 
     exact = exact_slope(session.network, list(ahead.parameters()), own.weights, own.is_primary, ahead)
     errors = []
     for reach in (1e-1, 1e-2, 1e-3):
-        monkeypatch.setattr(module, "REACH", reach)
+        monkeypatch.setattr(module, "_REACH", reach)
         errors.append((slope(session, ahead) - exact).abs().max().item())
     assert errors[0] > 10 * errors[1]
 

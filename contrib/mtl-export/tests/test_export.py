@@ -14,11 +14,11 @@ from torch import Tensor
 import mtl_export.export
 from mtl_core import load_network
 from mtl_core.testing import main
-from mtl_export.export import FORMATS, export_run
+from mtl_export.export import _FORMATS, export_run
 
 
 def skip_without(form: str) -> None:
-    missing = [name for name in FORMATS[form].needs if find_spec(name) is None]
+    missing = [name for name in _FORMATS[form].needs if find_spec(name) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}; pip install 'mtl-export[{form}]'")
 
@@ -108,7 +108,7 @@ def test_mistakes(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
 
 
 def test_a_file_that_predicts_something_else_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = mtl_export.export.write_graph
+    write = mtl_export.export._write_graph
 
     def spoilt(*arguments: Any) -> Any:
         read = write(*arguments)
@@ -119,6 +119,6 @@ def test_a_file_that_predicts_something_else_is_refused(run: Path, monkeypatch: 
 
         return predict
 
-    monkeypatch.setattr(mtl_export.export, "write_graph", spoilt)
+    monkeypatch.setattr(mtl_export.export, "_write_graph", spoilt)
     with pytest.raises(mtl_export.export.MtlError, match="predicts another depth than the network"):
         export_run(run, "torch-export")

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mtl_core import Experiment, MtlError, RunFolder, train
 from mtl_core.testing import ToyData, ToyLabels, ToyNetwork
 from mtl_loggers import MLflow, TensorBoard, WandB
-from mtl_loggers.logger import flat, scalars
+from mtl_loggers.logger import _flat, _scalars
 
 
 def experiment(logger: object, epochs: int = 2) -> Experiment:
@@ -36,7 +36,7 @@ def test_tensorboard_has_what_metrics_jsonl_has(tmp_path: Path) -> None:
     history = run.history()
     expected: dict[str, dict[int, float]] = {}
     for record in history:
-        for name, value in scalars(record).items():
+        for name, value in _scalars(record).items():
             expected.setdefault(name, {})[record["epoch"] + 1] = value
     assert {"train/loss", "train/loss/depth", "val/depth/abs_err", "learning_rate", "seconds"} <= set(expected)
     for name, values in expected.items():
@@ -101,8 +101,8 @@ def test_a_package_that_is_missing_is_told_before_the_first_step(
 
 def test_what_is_no_finite_number_is_left_out() -> None:
     record = {"epoch": 1, "event": "epoch", "a": 1, "b": float("nan"), "c": None, "d": "text", "e": 2.5, "f": True}
-    assert scalars(record) == {"a": 1.0, "e": 2.5}
-    assert flat({"a": 1, "plugins": {"x": {"y": [1]}}}) == {"a": 1, "plugins.x.y": [1]}
+    assert _scalars(record) == {"a": 1.0, "e": 2.5}
+    assert _flat({"a": 1, "plugins": {"x": {"y": [1]}}}) == {"a": 1, "plugins.x.y": [1]}
 
 
 def test_wandb_offline_has_the_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from mtl_core import (
 )
 from mtl_core.testing import TOY_TASKS, Shapes, ToyData, ToyLabels, ToyNetwork, prepare
 from mtl_must import MuST, PseudoLabelled, confident
-from mtl_must.pseudo import label_file, labelled_by
+from mtl_must.pseudo import _labelled_by, label_file
 
 SEGMENTATION = Segmentation(name="s", channels=3)
 DEPTH = Depth(name="d")
@@ -72,7 +72,7 @@ class Constant(nn.Module):
 
 
 def test_what_is_not_confident_is_invalid() -> None:
-    labels = labelled_by(SEGMENTATION, Constant(), torch.zeros(2, 3, 2, 2, dtype=torch.uint8), 0.5, None)
+    labels = _labelled_by(SEGMENTATION, Constant(), torch.zeros(2, 3, 2, 2, dtype=torch.uint8), 0.5, None)
     assert labels.tolist() == [[[1, -1], [-1, -1]]] * 2
     assert labels.dtype == torch.long
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mtl_core import DataError
-from mtl_pseudo.files import Rows, complete, partial, rows_done, write
+from mtl_pseudo.files import _partial, _Rows, complete, rows_done, write
 
 NAMES = ["a", "b"]
 
@@ -39,14 +39,14 @@ def test_they_are_named_when_they_are_whole(tmp_path: Path) -> None:
     assert not complete(tmp_path, "a").exists()
     written(tmp_path, rows_done(tmp_path, NAMES, 7))
     assert_whole(tmp_path)
-    assert not partial(tmp_path, "a").exists()
+    assert not _partial(tmp_path, "a").exists()
 
 
 def test_what_is_left_of_a_row_is_cut_off(tmp_path: Path) -> None:
     written(tmp_path, stop=4)
-    with partial(tmp_path, "a").open("ab") as file:
+    with _partial(tmp_path, "a").open("ab") as file:
         file.write(b"12345678")  # a row, and a third of the next
-    assert Rows(partial(tmp_path, "a"), 7).done() == 5
+    assert _Rows(_partial(tmp_path, "a"), 7).done() == 5
     assert rows_done(tmp_path, NAMES, 7) == 4
     written(tmp_path, 4)
     assert_whole(tmp_path)
@@ -55,7 +55,7 @@ def test_what_is_left_of_a_row_is_cut_off(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", [b"", b"no array", b"\x93NUMPY\x01\x00"])
 def test_a_file_that_is_no_array_is_begun_anew(tmp_path: Path, text: bytes) -> None:
     written(tmp_path, stop=4)
-    partial(tmp_path, "b").write_bytes(text)
+    _partial(tmp_path, "b").write_bytes(text)
     assert rows_done(tmp_path, NAMES, 7) == 0
     written(tmp_path)
     assert_whole(tmp_path)
@@ -68,21 +68,21 @@ def test_an_array_of_another_length_is_begun_anew(tmp_path: Path) -> None:
 
 def test_one_whole_array_of_two_is_not_enough(tmp_path: Path) -> None:
     written(tmp_path)
-    complete(tmp_path, "b").replace(partial(tmp_path, "b"))
+    complete(tmp_path, "b").replace(_partial(tmp_path, "b"))
     assert rows_done(tmp_path, NAMES, 7) == 0
     written(tmp_path)
     assert_whole(tmp_path)
 
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Rows.append
+    plain = _Rows.append
 
-    def append(self: Rows, rows: Any) -> None:
+    def append(self: _Rows, rows: Any) -> None:
         if len(rows) and rows.flat[0] >= 4:
             raise OSError(errno.ENOSPC, "No space left on device")
         plain(self, rows)
 
-    monkeypatch.setattr(Rows, "append", append)
+    monkeypatch.setattr(_Rows, "append", append)
     with pytest.raises(
         DataError, match=r"No space left on device; the labels of 4 of 7 samples are there, and the next"
     ):

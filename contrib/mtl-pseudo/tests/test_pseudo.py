@@ -17,10 +17,10 @@ from mtl_core import Experiment, MtlError, RunFolder, Tasks, hookimpl, plugin, t
 from mtl_core.testing import DatasetContract, Shapes, ToyData, ToyLabels, ToyNetwork, prepare
 from mtl_data import read_rgb
 from mtl_pseudo import Pseudo
-from mtl_pseudo.dataset import Labelling, fingerprint
+from mtl_pseudo.dataset import Labelling, _fingerprint
 from mtl_pseudo.specs import spec_of
 from mtl_pseudo.tasks import SoftClassification, TokenLabels
-from mtl_pseudo.teachers import Model, teacher_for
+from mtl_pseudo.teachers import _Model, teacher_for
 
 DATA = {"samples": 5, "size": [32, 32]}
 
@@ -40,13 +40,13 @@ class TestContract(DatasetContract):
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """How many images each call of a model was given."""
     calls: list[int] = []
-    plain = Model.label
+    plain = _Model.label
 
-    def label(self: Model, images: Tensor) -> dict[str, Tensor]:
+    def label(self: _Model, images: Tensor) -> dict[str, Tensor]:
         calls.append(len(images))
         return plain(self, images)
 
-    monkeypatch.setattr(Model, "label", label)
+    monkeypatch.setattr(_Model, "label", label)
     return calls
 
 
@@ -126,9 +126,9 @@ def test_other_weights_settings_or_images_are_another_version(
 
 
 def test_a_data_set_is_known_again_by_its_images() -> None:
-    one = fingerprint(Shapes(20, (8, 8), "train"))
-    assert fingerprint(Shapes(20, (8, 8), "train")) == one
-    assert len({one, fingerprint(Shapes(21, (8, 8), "train")), fingerprint(Shapes(20, (8, 8), "test"))}) == 3
+    one = _fingerprint(Shapes(20, (8, 8), "train"))
+    assert _fingerprint(Shapes(20, (8, 8), "train")) == one
+    assert len({one, _fingerprint(Shapes(21, (8, 8), "train")), _fingerprint(Shapes(20, (8, 8), "test"))}) == 3
 
 
 def test_a_folder_of_ones_own(source: dict[str, Any], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from mtl_core import DataError, MtlError, Segmentation
 from mtl_pseudo.specs import spec_of
 from mtl_pseudo.tasks import SoftClassification, TokenLabels
-from mtl_pseudo.teachers import detector_classes, teacher_for
+from mtl_pseudo.teachers import _detector_classes, teacher_for
 
 CPU = torch.device("cpu")
 
@@ -149,7 +149,7 @@ def test_a_detector_has_the_eighty_classes_of_coco() -> None:
     assert (made.numbers()[1], made.numbers()[13]) == (0, 11)  # 12 is no class: stop sign follows the fire hydrant
     assert 12 not in made.numbers()
     own = spec_of("t", {"model": "torchvision:maskrcnn_resnet50_fpn", "weights": "x", "classes": 4})
-    assert detector_classes(own) == [1, 2, 3]
+    assert _detector_classes(own) == [1, 2, 3]
 
 
 def test_masks_of_smp_at_any_size(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def enters(hooks: Hooks, rows: Tensor) -> Tensor:
 def published(name: str, rows: Tensor, keep: Tensor) -> Tensor:
     """torchjd's own aggregator on the Jacobian, with the draws of the step."""
     class_ = getattr(torchjd.aggregation, name, None)
-    settings: dict[str, object] = dict(catalogue.DEFAULTS.get(name, {}))
+    settings: dict[str, object] = dict(catalogue._DEFAULTS.get(name, {}))
     for key, value in SETTINGS.get(name, {}).items():
         settings[key] = torch.tensor(value, dtype=rows.dtype)[keep] if isinstance(value, tuple) else value
     if name == "CRMOGM":  # without a past it is what it smooths

@@ -23,7 +23,7 @@ from mtl_core.testing import (
     random_rows,
 )
 from mtl_torchjd import TorchJD
-from mtl_torchjd.graddrop import drop_by_batch
+from mtl_torchjd.graddrop import _drop_by_batch
 
 D = torch.float64
 N = 4
@@ -59,7 +59,7 @@ def test_is_the_algorithm_of_the_paper(seed: int, leak: tuple[float, ...]) -> No
     z = drawn(seed + 10, N, *SHAPE)
     shares = torch.tensor(leak, dtype=D)
     torch.manual_seed(seed)
-    found = drop_by_batch(rows, z, shares)
+    found = _drop_by_batch(rows, z, shares)
     torch.testing.assert_close(found, written_out(rows, z, shares, seed))
 
 

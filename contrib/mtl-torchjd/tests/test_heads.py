@@ -23,7 +23,7 @@ from mtl_core.testing import (
     prepare,
 )
 from mtl_torchjd import TorchJD
-from mtl_torchjd.min_norm import min_norm_weights
+from mtl_torchjd.min_norm import _min_norm_weights
 
 HOST = {"test_runs_on_the_meta_device": "torchjd computes on the host: one round trip in each step"}
 SETTINGS: dict[str, dict[str, Any]] = {"MGDA": {}, "FairGrad": {"alpha": 2.0}, "PCGrad": {}}
@@ -96,7 +96,7 @@ def test_a_step_trains_encoder_and_heads_with_the_weighted_sum(name: str, tmp_pa
     rows = rows_of(session, batch).double()
     gramian = rows @ rows.T
     if name == "MGDA":
-        alpha = min_norm_weights(gramian)
+        alpha = _min_norm_weights(gramian)
     else:
         reduced = gramian / gramian.diagonal().mean()
         alpha = fair(reduced)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtl_core.testing import Hooks, StubBackbone, encoder_gradients, make_tasks, random_rows
 from mtl_torchjd import TorchJD
-from mtl_torchjd.min_norm import min_norm_weights
+from mtl_torchjd.min_norm import _min_norm_weights
 
 D = torch.float64
 
@@ -60,7 +60,7 @@ def rows_of(tasks: int, kind: str, seed: int) -> Tensor:
 def test_no_face_of_the_hull_has_a_smaller_norm(tasks: int, kind: str) -> None:
     for seed in range(20):
         rows = rows_of(tasks, kind, seed)
-        found = min_norm_weights(rows @ rows.T)
+        found = _min_norm_weights(rows @ rows.T)
         assert (found >= 0).all()
         torch.testing.assert_close(found.sum(), torch.ones((), dtype=D))
         torch.testing.assert_close((found @ rows).norm(), by_faces(rows), rtol=1e-9, atol=0)
@@ -72,7 +72,7 @@ def test_the_conditions_of_the_optimum_hold(tasks: int, kind: str) -> None:
     """⟨b_t, d⟩ ≥ ‖d‖², with equality where α_t > 0; relative to ‖b_t‖‖d‖, with sizes that differ by 10⁶."""
     for seed in range(20):
         rows = rows_of(tasks, kind, seed)
-        found = min_norm_weights(rows @ rows.T)
+        found = _min_norm_weights(rows @ rows.T)
         d = found @ rows
         slack = (rows @ d - d @ d) / (rows.norm(dim=1) * d.norm())
         assert (slack > -1e-9).all(), slack
@@ -89,7 +89,7 @@ def test_the_conditions_of_the_optimum_hold(tasks: int, kind: str) -> None:
 )
 def test_where_the_hull_holds_zero_nothing_enters(case: str, rows: list[list[float]]) -> None:
     b = torch.tensor(rows, dtype=D)
-    assert (min_norm_weights(b @ b.T) @ b).norm() < 1e-12
+    assert (_min_norm_weights(b @ b.T) @ b).norm() < 1e-12
 
 
 @pytest.mark.parametrize("kind", ["random", "uneven", "two dimensions"])
@@ -97,8 +97,8 @@ def test_a_gramian_in_single_precision_is_enough(kind: str) -> None:
     """Rounded products have eigenvalues below 0; the norm is right to their precision."""
     rows = rows_of(7, kind, 0)
     single = rows.float()
-    found = min_norm_weights((single @ single.T).double())
-    best = min_norm_weights(rows @ rows.T) @ rows
+    found = _min_norm_weights((single @ single.T).double())
+    best = _min_norm_weights(rows @ rows.T) @ rows
     smallest = rows.norm(dim=1).min()
     assert (found @ rows).norm() <= best.norm() + 1e-3 * smallest
 
@@ -120,7 +120,7 @@ def test_the_plugin_is_exact_and_torchjds_steps_are_an_option(kind: str) -> None
         answer = prepared(6, solver=solver).shape_encoder_gradient(gradients)
         assert answer is not None
         norms[solver] = float((answer.weights @ rows).norm())  # type: ignore[union-attr]
-    best = (min_norm_weights(rows @ rows.T) @ rows).norm().item()
+    best = (_min_norm_weights(rows @ rows.T) @ rows).norm().item()
     assert norms["exact"] == pytest.approx(best, rel=1e-12)
     assert norms["frank-wolfe"] > best * (1.0001 if kind == "random" else 10)
 

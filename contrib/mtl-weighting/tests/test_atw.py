@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mtl_core.testing import Hooks, LossRuleContract, StubBackbone, make_step, make_tasks
-from mtl_weighting.atw import ATW, relative_paces
+from mtl_weighting.atw import ATW, _relative_paces
 from mtl_weighting.uw import UW
 
 TASKS = make_tasks()
@@ -111,6 +111,6 @@ def test_sigma_settles_at_the_mean_loss_whatever_the_pace() -> None:
 def test_paces_have_mean_1_over_the_tasks_seen() -> None:
     fast = torch.tensor([1.0, 3.0, 7.0, 0.0])
     slow = torch.tensor([2.0, 2.0, 9.0, 0.0])
-    found = relative_paces(fast, slow, torch.tensor([True, True, False, False]))
+    found = _relative_paces(fast, slow, torch.tensor([True, True, False, False]))
     torch.testing.assert_close(found, torch.tensor([0.5, 1.5, 1.0, 1.0]))
-    assert relative_paces(torch.zeros(2), torch.zeros(2), torch.ones(2, dtype=torch.bool)).tolist() == [1, 1]
+    assert _relative_paces(torch.zeros(2), torch.zeros(2), torch.ones(2, dtype=torch.bool)).tolist() == [1, 1]

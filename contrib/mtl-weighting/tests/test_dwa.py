@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mtl_core.testing import Hooks, LossRuleContract, StubBackbone, make_step, make_tasks
-from mtl_weighting.dwa import DWA, average_weights
+from mtl_weighting.dwa import DWA, _average_weights
 
 D = torch.float64
 TASKS = make_tasks()
@@ -106,9 +106,9 @@ def test_the_share_of_labels_does_not_matter() -> None:
 def test_the_losses_size_does_not_matter(scale: float) -> None:
     history = torch.tensor([[4.0, 2.0, 1.0], [2.0, 1.9, 0.1]], dtype=D)
     scales = torch.tensor([scale, 1.0, 1.0], dtype=D)
-    torch.testing.assert_close(average_weights(history * scales, 2.0), average_weights(history, 2.0))
+    torch.testing.assert_close(_average_weights(history * scales, 2.0), _average_weights(history, 2.0))
 
 
 def test_a_loss_that_was_zero_is_no_division_by_zero() -> None:
-    found = average_weights(torch.tensor([[0.0, 0.0, 2.0], [0.0, 1.0, 1.0]]), 2.0)
+    found = _average_weights(torch.tensor([[0.0, 0.0, 2.0], [0.0, 1.0, 1.0]]), 2.0)
     torch.testing.assert_close(found, torch.tensor(by_hand([1, 1, 2], [1, 1, 1], 2.0)))

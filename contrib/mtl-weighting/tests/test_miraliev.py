@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from mtl_core import Depth, Segmentation, Step
 from mtl_core.testing import EXAMPLES, Hooks, LossRuleContract, StubBackbone, make_batch, make_step, make_tasks, masks
 from mtl_weighting.miraliev import Miraliev
-from mtl_weighting.objectives import dice, gradient
+from mtl_weighting.objectives import _dice, _gradient
 from mtl_weighting.uw import UW
 
 TASKS = make_tasks()
@@ -68,7 +68,7 @@ def test_every_objective_has_its_own_uncertainty(mask: str) -> None:
         hooks.plugins["rule"].log_sigma.copy_(sigma.log())
     labels = step.labelled.tolist()
     further = []
-    for k, (name, loss) in enumerate((("segmentation", dice), ("depth", gradient))):
+    for k, (name, loss) in enumerate((("segmentation", _dice), ("depth", _gradient))):
         per_sample = loss(step.tasks[name], step.predictions[name][0], step.targets[name])
         further.append(sum(per_sample[b] / sum(labels[b]) / 4 for b in range(4) if labels[b][k]))
     share = [sum(1 / sum(row) / 4 for row in labels if row[k]) for k in range(3)]
@@ -136,7 +136,7 @@ def test_dice_by_counting() -> None:
     target = torch.tensor([[[0, 1], [1, -1]]])
     first = 1 - 2 * 0.7 / (0.7 + 0.1 + 0.3 + 1)
     second = 1 - 2 * (0.8 + 0.3) / (0.2 + 0.8 + 0.3 + 2)
-    found = dice(Segmentation(name="s", channels=3), prediction, target)
+    found = _dice(Segmentation(name="s", channels=3), prediction, target)
     torch.testing.assert_close(found, torch.tensor([(first + second) / 2]))
 
 
@@ -144,8 +144,8 @@ def test_dice_is_0_where_all_is_right_and_1_where_all_is_wrong() -> None:
     target = torch.randint(5, (2, 6, 6), generator=torch.Generator().manual_seed(0))
     sure = 100 * F.one_hot(target, 5).movedim(-1, 1).float()
     task = EXAMPLES["segmentation"]
-    torch.testing.assert_close(dice(task, sure, target), torch.zeros(2))
-    torch.testing.assert_close(dice(task, sure, (target + 1) % 5), torch.ones(2))
+    torch.testing.assert_close(_dice(task, sure, target), torch.zeros(2))
+    torch.testing.assert_close(_dice(task, sure, (target + 1) % 5), torch.ones(2))
 
 
 def test_gradient_by_loops() -> None:
@@ -160,11 +160,11 @@ def test_gradient_by_loops() -> None:
         right = [abs(e[i][j + 1] - e[i][j]) for i in range(3) for j in range(3) if known[i][j] and known[i][j + 1]]
         down = [abs(e[i + 1][j] - e[i][j]) for i in range(2) for j in range(4) if known[i][j] and known[i + 1][j]]
         expected.append((sum(right) / len(right) + sum(down) / len(down)) / 2)
-    torch.testing.assert_close(gradient(Depth(name="d"), prediction, target), torch.tensor(expected))
+    torch.testing.assert_close(_gradient(Depth(name="d"), prediction, target), torch.tensor(expected))
 
 
 @pytest.mark.parametrize(
-    ("loss", "name"), [(dice, "segmentation"), (dice, "edges"), (gradient, "depth"), (gradient, "shading")]
+    ("loss", "name"), [(_dice, "segmentation"), (_dice, "edges"), (_gradient, "depth"), (_gradient, "shading")]
 )
 def test_what_an_invalid_pixel_holds_reaches_nothing(loss: object, name: str) -> None:
     task = EXAMPLES[name]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mtl_core import MtlError
 from mtl_core.testing import EpochMeans, Hooks, LossRuleContract, StubBackbone, make_batch, make_step, make_tasks, masks
-from mtl_weighting.puw import PUW, gain, moments, moved, resampled, spread, weighed
+from mtl_weighting.puw import PUW, _gain, _moments, _moved, _resampled, _spread, _weighed
 
 TASKS = make_tasks()
 
@@ -85,38 +85,38 @@ def test_without_a_reward_weights_only_wander() -> None:
 def test_a_gain_is_the_mean_relative_improvement_whichever_way_is_better() -> None:
     before = torch.tensor([[0.5, 1.0], [4.0, 2.0]])
     now = torch.tensor([[0.6, 0.8], [3.0, 2.2]])
-    found = gain(before, now, [True, False])
+    found = _gain(before, now, [True, False])
     assert found.tolist() == pytest.approx([(0.2 + 0.25) / 2, (0.2 - 0.1) / 2], rel=1e-5)
 
 
 def test_a_task_without_a_value_is_left_out_of_the_gain() -> None:
     before = torch.tensor([[math.nan, 1.0], [1.0, math.nan]])
     now = torch.tensor([[5.0, 1.0], [1.5, 1.0]])
-    assert gain(before, now, [True, True]).tolist() == [0.5, 0]
-    assert gain(before * math.nan, now, [True, True]).isnan().all()
+    assert _gain(before, now, [True, True]).tolist() == [0.5, 0]
+    assert _gain(before * math.nan, now, [True, True]).isnan().all()
 
 
 def test_what_was_0_has_no_relative_improvement() -> None:
     """As mIoU may be after the first epoch; of 1e8 nothing else would be seen."""
     before = torch.tensor([[0.0, 1.0], [0.5, 1.0]])
     now = torch.tensor([[0.1, 1.0], [0.6, 0.9]])
-    assert gain(before, now, [True, True]).tolist() == pytest.approx([0.2, 0.05])
+    assert _gain(before, now, [True, True]).tolist() == pytest.approx([0.2, 0.05])
 
 
 def test_particles_are_weighed_by_performance_and_certainty() -> None:
     gains = torch.tensor([[0.1, 0.0], [0.3, 0.0], [0.1, 0.2], [0.3, 0.2]])
-    equal = weighed(gains, 1.0)
-    performance = weighed(gains, 0.0)
+    equal = _weighed(gains, 1.0)
+    performance = _weighed(gains, 0.0)
     assert equal.argmax() == 3
     assert equal.argmin() == 0
     assert equal[1].item() == pytest.approx(equal[2].item())
     assert performance[1].item() == pytest.approx(performance[3].item())
     assert (performance[1] / performance[0]).item() == pytest.approx(math.exp(2), rel=1e-5)
-    assert weighed(gains * 1e-6, 1.0).tolist() == pytest.approx(equal.tolist(), rel=1e-4)
+    assert _weighed(gains * 1e-6, 1.0).tolist() == pytest.approx(equal.tolist(), rel=1e-4)
 
 
 def test_particles_that_brought_the_same_have_the_same_probability() -> None:
-    assert weighed(torch.full((4, 2), 0.3), 1.0).tolist() == [0.25] * 4
+    assert _weighed(torch.full((4, 2), 0.3), 1.0).tolist() == [0.25] * 4
 
 
 def test_a_gain_that_is_not_known_decides_nothing() -> None:
@@ -124,41 +124,43 @@ def test_a_gain_that_is_not_known_decides_nothing() -> None:
     gains = torch.tensor([[0.1, -0.1], [0.1, math.nan], [0.1, 0.3]])
     known = gains.clone()
     known[1, 1] = 0.1
-    assert weighed(gains, 0.0).tolist() == weighed(known, 0.0).tolist()
-    assert weighed(gains, 1.0).tolist() == pytest.approx((gains[:, 1].nan_to_num(0.1) / 0.2 - 0.5).softmax(0).tolist())
+    assert _weighed(gains, 0.0).tolist() == _weighed(known, 0.0).tolist()
+    assert _weighed(gains, 1.0).tolist() == pytest.approx((gains[:, 1].nan_to_num(0.1) / 0.2 - 0.5).softmax(0).tolist())
     gains = torch.tensor([[0.1, math.nan], [0.2, math.nan], [0.4, math.nan]])
-    assert weighed(gains, 1.0).tolist() == weighed(gains, 0.0).tolist()
+    assert _weighed(gains, 1.0).tolist() == _weighed(gains, 0.0).tolist()
 
 
 @pytest.mark.parametrize("particles", [3, 5, 7, 100])
 def test_equal_gains_beside_one_that_is_not_known_are_equal(particles: int) -> None:
     gains = torch.full((particles, 2), 0.3)
     gains[0] = math.nan
-    assert len(set(weighed(gains, 1.0).tolist())) == 1
+    assert len(set(_weighed(gains, 1.0).tolist())) == 1
 
 
 def test_resampling_keeps_each_particle_about_as_often_as_its_probability_says() -> None:
     states = torch.arange(10.0)[:, None].expand(10, 3)
     probabilities = torch.tensor([0.55, 0.25, 0.2] + [0.0] * 7)
     for seed in range(20):
-        kept = resampled(states, probabilities, torch.Generator().manual_seed(seed))[:, 0].long().bincount(minlength=10)
+        kept = (
+            _resampled(states, probabilities, torch.Generator().manual_seed(seed))[:, 0].long().bincount(minlength=10)
+        )
         assert kept.sum() == 10
         assert ((kept - 10 * probabilities).abs() < 1).all()
 
 
 def test_a_move_has_the_size_of_the_noise() -> None:
     """Ratios of weights change by noise·√2 in log."""
-    w = moved(torch.ones(20000, 2), 0.3, torch.Generator().manual_seed(0))
+    w = _moved(torch.ones(20000, 2), 0.3, torch.Generator().manual_seed(0))
     assert (w[:, 0] / w[:, 1]).log().std().item() == pytest.approx(0.3 * math.sqrt(2), rel=0.02)
 
 
 def test_uncertainty_is_the_spread_of_the_samples_losses() -> None:
     losses = torch.tensor([[1.0, 9.0], [3.0, 5.0], [2.0, 7.0]])
     labelled = torch.tensor([[1, 0], [1, 0], [0, 0]]).bool()
-    sums = moments(losses, labelled)
+    sums = _moments(losses, labelled)
     assert sums.tolist() == [[2, 0], [4, 0], [10, 0]]
-    assert spread(*sums[:, 0].tolist()) == pytest.approx(0.5)
-    assert math.isnan(spread(*sums[:, 1].tolist()))
+    assert _spread(*sums[:, 0].tolist()) == pytest.approx(0.5)
+    assert math.isnan(_spread(*sums[:, 1].tolist()))
     name = TASKS[0].name
     seen = {**metrics(0.0), f"puw/count/{name}": 2.0, f"puw/sum/{name}": 4.0, f"puw/square/{name}": 10.0}
     assert prepared()._measured(TASKS[0], seen)[1] == pytest.approx(0.5)
@@ -167,13 +169,13 @@ def test_uncertainty_is_the_spread_of_the_samples_losses() -> None:
 def test_losses_that_are_all_the_same_have_no_uncertainty() -> None:
     """What rounding leaves of it would change by any factor from epoch to epoch."""
     losses = torch.full((7, 1), 0.3)
-    assert math.isnan(spread(*moments(losses, losses > 0)[:, 0].tolist()))
-    assert math.isnan(spread(1, 2, 4 - 1e-6))
+    assert math.isnan(_spread(*_moments(losses, losses > 0)[:, 0].tolist()))
+    assert math.isnan(_spread(1, 2, 4 - 1e-6))
 
 
 def test_a_loss_that_is_not_finite_counts_as_no_label() -> None:
     losses = torch.tensor([[1.0], [torch.inf], [torch.nan], [1e30], [3.0]])
-    assert moments(losses, torch.ones(5, 1, dtype=torch.bool)).flatten().tolist() == [2, 4, 10]
+    assert _moments(losses, torch.ones(5, 1, dtype=torch.bool)).flatten().tolist() == [2, 4, 10]
 
 
 def test_uncertainty_is_that_of_the_epoch_however_labels_fall_on_its_steps() -> None:
@@ -184,13 +186,13 @@ def test_uncertainty_is_that_of_the_epoch_however_labels_fall_on_its_steps() -> 
     labelled[:4, 0], labelled[4:, 1] = False, False
     averages = EpochMeans(torch.device("cpu"))
     for rows in (slice(0, 4), slice(4, 5), slice(5, 12)):
-        sums = moments(losses[rows], labelled[rows])
+        sums = _moments(losses[rows], labelled[rows])
         averages.add({f"{name}/{k}": sums[row, k] for row, name in enumerate("nsq") for k in range(2)})
     means = averages.take()
     for k in range(2):
         own = losses[:, k][labelled[:, k]]
         expected = float(own.std(correction=0) / own.mean())
-        assert spread(*(means[f"{name}/{k}"] for name in "nsq")) == pytest.approx(expected, rel=1e-4)
+        assert _spread(*(means[f"{name}/{k}"] for name in "nsq")) == pytest.approx(expected, rel=1e-4)
 
 
 def test_what_it_needs_for_that_is_logged_under_its_name() -> None:

@@ -20,7 +20,7 @@ from mtl_core.experiment import Experiment
 Watcher = Callable[[int, int, int], None]
 """Called after every batch with (epoch, batch, batches)."""
 
-EVERY = 2.0
+_EVERY = 2.0
 """Seconds between two looks at the losses of the epoch that is under way: on a GPU each look waits for it."""
 
 
@@ -67,12 +67,12 @@ class Monitor:
     @property
     def wants_losses(self) -> bool:
         """Whether it is time for another look at the losses."""
-        return not self.bar.disable and time.monotonic() - self.looked >= EVERY
+        return not self.bar.disable and time.monotonic() - self.looked >= _EVERY
 
     def show_losses(self, means: Mapping[str, float]) -> None:
         """The mean losses of the epoch that is under way."""
         self.looked = time.monotonic()
-        self.bar.status = "  ".join(filter(None, (losses_of(means), self.validated)))
+        self.bar.status = "  ".join(filter(None, (_losses_of(means), self.validated)))
 
     def show_epoch(self, record: Mapping[str, float], best: bool) -> None:
         """An epoch has ended.
@@ -83,13 +83,13 @@ class Monitor:
         values = {name: record.get(f"val/{name}", math.nan) for name in self.headlines}
         found = {name: value for name, value in values.items() if math.isfinite(value)}
         self.validated = "val  " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()) if found else ""
-        self.bar.status = "  ".join(filter(None, (losses_of(record), self.validated)))
+        self.bar.status = "  ".join(filter(None, (_losses_of(record), self.validated)))
         if self.quiet or self.console.is_terminal or not is_rank_zero():
             return
         epoch = int(record["epoch"]) + 1
         parts = (
-            f"{self.experiment.name}: epoch {epoch}/{self.experiment.epochs}", losses_of(record), self.validated,
-            "best" if best and found else "", skipped(record), f"{record['seconds']:.1f} s", self._left(epoch),
+            f"{self.experiment.name}: epoch {epoch}/{self.experiment.epochs}", _losses_of(record), self.validated,
+            "best" if best and found else "", _skipped(record), f"{record['seconds']:.1f} s", self._left(epoch),
         )  # fmt: skip
         print("  ".join(filter(None, parts)), flush=True, file=self.console.file)
 
@@ -111,7 +111,7 @@ class _Bar(Progress):
             yield Text(self.status, style="dim")
 
 
-def losses_of(means: Mapping[str, float]) -> str:
+def _losses_of(means: Mapping[str, float]) -> str:
     """``loss 0.81 (segmentation 0.5, depth 0.3)``, of what an epoch's record has."""
     total = means.get("train/loss", math.nan)
     if not math.isfinite(total):
@@ -121,7 +121,7 @@ def losses_of(means: Mapping[str, float]) -> str:
     return f"loss {total:.4g}" + (f" ({shown})" if shown else "")
 
 
-def skipped(record: Mapping[str, float]) -> str:
+def _skipped(record: Mapping[str, float]) -> str:
     count = round(record.get("skipped_steps") or 0)
     return f"{count} steps skipped" if count else ""
 

@@ -23,7 +23,7 @@ _POSITIVE = [gt(0.0), _FINITE]
 
 _NOT_NEGATIVE = [ge(0.0), _FINITE]
 
-C = TypeVar("C", bound=type)
+_C = TypeVar("_C", bound=type)
 
 _NAME = r"\w[\w .+=-]*"
 
@@ -104,7 +104,7 @@ def _mistakes(given: Mapping[str, Any]) -> list[str]:
     return problems + _check_plugins(plugins)
 
 
-def _explaining(cls: C) -> C:
+def _explaining(cls: _C) -> _C:
     """List every mistake of a call with unknown or missing settings; attrs refuses them one at a time."""
     made: Any = cls
     plain = made.__init__

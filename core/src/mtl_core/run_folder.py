@@ -127,7 +127,7 @@ class RunFolder:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""
-        with naming(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
+        with _naming(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(to_json(record) + "\n")
 
     def warn(self, epoch: int, message: str) -> None:
@@ -216,7 +216,7 @@ def plain_json(value: Any) -> Any:
 
 
 @contextmanager
-def naming(path: Path, part: Path | None = None) -> Iterator[None]:
+def _naming(path: Path, part: Path | None = None) -> Iterator[None]:
     """Let errors of the system name a file by the name that a reader knows; a full disk names none.
 
     :param part: what the file is called while it is written
@@ -236,7 +236,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     # in the same folder, since a rename is atomic within one file system only
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with naming(path, part):
+        with _naming(path, part):
             write(part)
             with part.open("rb+") as file:
                 # before the rename: after a power cut the new name must not lead to an empty file

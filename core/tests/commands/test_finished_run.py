@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from mtl_core import Experiment, FinishedRun, hookimpl, load_experiment, plugin, train
-from mtl_core.commands.finished_run import by_loss
-from mtl_core.commands.train import commit_of, versions
+from mtl_core.commands.finished_run import _by_loss
+from mtl_core.commands.train import _commit_of, _versions
 from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
 
 SEEN: list[dict[str, Any]] = []
@@ -36,9 +36,9 @@ def test_losses_count_in_the_mean_of_their_task() -> None:
     # task a's losses are 100 times b's; image 2 has b alone
     images = {0: {"a": 100.0, "b": 3.0}, 1: {"a": 300.0, "b": 1.0}, 2: {"b": 2.0}, 3: {}}
     # a: 100/200, 300/200; b: 3/2, 1/2, 2/2: means 1, 1, 1
-    assert by_loss(images) == [0, 1, 2]
+    assert _by_loss(images) == [0, 1, 2]
     images[1]["a"] = 500.0
-    assert by_loss(images) == [0, 2, 1]
+    assert _by_loss(images) == [0, 2, 1]
 
 
 def test_the_extremes_are_those_of_the_losses(tmp_path: Path) -> None:
@@ -97,13 +97,13 @@ def test_versions_have_python_and_the_commit_of_the_experiment(tmp_path: Path, m
     file = tmp_path / "e.toml"
     file.write_text('name = "r"\n[plugins]\n')
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert commit_of(tmp_path) == ""
+    assert _commit_of(tmp_path) == ""
     who = ["-c", "user.name=a", "-c", "user.email=a@b"]
     for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "first"]):
         subprocess.run(["git", "-C", tmp_path, *command], check=True)
     made = load_experiment(file)
     head = subprocess.run(["git", "-C", tmp_path, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    assert versions(made)["commit"] == head.stdout.strip()
+    assert _versions(made)["commit"] == head.stdout.strip()
     file.write_text('name = "other"\n[plugins]\n')
-    assert versions(made)["commit"] == head.stdout.strip() + " with changes"
-    assert versions(made)["python"].count(".") == 2
+    assert _versions(made)["commit"] == head.stdout.strip() + " with changes"
+    assert _versions(made)["python"].count(".") == 2

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core.tasks.classification import Classification
-from mtl_core.tasks.losses import LEAST_DEPTH, log_of
+from mtl_core.tasks.losses import _LEAST_DEPTH, _log_of
 from mtl_core.tasks.normals import Normals
 from mtl_core.tasks.regression import Depth, Regression
 from mtl_core.tasks.segmentation import Segmentation
@@ -93,9 +93,9 @@ def berhu(error: np.ndarray) -> np.ndarray:
 
 
 def silog(prediction: np.ndarray, target: np.ndarray, focus: float) -> float:
-    log = np.where(prediction > LEAST_DEPTH, np.log(np.maximum(prediction, LEAST_DEPTH)), 0.0)
-    below = math.log(LEAST_DEPTH) + (prediction - LEAST_DEPTH) / LEAST_DEPTH
-    d = np.where(prediction > LEAST_DEPTH, log, below) - np.log(target)
+    log = np.where(prediction > _LEAST_DEPTH, np.log(np.maximum(prediction, _LEAST_DEPTH)), 0.0)
+    below = math.log(_LEAST_DEPTH) + (prediction - _LEAST_DEPTH) / _LEAST_DEPTH
+    d = np.where(prediction > _LEAST_DEPTH, log, below) - np.log(target)
     return float((d**2).mean() - focus * d.mean() ** 2)
 
 
@@ -120,8 +120,8 @@ def test_an_error_of_scale_costs_nothing_with_lambda_one() -> None:
 
 
 def test_the_logarithm_goes_on_smoothly() -> None:
-    value = torch.tensor([-1.0, LEAST_DEPTH - 1e-4, LEAST_DEPTH, LEAST_DEPTH + 1e-4, 2.0], requires_grad=True)
-    (slope,) = torch.autograd.grad(log_of(value).sum(), value)
+    value = torch.tensor([-1.0, _LEAST_DEPTH - 1e-4, _LEAST_DEPTH, _LEAST_DEPTH + 1e-4, 2.0], requires_grad=True)
+    (slope,) = torch.autograd.grad(_log_of(value).sum(), value)
     assert torch.allclose(slope, torch.tensor([10.0, 10.0, 10.0, 10.0, 0.5]), rtol=2e-3)
 
 

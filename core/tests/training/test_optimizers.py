@@ -14,7 +14,7 @@ from mtl_core.errors import ExperimentError, MtlError
 from mtl_core.experiment import Experiment
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
-from mtl_core.options.torch_optimizers import option_names, usable
+from mtl_core.options.torch_optimizers import _option_names, _usable
 from mtl_core.run_folder import RunFolder
 from mtl_core.settings.toml_file import dump_experiment, parse_toml
 from mtl_core.step.step import Step
@@ -91,7 +91,7 @@ def stopped_and_resumed(folder: Path, *plugins: object, **settings: Any) -> Trai
     return again
 
 
-@pytest.mark.parametrize("name", [name for name in usable() if name != "Muon"])
+@pytest.mark.parametrize("name", [name for name in _usable() if name != "Muon"])
 def test_every_optimizer_trains(name: str, tmp_path: Path) -> None:
     t = trainer(tmp_path, epochs=1, batch_size=8, optimizer=f"torch.optim.{name}")
     before = weights(t)
@@ -132,7 +132,7 @@ def test_options_reach_the_optimizer(tmp_path: Path) -> None:
     assert (group["betas"], group["amsgrad"], group["fused"]) == ((0.8, 0.9), True, True)
     t = trainer(tmp_path / "b", optimizer="sgd", momentum=0.5, optimizer_options={"nesterov": True})
     assert t.raw_optimizer.param_groups[0]["nesterov"] is True
-    assert option_names("sgd") == ["dampening", "nesterov"]
+    assert _option_names("sgd") == ["dampening", "nesterov"]
 
 
 WRONG: dict[str, dict[str, Any]] = {

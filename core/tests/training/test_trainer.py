@@ -107,14 +107,14 @@ class Counted(Tensor):
 
 
 def test_the_label_mask_is_read_row_by_row_by_nobody(tmp_path: Path) -> None:
-    from mtl_core.training.loaders import sources
+    from mtl_core.training.loaders import _sources
 
     for settings, most in (({}, 0), ({"drop_unlabelled": True}, 2), ({"unlabelled_per_batch": 1}, 2)):
         session = trainer(tmp_path, Data(samples=12), batch_size=3, **settings).session
-        expected = sources(session, list(range(12)))
+        expected = _sources(session, list(range(12)))
         session.labelled = session.labelled.as_subclass(Counted)
         Counted.reads = 0
-        assert sources(session, list(range(12))) == expected
+        assert _sources(session, list(range(12))) == expected
         assert Counted.reads <= most
 
 

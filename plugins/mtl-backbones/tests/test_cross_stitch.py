@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mtl_backbones import CrossStitch, SegNet
-from mtl_backbones.stitch import CrossStitchUnit
+from mtl_backbones.stitch import _CrossStitchUnit
 from mtl_core import Depth, Experiment, MtlError, Normals, Segmentation, Tasks
 from mtl_core.testing import (
     BackboneContract,
@@ -60,7 +60,7 @@ class TestUnit:
 
     @pytest.mark.parametrize("channels", [None, 5])
     def test_is_its_equation(self, channels):
-        unit = CrossStitchUnit(3, channels, 0.9).double()
+        unit = _CrossStitchUnit(3, channels, 0.9).double()
         nn.init.normal_(unit.alpha)
         x = torch.stack(self.features())
         alpha = unit.alpha[:, :, :, 0, 0].expand(3, 3, 5)
@@ -69,13 +69,13 @@ class TestUnit:
 
     @pytest.mark.parametrize(("tasks", "same"), [(1, 0.9), (2, 0.9), (5, 0.5)])
     def test_rows_sum_to_one_at_first(self, tasks, same):
-        alpha = CrossStitchUnit(tasks, 3, same).alpha
+        alpha = _CrossStitchUnit(tasks, 3, same).alpha
         torch.testing.assert_close(alpha.sum(1), torch.ones(tasks, 3, 1, 1))
         torch.testing.assert_close(alpha[0, 0].flatten(), torch.full((3,), same if tasks > 1 else 1.0))
 
     def test_two_tasks_begin_as_in_the_paper(self):
         torch.testing.assert_close(
-            CrossStitchUnit(2, None, 0.9).alpha.squeeze(), torch.tensor([[0.9, 0.1], [0.1, 0.9]])
+            _CrossStitchUnit(2, None, 0.9).alpha.squeeze(), torch.tensor([[0.9, 0.1], [0.1, 0.9]])
         )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mtl_cifar100 import CIFAR100
-from mtl_cifar100.pickles import KNOWN, read_pickle
+from mtl_cifar100.pickles import _KNOWN, read_pickle
 from mtl_core import DataError
 
 
@@ -80,7 +80,7 @@ class TestCodeIsRefused:
         assert "refused, because it holds an array of object" in message(folder)
 
     def test_what_is_known_calls_nothing_outside_the_reader(self):
-        assert all(isinstance(v, str) or v.__module__ == "mtl_cifar100.pickles" for v in KNOWN.values())
+        assert all(isinstance(v, str) or v.__module__ == "mtl_cifar100.pickles" for v in _KNOWN.values())
 
     def test_no_import_is_made_for_a_name(self, folder, monkeypatch):
         (folder / "train").write_bytes(b"cantigravity\nfly\n(tR.")

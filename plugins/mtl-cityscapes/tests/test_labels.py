@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mtl_cityscapes.labels import CLASSES, PARTS, class_of_id, decode_uids, parts_of
+from mtl_cityscapes.labels import CLASSES, PARTS, _decode_uids, class_of_id, parts_of
 
 
 @pytest.mark.parametrize("classes", [19, 7])
@@ -42,7 +42,7 @@ def test_names_of_classes_are_in_the_order_of_training() -> None:
     ],
 )  # fmt: skip
 def test_a_uid_is_taken_apart(uid: int, sid: int, iid: int, pid: int) -> None:
-    found = decode_uids(torch.tensor([uid]))
+    found = _decode_uids(torch.tensor([uid]))
     assert tuple(int(part) for part in found) == (sid, iid, pid)
 
 

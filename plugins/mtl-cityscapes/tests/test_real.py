@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from mtl_cityscapes import Cityscapes
-from mtl_cityscapes.labels import CLASSES, LAST_ID, class_of_id, decode_uids
+from mtl_cityscapes.labels import CLASSES, LAST_ID, _decode_uids, class_of_id
 from mtl_cityscapes.pictures import read_ids
 from mtl_core import DataError, load_experiment, open_hooks
 from mtl_core import label_mask as draw_label_mask
@@ -87,7 +87,7 @@ def test_real_instance_ids_are_uids_without_parts(samples: Path) -> None:
     """Panoptic Parts extends these numbers; taken apart they give the label ids of the other file."""
     for path in label_files(samples):
         with Image.open(path.with_name(path.name.replace("labelIds", "instanceIds"))) as picture:
-            found = decode_uids(torch.from_numpy(np.asarray(picture).astype(np.int64)))
+            found = _decode_uids(torch.from_numpy(np.asarray(picture).astype(np.int64)))
         assert torch.equal(found.sid, read_ids(path).long())
         assert found.pid.max() == 0
         assert found.iid.max() > 0

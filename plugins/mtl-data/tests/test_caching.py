@@ -182,7 +182,7 @@ def test_a_tasks_metrics_do_not_matter(root: Path) -> None:
 
 def test_other_code_of_the_package_is_another_state(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = opened(root).key
-    monkeypatch.setattr(caching, "code", lambda module: "changed")
+    monkeypatch.setattr(caching, "_code", lambda module: "changed")
     assert opened(root).key.content != before.content
 
 

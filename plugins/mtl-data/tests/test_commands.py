@@ -22,7 +22,7 @@ from mtl_core import BinaryEdges, Classification, Depth, MtlError, Normals, Regr
 from mtl_data import check as checking
 from mtl_data.check import check_split
 from mtl_data.commands import app
-from mtl_data.drawing import colours, legend, limits_of, palette
+from mtl_data.drawing import _palette, colours, legend, limits_of
 from mtl_data.show import look_at, sheet
 from mtl_data.sources import Source, source
 from mtl_data.statistics import LabelStatistics, what_is_wrong
@@ -119,7 +119,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespac
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     monkeypatch.delitem(sys.modules, "mtl_files", raising=False)
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(checking, "CHUNK", 2)
+    monkeypatch.setattr(checking, "_CHUNK", 2)
     return SimpleNamespace(cache=tmp_path / "cache")
 
 
@@ -294,7 +294,7 @@ def test_a_mistake_of_the_data_set_is_a_finding(root: Path) -> None:
     plugin = source("files", [f"root={root}"]).plugin
     Wrong.tasks = sys.modules["mtl_files"].TASKS
     made = Source("files", plugin)
-    part = checking.Reader(made, "train", Wrong())[0]
+    part = checking._Reader(made, "train", Wrong())[0]
     assert (0, "ZeroDivisionError: no zero") in part.broken
 
 
@@ -307,7 +307,7 @@ def test_a_sheet_is_written(root: Path, run: Run, tmp_path: Path) -> None:
     assert report["labels"]["classes"]["classes"]["wall"]["pixels"] == (classes == 1).sum()
     picture = np.asarray(Image.open(report["file"]))
     assert picture.shape[1] > 3 * 192
-    for colour in palette(3):
+    for colour in _palette(3):
         assert (picture == colour).all(-1).sum() > 100
 
 

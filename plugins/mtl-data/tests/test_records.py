@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mtl_core import BinaryEdges, Classification, Depth, Normals, Regression, Sample, Segmentation, Tasks
-from mtl_data.records import field_for, layout_of, same_bits
+from mtl_data.records import _field_for, _same_bits, layout_of
 
 SIZE = (6, 8)
 quick = settings(max_examples=60, deadline=None)
@@ -35,49 +35,49 @@ def whole(top: int, scale: int, seed: int = 0) -> Any:
     ],
 )
 def test_floats_that_a_file_had_as_whole_numbers_take_their_bits(values: Any, kind: str) -> None:
-    field = field_for("depth", [values], Depth(name="depth"))
+    field = _field_for("depth", [values], Depth(name="depth"))
     assert field.kind == kind
-    assert same_bits(field.unpack(field.pack(values)), values)
+    assert _same_bits(field.unpack(field.pack(values)), values)
 
 
 def test_nan_has_a_number_of_its_own_where_a_task_may_be_invalid() -> None:
     values = whole(255, 255)
-    field = field_for("edges", [values], BinaryEdges(name="edges"))
+    field = _field_for("edges", [values], BinaryEdges(name="edges"))
     values[0, :2] = np.nan
     kept = field.pack(values)
     assert kept is not None
-    assert same_bits(field.unpack(kept), values)
+    assert _same_bits(field.unpack(kept), values)
 
 
 def test_the_largest_number_is_not_taken_for_nan() -> None:
     """65535 / 65535 and 255 / 255 are 1, also beside NaN: wider types are taken, or the values are not kept."""
     values = np.array([[[0.0, 1.0, np.nan, 3 / 65535]]], np.float32)
-    field = field_for("r", [values], Regression(name="r", channels=1))
-    assert same_bits(field.unpack(field.pack(values)), values)
+    field = _field_for("r", [values], Regression(name="r", channels=1))
+    assert _same_bits(field.unpack(field.pack(values)), values)
     white = np.array([[[0.0, 1.0, np.nan, 3 / 255]]], np.float32)
-    field = field_for("r", [white], Regression(name="r", channels=1))
+    field = _field_for("r", [white], Regression(name="r", channels=1))
     assert field.kind == "u2"
-    assert same_bits(field.unpack(field.pack(white)), white)
+    assert _same_bits(field.unpack(field.pack(white)), white)
 
 
 def test_a_sign_of_zero_is_kept() -> None:
     values = np.array([0.0, -0.0], np.float32)
-    assert field_for("d", [values], Depth(name="d")).kind == "float32"
+    assert _field_for("d", [values], Depth(name="d")).kind == "float32"
 
 
 @pytest.mark.parametrize(("channels", "kind"), [(13, "i1"), (128, "i1"), (129, "i2"), (40000, "i4")])
 def test_classes_take_the_smallest_type_that_holds_all_of_them(channels: int, kind: str) -> None:
     labels = np.array([[-1, 0], [channels - 1, 1]])
-    field = field_for("s", [labels], Segmentation(name="s", channels=channels))
+    field = _field_for("s", [labels], Segmentation(name="s", channels=channels))
     kept = field.pack(labels)
     assert (field.kind, field.unpack(kept).dtype) == (kind, np.int64)
     assert np.array_equal(field.unpack(kept), labels)
 
 
 def test_a_value_that_would_be_lost_is_refused() -> None:
-    field = field_for("s", [np.array([[0, 1]])], Segmentation(name="s", channels=13))
+    field = _field_for("s", [np.array([[0, 1]])], Segmentation(name="s", channels=13))
     assert field.pack(np.array([[0, 255]])) is None
-    depth = field_for("d", [whole(60000, 1000)], Depth(name="d"))
+    depth = _field_for("d", [whole(60000, 1000)], Depth(name="d"))
     assert depth.pack(whole(60000, 1000) + np.float32(1e-4)) is None
     assert depth.pack(np.full((1, *SIZE), np.nan, np.float32)) is None
     assert depth.pack(np.full((1, *SIZE), 70.0, np.float32)) is None
@@ -90,10 +90,10 @@ any_floats = arrays.arrays(np.float32, (2, 3), elements=st.floats(width=32))
 @given(any_floats, any_floats)
 def test_nothing_is_ever_lost(looked_at: Any, later: Any) -> None:
     for task in (Depth(name="d"), Regression(name="d", channels=1)):
-        field = field_for("d", [looked_at], task)
-        assert same_bits(field.unpack(field.pack(looked_at)), looked_at)
+        field = _field_for("d", [looked_at], task)
+        assert _same_bits(field.unpack(field.pack(looked_at)), looked_at)
         kept = field.pack(later)
-        assert kept is None or same_bits(field.unpack(kept), later)
+        assert kept is None or _same_bits(field.unpack(kept), later)
 
 
 TASKS = Tasks(
@@ -118,7 +118,7 @@ def assert_same(a: Sample, b: Sample) -> None:
     assert a.targets.keys() == b.targets.keys()
     for x, y in ((a.image, b.image), *((a.targets[name], b.targets[name]) for name in a.targets)):
         assert (x.dtype, x.shape) == (y.dtype, y.shape)
-        assert same_bits(x.numpy(), y.numpy())
+        assert _same_bits(x.numpy(), y.numpy())
 
 
 def test_a_sample_comes_back_from_its_record() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mtl_core import DataError
-from mtl_folder.description import read_description
+from mtl_folder.description import _read_description
 
 GOOD: dict[str, Any] = {
     "images": "images/{name}.jpg",
@@ -19,7 +19,7 @@ GOOD: dict[str, Any] = {
 def mistakes(**tables: Any) -> list[str]:
     given = {**GOOD, **tables}
     with pytest.raises(DataError) as caught:
-        read_description({name: table for name, table in given.items() if table is not None}, "mtl-folder.toml")
+        _read_description({name: table for name, table in given.items() if table is not None}, "mtl-folder.toml")
     head, *lines = str(caught.value).split("\n  ")
     if not lines:
         return [head.removeprefix("mtl-folder.toml: ")]
@@ -40,7 +40,7 @@ def of_kind(kind: str, **keys: Any) -> list[str]:
 
 
 def test_a_good_one() -> None:
-    assert read_description(GOOD, "x").tasks["parts"].task("parts").channels == 2
+    assert _read_description(GOOD, "x").tasks["parts"].task("parts").channels == 2
 
 
 TABLE: dict[str, tuple[dict[str, Any], list[str]]] = {

@@ -15,16 +15,16 @@ from torch.nn import functional as F
 from mtl_core import MtlError, Step, draw_windows, generator_for
 from mtl_core.testing import StubBackbone, make_batch, make_step, make_tasks, read_options, with_losses
 from mtl_jtr import JTR
-from mtl_jtr.entries import View, gumbel, hard_sample
-from mtl_jtr.options import PAPER, RELEASED
+from mtl_jtr.entries import View, _gumbel, _hard_sample
+from mtl_jtr.options import _PAPER, _RELEASED
 from mtl_nn import Networks
 
 TASKS = make_tasks("segmentation", "depth", "normals")
 SOME = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 0], [0, 0, 1]], dtype=torch.bool)
 CHANNELS = [5, 1, 3]
 SIZE = (64, 32)
-AS_PAPER: dict[str, Any] = {a.name: getattr(PAPER, a.name) for a in attrs.fields(type(PAPER))}
-AS_RELEASED: dict[str, Any] = {a.name: getattr(RELEASED, a.name) for a in attrs.fields(type(RELEASED))}
+AS_PAPER: dict[str, Any] = {a.name: getattr(_PAPER, a.name) for a in attrs.fields(type(_PAPER))}
+AS_RELEASED: dict[str, Any] = {a.name: getattr(_RELEASED, a.name) for a in attrs.fields(type(_RELEASED))}
 
 
 def double(value: Any) -> Any:
@@ -266,7 +266,7 @@ def test_the_released_form_equals_the_plain_computation() -> None:
 def test_all_switches_at_the_papers_values_are_the_paper() -> None:
     made = jtr(variant="released", **AS_PAPER)
     assert made.views == 1
-    assert made.switches == PAPER
+    assert made.switches == _PAPER
     step = step_of(views=1)
     for name, term in jtr().compute_regularizer(step).items():
         assert torch.equal(term, made.compute_regularizer(step)[name])
@@ -315,7 +315,7 @@ def test_statistics_of_one_sample_at_a_time_are_those_of_batch_norm_on_one_sampl
 
 def test_samples_are_one_hot_and_as_frequent_as_their_probabilities() -> None:
     logits = torch.tensor([0.0, 1.0, -1.0]).view(1, 3, 1, 1).expand(1, 3, 200, 200).double()
-    drawn = hard_sample(logits, gumbel(logits, generator_for(0, "draws")))
+    drawn = _hard_sample(logits, _gumbel(logits, generator_for(0, "draws")))
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(drawn.mean((0, 2, 3)), logits[0, :, 0, 0].softmax(0), atol=0.01, rtol=0)
 
@@ -324,11 +324,11 @@ def test_noise_is_drawn_where_the_logits_are_from_one_number_of_the_host() -> No
     one = generator_for(0, "draws")
     other = generator_for(0, "draws")
     logits = torch.zeros(1, 3, 30, 30)
-    assert not torch.equal(gumbel(logits, one), gumbel(logits, one))
+    assert not torch.equal(_gumbel(logits, one), _gumbel(logits, one))
     for _ in range(2):
         torch.randint(2**62, (), generator=other)
     assert torch.equal(one.get_state(), other.get_state()), "a number for each map, not one for each pixel"
-    assert gumbel(logits.to("meta"), one).is_meta
+    assert _gumbel(logits.to("meta"), one).is_meta
 
 
 def test_views_and_windows_are_the_variants() -> None:

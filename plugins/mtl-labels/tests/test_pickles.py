@@ -16,7 +16,7 @@ import torch
 
 from mtl_core import DataError, Regression, Tasks
 from mtl_labels import SplitFile, pickles
-from mtl_labels.pickles import Refused, unpickled
+from mtl_labels.pickles import Refused, _unpickled
 
 NAMES = ["a", "b"]
 ROW = [1, 0, 0, 0, 0]
@@ -129,7 +129,7 @@ RAW: dict[str, tuple[bytes, str]] = {
 def test_what_is_made_by_hand(case: str) -> None:
     data, message = RAW[case]
     with pytest.raises(Refused, match=message):
-        unpickled(io.BytesIO(data))
+        _unpickled(io.BytesIO(data))
 
 
 def test_an_array_of_numbers_in_an_object(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_several_objects(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_too_large_to_be_a_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pickles, "LARGEST", 100)
+    monkeypatch.setattr(pickles, "_LARGEST", 100)
     np.save(tmp_path / "a.npy", np.array({"semseg": NAMES}, dtype=object), allow_pickle=True)
     assert "bytes, more than a split needs" in refused(tmp_path / "a.npy")
     torch.save(dict.fromkeys(NAMES, ROW * 50), tmp_path / "a.pth")
@@ -161,7 +161,7 @@ VALUES = [
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_plain_values_are_what_numpy_and_python_wrote(value: Any, protocol: int) -> None:
-    found = unpickled(io.BytesIO(pickle.dumps(value, protocol)))
+    found = _unpickled(io.BytesIO(pickle.dumps(value, protocol)))
     assert found == value
     assert type(found) in (str, int, float, bool, list, dict)
 

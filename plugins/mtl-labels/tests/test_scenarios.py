@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mtl_core import MtlError, Regression, Tasks
 from mtl_labels import Full, HalfLabels, OneLabel, RandomLabels, Unlabelled
-from mtl_labels.draws import with_counts
+from mtl_labels.draws import _with_counts
 
 SCENARIOS: dict[str, Any] = {
     "full": Full(),
@@ -83,7 +83,7 @@ def test_half_labels_share_numbers_and_tasks(size: int, k: int, seed: int) -> No
 @quick
 @given(counts=st.lists(st.integers(0, 6), max_size=60), seed=st.integers(0, 2**31))
 def test_any_counts_are_kept_and_shared(counts: list[int], seed: int) -> None:
-    found = with_counts(torch.tensor(counts, dtype=torch.long), 6, torch.Generator().manual_seed(seed))
+    found = _with_counts(torch.tensor(counts, dtype=torch.long), 6, torch.Generator().manual_seed(seed))
     assert found.sum(1).tolist() == counts
     assert shares(found)[1] - shares(found)[0] <= 1
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from mtl_core import Batch, MtlError, Step, draw_windows, generator_for
 from mtl_core.testing import StubBackbone, make_batch, make_step, make_tasks, with_losses
 from mtl_mtpsl import MTPSL
-from mtl_mtpsl.maps import hard_sample
+from mtl_mtpsl.maps import _hard_sample
 from mtl_mtpsl.pairs import most_labels, most_pairs, ordered_pairs, placed
 from mtl_nn import SegNet
 
@@ -526,9 +526,9 @@ class TestSwitches:
 
 def test_a_hard_sample_is_drawn_with_the_softmaxs_shares_and_has_its_gradient() -> None:
     logits = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 100, 100).clone().requires_grad_()
-    sample = hard_sample(logits, torch.Generator().manual_seed(0))
+    sample = _hard_sample(logits, torch.Generator().manual_seed(0))
     assert (sample[:, 1].mean() - torch.tensor(1.0).sigmoid()).abs() < 0.02
-    again = hard_sample(logits, torch.Generator().manual_seed(0))
+    again = _hard_sample(logits, torch.Generator().manual_seed(0))
     assert torch.equal(sample, again)
     weight = torch.randn(sample.shape, generator=torch.Generator().manual_seed(1))
     found = torch.autograd.grad((weight * sample).sum(), logits)[0]
@@ -539,13 +539,13 @@ def test_a_hard_sample_is_drawn_with_the_softmaxs_shares_and_has_its_gradient() 
 def test_noise_is_drawn_where_the_logits_are_from_one_number_of_the_host() -> None:
     one, other = (torch.Generator().manual_seed(0) for _ in range(2))
     logits = torch.zeros(1, 2, 30, 30)
-    first = hard_sample(logits, one)
-    second = hard_sample(logits, one)
+    first = _hard_sample(logits, one)
+    second = _hard_sample(logits, one)
     assert not torch.equal(first, second)
     for _ in range(2):
         torch.randint(2**62, (), generator=other)
     assert torch.equal(one.get_state(), other.get_state()), "a number for each map, not one for each pixel"
-    assert hard_sample(logits.to("meta"), one).is_meta
+    assert _hard_sample(logits.to("meta"), one).is_meta
 
 
 def test_tasks_per_image_are_refused_by_name_unless_left_out() -> None:

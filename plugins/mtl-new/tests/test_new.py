@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from mtl_core import MtlError
 from mtl_new import KINDS, create
 from mtl_new.commands import app
-from mtl_new.creation import templates
+from mtl_new.creation import _templates
 
 
 def contents(folder: Path) -> list[str]:
@@ -46,7 +46,7 @@ def test_a_summary_is_there_without_being_given(kind: str, tmp_path: Path) -> No
 
 
 def test_every_template_is_a_kind() -> None:
-    folders = {path.name for path in templates().iterdir() if path.is_dir()}
+    folders = {path.name for path in _templates().iterdir() if path.is_dir()}
     assert folders - {"shared"} == set(KINDS)
 
 

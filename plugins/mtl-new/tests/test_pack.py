@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from mtl_core import MtlError
 from mtl_new import pack
 from mtl_new.commands import app
-from mtl_new.packing import hyphenated
+from mtl_new.packing import _hyphenated
 
 IDEA = '''"""My idea."""
 
@@ -129,4 +129,4 @@ def test_a_missing_file_and_missing_words_are_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "expected"), [("MyIdea", "my-idea"), ("JTRNet", "jtr-net"), ("UW", "uw")])
 def test_names_of_classes_become_names_of_plugins(name: str, expected: str) -> None:
-    assert hyphenated(name) == expected
+    assert _hyphenated(name) == expected

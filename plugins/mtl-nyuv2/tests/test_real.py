@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from mtl_core import Sample
 from mtl_nyuv2 import NYUv2
-from mtl_nyuv2.values import CLASSES
+from mtl_nyuv2.official import names_of
 
+CLASSES = names_of(13)
 SCALE = 144 / 480
 FOCAL = (518.86 * SCALE, 519.47 * SCALE)
 CENTRE = (325.58 * SCALE, 253.74 * SCALE)

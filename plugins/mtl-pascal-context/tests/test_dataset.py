@@ -19,7 +19,7 @@ from mtl_core import DataError
 from mtl_pascal_context import PascalContext, present
 from mtl_pascal_context.boundaries import benchmark_edges, training_edges
 from mtl_pascal_context.labels import read_label_map
-from mtl_pascal_context.placing import MEAN_COLOUR, place
+from mtl_pascal_context.placing import _MEAN_COLOUR, place
 
 Raw = Callable[[int], Any]
 OWN = (24, 32)
@@ -91,7 +91,7 @@ def test_padding_leaves_pixels_as_they_are(tree: Path) -> None:
         assert torch.equal(padded.targets[name][inside], label), name
     margin = torch.ones(31, 40, dtype=torch.bool)
     margin[inside] = False
-    assert padded.image[:, margin].unique(dim=1).flatten().tolist() == list(MEAN_COLOUR)
+    assert padded.image[:, margin].unique(dim=1).flatten().tolist() == list(_MEAN_COLOUR)
     assert (padded.targets["segmentation"][margin] == -1).all()
     assert (padded.targets["parts"][margin] == -1).all()
     assert (padded.targets["saliency"][margin] == -1).all()
@@ -173,7 +173,7 @@ def test_which_labels_there_are_is_found_once(
     first = opened(tree, tasks=("parts",)).labelled
     (kept,) = (own_cache / "mtl" / "pascal-context").glob("*.json")
     assert json.loads(kept.read_text()) == [True, False, True]
-    monkeypatch.setitem(present.RULES, "parts", lambda files: pytest.fail("read again"))
+    monkeypatch.setitem(present._RULES, "parts", lambda files: pytest.fail("read again"))
     assert torch.equal(opened(tree, tasks=("parts",)).labelled, first)
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(own_cache))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtl_core import Tasks
 from mtl_pascal_context.boundaries import benchmark_edges
-from mtl_pascal_context.edge_metric import BoundaryMetrics, valid_part
+from mtl_pascal_context.edge_metric import BoundaryMetrics, _valid_part
 from mtl_pascal_context.tasks import Boundaries
 
 FORMS = ("fast", "dilated", "exact")
@@ -130,9 +130,9 @@ def test_an_image_without_edges() -> None:
 
 def test_the_part_that_counts() -> None:
     open_all = np.full((4, 5), np.nan)
-    assert valid_part(open_all) is None
+    assert _valid_part(open_all) is None
     open_all[1, 2] = open_all[2, 4] = 0
-    assert valid_part(open_all) == (slice(1, 3), slice(2, 5))
+    assert _valid_part(open_all) == (slice(1, 3), slice(2, 5))
 
 
 def test_the_task_gives_its_metric() -> None:

@@ -16,13 +16,13 @@ from mtl_pascal_context.boundaries import benchmark_edges
 from mtl_pascal_context.matching import (
     FEW_THRESHOLDS,
     THRESHOLDS,
-    above,
-    dilated,
+    _above,
+    _dilated,
+    _disk,
+    _largest_matching,
+    _strongest_around,
     dilated_counts,
-    disk,
-    largest_matching,
     matched_counts,
-    strongest_around,
 )
 from mtl_pascal_context.suppression import suppress
 from mtl_pascal_context.thinning import Mask, thin
@@ -53,7 +53,7 @@ def assigned(predicted: Mask, true: Mask, radius: float) -> int:
 @quick
 @given(masks, masks, radii)
 def test_the_largest_matching_is_the_cheapest_assignment(predicted: Mask, true: Mask, radius: float) -> None:
-    assert largest_matching(predicted, true, radius) == assigned(predicted, true, radius)
+    assert _largest_matching(predicted, true, radius) == assigned(predicted, true, radius)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -61,7 +61,7 @@ def test_lines_are_matched_as_the_assignment_does(seed: int) -> None:
     """Maps like those that are evaluated, where pixels compete for partners."""
     predicted = lines(seed, (40, 50))
     true = lines(seed + 100, (40, 50))
-    assert largest_matching(predicted, true, 3.0) == assigned(predicted, true, 3.0)
+    assert _largest_matching(predicted, true, 3.0) == assigned(predicted, true, 3.0)
 
 
 def lines(seed: int, size: tuple[int, int]) -> Mask:
@@ -76,7 +76,7 @@ def test_a_pixel_has_one_partner() -> None:
     predicted = np.zeros((9, 9), bool)
     true[4, 4] = True
     predicted[3:6, 3:6] = True
-    assert largest_matching(predicted, true, 2.0) == 1
+    assert _largest_matching(predicted, true, 2.0) == 1
 
 
 @pytest.mark.parametrize(("radius", "pairs"), [(1.9, 0), (2.0, 9), (2.5, 9)])
@@ -84,13 +84,13 @@ def test_a_pair_is_no_farther_apart_than_the_tolerance(radius: float, pairs: int
     true = np.zeros((9, 9), bool)
     predicted = np.zeros((9, 9), bool)
     true[:, 3] = predicted[:, 5] = True
-    assert largest_matching(predicted, true, radius) == pairs
+    assert _largest_matching(predicted, true, radius) == pairs
 
 
 def test_nothing_has_no_partner() -> None:
     nothing = np.zeros((5, 5), bool)
     all_of_it = np.ones((5, 5), bool)
-    assert largest_matching(nothing, all_of_it, 2.0) == largest_matching(all_of_it, nothing, 2.0) == 0
+    assert _largest_matching(nothing, all_of_it, 2.0) == _largest_matching(all_of_it, nothing, 2.0) == 0
     for counts in (matched_counts, dilated_counts):
         found = counts(np.zeros((5, 5)), all_of_it, 2.0)
         assert (found.predicted.sum(), found.matched.sum(), found.true) == (0, 0, 25)
@@ -99,9 +99,9 @@ def test_nothing_has_no_partner() -> None:
 @quick
 @given(masks, radii)
 def test_neighbourhoods(mask: Mask, radius: float) -> None:
-    near = dilated(mask, radius)
+    near = _dilated(mask, radius)
     strength = np.random.default_rng(0).random(mask.shape)
-    strongest = iter(strongest_around(strength, mask, radius))
+    strongest = iter(_strongest_around(strength, mask, radius))
     for y, x in np.ndindex(mask.shape):
         close = [(a, b) for a, b in np.ndindex(mask.shape) if math.hypot(a - y, b - x) <= radius]
         assert near[y, x] == any(mask[at] for at in close)
@@ -111,13 +111,13 @@ def test_neighbourhoods(mask: Mask, radius: float) -> None:
 
 def test_the_disk_of_the_benchmark() -> None:
     """0.0075 of a diagonal of 625 pixels."""
-    assert len(disk(0.0075 * math.hypot(375, 500))) == 69
-    assert disk(0.9) == [(0, 0)]
+    assert len(_disk(0.0075 * math.hypot(375, 500))) == 69
+    assert _disk(0.9) == [(0, 0)]
 
 
 def test_a_strength_reaches_its_own_threshold() -> None:
     assert THRESHOLDS[[0, 49, 98]].tolist() == [0.01, 0.5, 0.99]
-    found = above(np.array([0.0, 0.01, 0.5, 0.995]))
+    found = _above(np.array([0.0, 0.01, 0.5, 0.995]))
     assert [int(found[k]) for k in (0, 1, 49, 50, 98)] == [3, 2, 2, 1, 1]
     assert found.tolist() == [(np.array([0.0, 0.01, 0.5, 0.995]) >= t).sum() for t in THRESHOLDS]
 

@@ -12,7 +12,7 @@ from scipy.io import loadmat
 
 from mtl_core import Sample
 from mtl_pascal_context import PascalContext
-from mtl_pascal_context.tree import find_tree
+from mtl_pascal_context.tree import _find_tree
 
 FLOORS = (158, 330, 244)
 CEILING = 68
@@ -61,7 +61,7 @@ def vertical(real: Path, numbers: tuple[int, ...], most: int = 25) -> float:
     dataset = opened(real, tasks=("normals",))
     found: list[float] = []
     for index, name in enumerate(dataset.names):
-        label_map = loadmat(find_tree(real) / "pascal-context" / "trainval" / f"{name}.mat")["LabelMap"]
+        label_map = loadmat(_find_tree(real) / "pascal-context" / "trainval" / f"{name}.mat")["LabelMap"]
         marked = np.isin(label_map, numbers)
         if marked.mean() < 0.05:
             continue

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_pascal_context.saliency_metric import BETA_SQUARED, F_THRESHOLDS, OVERLAP_THRESHOLDS, SaliencyMetrics
+from mtl_pascal_context.saliency_metric import _BETA_SQUARED, _F_THRESHOLDS, _OVERLAP_THRESHOLDS, SaliencyMetrics
 
 
 def logits(probability: Tensor) -> Tensor:
@@ -21,8 +21,8 @@ def metrics_of(probability: Tensor, target: Tensor) -> dict[str, float]:
 
 
 def test_the_thresholds() -> None:
-    assert (OVERLAP_THRESHOLDS[0], OVERLAP_THRESHOLDS[-1], len(OVERLAP_THRESHOLDS)) == (0.2, 0.9, 15)
-    assert (F_THRESHOLDS[0], F_THRESHOLDS[-1], len(F_THRESHOLDS)) == (0.05, 0.95, 19)
+    assert (_OVERLAP_THRESHOLDS[0], _OVERLAP_THRESHOLDS[-1], len(_OVERLAP_THRESHOLDS)) == (0.2, 0.9, 15)
+    assert (_F_THRESHOLDS[0], _F_THRESHOLDS[-1], len(_F_THRESHOLDS)) == (0.05, 0.95, 19)
 
 
 def test_by_hand() -> None:
@@ -33,7 +33,7 @@ def test_by_hand() -> None:
     assert found["miou"] == pytest.approx(100 * (0.5 + 0.5) / 2)
     precision = 2 / 3
     recall = 2 / 3
-    expected = (1 + BETA_SQUARED) * precision * recall / (BETA_SQUARED * precision + recall)
+    expected = (1 + _BETA_SQUARED) * precision * recall / (_BETA_SQUARED * precision + recall)
     assert found["max_f"] == pytest.approx(100 * expected)
 
 
@@ -53,14 +53,14 @@ def test_against_loops() -> None:
     target[torch.rand(4, 6, 7, generator=draw) < 0.2] = -1
     overlaps = []
     scores = []
-    for threshold in OVERLAP_THRESHOLDS:
+    for threshold in _OVERLAP_THRESHOLDS:
         rows = []
         for p, t in zip(probability, target, strict=True):
             chosen = (p > threshold)[t >= 0]
             salient = (t == 1)[t >= 0]
             rows.append((chosen & salient).sum() / (chosen | salient).sum())
         overlaps.append(torch.stack(rows).mean())
-    for threshold in F_THRESHOLDS:
+    for threshold in _F_THRESHOLDS:
         chosen = (probability >= threshold)[target >= 0]
         salient = (target == 1)[target >= 0]
         hit = (chosen & salient).sum()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mtl_pascal_context.suppression import BORDER, FACTOR, interpolated, orientation, ramp, smoothed, suppress
+from mtl_pascal_context.suppression import _BORDER, _FACTOR, _interpolated, _orientation, _ramp, _smoothed, suppress
 
 
 def ridge(angle: float, size: int = 41, width: float = 2.0) -> Any:
@@ -23,7 +23,7 @@ def test_the_angle_is_the_toolboxs(degrees: float) -> None:
     strength = ridge(math.radians(degrees))
     tangent = math.tan(math.radians(degrees))
     expected = math.atan(math.copysign(tangent**2, tangent)) % math.pi
-    found = orientation(strength)[strength > 0.95]
+    found = _orientation(strength)[strength > 0.95]
     apart = np.abs(np.mod(found - expected + math.pi / 2, math.pi) - math.pi / 2)
     assert np.degrees(np.median(apart)) < 3
 
@@ -47,41 +47,41 @@ def test_a_ridge_along_the_rows_is_left_to_thinning() -> None:
 
 
 def test_strengths_are_turned_down_at_the_border() -> None:
-    assert ramp(14, 5).tolist() == [0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0]
-    assert ramp(4, 2).tolist() == [0, 0.5, 0.5, 0]
+    assert _ramp(14, 5).tolist() == [0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0]
+    assert _ramp(4, 2).tolist() == [0, 0.5, 0.5, 0]
     found = suppress(ridge(0.0))
     column = found[:, 20]
-    assert column[: BORDER + 1].tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
-    assert column[BORDER:-BORDER].tolist() == pytest.approx([1] * 31)
+    assert column[: _BORDER + 1].tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    assert column[_BORDER:-_BORDER].tolist() == pytest.approx([1] * 31)
 
 
 def test_smoothing_is_a_triangle() -> None:
     single = np.zeros((21, 21))
     single[10, 10] = 1
     weights = np.array([1, 2, 3, 4, 5, 4, 3, 2, 1]) / 25
-    assert np.allclose(smoothed(single)[6:15, 6:15], np.outer(weights, weights))
-    assert smoothed(np.ones((3, 30))) == pytest.approx(np.ones((3, 30)))
+    assert np.allclose(_smoothed(single)[6:15, 6:15], np.outer(weights, weights))
+    assert _smoothed(np.ones((3, 30))) == pytest.approx(np.ones((3, 30)))
 
 
 def test_points_between_pixels() -> None:
     values = np.arange(12.0).reshape(3, 4)
     y = np.array([0.5, 1.25, -3.0, 9.0])
     x = np.array([0.5, 2.0, -1.0, 9.0])
-    assert interpolated(values, y, x) == pytest.approx([2.5, 7.0, 0.0, 11.0], abs=0.01)
+    assert _interpolated(values, y, x) == pytest.approx([2.5, 7.0, 0.0, 11.0], abs=0.01)
 
 
 def test_it_is_what_its_formula_says_pixel_by_pixel() -> None:
     strength = np.random.default_rng(0).random((15, 19)) * (np.random.default_rng(1).random((15, 19)) > 0.3)
-    angle = orientation(strength)
+    angle = _orientation(strength)
     expected = np.zeros_like(strength)
     for y, x in zip(*np.nonzero(strength), strict=True):
         sides = []
         for side in (-1, 1):
             at_y = y + side * math.sin(angle[y, x])
             at_x = x + side * math.cos(angle[y, x])
-            sides.append(float(interpolated(strength, np.array([at_y]), np.array([at_x]))[0]))
-        if strength[y, x] * FACTOR >= max(sides):
-            expected[y, x] = strength[y, x] * ramp(15, BORDER)[y] * ramp(19, BORDER)[x]
+            sides.append(float(_interpolated(strength, np.array([at_y]), np.array([at_x]))[0]))
+        if strength[y, x] * _FACTOR >= max(sides):
+            expected[y, x] = strength[y, x] * _ramp(15, _BORDER)[y] * _ramp(19, _BORDER)[x]
     assert np.allclose(suppress(strength), expected)
 
 

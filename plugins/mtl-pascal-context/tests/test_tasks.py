@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtl_core import BinaryEdges, Normals, Segmentation, Tasks, options_of
-from mtl_pascal_context import PUBLISHED_WEIGHTS, PascalContext
+from mtl_pascal_context import _PUBLISHED_WEIGHTS, PascalContext
 from mtl_pascal_context.tasks import Boundaries, Saliency, WeightedNormals, WeightedSegmentation
 
 
@@ -36,7 +36,7 @@ def test_kinds_and_channels() -> None:
 
 
 def test_published_weights() -> None:
-    assert {t.name: t.weight for t in chosen()} == PUBLISHED_WEIGHTS  # type: ignore[attr-defined]
+    assert {t.name: t.weight for t in chosen()} == _PUBLISHED_WEIGHTS  # type: ignore[attr-defined]
     assert {t.weight for t in chosen(loss_weights="none")} == {1.0}  # type: ignore[attr-defined]
 
 
@@ -50,12 +50,12 @@ def batch(task: str) -> tuple[Tensor, Tensor]:
     return normal(2, {"segmentation": 21, "parts": 7, "saliency": 2}[task], 5, 6), classes
 
 
-@pytest.mark.parametrize("name", PUBLISHED_WEIGHTS)
+@pytest.mark.parametrize("name", _PUBLISHED_WEIGHTS)
 def test_the_weight_multiplies_the_loss_and_nothing_else(name: str) -> None:
     plain = chosen(loss_weights="none")[name]
     weighted = chosen()[name]
     prediction, target = batch(name)
-    expected = PUBLISHED_WEIGHTS[name] * plain.loss(prediction, target)
+    expected = _PUBLISHED_WEIGHTS[name] * plain.loss(prediction, target)
     assert torch.allclose(weighted.loss(prediction, target), expected)
     assert weighted.loss(prediction, target).shape == (2,)
     assert torch.equal(weighted.pixel_loss(prediction, target), plain.pixel_loss(prediction, target))
@@ -63,7 +63,7 @@ def test_the_weight_multiplies_the_loss_and_nothing_else(name: str) -> None:
     assert torch.equal(weighted.soft_loss(prediction, soft), plain.soft_loss(prediction, soft))
 
 
-@pytest.mark.parametrize("name", PUBLISHED_WEIGHTS)
+@pytest.mark.parametrize("name", _PUBLISHED_WEIGHTS)
 def test_a_blank_label_costs_nothing(name: str) -> None:
     task = chosen()[name]
     prediction, target = batch(name)

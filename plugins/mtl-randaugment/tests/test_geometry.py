@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from mtl_core import BinaryEdges, Classification, Depth, Normals, Regression, Sample, Segmentation, Task, Tasks
 from mtl_core.testing import make_sample
 from mtl_randaugment import Geometry
-from mtl_randaugment.geometry import Motion, moved_image, moved_label
+from mtl_randaugment.geometry import Motion, _moved_image, _moved_label
 
 TASKS = Tasks(
     [
@@ -61,15 +61,15 @@ def without_gaps(size: tuple[int, int]) -> dict[str, Tensor]:
 
 def test_mirroring_twice_is_the_identity_on_image_and_every_label() -> None:
     sample = make_sample(TASKS, (20, 31))
-    assert torch.equal(moved_image(moved_image(sample.image, MIRROR), MIRROR), sample.image)
+    assert torch.equal(_moved_image(_moved_image(sample.image, MIRROR), MIRROR), sample.image)
     for task in TASKS:
-        twice = moved_label(task, moved_label(task, sample.targets[task.name], MIRROR), MIRROR)
+        twice = _moved_label(task, _moved_label(task, sample.targets[task.name], MIRROR), MIRROR)
         assert same(twice, sample.targets[task.name]), task.name
 
 
 def test_mirroring_flips_the_normals_x() -> None:
     normals = F.normalize(torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0)), dim=0)
-    found = moved_label(TASKS["normals"], normals, MIRROR)
+    found = _moved_label(TASKS["normals"], normals, MIRROR)
     torch.testing.assert_close(found, normals.flip(-1) * torch.tensor([-1.0, 1, 1])[:, None, None])
 
 
@@ -77,15 +77,15 @@ def test_mirroring_flips_the_normals_x() -> None:
 def test_enlarging_divides_metric_depth_and_multiplies_disparity(scale: float) -> None:
     motion = attrs.evolve(STILL, scale=scale, shift=(0.3, -0.4))
     flat = torch.full((1, 20, 30), 3.0)
-    torch.testing.assert_close(moved_label(TASKS["depth"], flat, motion), flat / scale)
-    torch.testing.assert_close(moved_label(Depth(name="disparity", disparity=True), flat, motion), flat * scale)
+    torch.testing.assert_close(_moved_label(TASKS["depth"], flat, motion), flat / scale)
+    torch.testing.assert_close(_moved_label(Depth(name="disparity", disparity=True), flat, motion), flat * scale)
 
 
 @pytest.mark.parametrize("shift", [(-1.0, -1.0), (1.0, 1.0), (0.0, 0.0)])
 def test_a_crop_shows_the_window_that_was_drawn(shift: tuple[float, float]) -> None:
     """Twice the size: pixel x of the window lies at (x + left)/2 of the image, left = 0 to W − 1."""
     ramp = torch.arange(21.0).expand(3, 15, 21).contiguous()
-    found = moved_image(ramp, attrs.evolve(STILL, scale=2.0, shift=shift))
+    found = _moved_image(ramp, attrs.evolve(STILL, scale=2.0, shift=shift))
     left = 10 * (1 - shift[0])
     torch.testing.assert_close(found, ((torch.arange(21.0) + left) / 2).expand(3, 15, 21), rtol=0, atol=1e-3)
 
@@ -127,7 +127,7 @@ def test_rotated_normals_are_the_normals_of_the_rotated_plane(degrees: float) ->
     before = tilted_plane(size, focal, (gx, gy))
     expected = tilted_plane(size, focal, turned)
     depth, normals = (
-        moved_label(TASKS[n], t, motion)[inside] for n, t in zip(("depth", "normals"), before, strict=True)
+        _moved_label(TASKS[n], t, motion)[inside] for n, t in zip(("depth", "normals"), before, strict=True)
     )
     # nearest: half a pixel's way across the plane
     torch.testing.assert_close(depth, expected[0][inside], rtol=0, atol=0.02)
@@ -138,17 +138,17 @@ def test_mirrored_normals_are_the_normals_of_the_mirrored_plane() -> None:
     before = tilted_plane(21, 40.0, (0.05, -0.02))
     expected = tilted_plane(21, 40.0, (-0.05, -0.02))
     for name, target, wanted in zip(("depth", "normals"), before, expected, strict=True):
-        torch.testing.assert_close(moved_label(TASKS[name], target, MIRROR), wanted)
+        torch.testing.assert_close(_moved_label(TASKS[name], target, MIRROR), wanted)
 
 
 @pytest.mark.parametrize("name", TASKS.names)
 def test_what_comes_from_outside_is_invalid(name: str) -> None:
     target = without_gaps((32, 32))[name]
-    turned = valid(TASKS[name], moved_label(TASKS[name], target, attrs.evolve(STILL, angle=math.radians(45))))
+    turned = valid(TASKS[name], _moved_label(TASKS[name], target, attrs.evolve(STILL, angle=math.radians(45))))
     assert turned[16, 16]
     assert not turned[[0, 0, -1, -1], [0, -1, 0, -1]].any()
     assert turned.float().mean() == pytest.approx(2 * (math.sqrt(2) - 1), abs=0.03)  # a regular octagon
-    shrunk = valid(TASKS[name], moved_label(TASKS[name], target, attrs.evolve(STILL, scale=0.5)))
+    shrunk = valid(TASKS[name], _moved_label(TASKS[name], target, attrs.evolve(STILL, scale=0.5)))
     assert shrunk.sum() == 16 * 16
     assert shrunk[8:24, 8:24].all()
 
@@ -157,9 +157,9 @@ def test_what_comes_from_outside_is_invalid(name: str) -> None:
 @pytest.mark.parametrize("shift", [(-1.0, -1.0), (1.0, 1.0), (0.3, -1.0)])
 def test_enlarging_alone_brings_nothing_from_outside(scale: float, shift: tuple[float, float]) -> None:
     motion = attrs.evolve(STILL, scale=scale, shift=shift)
-    torch.testing.assert_close(moved_image(torch.ones(3, 20, 31), motion), torch.ones(3, 20, 31))
+    torch.testing.assert_close(_moved_image(torch.ones(3, 20, 31), motion), torch.ones(3, 20, 31))
     for name, target in without_gaps((20, 31)).items():
-        assert valid(TASKS[name], moved_label(TASKS[name], target, motion)).all(), name
+        assert valid(TASKS[name], _moved_label(TASKS[name], target, motion)).all(), name
 
 
 @pytest.mark.parametrize("motion", MOTIONS, ids=str)
@@ -168,7 +168,7 @@ def test_classes_and_maps_keep_their_values(motion: Motion) -> None:
     sample = make_sample(TASKS, (24, 36))
     for name in ("segmentation", "shading", "edges"):
         before = sample.targets[name]
-        after = moved_label(TASKS[name], sample.targets[name], motion)
+        after = _moved_label(TASKS[name], sample.targets[name], motion)
         assert torch.isin(after[after == after], torch.cat((before.flatten(), torch.tensor([-1])))).all(), name
         share = valid(TASKS[name], after).float().mean()
         assert 0.3 < share < 0.9, f"{name}: {share:.0%} valid of 80%"
@@ -176,13 +176,13 @@ def test_classes_and_maps_keep_their_values(motion: Motion) -> None:
 
 def test_class_numbers_may_be_large() -> None:
     target = torch.full((8, 8), 100_000)
-    assert (moved_label(Segmentation(name="s", channels=100_001), target, MOTIONS[0]) == 100_000).all()
+    assert (_moved_label(Segmentation(name="s", channels=100_001), target, MOTIONS[0]) == 100_000).all()
 
 
 def test_missing_depth_does_not_leak_into_its_neighbours() -> None:
     target = torch.full((1, 24, 36), 3.0)
     target[:, 5:9, 5:9] = 0
-    after = moved_label(TASKS["depth"], target, MOTIONS[3])
+    after = _moved_label(TASKS["depth"], target, MOTIONS[3])
     assert after.unique().tolist() == [0, pytest.approx(3 / 1.3)]
 
 
@@ -190,7 +190,7 @@ def test_missing_depth_does_not_leak_into_its_neighbours() -> None:
 def test_invalid_pixels_do_not_leak_into_normals(hole: float) -> None:
     normals = without_gaps((20, 20))["normals"].clone()
     normals[:, 5:9, 5:9] = hole
-    found = moved_label(TASKS["normals"], normals, attrs.evolve(STILL, scale=1.5, angle=0.2))
+    found = _moved_label(TASKS["normals"], normals, attrs.evolve(STILL, scale=1.5, angle=0.2))
     kept = valid(TASKS["normals"], found)
     assert (found[:, ~kept] == 0).all()
     assert 20 < (~kept).sum() < 60  # 4 · 4 pixels, enlarged to 6 · 6, with some of the corners
@@ -202,7 +202,7 @@ def test_normals_between_two_walls_are_of_unit_length() -> None:
     normals = (
         torch.where(torch.arange(16) < 8, left[:, None, None], right[:, None, None]).expand(3, 16, 16).contiguous()
     )
-    found = moved_label(TASKS["normals"], normals, attrs.evolve(STILL, scale=1.7))
+    found = _moved_label(TASKS["normals"], normals, attrs.evolve(STILL, scale=1.7))
     torch.testing.assert_close(found.norm(dim=0), torch.ones(16, 16))
     assert ((found[0] > -0.7) & (found[0] < 0.7)).any(), "nothing was mixed"
 
@@ -217,7 +217,7 @@ class Smooth(Regression):
 def test_smooth_maps_that_are_no_directions_keep_their_length() -> None:
     target = torch.full((2, 20, 20), 3.0)
     target[:, 5:9, 5:9] = float("nan")
-    found = moved_label(Smooth(name="heat", channels=2), target, MOTIONS[3])
+    found = _moved_label(Smooth(name="heat", channels=2), target, MOTIONS[3])
     torch.testing.assert_close(found[~found.isnan()], torch.full((int((~found.isnan()).sum()),), 3.0))
     assert found.isnan().any()
 
@@ -239,7 +239,7 @@ def test_bytes_and_floats_move_alike() -> None:
     image = torch.randint(256, (3, 20, 30), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     for motion in MOTIONS:
         torch.testing.assert_close(
-            moved_image(image, motion) / 255, moved_image(image / 255, motion), rtol=0, atol=0.02
+            _moved_image(image, motion) / 255, _moved_image(image / 255, motion), rtol=0, atol=0.02
         )
 
 
@@ -280,14 +280,14 @@ class TestPadding:
         motion = attrs.evolve(STILL, offset=offset)
         window = (..., slice(room - y, room - y + 20), slice(room - x, room - x + 31))
         padded = F.pad(sample.image, (room,) * 4)
-        assert torch.equal(moved_image(sample.image, motion), padded[window])
+        assert torch.equal(_moved_image(sample.image, motion), padded[window])
         for task in TASKS:
             padded = F.pad(sample.targets[task.name], (room,) * 4, value=task.ignored)
-            assert same(moved_label(task, sample.targets[task.name], motion), padded[window]), task.name
+            assert same(_moved_label(task, sample.targets[task.name], motion), padded[window]), task.name
 
     def test_bytes_stay_bytes(self) -> None:
         image = torch.randint(256, (3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        found = moved_image(image, attrs.evolve(STILL, offset=(2, 1)))
+        found = _moved_image(image, attrs.evolve(STILL, offset=(2, 1)))
         assert found.dtype == torch.uint8
         assert torch.equal(found[:, 1:, 2:], image[:, :-1, :-2])
         assert not found[:, 0].any()

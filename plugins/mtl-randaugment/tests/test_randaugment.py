@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as V
 
 from mtl_randaugment import RandAugment
 from mtl_randaugment.operations import OPERATIONS
-from mtl_randaugment.randaugment import changed
+from mtl_randaugment.randaugment import _changed
 
 NAMES = list(OPERATIONS)
 
@@ -129,7 +129,7 @@ def test_runs_on_a_cuda_device() -> None:
         for one in drawn:
             places = mode.from_tensor(one.places)
             strengths = mode.from_tensor(one.strengths)
-            x = changed(x, attrs.evolve(one, places=places, strengths=strengths))
+            x = _changed(x, attrs.evolve(one, places=places, strengths=strengths))
     assert (x.device.type, x.shape) == ("cuda", (99, 3, 12, 16))
 
 

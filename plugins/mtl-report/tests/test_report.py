@@ -34,7 +34,7 @@ from mtl_core import (
 from mtl_report.charts import charts
 from mtl_report.curves import chart
 from mtl_report.keys import key_of
-from mtl_report.pictures import drawn_pair, sheet
+from mtl_report.pictures import _drawn_pair, sheet
 from mtl_report.report import write_report
 
 SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
@@ -308,7 +308,7 @@ def test_small_pixels_are_enlarged_by_whole_factors() -> None:
 def test_pixels_that_do_not_count_are_grey_stripes(task: Any) -> None:
     label = labels(8, 12)[task.name]
     prediction = task.encode(label[None])[0] if task.name != "segmentation" else label.clamp(min=0)
-    found, drawn = drawn_pair(task, prediction, label)
+    found, drawn = _drawn_pair(task, prediction, label)
     assert np.array_equal(found[:, :6], drawn[:, :6])
     striped = drawn[:, 6:]
     assert (striped == striped[..., :1]).all()
@@ -317,7 +317,7 @@ def test_pixels_that_do_not_count_are_grey_stripes(task: Any) -> None:
 
 def test_prediction_and_label_share_one_scale() -> None:
     label = labels(8, 12)["depth"]
-    found, drawn = drawn_pair(TASKS["depth"], label.clamp(min=1) + 2, label)
+    found, drawn = _drawn_pair(TASKS["depth"], label.clamp(min=1) + 2, label)
     # 2 m further away: the prediction's first row looks like the label's row of 3 m
     near = label[0, :, 0] + 2
     far = label[0, :, 0]
@@ -329,7 +329,7 @@ def test_prediction_and_label_share_one_scale() -> None:
 def test_rare_edges_are_drawn_from_black_to_white() -> None:
     label = torch.zeros(1, 40, 40)
     label[0, 0, :3] = 1
-    found, drawn = drawn_pair(TASKS["edges"], torch.full((1, 40, 40), 0.2), label)
+    found, drawn = _drawn_pair(TASKS["edges"], torch.full((1, 40, 40), 0.2), label)
     assert np.unique(found).tolist() == [51]
     assert np.unique(drawn).tolist() == [0, 255]
 
@@ -343,7 +343,7 @@ def test_colours_of_normals_and_classes() -> None:
 @pytest.mark.parametrize("task", [t for t in TASKS.dense if t.name != "segmentation"], ids=lambda task: task.name)
 def test_a_network_that_diverged_is_drawn(task: Any) -> None:
     label = labels(8, 12)[task.name]
-    found, _ = drawn_pair(task, torch.full_like(label, math.nan), label)
+    found, _ = _drawn_pair(task, torch.full_like(label, math.nan), label)
     assert found.shape == (8, 12, 3)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mtl_core.testing import main
-from mtl_report.several import labels_of, write_comparison
+from mtl_report.several import _labels_of, write_comparison
 
 
 def made(folder: Path, seed: int, miou: float, error: float | None, finished: bool = True) -> Path:
@@ -65,9 +65,9 @@ def test_a_run_that_is_not_finished(tmp_path: Path) -> None:
 
 
 def test_labels_are_as_short_as_they_can_be() -> None:
-    assert labels_of([Path("/x/a"), Path("/x/b")]) == ["a", "b"]
-    assert labels_of([Path("/x/a"), Path("/y/a")]) == ["x/a", "y/a"]
-    assert labels_of([Path("/x/a")]) == ["a"]
+    assert _labels_of([Path("/x/a"), Path("/x/b")]) == ["a", "b"]
+    assert _labels_of([Path("/x/a"), Path("/y/a")]) == ["x/a", "y/a"]
+    assert _labels_of([Path("/x/a")]) == ["a"]
 
 
 def test_the_command_writes_one_page(

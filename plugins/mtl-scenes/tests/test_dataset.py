@@ -212,7 +212,7 @@ def test_changing_a_sample_leaves_the_cache_alone():
 
 def test_what_does_not_fit_in_the_cache_is_rendered(monkeypatch):
     whole = scenes()
-    monkeypatch.setattr(dataset, "CACHE_BYTES", 2 * whole.record.itemsize + 1)
+    monkeypatch.setattr(dataset, "_CACHE_BYTES", 2 * whole.record.itemsize + 1)
     limited = scenes()
     assert len(limited.kept) == 2
     assert digest(limited) == digest(whole)

@@ -6,7 +6,7 @@ import pytest
 
 from mtl_scenes.furniture import CLASSES
 from mtl_scenes.geometry import BOX, CYLINDER, SPHERE, Solids
-from mtl_scenes.labels import LABELS, keypoints, occlusion_edges, reshading, texture_edges
+from mtl_scenes.labels import LABELS, _keypoints, _occlusion_edges, _reshading, _texture_edges
 from mtl_scenes.levels import LEVELS
 from mtl_scenes.render import View, render
 from mtl_scenes.scene import make_scene
@@ -104,9 +104,9 @@ def test_labels_do_not_depend_on_the_sensor(level):
 
 def test_occlusion_edges_are_at_steps_and_not_on_slopes_or_folds():
     x = flat_view().rays[0]
-    slope = occlusion_edges(flat_view(depth=2 / (1 - 0.8 * x), normal=np.array([0.8, 0, -1]) / np.hypot(0.8, 1)))
+    slope = _occlusion_edges(flat_view(depth=2 / (1 - 0.8 * x), normal=np.array([0.8, 0, -1]) / np.hypot(0.8, 1)))
     assert slope.max() < 1e-4
-    step = occlusion_edges(flat_view(depth=np.where(x < 0, 2.0, 3.0)))[0]
+    step = _occlusion_edges(flat_view(depth=np.where(x < 0, 2.0, 3.0)))[0]
     np.testing.assert_allclose(step[:, 11:13].min(), 0.75, atol=1e-5)  # 1, after the blur
     assert step[:, :10].max() == 0 == step[:, 14:].max()
 
@@ -116,20 +116,20 @@ def test_a_fold_is_no_occlusion():
     fold = flat_view(depth=2 / (1 + np.abs(x)))
     sides = np.where(x < 0, -1, 1)
     folded = np.stack([-sides, 0 * sides, -np.ones_like(x)]) / np.sqrt(2)
-    edges = occlusion_edges(View(fold.image, fold.depth, folded.astype(np.float32), fold.classes, fold.rays))
+    edges = _occlusion_edges(View(fold.image, fold.depth, folded.astype(np.float32), fold.classes, fold.rays))
     assert edges.max() < 0.3
 
 
 def test_texture_edges_follow_the_image_alone():
     x = np.mgrid[:24, :24][1]
-    edges = texture_edges(flat_view(image=np.where(x < 12, 0, 51)))[0]
+    edges = _texture_edges(flat_view(image=np.where(x < 12, 0, 51)))[0]
     np.testing.assert_allclose(edges[:, 11:13], 4 * 0.2 / 2, atol=1e-5)
     assert edges[:, :11].max() == 0 == edges[:, 13:].max()
 
 
 def test_keypoints_answer_to_corners_and_not_to_edges():
     y, x = np.mgrid[:24, :24]
-    found = keypoints(flat_view(image=np.where((x > 11) & (y > 11), 200, 40)))[0]
+    found = _keypoints(flat_view(image=np.where((x > 11) & (y > 11), 200, 40)))[0]
     top = np.unravel_index(found.argmax(), found.shape)
     assert max(abs(top[0] - 12), abs(top[1] - 12)) <= 1
     assert found[12, 20] < 0.05 * found.max()
@@ -138,7 +138,7 @@ def test_keypoints_answer_to_corners_and_not_to_edges():
 
 def test_reshading_of_a_wall_is_brightest_in_front_of_the_light():
     """The light is 0.5 m above the camera: on a wall 2 m away, a quarter of the image's width above the middle."""
-    shade = reshading(flat_view())[0]
+    shade = _reshading(flat_view())[0]
     brightest = np.unravel_index(shade.argmax(), shade.shape)
     assert abs(brightest[0] + 0.5 - 6) <= 1
     assert abs(brightest[1] + 0.5 - 12) <= 1

@@ -18,13 +18,13 @@ from mtl_core import DataError
 from mtl_taskonomy import index as indexing
 from mtl_taskonomy import keeping
 from mtl_taskonomy.index import Index, build, load, save
-from mtl_taskonomy.keeping import BESIDE, in_cache, open_index
+from mtl_taskonomy.keeping import _BESIDE, _in_cache, open_index
 
 
 @pytest.fixture(autouse=True)
 def half_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     """What counts as changed a moment ago: no test depends on how fast it runs."""
-    monkeypatch.setattr(indexing, "SETTLED", 1_800_000_000_000)
+    monkeypatch.setattr(indexing, "_SETTLED", 1_800_000_000_000)
 
 
 @pytest.fixture
@@ -40,13 +40,13 @@ def settled(tree: Path, trees: SimpleNamespace) -> Path:
 def listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The folders whose files are listed, in order."""
     paths: list[str] = []
-    list_folder = indexing.list_folder
+    list_folder = indexing._list_folder
 
     def noted(root: Path, folder: Any) -> Any:
         paths.append(folder.path)
         return list_folder(root, folder)
 
-    monkeypatch.setattr(indexing, "list_folder", noted)
+    monkeypatch.setattr(indexing, "_list_folder", noted)
     return paths
 
 
@@ -91,8 +91,8 @@ def test_it_is_listed_once(settled: Path, listed: list[str]) -> None:
 
 
 def test_it_is_kept_beside_the_data(settled: Path) -> None:
-    assert (settled / BESIDE).is_file()
-    assert not in_cache(settled).exists()
+    assert (settled / _BESIDE).is_file()
+    assert not _in_cache(settled).exists()
 
 
 def test_it_is_kept_in_the_users_cache_where_the_root_cannot_be_written(
@@ -102,8 +102,8 @@ def test_it_is_kept_in_the_users_cache_where_the_root_cannot_be_written(
     trees.age(tree)
     open_index(tree)
     made = len(listed)
-    assert in_cache(tree).is_relative_to(cache_folder)
-    assert f"index kept in {in_cache(tree)}" in capsys.readouterr().err
+    assert _in_cache(tree).is_relative_to(cache_folder)
+    assert f"index kept in {_in_cache(tree)}" in capsys.readouterr().err
     open_index(tree)
     assert len(listed) == made
 
@@ -111,7 +111,7 @@ def test_it_is_kept_in_the_users_cache_where_the_root_cannot_be_written(
 def test_it_may_be_kept_in_a_file_of_ones_own(tree: Path, tmp_path: Path) -> None:
     open_index(tree, tmp_path / "mine" / "index.npz")
     assert (tmp_path / "mine" / "index.npz").is_file()
-    assert not (tree / BESIDE).exists()
+    assert not (tree / _BESIDE).exists()
 
 
 def test_it_does_without_being_kept(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,7 +183,7 @@ def test_rebuild_lists_everything_once(
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 nothing", "cut"])
 def test_a_damaged_index_is_made_again(settled: Path, damage: bytes | str) -> None:
-    place = settled / BESIDE
+    place = settled / _BESIDE
     before = load(place)
     whole = place.read_bytes()
     place.write_bytes(whole[:-100] if isinstance(damage, str) else damage)
@@ -195,7 +195,7 @@ def test_a_damaged_index_is_made_again(settled: Path, damage: bytes | str) -> No
 def test_an_index_of_another_version_is_made_again(
     settled: Path, listed: list[str], monkeypatch: pytest.MonkeyPatch, trees: SimpleNamespace
 ) -> None:
-    monkeypatch.setattr(indexing, "VERSION", indexing.VERSION + 1)
+    monkeypatch.setattr(indexing, "_VERSION", indexing._VERSION + 1)
     open_index(settled)
     assert len(listed) == 4 * len(trees.folders)
 
@@ -210,11 +210,11 @@ def test_who_waited_reads_what_the_other_made(
     got = []
     monkeypatch.setattr(keeping, "build", lambda *given: pytest.fail("it was made twice"))
     monkeypatch.setattr(keeping, "console", lambda: SimpleNamespace(print=lambda text: waits.set()))
-    with FileLock(tree / BESIDE.with_name(BESIDE.name + ".lock")):
+    with FileLock(tree / _BESIDE.with_name(_BESIDE.name + ".lock")):
         thread = threading.Thread(target=lambda: got.append(open_index(tree)))
         thread.start()
         assert waits.wait(60)
-        save(made, tree / BESIDE)
+        save(made, tree / _BESIDE)
     thread.join(60)
     assert same(got[0], made)
 
@@ -223,7 +223,7 @@ def test_two_processes_at_once(tree: Path) -> None:
     code = f"from pathlib import Path; from mtl_taskonomy.keeping import open_index; open_index(Path({str(tree)!r}))"
     both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
     assert [process.wait(120) for process in both] == [0, 0]
-    index = load(tree / BESIDE)
+    index = load(tree / _BESIDE)
     assert index is not None
     assert len(index.views) == 9
     assert [path.name for path in (tree / ".mtl").iterdir() if path.name.endswith(".part")] == []

@@ -11,7 +11,7 @@ import pytest
 
 from mtl_core import DataError
 from mtl_taskonomy import Taskonomy
-from mtl_taskonomy.splits import TINY, buildings_of, parse
+from mtl_taskonomy.splits import _TINY, _parse, buildings_of
 
 PUBLISHED = "id,train,val,test\rihlen,0,0,1\rmerom,1,0,0\rdarden,0,1,0\rhanson,0,0,1\r"
 """Line ends as the published files have them."""
@@ -39,8 +39,8 @@ def published(tmp_path: Path) -> Path:
 
 
 def test_tiny_has_the_published_counts() -> None:
-    assert [len(TINY[split]) for split in ("train", "val", "test")] == [25, 5, 5]
-    assert len({name for split in TINY.values() for name in split}) == 35
+    assert [len(_TINY[split]) for split in ("train", "val", "test")] == [25, 5, 5]
+    assert len({name for split in _TINY.values() for name in split}) == 35
 
 
 def test_each_split_has_its_buildings(tree: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_published_file_is_read(tree: Path, published: Path, form: str) -> Non
 
 @pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
 def test_line_ends_do_not_matter(end: str) -> None:
-    assert parse("x", PUBLISHED.replace("\r", end)) == {
+    assert _parse("x", PUBLISHED.replace("\r", end)) == {
         "train": ("merom",),
         "val": ("darden",),
         "test": ("ihlen", "hanson"),

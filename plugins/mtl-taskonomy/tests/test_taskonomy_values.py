@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mtl_core import DataError, Sample
 from mtl_taskonomy import Taskonomy
-from mtl_taskonomy.conventions import blurred, resize_map
+from mtl_taskonomy.conventions import _blurred, resize_map
 from mtl_taskonomy.domains import TASKS
 from mtl_taskonomy.tasks import EncodedDepth
 
@@ -127,7 +127,7 @@ def test_ranges_may_be_others(tree: Path, raw: Any) -> None:
 
 def test_occlusion_edges_are_blurred_after_resizing(tree: Path) -> None:
     plain = label(tree, "occlusion_edges", convention="plain", size=(12, 20))
-    np.testing.assert_allclose(label(tree, "occlusion_edges", size=(12, 20)), blurred(plain / 0.00625, 4 * 20 / 256))
+    np.testing.assert_allclose(label(tree, "occlusion_edges", size=(12, 20)), _blurred(plain / 0.00625, 4 * 20 / 256))
     np.testing.assert_allclose(label(tree, "occlusion_edges", size=(12, 20), blur=0), (plain / 0.00625).clamp(max=1))
 
 
@@ -234,12 +234,12 @@ def test_resizing_takes_the_mean_of_what_is_valid() -> None:
 def test_a_blur_keeps_a_plane_and_spreads_a_point() -> None:
     plane = torch.full((1, 30, 30), 2.0)
     plane[0, 4, 4] = math.nan
-    found = blurred(plane, 2.0)
+    found = _blurred(plane, 2.0)
     assert found[0, 4, 4].isnan()
     assert found[found.isfinite()].allclose(torch.tensor(2.0))
     point = torch.zeros(1, 61, 61)
     point[0, 30, 30] = 1.0
-    spread = blurred(point, 3.0)[0]
+    spread = _blurred(point, 3.0)[0]
     assert spread.sum().item() == pytest.approx(1, abs=1e-4)
     assert spread[30, 30].item() == pytest.approx(1 / (2 * math.pi * 9), rel=0.02)
     assert spread[30, 33].item() / spread[30, 30].item() == pytest.approx(math.exp(-0.5), rel=1e-3)

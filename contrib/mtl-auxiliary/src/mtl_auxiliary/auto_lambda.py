@@ -31,7 +31,7 @@ from mtl_core import (
 _HOOKS = {"losses": "combine_losses", "encoder": "shape_encoder_gradient"}
 _BETAS = (0.9, 0.999)
 _SMALL = 1e-8
-REACH = 0.01
+_REACH = 0.01
 """Length of the finite difference in parameter space, as in the official code."""
 
 
@@ -99,7 +99,7 @@ class AutoLambda(nn.Module):
     @hookimpl
     def before_step(self, look_ahead: LookAhead) -> None:
         second = look_ahead.second_batch(self.validation_batch)
-        slope = weight_slope(look_ahead, second, self.weights, self.is_primary, heads=self.place == "losses")
+        slope = _weight_slope(look_ahead, second, self.weights, self.is_primary, heads=self.place == "losses")
         self._move(slope, look_ahead.active(look_ahead.train_batch) & slope.isfinite())
 
     def _move(self, slope: Tensor, known: Tensor) -> None:
@@ -136,7 +136,7 @@ class AutoLambda(nn.Module):
                 step.log(f"lambda/{task}", weight)
 
 
-def weight_slope(look_ahead: LookAhead, second: Batch, weights: Tensor, primary: Tensor, heads: bool = True) -> Tensor:
+def _weight_slope(look_ahead: LookAhead, second: Batch, weights: Tensor, primary: Tensor, heads: bool = True) -> Tensor:
     """∂/∂λ of the primary loss after a virtual step, −η (L(θ + εv) − L(θ − εv)) / 2ε; Liu et al., Section 3.
 
     θ' = θ − η ∇ Σ_t λ_t L_t(θ) on the step's batch, v = ∇_θ' Σ_{t primary} L_t(θ') on the second one, ε = 0.01/‖v‖.
@@ -152,7 +152,7 @@ def weight_slope(look_ahead: LookAhead, second: Batch, weights: Tensor, primary:
     ahead = look_ahead.stepped(theta, look_ahead.gradient(total, theta))
     losses = look_ahead.losses(second, ahead)
     v = look_ahead.gradient(torch.where(primary, losses, torch.zeros_like(losses)).sum(), ahead)
-    reach = REACH / torch.nn.utils.get_total_norm(v.values())
+    reach = _REACH / torch.nn.utils.get_total_norm(v.values())
     with torch.no_grad():  # with heads=False the heads' own parameters would keep a graph alive in the weights
         above = look_ahead.losses(train, _moved(theta, v, reach))
         below = look_ahead.losses(train, _moved(theta, v, -reach))

@@ -86,7 +86,7 @@ class OLAUX(nn.Module):
         return Shaped(weights, self._after(agreement, both))
 
     def _after(self, agreement: Tensor, both: Tensor) -> dict[str, Tensor]:
-        """The state after a step: a task that has N agreements moves by β times their mean, and begins anew."""
+        """The state after a step: a task with N agreements moves by β times their mean and counts again."""
         sums = torch.where(both, self.sums + agreement, self.sums)
         counts = self.counts + both
         full = counts == self.steps

@@ -27,11 +27,11 @@ def export(
     """
     from mtl_export.export import export_run
 
-    made = export_run(run, form, out, checkpoint, read_size(size), overrides or ())
+    made = export_run(run, form, out, checkpoint, _read_size(size), overrides or ())
     print(f"{made.file}: {made.compared}")
 
 
-def read_size(text: str | None) -> tuple[int, int] | None:
+def _read_size(text: str | None) -> tuple[int, int] | None:
     """``256x320`` as (H, W)."""
     if text is None:
         return None

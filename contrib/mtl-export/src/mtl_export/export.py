@@ -19,14 +19,14 @@ from torch import Tensor
 from mtl_core import MtlError, RunFolder, TrainedNetwork, load_checkpoint, load_network, nearest, write_atomically
 from mtl_export.module import Predictor
 
-Size = tuple[int, int]
-Outputs = tuple[Tensor, ...]
-Run = Callable[[Tensor], Outputs]
+_Size = tuple[int, int]
+_Outputs = tuple[Tensor, ...]
+_Run = Callable[[Tensor], _Outputs]
 """A file that was read again: images → one label for each task."""
 
-TOLERANCE = 1e-3
+_TOLERANCE = 1e-3
 """Largest difference of a prediction between file and network, relative to the largest value of its map."""
-SHARE = 1e-3
+_SHARE = 1e-3
 """Largest share of pixels whose class differs: two classes may be equally likely."""
 
 
@@ -37,7 +37,7 @@ class Exported(NamedTuple):
     compared: str
 
 
-class Format(NamedTuple):
+class _Format(NamedTuple):
     """One format.
 
     :param needs: modules that have to be installed
@@ -47,10 +47,10 @@ class Format(NamedTuple):
     needs: tuple[str, ...]
 
 
-FORMATS = {
-    "onnx": Format(".onnx", ("onnx", "onnxscript", "onnxruntime")),
-    "torch-export": Format(".pt2", ()),
-    "safetensors": Format(".safetensors", ("safetensors",)),
+_FORMATS = {
+    "onnx": _Format(".onnx", ("onnx", "onnxscript", "onnxruntime")),
+    "torch-export": _Format(".pt2", ()),
+    "safetensors": _Format(".safetensors", ("safetensors",)),
 }
 
 
@@ -59,40 +59,40 @@ def export_run(
     form: str,
     out: Path | None = None,
     checkpoint: str = "last",
-    size: Size | None = None,
+    size: _Size | None = None,
     overrides: Sequence[str] = (),
 ) -> Exported:
     """Write a run's network as a file, read it again and compare what both predict.
 
-    :param form: one of :data:`FORMATS`
+    :param form: one of :data:`_FORMATS`
     :param out: the file; by default ``network.ENDING`` in the run's folder
     :param size: (H, W) of the images; by default those of the training
     :raises MtlError: an unknown format, a package that is missing, a network that cannot be exported, or a file that
         predicts something else
     """
-    check_format(form)
+    _check_format(form)
     folder = RunFolder(Path(run))
     trained = load_network(folder, checkpoint, overrides=overrides)
     size = size or trained.image_size
-    check_multiple(trained, size)
-    file = out or folder.folder / f"network{FORMATS[form].ending}"
-    about = json.dumps(describe(folder, checkpoint, size))
+    _check_multiple(trained, size)
+    file = out or folder.folder / f"network{_FORMATS[form].ending}"
+    about = json.dumps(_describe(folder, checkpoint, size))
     if form == "safetensors":
-        return Exported(file, write_weights(trained, file, about))
+        return Exported(file, _write_weights(trained, file, about))
     predictor = Predictor(trained.of_size(size))
     example = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
-    read = (write_onnx if form == "onnx" else write_graph)(predictor, example, file, about)
-    return Exported(file, compare(predictor, read, file, size))
+    read = (_write_onnx if form == "onnx" else _write_graph)(predictor, example, file, about)
+    return Exported(file, _compare(predictor, read, file, size))
 
 
-def check_format(form: str) -> None:
-    if form not in FORMATS:
-        raise MtlError(f"--format {form}: expected one of {', '.join(FORMATS)}{nearest(form, FORMATS)}")
-    if missing := [name for name in FORMATS[form].needs if find_spec(name) is None]:
+def _check_format(form: str) -> None:
+    if form not in _FORMATS:
+        raise MtlError(f"--format {form}: expected one of {', '.join(_FORMATS)}{nearest(form, _FORMATS)}")
+    if missing := [name for name in _FORMATS[form].needs if find_spec(name) is None]:
         raise MtlError(f'--format {form} needs {", ".join(missing)}; pip install "mtl-export[{form}]"')
 
 
-def check_multiple(trained: TrainedNetwork, size: Size) -> None:
+def _check_multiple(trained: TrainedNetwork, size: _Size) -> None:
     if any(length % trained.multiple_of for length in size):
         raise MtlError(
             f"--size {size[0]}x{size[1]}: this network takes heights and widths that are multiples of"
@@ -100,10 +100,10 @@ def check_multiple(trained: TrainedNetwork, size: Size) -> None:
         )
 
 
-def describe(run: RunFolder, checkpoint: str, size: Size) -> dict[str, Any]:
+def _describe(run: RunFolder, checkpoint: str, size: _Size) -> dict[str, Any]:
     """What the file says of itself."""
     state = load_checkpoint(run.checkpoint(checkpoint))
-    tasks = [{key: value for key, value in row.items() if plain(value)} for row in state["tasks"]]
+    tasks = [{key: value for key, value in row.items() if _plain(value)} for row in state["tasks"]]
     return {
         "run": run.folder.name,
         "checkpoint": checkpoint,
@@ -113,11 +113,11 @@ def describe(run: RunFolder, checkpoint: str, size: Size) -> dict[str, Any]:
     }
 
 
-def plain(value: object) -> bool:
+def _plain(value: object) -> bool:
     return isinstance(value, str | int | float | list | tuple | None)
 
 
-def write_weights(trained: TrainedNetwork, file: Path, about: str) -> str:
+def _write_weights(trained: TrainedNetwork, file: Path, about: str) -> str:
     from safetensors.torch import load_file, save_file
 
     weights = {name: value.contiguous().clone() for name, value in trained.network.state_dict().items()}
@@ -128,26 +128,26 @@ def write_weights(trained: TrainedNetwork, file: Path, about: str) -> str:
     return f"{len(weights)} tensors, equal to the checkpoint's"
 
 
-def write_graph(predictor: Predictor, example: Tensor, file: Path, about: str) -> Run:
+def _write_graph(predictor: Predictor, example: Tensor, file: Path, about: str) -> _Run:
     """A graph of ``torch.export``, for any B."""
-    program = traced(lambda: torch.export.export(predictor, (example,), dynamic_shapes=free_batch()))
-    write_atomically(file, lambda part: save_graph(program, part, about))
-    run: Run = torch.export.load(file).module()
+    program = _traced(lambda: torch.export.export(predictor, (example,), dynamic_shapes=_free_batch()))
+    write_atomically(file, lambda part: _save_graph(program, part, about))
+    run: _Run = torch.export.load(file).module()
     return run
 
 
-def save_graph(program: torch.export.ExportedProgram, part: Path, about: str) -> None:
+def _save_graph(program: torch.export.ExportedProgram, part: Path, about: str) -> None:
     with part.open("wb") as file:  # torch.export demands the ending .pt2 of a path
         torch.export.save(program, file, extra_files={"mtl": about})
 
 
-def write_onnx(predictor: Predictor, example: Tensor, file: Path, about: str) -> Run:
+def _write_onnx(predictor: Predictor, example: Tensor, file: Path, about: str) -> _Run:
     """An ONNX model, for any B; one output for each task."""
     import onnx
     import onnxruntime
 
     names = list(predictor.tasks.names)
-    program = traced(
+    program = _traced(
         lambda: torch.onnx.export(
             predictor,
             (example,),
@@ -155,7 +155,7 @@ def write_onnx(predictor: Predictor, example: Tensor, file: Path, about: str) ->
             verbose=False,
             input_names=["images"],
             output_names=names,
-            dynamic_shapes=free_batch(),
+            dynamic_shapes=_free_batch(),
         )
     )
     assert program is not None
@@ -164,17 +164,17 @@ def write_onnx(predictor: Predictor, example: Tensor, file: Path, about: str) ->
     write_atomically(file, lambda part: onnx.save(model, part))
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
 
-    def run(images: Tensor) -> Outputs:
+    def run(images: Tensor) -> _Outputs:
         return tuple(torch.from_numpy(found) for found in session.run(names, {"images": images.numpy()}))
 
     return run
 
 
-def free_batch() -> dict[str, Any]:
+def _free_batch() -> dict[str, Any]:
     return {"images": {0: torch.export.Dim("batch")}}
 
 
-def traced(export: Callable[[], Any]) -> Any:
+def _traced(export: Callable[[], Any]) -> Any:
     """What an exporter makes, without its log.
 
     :raises MtlError: the network does something that cannot be exported
@@ -198,7 +198,7 @@ def traced(export: Callable[[], Any]) -> Any:
 
 
 @torch.no_grad()
-def compare(predictor: Predictor, run: Run, file: Path, size: Size) -> str:
+def _compare(predictor: Predictor, run: _Run, file: Path, size: _Size) -> str:
     """Compare a file with the network on random images, of another B than it was traced with.
 
     :raises MtlError: a prediction differs
@@ -206,17 +206,17 @@ def compare(predictor: Predictor, run: Run, file: Path, size: Size) -> str:
     images = torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(1))
     differences = []
     for task, own, other in zip(predictor.tasks, predictor(images), run(images), strict=True):
-        found, limit = difference(own, other)
+        found, limit = _difference(own, other)
         differences.append(f"{task.name} {found:.1g}")
         if not found <= limit:
             raise MtlError(f"{file}: predicts another {task.name} than the network (difference {found:.3g})")
     return f"compared with the network on 3 random images, largest difference: {', '.join(differences)}"
 
 
-def difference(own: Tensor, other: Tensor) -> tuple[float, float]:
+def _difference(own: Tensor, other: Tensor) -> tuple[float, float]:
     """How much two predictions differ, and how much they may."""
     if own.shape != other.shape:
         return float("inf"), 0.0
     if not own.is_floating_point():
-        return float((own != other).float().mean()), SHARE
-    return float((own - other).abs().max()), TOLERANCE * max(1.0, float(own.abs().max()))
+        return float((own != other).float().mean()), _SHARE
+    return float((own - other).abs().max()), _TOLERANCE * max(1.0, float(own.abs().max()))

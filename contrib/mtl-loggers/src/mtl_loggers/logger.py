@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mtl_core import FinishedRun
     from mtl_loggers.sinks import Sink
 
-ABOUT = ("epoch", "event")
+_ABOUT = ("epoch", "event")
 """What a record says beside its values; the epoch is the step of each value."""
 
 
@@ -37,8 +37,8 @@ class Logger:
         if self.sink is None:
             settings = parse_toml(read_toml(RunFolder(run_folder).experiment), str(run_folder))
             self.sink = self.open(str(run_folder), f"{settings['name']}-{settings['seed']}", epoch)
-            self.sink.settings(flat(settings))
-        self.sink.values(scalars(record), epoch)
+            self.sink.settings(_flat(settings))
+        self.sink.values(_scalars(record), epoch)
 
     @hookimpl
     def after_run(self, run: FinishedRun) -> None:
@@ -49,7 +49,7 @@ class Logger:
         if results.is_file():
             record = json.loads(results.read_text(encoding="utf-8"))
             found = {f"{record['split']}/{name}": value for name, value in record["metrics"].items()}
-            self.sink.values(scalars(found), int(record["epoch"]))
+            self.sink.values(_scalars(found), int(record["epoch"]))
         self.sink.close()
         self.sink = None
 
@@ -62,15 +62,15 @@ class Logger:
         raise NotImplementedError
 
 
-def scalars(record: Mapping[str, Any]) -> dict[str, float]:
+def _scalars(record: Mapping[str, Any]) -> dict[str, float]:
     """The finite numbers of a record."""
-    numbers = {name: value for name, value in record.items() if type(value) in (int, float) and name not in ABOUT}
+    numbers = {name: value for name, value in record.items() if type(value) in (int, float) and name not in _ABOUT}
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested tables as ``plugins.name.option`` → value."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return found

@@ -50,12 +50,12 @@ def check_counts(teachers: Sequence[Experiment]) -> None:
         _, labelled = chosen_tasks(teacher, dataset, mask)
         try:
             share = 0.0 if "val" in hooks.splits else teacher.validation
-            training_order(teacher, labelled.any(1).tolist(), share)
+            _training_order(teacher, labelled.any(1).tolist(), share)
         except DataError as error:
             raise DataError(f'teacher of "{teacher.tasks[0]}": {error}') from None
 
 
-def training_order(experiment: Experiment, labelled: Sequence[bool], validation: float) -> BatchOrder:
+def _training_order(experiment: Experiment, labelled: Sequence[bool], validation: float) -> BatchOrder:
     """The order in which a teacher would go through its samples.
 
     :param validation: share of them that is held out

@@ -14,7 +14,7 @@ from mtl_must.checks import check_counts, check_launch, check_masks
 from mtl_must.pseudo import PseudoLabelled
 from mtl_must.teachers import Teacher
 
-TEACHES = (
+_TEACHES = (
     "build_dataset", "make_label_mask", "transform_sample", "augment", "build_backbone", "build_heads",
 )  # fmt: skip
 """A teacher keeps the plugins that fill these places: data, labels, augmentation and network."""
@@ -72,7 +72,7 @@ class MuST:
     def teacher(self, experiment: Experiment, task: str) -> Experiment:
         """The experiment of one teacher: the same data, network and settings, one task, its labelled samples."""
         hooks = open_hooks(experiment)
-        kept = {name for hook in TEACHES for name, _ in hooks.implementations(hook)}
+        kept = {name for hook in _TEACHES for name, _ in hooks.implementations(hook)}
         settings = {f.name: getattr(experiment, f.name) for f in attrs.fields(Experiment)}
         changed = {
             "name": f"{experiment.name}-teacher-{task}",

@@ -29,7 +29,7 @@ from mtl_core import (
 )
 from mtl_must.confidence import both_ways, confident
 
-BATCH = 8
+_BATCH = 8
 
 
 def label_file(place: Path, task: str) -> Path:
@@ -40,7 +40,7 @@ def teacher_run(place: Path, task: str) -> RunFolder:
     return RunFolder(place / "teachers" / task)
 
 
-def is_complete(path: Path) -> bool:
+def _is_complete(path: Path) -> bool:
     """The file appears when all of it is written."""
     return path.is_file()
 
@@ -67,10 +67,10 @@ def write_labels(teacher: Experiment, run: RunFolder, place: Path, least: float,
 
     def write(part: Path) -> None:
         kept: Any = None
-        for first in range(0, len(dataset), BATCH):
-            places = range(first, min(first + BATCH, len(dataset)))
+        for first in range(0, len(dataset), _BATCH):
+            places = range(first, min(first + _BATCH, len(dataset)))
             images = torch.stack([read_sample(dataset, i, ()).image for i in places])
-            labels = labelled_by(kind, network, images.to(device), least, tolerance).cpu().numpy()
+            labels = _labelled_by(kind, network, images.to(device), least, tolerance).cpu().numpy()
             if kept is None:
                 kept = np.lib.format.open_memmap(part, "w+", labels.dtype, (len(dataset), *labels.shape[1:]))
             kept[first : first + len(labels)] = labels
@@ -80,7 +80,7 @@ def write_labels(teacher: Experiment, run: RunFolder, place: Path, least: float,
     return path
 
 
-def labelled_by(task: Task, network: Any, images: Tensor, least: float, tolerance: float | None) -> Tensor:
+def _labelled_by(task: Task, network: Any, images: Tensor, least: float, tolerance: float | None) -> Tensor:
     """Labels of images (B, 3, H, W), invalid where the teacher is not confident."""
     images = images.float() / 255 if images.dtype == torch.uint8 else images
     prediction, mirrored = both_ways(network, images, task, tolerance is not None)
@@ -106,7 +106,7 @@ class PseudoLabelled:
         self.names: Sequence[str] | None = dataset.names
         self.labelled: Tensor | None = None
         self.place = place
-        found = [name for name in self.tasks.names if is_complete(label_file(place, name))]
+        found = [name for name in self.tasks.names if _is_complete(label_file(place, name))]
         for name in found:
             self.check(label_file(place, name))
         self.known = given.clone()
@@ -133,8 +133,8 @@ class PseudoLabelled:
         sample = read_sample(self.dataset, index, [name for name, given in row.items() if given and name in tasks])
         withheld = [name for name, given in row.items() if not given and name in tasks and name in self.found]
         own = {name: label for name, label in sample.targets.items() if name in tasks}
-        return Sample(sample.image, own | {name: self.pseudo(name, index) for name in withheld})
+        return Sample(sample.image, own | {name: self._pseudo(name, index) for name in withheld})
 
-    def pseudo(self, task: str, index: int) -> Tensor:
+    def _pseudo(self, task: str, index: int) -> Tensor:
         kept = np.load(label_file(self.place, task), mmap_mode="r")[index]
         return torch.from_numpy(np.array(kept))

@@ -24,7 +24,7 @@ from mtl_core import (
 )
 from mtl_must.pseudo import label_file, teacher_run, write_labels
 
-FREE = tuple(key for key in MAY_CHANGE if key != "epochs")
+_FREE = tuple(key for key in MAY_CHANGE if key != "epochs")
 """Settings that do not change a teacher. A finished one is not trained further: its labels would change with it."""
 
 
@@ -64,7 +64,7 @@ class Teacher:
     def done(self) -> bool:
         return self.labels.is_file() and self.record.is_file()
 
-    def rules(self) -> dict[str, float | str]:
+    def _rules(self) -> dict[str, float | str]:
         tolerance = self.flip_tolerance
         return {"confidence": self.confidence, "flip_tolerance": "none" if tolerance is None else tolerance}
 
@@ -75,28 +75,28 @@ class Teacher:
         """
         if self.run.experiment.is_file():
             before = load_experiment(self.run.experiment)
-            refuse(self.run.folder, "this teacher was started", differences(before, self.experiment, FREE))
+            _refuse(self.run.folder, "this teacher was started", differences(before, self.experiment, _FREE))
         if self.done:
-            refuse(self.labels, "these pseudo-labels were made", self.changes())
+            _refuse(self.labels, "these pseudo-labels were made", self._changes())
 
-    def changes(self) -> list[str]:
+    def _changes(self) -> list[str]:
         old = json.loads(self.record.read_text(encoding="utf-8"))
         before = parse_experiment(old["teacher"], str(self.record), folder=self.run.folder)
-        rules = [f"{key} was {old[key]}, now {new}" for key, new in self.rules().items() if old[key] != new]
-        return rules + differences(before, self.experiment, FREE)
+        rules = [f"{key} was {old[key]}, now {new}" for key, new in self._rules().items() if old[key] != new]
+        return rules + differences(before, self.experiment, _FREE)
 
     def teach(self) -> None:
         """Train it, unless it is trained, and let it label every training image."""
-        with said_of(self.task):
+        with _said_of(self.task):
             if not self.run.results.is_file():
                 train(self.experiment, self.run.folder, resume=True)
             if not self.record.is_file():
                 self.labels.unlink(missing_ok=True)  # labels without a record: nobody knows how they were made
-            write_text(self.record, to_json(self.rules() | {"teacher": dump_experiment(self.experiment)}, indent=2))
+            write_text(self.record, to_json(self._rules() | {"teacher": dump_experiment(self.experiment)}, indent=2))
             write_labels(self.experiment, self.run, self.place, self.confidence, self.flip_tolerance)
 
 
-def refuse(path: Path, what: str, changed: Sequence[str]) -> None:
+def _refuse(path: Path, what: str, changed: Sequence[str]) -> None:
     if changed:
         raise CheckpointError(
             f"{path}: {what} with other settings ({'; '.join(changed)}); go on with those, or choose another --out"
@@ -104,7 +104,7 @@ def refuse(path: Path, what: str, changed: Sequence[str]) -> None:
 
 
 @contextmanager
-def said_of(task: str) -> Iterator[None]:
+def _said_of(task: str) -> Iterator[None]:
     """Errors say which teacher they are of."""
     try:
         yield

@@ -37,9 +37,9 @@ from mtl_pseudo.specs import Spec
 from mtl_pseudo.tasks import SoftClassification, TokenLabels
 from mtl_pseudo.teachers import Teacher, teacher_for
 
-VERSION = 1
-"""Of how labels are made: another one, and they are made anew."""
-LOOKED_AT = 8
+_VERSION = 1
+"""Version of how labels are made; after a change of it they are made again."""
+_LOOKED_AT = 8
 """Images by which a data set is known again."""
 
 
@@ -58,36 +58,36 @@ class Place:
 
     @property
     def arrays(self) -> list[str]:
-        return [name for task in self.tasks for name in parts(task)]
+        return [name for task in self.tasks for name in _parts(task)]
 
     @property
     def done(self) -> bool:
         return all(complete(self.folder, name).is_file() for name in self.arrays)
 
 
-def parts(task: Task) -> list[str]:
+def _parts(task: Task) -> list[str]:
     """The arrays of one task's labels."""
     return [f"{task.name}.classes", f"{task.name}.shares"] if isinstance(task, TokenLabels) else [task.name]
 
 
-def fingerprint(dataset: MultiTaskDataset) -> str:
+def _fingerprint(dataset: MultiTaskDataset) -> str:
     """A digest of a data set's length, names and some of its images, by which it is known again."""
     found = hashlib.sha256()
     length = len(dataset)
     found.update(json.dumps([length, list(dataset.names or ())]).encode())
-    for index in sorted({length * step // LOOKED_AT for step in range(LOOKED_AT)}) if length else ():
+    for index in sorted({length * step // _LOOKED_AT for step in range(_LOOKED_AT)}) if length else ():
         image = read_sample(dataset, index, ()).image
         found.update(f"{tuple(image.shape)} {image.dtype}".encode() + image.contiguous().numpy().tobytes())
     return found.hexdigest()
 
 
-def place_for(root: Path, spec: Spec, teacher: Teacher, data: str) -> Place:
+def _place_for(root: Path, spec: Spec, teacher: Teacher, data: str) -> Place:
     """A folder of its own for each model, its weights, its settings and the images.
 
     :param root: of all labels
-    :param data: :func:`fingerprint` of the images
+    :param data: :func:`_fingerprint` of the images
     """
-    text = json.dumps([VERSION, spec.model, spec.settings(), teacher.digest(), data], sort_keys=True)
+    text = json.dumps([_VERSION, spec.model, spec.settings(), teacher.digest(), data], sort_keys=True)
     version = hashlib.sha256(text.encode()).hexdigest()[:16]
     return Place(root / f"{spec.name}-{version}", spec, tuple(teacher.tasks))
 
@@ -112,11 +112,11 @@ class Labelling:
 
         :raises MtlError: a model cannot be made or read
         """
-        data = fingerprint(dataset)
+        data = _fingerprint(dataset)
         return [self.labelled(spec, teacher_for(spec), dataset, data) for spec in self.specs]
 
     def labelled(self, spec: Spec, teacher: Teacher, dataset: MultiTaskDataset, data: str) -> Place:
-        place = place_for(self.root, spec, teacher, data)
+        place = _place_for(self.root, spec, teacher, data)
         if place.done:
             return place
         place.folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ class Labelling:
         about = {"model": place.spec.model, "weights": place.spec.weights, "digest": teacher.digest()}
         write_text(place.folder / "about.json", json.dumps(about | place.spec.settings(), indent=2))
         first = rows_done(place.folder, place.arrays, len(dataset))
-        teacher.load(self.chosen_device())
+        teacher.load(self._chosen_device())
         batches = self.batches(teacher, dataset, first)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
@@ -138,14 +138,14 @@ class Labelling:
             for done in write(place.folder, place.arrays, len(dataset), batches, first):
                 bar.update(task, completed=done)
 
-    def chosen_device(self) -> torch.device:
+    def _chosen_device(self) -> torch.device:
         if self.device != "auto":
             return torch.device(self.device)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     @torch.no_grad()
     def batches(self, teacher: Teacher, dataset: MultiTaskDataset, first: int) -> Iterator[Mapping[str, NDArray[Any]]]:
-        device = self.chosen_device()
+        device = self._chosen_device()
         for begin in range(first, len(dataset), self.batch):
             places = range(begin, min(begin + self.batch, len(dataset)))
             images = torch.stack([read_sample(dataset, i, ()).image for i in places])
@@ -171,9 +171,9 @@ class WithPseudoTasks:
         self.training = training
         self.names: Sequence[str] | None = dataset.names
         self.added = [task for spec in labelling.specs for task in teacher_for(spec).tasks]
-        check_names(dataset.tasks, self.added)
+        _check_names(dataset.tasks, self.added)
         self.tasks = Tasks([*dataset.tasks, *self.added])
-        self.labelled: Tensor | None = widened(dataset, len(self.added), training)
+        self.labelled: Tensor | None = _widened(dataset, len(self.added), training)
         self._places: list[Place] | None = None
         self._arrays: dict[str, NDArray[Any]] = {}
 
@@ -188,7 +188,7 @@ class WithPseudoTasks:
         sample = read_sample(self.dataset, index, [name for name in self.dataset.tasks.names if name in tasks])
         size = (sample.image.shape[-2], sample.image.shape[-1])
         added = [task for task in self.added if task.name in tasks]
-        made = {task.name: self.label(task, index, size) if self.training else blank(task, size) for task in added}
+        made = {task.name: self.label(task, index, size) if self.training else _blank(task, size) for task in added}
         own = {name: label for name, label in sample.targets.items() if name in tasks}
         return Sample(sample.image, own | made)
 
@@ -198,7 +198,7 @@ class WithPseudoTasks:
             self._places = self.labelling.places(self.dataset)
 
     def label(self, task: Task, index: int, size: tuple[int, int]) -> Tensor:
-        rows = [torch.from_numpy(np.array(self.array(name)[index])) for name in parts(task)]
+        rows = [torch.from_numpy(np.array(self.array(name)[index])) for name in _parts(task)]
         if isinstance(task, TokenLabels):
             return at_size(torch.cat([rows[0].float(), rows[1]]), size)
         return rows[0].long() if rows[0].dtype == torch.int16 else rows[0]
@@ -217,7 +217,7 @@ class WithPseudoTasks:
         return {**self.__dict__, "_arrays": {}}
 
 
-def check_names(tasks: Tasks, added: Sequence[Task]) -> None:
+def _check_names(tasks: Tasks, added: Sequence[Task]) -> None:
     names = [*tasks.names, *(task.name for task in added)]
     for name in names:
         if names.count(name) > 1:
@@ -227,7 +227,7 @@ def check_names(tasks: Tasks, added: Sequence[Task]) -> None:
             )
 
 
-def widened(dataset: MultiTaskDataset, added: int, training: bool) -> Tensor | None:
+def _widened(dataset: MultiTaskDataset, added: int, training: bool) -> Tensor | None:
     """The label mask, with columns for the added tasks."""
     if dataset.labelled is None and training:
         return None
@@ -237,7 +237,7 @@ def widened(dataset: MultiTaskDataset, added: int, training: bool) -> Tensor | N
     return torch.cat((own, torch.full((len(own), added), training)), 1)
 
 
-def blank(task: Task, size: tuple[int, int]) -> Tensor:
+def _blank(task: Task, size: tuple[int, int]) -> Tensor:
     """A label that is invalid everywhere."""
     if isinstance(task, Classification):
         return torch.tensor(-1)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Size = tuple[int, int]
+_Size = tuple[int, int]
 
 
-def masks(logits: Tensor, size: Size, score: float) -> Tensor:
+def masks(logits: Tensor, size: _Size, score: float) -> Tensor:
     """The most likely class of every pixel where its probability reaches the score, else −1.
 
     :param logits: (B, C, …) of any size
@@ -27,7 +27,7 @@ def masks(logits: Tensor, size: Size, score: float) -> Tensor:
 
 
 def instance_masks(
-    found: Sequence[Mapping[str, Tensor]], size: Size, score: float, classes: Mapping[int, int]
+    found: Sequence[Mapping[str, Tensor]], size: _Size, score: float, classes: Mapping[int, int]
 ) -> Tensor:
     """Instances painted over each other, the surest last; −1 where there is none that reaches the score.
 
@@ -59,7 +59,7 @@ def tokens(logits: Tensor, top: int) -> tuple[Tensor, Tensor]:
     return classes, shares / shares.sum(1, keepdim=True)
 
 
-def at_size(values: Tensor, size: Size) -> Tensor:
+def at_size(values: Tensor, size: _Size) -> Tensor:
     """Token labels (…, h, w) at an image's size, each pixel its token's."""
     flat = values.reshape(1, -1, *values.shape[-2:]).float()
     return F.interpolate(flat, size, mode="nearest-exact").reshape(*values.shape[:-2], *size)

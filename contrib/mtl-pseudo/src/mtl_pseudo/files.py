@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mtl_core import DataError
 
-Array = NDArray[Any]
+_Array = NDArray[Any]
 
 
 def complete(folder: Path, name: str) -> Path:
@@ -24,11 +24,11 @@ def complete(folder: Path, name: str) -> Path:
     return folder / f"{name}.npy"
 
 
-def partial(folder: Path, name: str) -> Path:
+def _partial(folder: Path, name: str) -> Path:
     return folder / f"{name}.npy.part"
 
 
-class Rows:
+class _Rows:
     """An array of N rows that grows on the disk; stopped anywhere, it goes on after the last whole row.
 
     :param path: of the part that is there
@@ -44,7 +44,7 @@ class Rows:
         try:
             with self.path.open("rb") as file:
                 shape, dtype = self.header(file)
-                return (self.path.stat().st_size - file.tell()) // row_bytes(shape, dtype)
+                return (self.path.stat().st_size - file.tell()) // _row_bytes(shape, dtype)
         except (FileNotFoundError, ValueError):
             return 0
 
@@ -57,15 +57,15 @@ class Rows:
         return shape, dtype
 
     def cut(self, rows: int) -> None:
-        """Keep the first rows; none: begin anew."""
+        """Keep the first rows; 0: remove the file."""
         if rows == 0:
             self.path.unlink(missing_ok=True)
             return
         with self.path.open("rb+") as file:
             shape, dtype = self.header(file)
-            file.truncate(file.tell() + rows * row_bytes(shape, dtype))
+            file.truncate(file.tell() + rows * _row_bytes(shape, dtype))
 
-    def append(self, rows: Array) -> None:
+    def append(self, rows: _Array) -> None:
         with self.path.open("ab") as file:
             if file.tell() == 0:
                 about = {"descr": rows.dtype.str, "fortran_order": False, "shape": (self.length, *rows.shape[1:])}
@@ -79,12 +79,12 @@ class Rows:
         self.path.replace(path)
 
 
-def row_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+def _row_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     return int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
 
 
 def write(
-    folder: Path, names: list[str], length: int, batches: Iterator[Mapping[str, Array]], first: int
+    folder: Path, names: list[str], length: int, batches: Iterator[Mapping[str, _Array]], first: int
 ) -> Iterator[int]:
     """Append batches of rows to every array, and name the arrays when they are whole.
 
@@ -93,7 +93,7 @@ def write(
     :return: how many rows are there, after every batch
     :raises DataError: the disk is full
     """
-    parts = {name: Rows(partial(folder, name), length) for name in names}
+    parts = {name: _Rows(_partial(folder, name), length) for name in names}
     done = first
     for batch in batches:
         try:
@@ -112,7 +112,7 @@ def write(
 
 def rows_done(folder: Path, names: list[str], length: int) -> int:
     """How many rows every array has; what some have more is cut off."""
-    parts = [Rows(partial(folder, name), length) for name in names]
+    parts = [_Rows(_partial(folder, name), length) for name in names]
     done = min(min(part.done() for part in parts), length)
     for part in parts:
         part.cut(done)

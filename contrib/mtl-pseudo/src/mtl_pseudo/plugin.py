@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mtl_pseudo.dataset import Labelling, WithPseudoTasks
 
 
-def usable(instance: object, attribute: Any, value: Mapping[str, Any]) -> None:
+def _usable(instance: object, attribute: Any, value: Mapping[str, Any]) -> None:
     """Every mistake in the tables of the models."""
     if not value:
         raise ValueError("expected a table for each pseudo-task, such as [plugins.pseudo.sources.coco]")
@@ -60,7 +60,7 @@ class Pseudo:
     of: str = field(validator=min_len(1), metadata=help("the data set's plugin"))
     data: dict[str, Any] = field(factory=dict, metadata=help("options of the data set's plugin"))
     sources: dict[str, dict[str, Any]] = field(
-        validator=usable,
+        validator=_usable,
         metadata=help(
             "task → model (torchvision:NAME, timm:NAME, smp:ARCHITECTURE:ENCODER, run:FOLDER), weights, labels (masks,"
             " soft, tokens), score (0.5), classes, size, mean, std, top (5), tasks, checkpoint"
@@ -82,21 +82,21 @@ class Pseudo:
 
     @hookimpl
     def name_splits(self) -> tuple[str, ...]:
-        return open_hooks(self.data_experiment(), ("build_dataset",)).splits
+        return open_hooks(self._data_experiment(), ("build_dataset",)).splits
 
     def open(self, split: str) -> WithPseudoTasks:
         from mtl_pseudo.dataset import WithPseudoTasks
 
-        hooks = open_hooks(self.data_experiment(), ("build_dataset",))
+        hooks = open_hooks(self._data_experiment(), ("build_dataset",))
         return WithPseudoTasks(hooks.build_dataset(split), self.labelling(), split == "train")
 
-    def data_experiment(self) -> Experiment:
+    def _data_experiment(self) -> Experiment:
         """An experiment with the data set's plugin alone, so that its options are read and checked as always.
 
         :raises MtlError: there is no such plugin, or its options are wrong
         """
         text = f'name = "data"\n[plugins.{json.dumps(self.of)}]\n'
-        text += "".join(f"{json.dumps(key)} = {toml(value)}\n" for key, value in self.data.items())
+        text += "".join(f"{json.dumps(key)} = {_toml(value)}\n" for key, value in self.data.items())
         return parse_experiment(text, "plugins.pseudo.data")
 
     def labelling(self) -> Labelling:
@@ -110,10 +110,10 @@ class Pseudo:
         return Labelling(root, tuple(spec_of(*item) for item in self.sources.items()), self.batch_size, self.device)
 
 
-def toml(value: Any) -> str:
+def _toml(value: Any) -> str:
     """A plain value as TOML."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)} = {toml(part)}" for key, part in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(part)}" for key, part in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(toml, value)) + "]"
+        return "[" + ", ".join(map(_toml, value)) + "]"
     return json.dumps("none" if value is None else value)

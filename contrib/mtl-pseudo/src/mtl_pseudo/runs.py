@@ -30,7 +30,7 @@ from mtl_core import (
 from mtl_pseudo.specs import Spec
 from mtl_pseudo.weights import digest
 
-Size = tuple[int, int]
+_Size = tuple[int, int]
 
 
 @attrs.define
@@ -42,7 +42,7 @@ class RunTeacher:
 
     spec: Spec
     network: Any = None
-    size: Size = (0, 0)
+    size: _Size = (0, 0)
 
     @property
     def run(self) -> RunFolder:
@@ -91,12 +91,12 @@ class RunTeacher:
         fitted = images if size == self.size else F.interpolate(images, self.size, mode="bilinear", antialias=True)
         predictions = self.network(fitted.clamp(0, 1))
         return {
-            task.name: compact(resized(kind, decided(kind, predictions[kind.name].float(), self.spec.score), size))
+            task.name: _compact(_resized(kind, _decided(kind, predictions[kind.name].float(), self.spec.score), size))
             for kind, task in zip(self.kinds, self.tasks, strict=True)
         }
 
 
-def decided(task: Task, prediction: Tensor, score: float) -> Tensor:
+def _decided(task: Task, prediction: Tensor, score: float) -> Tensor:
     """Predictions as labels; classes below the score are invalid."""
     label = task.decode(prediction)
     if not isinstance(task, Segmentation | Classification):
@@ -104,7 +104,7 @@ def decided(task: Task, prediction: Tensor, score: float) -> Tensor:
     return torch.where(prediction.softmax(1).amax(1) >= score, label, task.blank(label))
 
 
-def resized(task: Task, label: Tensor, size: Size) -> Tensor:
+def _resized(task: Task, label: Tensor, size: _Size) -> Tensor:
     """Labels (B, …, H', W') at another size: values that were there, but for tasks whose labels may be averaged."""
     if not task.dense or tuple(label.shape[-2:]) == size:
         return label
@@ -115,6 +115,6 @@ def resized(task: Task, label: Tensor, size: Size) -> Tensor:
     return F.interpolate(flat, size, mode="nearest-exact").reshape(*label.shape[:-2], *size).to(label.dtype)
 
 
-def compact(label: Tensor) -> Tensor:
+def _compact(label: Tensor) -> Tensor:
     """As it is kept: classes in 16 bits."""
     return (label if label.is_floating_point() else label.short()).cpu()

@@ -10,8 +10,8 @@ import attrs
 
 from mtl_core import nearest
 
-LIBRARIES = ("torchvision", "timm", "smp", "run")
-KINDS = ("masks", "soft", "tokens")
+_LIBRARIES = ("torchvision", "timm", "smp", "run")
+_KINDS = ("masks", "soft", "tokens")
 
 
 @attrs.frozen(kw_only=True)
@@ -66,15 +66,15 @@ class Spec:
         return found | ({"model": "run"} if self.library == "run" else {})
 
 
-KEYS = tuple(field.name for field in attrs.fields(Spec) if field.name != "name")
+_KEYS = tuple(field.name for field in attrs.fields(Spec) if field.name != "name")
 
 
 def spec_of(name: str, table: Mapping[str, Any]) -> Spec:
     """:raises ValueError: every mistake in the table, a line for each"""
     problems = [
-        f"{name}.{key}: unknown{nearest(key, KEYS)} (known: {', '.join(KEYS)})" for key in table if key not in KEYS
+        f"{name}.{key}: unknown{nearest(key, _KEYS)} (known: {', '.join(_KEYS)})" for key in table if key not in _KEYS
     ]
-    problems += [f"{name}.{key}: {text}" for key, text in wrong_types(table)]
+    problems += [f"{name}.{key}: {text}" for key, text in _wrong_types(table)]
     if "model" not in table:
         problems.append(f'{name}.model: missing; expected text such as "torchvision:deeplabv3_resnet50"')
     if not name.isidentifier():
@@ -83,48 +83,50 @@ def spec_of(name: str, table: Mapping[str, Any]) -> Spec:
         raise ValueError("; ".join(problems))
     plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
     made = Spec(name=name, **plain)
-    if problems := list(contradictions(made)):
+    if problems := list(_contradictions(made)):
         raise ValueError("; ".join(f"{name}.{problem}" for problem in problems))
     return made
 
 
-def wrong_types(table: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _wrong_types(table: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(key, what is wrong with the type of its value)."""
     texts = ("model", "weights", "labels", "checkpoint")
     whole = ("classes", "top")
     wrong = [(key, "text") for key in texts if not isinstance(table.get(key, ""), str)]
-    wrong += [(key, "a whole number, at least 1") for key in whole if not is_whole(table.get(key, 1))]
-    if not is_number(table.get("score", 0.5)) or not 0 <= table.get("score", 0.5) <= 1:
+    wrong += [(key, "a whole number, at least 1") for key in whole if not _is_whole(table.get(key, 1))]
+    if not _is_number(table.get("score", 0.5)) or not 0 <= table.get("score", 0.5) <= 1:
         wrong.append(("score", "a probability, 0 to 1"))
-    if "size" in table and not (is_list(table["size"], 2) and all(map(is_whole, table["size"]))):
+    if "size" in table and not (_is_list(table["size"], 2) and all(map(_is_whole, table["size"]))):
         wrong.append(("size", "[height, width] in pixels"))
     for key in ("mean", "std"):
-        if key in table and not (is_list(table[key], 3) and all(map(is_number, table[key]))):
+        if key in table and not (_is_list(table[key], 3) and all(map(_is_number, table[key]))):
             wrong.append((key, "three numbers, of red, green and blue in 0 to 1"))
     if not all(isinstance(name, str) for name in table.get("tasks", ())) or isinstance(table.get("tasks"), str):
         wrong.append(("tasks", "a list of names"))
     return [(key, f"expected {expected}, found {table[key]!r}") for key, expected in wrong]
 
 
-def is_whole(value: object) -> bool:
+def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def is_number(value: object) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def is_list(value: object, length: int) -> bool:
+def _is_list(value: object, length: int) -> bool:
     return isinstance(value, list | tuple) and len(value) == length
 
 
-def contradictions(spec: Spec) -> list[str]:
+def _contradictions(spec: Spec) -> list[str]:
     found = []
-    if spec.library not in LIBRARIES or not spec.of_library:
+    if spec.library not in _LIBRARIES or not spec.of_library:
         expected = '"torchvision:NAME", "timm:NAME", "smp:ARCHITECTURE:ENCODER" or "run:FOLDER"'
         found.append(f'model: expected {expected}, found "{spec.model}"')
-    if spec.labels and spec.labels not in KINDS:
-        found.append(f'labels: expected one of {", ".join(KINDS)}, found "{spec.labels}"{nearest(spec.labels, KINDS)}')
+    if spec.labels and spec.labels not in _KINDS:
+        found.append(
+            f'labels: expected one of {", ".join(_KINDS)}, found "{spec.labels}"{nearest(spec.labels, _KINDS)}'
+        )
     if spec.library == "run":
         given = [key for key in ("weights", "labels", "classes", "size") if getattr(spec, key)]
         found += [f"{key}: a run has its own; leave it out" for key in given]

@@ -17,7 +17,7 @@ from torchmetrics import Metric
 from mtl_core import Task
 
 
-class Agreement(Metric):
+class _Agreement(Metric):
     """Share of labels whose most likely class is the prediction's.
 
     :param best: a batch of labels → the most likely class, −1 where there is none
@@ -71,9 +71,9 @@ class SoftClassification(Task):
         return torch.where(self.valid(target), target, even)
 
     def metrics(self) -> Metric:
-        return Agreement(self.most_likely)
+        return _Agreement(self._most_likely)
 
-    def most_likely(self, target: Tensor) -> Tensor:
+    def _most_likely(self, target: Tensor) -> Tensor:
         """(B,), −1 where missing."""
         found = self.encode(target).argmax(1)
         return torch.where(self.valid(target)[:, 0], found, torch.full_like(found, -1))
@@ -100,12 +100,12 @@ class TokenLabels(Task):
     units: ClassVar[Mapping[str, str]] = {"top1": "%"}
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return super().loss(self.sparse(prediction), self.sparse(target))
+        return super().loss(self._sparse(prediction), self._sparse(target))
 
     def label_shape(self, size: tuple[int, int]) -> tuple[int, ...]:
         return (2 * self.top, *size)
 
-    def sparse(self, maps: Tensor) -> Tensor:
+    def _sparse(self, maps: Tensor) -> Tensor:
         """One pixel in stride × stride of (B, …, H, W), in the middle of its square."""
         step = min(self.stride, *maps.shape[-2:])
         return maps[..., step // 2 :: step, step // 2 :: step]
@@ -139,9 +139,9 @@ class TokenLabels(Task):
         return torch.cat((classes.to(shares), shares / shares.sum(1, keepdim=True)), 1)
 
     def metrics(self) -> Metric:
-        return Agreement(most_likely_token)
+        return _Agreement(_most_likely_token)
 
 
-def most_likely_token(target: Tensor) -> Tensor:
+def _most_likely_token(target: Tensor) -> Tensor:
     """The first class of every pixel (B, H, W), −1 where invalid."""
     return target[:, 0].long()

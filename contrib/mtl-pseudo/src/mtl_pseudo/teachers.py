@@ -22,9 +22,9 @@ from mtl_pseudo.specs import Spec
 from mtl_pseudo.tasks import SoftClassification, TokenLabels
 from mtl_pseudo.weights import digest, load_weights
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and deviation of RGB in 0..1."""
-Labels = dict[str, Tensor]
+_Labels = dict[str, Tensor]
 """Array → its rows of a batch; an array is named ``TASK`` or ``TASK.PART``."""
 
 
@@ -41,12 +41,12 @@ class Teacher(Protocol):
     def load(self, device: torch.device) -> None:
         """Make the model, fill it and bring it to a device."""
 
-    def label(self, images: Tensor) -> Labels:
+    def label(self, images: Tensor) -> _Labels:
         """Labels of images, float (B, 3, H, W) in 0..1 on the device; on the CPU."""
 
 
 @attrs.define
-class Model:
+class _Model:
     """A model of a library, with weights from a file.
 
     :param spec: its table
@@ -95,9 +95,9 @@ class Model:
         return self.spec.size
 
     def colours(self) -> tuple[Sequence[float], Sequence[float]]:
-        return self.spec.mean or IMAGENET[0], self.spec.std or IMAGENET[1]
+        return self.spec.mean or _IMAGENET[0], self.spec.std or _IMAGENET[1]
 
-    def label(self, images: Tensor) -> Labels:
+    def label(self, images: Tensor) -> _Labels:
         """Labels of images.
 
         :raises MtlError: the model cannot take them, or gives something else than expected
@@ -112,7 +112,7 @@ class Model:
                 " plugins.pseudo.batch_size"
             ) from error
 
-    def labels_of(self, images: Tensor) -> Labels:
+    def labels_of(self, images: Tensor) -> _Labels:
         name = self.spec.name
         size = (images.shape[-2], images.shape[-1])
         if self.kind == "masks":
@@ -140,27 +140,27 @@ class Model:
         raise NotImplementedError
 
 
-class TorchvisionModel(Model):
+class _TorchvisionModel(_Model):
     def made(self) -> nn.Module:
         options: dict[str, Any] = {"weights": None}
         if self.kind == "masks":
             options["weights_backbone"] = None
-            options |= {"aux_loss": True} if self.has_auxiliary() else {}
+            options |= {"aux_loss": True} if self._has_auxiliary() else {}
         if self.spec.classes:
             options["num_classes"] = self.spec.classes
         made: nn.Module = torchvision.models.get_model(self.spec.of_library, **options)
         return made
 
-    def has_auxiliary(self) -> bool:
+    def _has_auxiliary(self) -> bool:
         """Published weights of segmentation models carry the classifier that helped in training."""
-        if is_detector(self.spec.of_library) or not self.spec.file.is_file():
+        if _is_detector(self.spec.of_library) or not self.spec.file.is_file():
             return False
         from mtl_pseudo.weights import read
 
         return any(key.startswith("aux_classifier.") for key in read(self.spec.file, self.spec.model))
 
-    def labels_of(self, images: Tensor) -> Labels:
-        if not is_detector(self.spec.of_library):
+    def labels_of(self, images: Tensor) -> _Labels:
+        if not _is_detector(self.spec.of_library):
             return super().labels_of(images)
         size = (images.shape[-2], images.shape[-1])
         found = self.network(list(images))  # a detector resizes and normalises by itself
@@ -168,51 +168,51 @@ class TorchvisionModel(Model):
 
     def numbers(self) -> dict[int, int]:
         """A detector's class → ours: published ones count a background and numbers that no class has."""
-        kept = detector_classes(self.spec)
+        kept = _detector_classes(self.spec)
         return {number: place for place, number in enumerate(kept)}
 
 
-def categories(name: str) -> list[str]:
+def _categories(name: str) -> list[str]:
     """The classes of a model's published weights."""
-    return list(next(iter(torchvision.models.get_model_weights(name))).meta["categories"]) if has_weights(name) else []
+    return list(next(iter(torchvision.models.get_model_weights(name))).meta["categories"]) if _has_weights(name) else []
 
 
-def has_weights(name: str) -> bool:
+def _has_weights(name: str) -> bool:
     return len(torchvision.models.get_model_weights(name)) > 0
 
 
-def detector_classes(spec: Spec) -> list[int]:
+def _detector_classes(spec: Spec) -> list[int]:
     """The numbers of a detector's classes; 0 is its background."""
     if spec.classes:
         return list(range(1, spec.classes))
-    return [number for number, name in enumerate(categories(spec.of_library)) if number and name != "N/A"]
+    return [number for number, name in enumerate(_categories(spec.of_library)) if number and name != "N/A"]
 
 
-def is_detector(name: str) -> bool:
+def _is_detector(name: str) -> bool:
     return name.startswith(("maskrcnn", "fasterrcnn", "keypointrcnn", "retinanet", "fcos", "ssd"))
 
 
-def torchvision_model(spec: Spec) -> Model:
+def _torchvision_model(spec: Spec) -> _Model:
     name = spec.of_library
     known = torchvision.models.list_models()
-    if name not in known or (is_detector(name) and not name.startswith("maskrcnn")):
-        usable = [n for n in known if not is_detector(n) or n.startswith("maskrcnn")]
+    if name not in known or (_is_detector(name) and not name.startswith("maskrcnn")):
+        usable = [n for n in known if not _is_detector(n) or n.startswith("maskrcnn")]
         raise DataError(
             f'pseudo: torchvision has no model "{name}" that gives classes{nearest(name, usable)} (examples:'
             " deeplabv3_resnet50, maskrcnn_resnet50_fpn, resnet50)"
         )
-    names = categories(name)
-    if is_detector(name):
-        kept = detector_classes(spec)
-        found = TorchvisionModel(spec, "masks", len(kept), () if spec.classes else tuple(names[n] for n in kept))
+    names = _categories(name)
+    if _is_detector(name):
+        kept = _detector_classes(spec)
+        found = _TorchvisionModel(spec, "masks", len(kept), () if spec.classes else tuple(names[n] for n in kept))
     else:
         kind = "masks" if name in torchvision.models.list_models(torchvision.models.segmentation) else "soft"
         count = spec.classes or len(names)
-        found = TorchvisionModel(spec, kind, count, tuple(names) if count == len(names) else ())
-    return fitting(found)
+        found = _TorchvisionModel(spec, kind, count, tuple(names) if count == len(names) else ())
+    return _fitting(found)
 
 
-def fitting(model: Model) -> Model:
+def _fitting(model: _Model) -> _Model:
     """:raises DataError: the model cannot give the labels that are asked for"""
     wanted = model.spec.labels or model.kind
     if wanted != model.kind and not (model.kind == "soft" and wanted == "tokens"):
@@ -221,7 +221,7 @@ def fitting(model: Model) -> Model:
     return model
 
 
-class TimmModel(Model):
+class _TimmModel(_Model):
     def made(self) -> nn.Module:
         options: dict[str, Any] = {"num_classes": self.spec.classes} if self.spec.classes else {}
         made: nn.Module = timm.create_model(self.spec.of_library, pretrained=False, **options)
@@ -230,7 +230,7 @@ class TimmModel(Model):
     def config(self) -> dict[str, Any]:
         """Size, mean and deviation of the images that the model was trained with."""
         about = self.about()
-        usual = {"input_size": (3, 224, 224), "mean": IMAGENET[0], "std": IMAGENET[1]}
+        usual = {"input_size": (3, 224, 224), "mean": _IMAGENET[0], "std": _IMAGENET[1]}
         return {key: about.get(key) or value for key, value in usual.items()}
 
     def about(self) -> dict[str, Any]:
@@ -254,7 +254,7 @@ class TimmModel(Model):
         features = network.forward_features(given)
         if features.ndim == 3:
             features = features[:, getattr(network, "num_prefix_tokens", 0) :]
-            height, width = token_grid(network, given, features.shape[1], self.spec.model)
+            height, width = _token_grid(network, given, features.shape[1], self.spec.model)
             each = features.reshape(-1, 1, features.shape[-1])
         elif features.shape[1] == network.num_features:
             height, width = features.shape[-2:]
@@ -266,7 +266,7 @@ class TimmModel(Model):
         return logits.view(len(images), height, width, -1).permute(0, 3, 1, 2)
 
 
-def token_grid(network: Any, images: Tensor, count: int, name: str) -> tuple[int, int]:
+def _token_grid(network: Any, images: Tensor, count: int, name: str) -> tuple[int, int]:
     """How a transformer's tokens lie in images (B, 3, H, W): one for each patch."""
     patch = getattr(getattr(network, "patch_embed", None), "patch_size", None) or (1, 1)
     height = images.shape[-2] // patch[0]
@@ -276,17 +276,17 @@ def token_grid(network: Any, images: Tensor, count: int, name: str) -> tuple[int
     return height, width
 
 
-def timm_model(spec: Spec) -> Model:
+def _timm_model(spec: Spec) -> _Model:
     name = spec.of_library
     known = timm.list_models()
     if name.partition(".")[0] not in known:
         raise DataError(f'pseudo: timm has no model "{name}"{nearest(name, known)} (example: tf_efficientnet_lite0)')
-    found = TimmModel(spec, "soft", spec.classes or 1000)
+    found = _TimmModel(spec, "soft", spec.classes or 1000)
     found.channels = spec.classes or int(found.about().get("num_classes", 0)) or 1000
-    return fitting(found)
+    return _fitting(found)
 
 
-class SMPModel(Model):
+class _SMPModel(_Model):
     def made(self) -> nn.Module:
         architecture, _, encoder = self.spec.of_library.partition(":")
         try:
@@ -309,8 +309,8 @@ class SMPModel(Model):
         return found[..., :height, :width]
 
 
-def smp_model(spec: Spec) -> Model:
-    return fitting(SMPModel(spec, "masks", spec.classes))
+def _smp_model(spec: Spec) -> _Model:
+    return _fitting(_SMPModel(spec, "masks", spec.classes))
 
 
 def teacher_for(spec: Spec) -> Teacher:
@@ -319,5 +319,5 @@ def teacher_for(spec: Spec) -> Teacher:
         from mtl_pseudo.runs import RunTeacher
 
         return RunTeacher(spec)
-    makers = {"torchvision": torchvision_model, "timm": timm_model, "smp": smp_model}
+    makers = {"torchvision": _torchvision_model, "timm": _timm_model, "smp": _smp_model}
     return makers[spec.library](spec)

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from mtl_core import DataError
 
-State = Mapping[str, Tensor]
+_State = Mapping[str, Tensor]
 
-PREFIXES = ("module.", "model.", "network.")
+_PREFIXES = ("module.", "model.", "network.")
 """What programs put before a model's names."""
-SHOWN = 3
+_SHOWN = 3
 """How many names of a kind an error lists."""
 
 
@@ -31,10 +31,10 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
     """
     own = model.state_dict()
     state = read(path, name)
-    for prefix in PREFIXES:
+    for prefix in _PREFIXES:
         if state and all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
-    wrong = differences(state, own)
+    wrong = _differences(state, own)
     if wrong:
         raise DataError(
             f'{path}: does not fit "{name}": {"; ".join(wrong)}; give the state dict of this very model, and `classes`'
@@ -43,7 +43,7 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
     model.load_state_dict(state, strict=False)
 
 
-def read(path: Path, name: str) -> State:
+def read(path: Path, name: str) -> _State:
     if not path.is_file():
         raise DataError(
             f'{path}: no such file; expected a local state dict of "{name}" (nothing is downloaded); set `weights`'
@@ -63,7 +63,7 @@ def read(path: Path, name: str) -> State:
     return found
 
 
-def differences(state: State, own: State) -> list[str]:
+def _differences(state: _State, own: _State) -> list[str]:
     """Missing, unexpected and misshapen entries, a text for each kind that there is."""
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     shapes = [
@@ -72,12 +72,12 @@ def differences(state: State, own: State) -> list[str]:
         if key in state and state[key].shape != value.shape
     ]
     kinds = {"missing keys": missing, "unexpected keys": [k for k in state if k not in own], "wrong shapes": shapes}
-    return [f"{kind} {listed(keys)}" for kind, keys in kinds.items() if keys]
+    return [f"{kind} {_listed(keys)}" for kind, keys in kinds.items() if keys]
 
 
-def listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def digest(path: Path) -> str:

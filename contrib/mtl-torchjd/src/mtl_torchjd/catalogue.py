@@ -31,7 +31,7 @@ _OF_THE_LED = ("tau",)
 """Their settings that torchjd takes for every task but the primary one."""
 REMEMBERED = ("GradVac", "PCD", "CRMOGM", "UW", "IMTLL", "DWA", "FAMO")
 """Classes with a state that this distribution saves and restores."""
-DEFAULTS: Mapping[str, Mapping[str, _Setting]] = {"CAGrad": {"norm_eps": 1e-8}}
+_DEFAULTS: Mapping[str, Mapping[str, _Setting]] = {"CAGrad": {"norm_eps": 1e-8}}
 """Settings that differ from torchjd's where an experiment gives none.
 
 CAGrad answers with weights of 0 where the smallest gradient in the convex hull is below ``norm_eps``. torchjd's 1e-4
@@ -119,7 +119,7 @@ class Recipe:
         :raises MtlError: torchjd refuses the settings, or a package is missing; the message is torchjd's
         """
         given: dict[str, Any] = {key: len(rows) for key in _GIVEN if key in _parameters(self.cls)}
-        given |= DEFAULTS.get(self.name, {})
+        given |= _DEFAULTS.get(self.name, {})
         try:
             given |= {key: self._value(key, rows, like) for key in self.settings}
             return self.cls(**given)

@@ -34,7 +34,7 @@ class BatchGradDrop(Elementwise):
         shaped = []
         with seeded(gradients.step):
             for level in used(branches):
-                shaped.append(drop_by_batch(rows_of(branches, level), levels[level].detach(), leak))
+                shaped.append(_drop_by_batch(rows_of(branches, level), levels[level].detach(), leak))
         if not gradients.gramian.isfinite().all():  # a comparison with NaN would drop it
             shaped = [torch.full_like(level, torch.nan) for level in shaped]
         return like_z(shaped, branches)
@@ -45,7 +45,7 @@ class BatchGradDrop(Elementwise):
         return torch.zeros(len(reached), device=like.device) if leak is None else leak.to(like.device)
 
 
-def drop_by_batch(rows: Tensor, z: Tensor, leak: Tensor) -> Tensor:
+def _drop_by_batch(rows: Tensor, z: Tensor, leak: Tensor) -> Tensor:
     """Σ_t (ℓ_t + (1 − ℓ_t) M_t) b_t, M_t a mask that is the same for all images.
 
     With g_t = Σ_n sign(z_n) b_tn and P = ½ (1 + Σ_t g_t / Σ_t |g_t|), M_t is 1 where g_t > 0 and P > U, or g_t < 0 and

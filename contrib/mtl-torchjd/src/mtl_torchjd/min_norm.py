@@ -22,10 +22,10 @@ class MinNorm(GramianWeights):
     """
 
     def ask(self, weighting: Any, gramian: Tensor) -> Tensor:
-        return min_norm_weights(gramian)
+        return _min_norm_weights(gramian)
 
 
-def min_norm_weights(gramian: Tensor) -> Tensor:
+def _min_norm_weights(gramian: Tensor) -> Tensor:
     """The weights of the point with the smallest norm in the gradients' convex hull: argmin αᵀGα, α ≥ 0, Σα = 1.
 
     α is the direction of the x ≥ 0 with the least ‖Bᵀx‖² + (Σx − 1)², B the gradients: a non-negative least-squares

@@ -16,7 +16,7 @@ from mtl_core import EncoderGradients, MtlError, Shaped, Step
 from mtl_torchjd.catalogue import Recipe
 from mtl_torchjd.subset import part, placed, seeded
 
-D = torch.float64
+_D = torch.float64
 
 
 @attrs.frozen
@@ -28,11 +28,11 @@ class _Memory:
 
 
 _MEMORIES = {
-    "GradVac": _Memory(lambda k: {"_phi_t": torch.zeros(k, k, dtype=D)}, lambda m: (m, D)),
+    "GradVac": _Memory(lambda k: {"_phi_t": torch.zeros(k, k, dtype=_D)}, lambda m: (m, _D)),
     "PCD": _Memory(
-        lambda k: {"_sq_norm_ema": torch.zeros(k, dtype=D), "_n_steps": torch.zeros(k, dtype=torch.long)}, lambda m: m
+        lambda k: {"_sq_norm_ema": torch.zeros(k, dtype=_D), "_n_steps": torch.zeros(k, dtype=torch.long)}, lambda m: m
     ),
-    "CRMOGM": _Memory(lambda k: {"_lambda": torch.full((k,), torch.nan, dtype=D)}),
+    "CRMOGM": _Memory(lambda k: {"_lambda": torch.full((k,), torch.nan, dtype=_D)}),
 }
 _NOTHING = _Memory(lambda k: {})
 
@@ -63,7 +63,7 @@ class GramianWeights(nn.Module):
 
         :param step: what random methods draw by
         """
-        g = gramian.detach().to("cpu", D)
+        g = gramian.detach().to("cpu", _D)
         if not g.isfinite().all():
             return torch.full_like(gramian[0], torch.nan), {}
         rows = self._order((g.diagonal() != 0).nonzero().flatten())
@@ -75,7 +75,7 @@ class GramianWeights(nn.Module):
         weighting = self.recall(rows, reduced)
         with seeded(step):
             found = self.ask(weighting, reduced)
-        weights = placed(torch.zeros(len(g), dtype=D), rows, found)
+        weights = placed(torch.zeros(len(g), dtype=_D), rows, found)
         return weights.to(gramian), self.remembered(weighting, rows)
 
     def _order(self, rows: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class GramianWeights(nn.Module):
 
 
 def _known(values: Tensor) -> Tensor | None:
-    """NaN marks a task that was never seen: it begins with the mean of the others, or all begin anew."""
+    """NaN marks a task that was never seen: it begins with the mean of the others; without others, all begin again."""
     if not values.is_floating_point() or not values.isnan().any():
         return values
     if values.isnan().all():

@@ -46,7 +46,7 @@ class ATW(UW):
     def combine_losses(self, losses: Tensor, means: Tensor, active: Tensor, step: Step) -> Tensor:
         assert self.log_sigma is not None
         self._note(means.detach(), usable(means, active))
-        paces = relative_paces(self.fast, self.slow, self.count > 0)
+        paces = _relative_paces(self.fast, self.slow, self.count > 0)
         log_per_task(step, "pace", paces, active)
         log_per_task(step, "sigma", self.log_sigma.exp(), active)
         log_per_task(step, "weight", paces * (-2 * self.log_sigma).exp() / 2, active)
@@ -60,7 +60,7 @@ class ATW(UW):
             mean.add_(present((means - mean) / self.count.clamp(1, length), counted))
 
 
-def relative_paces(fast: Tensor, slow: Tensor, seen: Tensor) -> Tensor:
+def _relative_paces(fast: Tensor, slow: Tensor, seen: Tensor) -> Tensor:
     """a_t = ρ_t / mean ρ with ρ_t = fast mean / slow mean of L̄_t; the mean goes over the tasks seen so far.
 
     :param fast: (K,)

@@ -46,7 +46,7 @@ class DWA(nn.Module):
         counted = usable(means, active)
         self.sums.add_(present(means.detach(), counted))
         self.counts.add_(counted)
-        weights = average_weights(self.history, self.temperature)
+        weights = _average_weights(self.history, self.temperature)
         log_per_task(step, "weight", weights, active)
         return weighted_sum(losses, weights, active)
 
@@ -58,7 +58,7 @@ class DWA(nn.Module):
         self.counts.zero_()
 
 
-def average_weights(history: Tensor, temperature: float) -> Tensor:
+def _average_weights(history: Tensor, temperature: float) -> Tensor:
     """w_t = K softmax(r_t / T) with r_t = L_t(e − 1) / L_t(e − 2), Eq. 7.
 
     :param history: the mean losses of epochs e − 2 and e − 1, (2, K); NaN where there is none, and r_t is 1

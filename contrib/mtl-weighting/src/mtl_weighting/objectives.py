@@ -14,7 +14,7 @@ from torch import Tensor
 from mtl_core import BinaryEdges, Regression, Segmentation, Task, masked_mean
 
 
-def dice(task: Task, prediction: Tensor, target: Tensor) -> Tensor:
+def _dice(task: Task, prediction: Tensor, target: Tensor) -> Tensor:
     """1 − 2 Σ p y / (Σ p + Σ y) over each sample's valid pixels, mean over the classes that its label shows.
 
     Milletari et al., "V-Net", 3DV 2016, without the squares.
@@ -32,7 +32,7 @@ def dice(task: Task, prediction: Tensor, target: Tensor) -> Tensor:
     return masked_mean(1 - 2 * (p * y).sum(2) / size, shown)
 
 
-def gradient(task: Task, prediction: Tensor, target: Tensor) -> Tensor:
+def _gradient(task: Task, prediction: Tensor, target: Tensor) -> Tensor:
     """Mean |∂(ŷ − y)| between neighbouring pixels that are both valid, rows and columns; depth's edges and slopes.
 
     :param prediction: (B, O, H, W)
@@ -57,4 +57,4 @@ class _Objective:
     loss: Callable[[Task, Tensor, Tensor], Tensor]
 
 
-OBJECTIVES = {"dice": _Objective((Segmentation, BinaryEdges), dice), "gradient": _Objective((Regression,), gradient)}
+OBJECTIVES = {"dice": _Objective((Segmentation, BinaryEdges), _dice), "gradient": _Objective((Regression,), _gradient)}

@@ -69,7 +69,7 @@ class PUW(nn.Module):
     @hookimpl
     def combine_losses(self, losses: Tensor, active: Tensor, step: Step) -> Tensor:
         log_per_task(step, "weight", self.weights, active)
-        for name, row in zip(_SUMS, moments(step.losses.detach(), step.labelled), strict=True):
+        for name, row in zip(_SUMS, _moments(step.losses.detach(), step.labelled), strict=True):
             for task, value in zip(step.tasks.names, row, strict=True):
                 step.log(f"{name}/{task}", value)
         return weighted_sum(losses, self.weights, active)
@@ -90,7 +90,7 @@ class PUW(nn.Module):
         """(performance, uncertainty) of a task in an epoch: headline metric, and std/mean of its samples' losses."""
         value = metrics.get(f"val/{task.name}/{task.main_metric}", math.nan)
         sums = (metrics.get(f"{self.name}/{name}/{task.name}", math.nan) for name in _SUMS)
-        return value, spread(*sums)
+        return value, _spread(*sums)
 
     def _advance(self, epoch: int, now: Tensor) -> None:
         """Record the gain of the particle in use, and take the next one; when all have been tried, make new ones."""
@@ -99,10 +99,10 @@ class PUW(nn.Module):
         states = self.states.cpu()
         gains = self.gains.cpu()
         if place >= 0:
-            gains[place] = gain(self.before.cpu(), now, [task.main_is_higher for task in self.tasks])
+            gains[place] = _gain(self.before.cpu(), now, [task.main_is_higher for task in self.tasks])
         if place in (-1, self.particles - 1):  # -1: the warm-up is over, and no particle was tried yet
-            chosen = states if place == -1 else resampled(states, weighed(gains, self.uncertainty), generator)
-            states = moved(chosen, self.noise, generator)
+            chosen = states if place == -1 else _resampled(states, _weighed(gains, self.uncertainty), generator)
+            states = _moved(chosen, self.noise, generator)
         following = (place + 1) % self.particles
         self.states.copy_(states)
         self.gains.copy_(gains)
@@ -110,7 +110,7 @@ class PUW(nn.Module):
         self.weights.copy_(states[following])
 
 
-def moments(losses: Tensor, labelled: Tensor) -> Tensor:
+def _moments(losses: Tensor, labelled: Tensor) -> Tensor:
     """Σ m, Σ m L and Σ m L² of this rank's samples, (B, K) → (3, K).
 
     Always finite, so that an epoch's means over steps and ranks all have the same divisor: their ratios are those of
@@ -121,7 +121,7 @@ def moments(losses: Tensor, labelled: Tensor) -> Tensor:
     return torch.stack((kept.to(losses.dtype), losses, losses**2)).sum(1)
 
 
-def spread(count: float, total: float, square: float) -> float:
+def _spread(count: float, total: float, square: float) -> float:
     """std/mean of the losses with these sums, up to a common factor; NaN where they do not differ, or are none."""
     if not count > 0 or not total > 0:
         return math.nan
@@ -129,7 +129,7 @@ def spread(count: float, total: float, square: float) -> float:
     return math.sqrt(ratio) if ratio > _SMALLEST else math.nan
 
 
-def gain(before: Tensor, now: Tensor, higher_is_better: list[bool]) -> Tensor:
+def _gain(before: Tensor, now: Tensor, higher_is_better: list[bool]) -> Tensor:
     """What an epoch brought: mean relative improvement of performance, and of certainty, over the tasks that have both.
 
     :param before: (K, 2) performance and uncertainty
@@ -142,7 +142,7 @@ def gain(before: Tensor, now: Tensor, higher_is_better: list[bool]) -> Tensor:
     return change.where(change.isfinite(), math.nan).nanmean(0)
 
 
-def weighed(gains: Tensor, uncertainty: float) -> Tensor:
+def _weighed(gains: Tensor, uncertainty: float) -> Tensor:
     """Probability of every particle: softmax of its gains, each standardised over the particles; (P, 2) → (P,).
 
     A gain that is NaN counts as an average one.
@@ -153,14 +153,14 @@ def weighed(gains: Tensor, uncertainty: float) -> Tensor:
     return (standard[:, 0] + uncertainty * standard[:, 1]).softmax(0).float()
 
 
-def resampled(states: Tensor, probabilities: Tensor, generator: torch.Generator) -> Tensor:
+def _resampled(states: Tensor, probabilities: Tensor, generator: torch.Generator) -> Tensor:
     """P particles drawn systematically, with one random number: each kept about P times its probability."""
     count = len(states)
     places = (torch.rand((), generator=generator) + torch.arange(count)) / count
     return states[torch.searchsorted(probabilities.cumsum(0), places).clamp(max=count - 1)]
 
 
-def moved(states: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+def _moved(states: Tensor, noise: float, generator: torch.Generator) -> Tensor:
     """Particles (P, K) after a random step in log w, brought back to Σw = K."""
     w = states * (noise * torch.randn(states.shape, generator=generator)).exp()
     return w * states.shape[1] / w.sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""RLW: weights drawn anew in every step.
+"""RLW: new random weights in every step.
 
 Shape letters: K tasks.
 """

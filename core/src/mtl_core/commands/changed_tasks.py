@@ -16,7 +16,7 @@ from mtl_core.tasks.task import Task
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.training.session import open_hooks
 
-FIXED = ("name", "channels")
+_FIXED = ("name", "channels")
 """What a trained head depends on."""
 
 
@@ -56,7 +56,7 @@ def _changed(task: Task, before: Tasks | None, after: Tasks, overrides: Sequence
     if type(new) is not type(task):
         raise _refused(task, f"it is {_kind(task)}, and with these options {_kind(new)}", overrides)
     changed = {key: value for key, value in _fields(new).items() if _fields(old).get(key) != value}
-    for key in FIXED:
+    for key in _FIXED:
         if key in changed:
             raise _refused(task, f"it has {key} {_fields(task)[key]}, and with these options {changed[key]}", overrides)
     return attrs.evolve(task, **changed)

@@ -33,36 +33,36 @@ def explain(name: str) -> dict[str, Any]:
     """
     if in_file := KEY.fullmatch(name):
         path = Path(in_file["path"]).expanduser()
-        return record_of(name, str(path.resolve()), load_from_file(path, in_file["cls"]))
+        return _record_of(name, str(path.resolve()), load_from_file(path, in_file["cls"]))
     found = discovery.installed_plugins()
     matches = [f for f in found if f.name == name]
     if not matches and name == "experiment":
-        return record_of(name, f"{discovery.CORE} {discovery.core_version()}", Experiment)
+        return _record_of(name, f"{discovery.CORE} {discovery.core_version()}", Experiment)
     if not matches and (guess := nearest(name, ["experiment"])):
         raise MtlError(f"{name}: no plugin of this name is installed{guess}")
     if not matches:
         raise MtlError(f"{name}: {not_installed(name, found)}")
-    return record_of(name, f"{matches[0].distribution} {matches[0].version}", load(matches[0]))
+    return _record_of(name, f"{matches[0].distribution} {matches[0].version}", load(matches[0]))
 
 
-def record_of(name: str, distribution: str, cls: type) -> dict[str, Any]:
+def _record_of(name: str, distribution: str, cls: type) -> dict[str, Any]:
     about = getattr(cls, "about", None)
     return {
         "name": name,
         "distribution": distribution,
-        "summary": "\n\n".join(map(paragraph, inspect.cleandoc(cls.__doc__ or "").split("\n\n"))),
+        "summary": "\n\n".join(map(_paragraph, inspect.cleandoc(cls.__doc__ or "").split("\n\n"))),
         "hooks": list(hooks_of(cls)),
         "about": attrs.asdict(about) if isinstance(about, About) else None,
-        "options": [describe(cls, key, option) for key, option in options(cls).items()],
+        "options": [_describe(cls, key, option) for key, option in options(cls).items()],
     }
 
 
-def paragraph(text: str) -> str:
+def _paragraph(text: str) -> str:
     """Text on one line, for a terminal of any width; lists and code keep their lines."""
     return text if any(line[:1] in " -*:" for line in text.splitlines()) else " ".join(text.splitlines())
 
 
-def describe(cls: type, key: str, option: attrs.Attribute[Any]) -> dict[str, Any]:
+def _describe(cls: type, key: str, option: attrs.Attribute[Any]) -> dict[str, Any]:
     default = option.default.factory() if isinstance(option.default, attrs.Factory) else option.default  # type: ignore[arg-type, union-attr]
     return {
         "name": key,

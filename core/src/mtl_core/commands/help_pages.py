@@ -20,7 +20,7 @@ class _PlainFlags:
         return params
 
 
-class Command(_PlainFlags, TyperCommand):
+class _Command(_PlainFlags, TyperCommand):
     """A command of ``mtl``."""
 
 
@@ -32,4 +32,4 @@ def use_plain_flags(apps: Iterable[typer.Typer]) -> None:
     """Let every command of some apps have such a page."""
     for app in apps:
         for info in app.registered_commands:
-            info.cls = Command
+            info.cls = _Command

@@ -23,7 +23,7 @@ def namesake(experiment: Experiment, out: Path) -> str:
     for other in sorted(out.resolve().parent.glob("*/experiment.toml")):
         if other.parent == out.resolve():
             continue
-        changed = differs(other, own)
+        changed = _differs(other, own)
         if changed:
             return (
                 f'{other.parent}: has the name "{experiment.name}" too, but {"; ".join(changed[:3])}; `mtl compare`'
@@ -32,7 +32,7 @@ def namesake(experiment: Experiment, out: Path) -> str:
     return ""
 
 
-def differs(other: Path, own: dict[str, object]) -> list[str]:
+def _differs(other: Path, own: dict[str, object]) -> list[str]:
     """By what a run of the same name is another experiment; nothing where it has another name or cannot be read."""
     try:
         text = read_toml(other)

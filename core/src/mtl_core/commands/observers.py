@@ -10,21 +10,21 @@ from mtl_core.hooks.load import load
 from mtl_core.hooks.relay import Hooks
 from mtl_core.hooks.spec_table import hooks_of
 
-GROUP = "mtl.observers"
-ALLOWED = {"after_epoch", "after_run", "after_predict"}
+_GROUP = "mtl.observers"
+_ALLOWED = {"after_epoch", "after_run", "after_predict"}
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
 
 def open_observers() -> Hooks:
     """The installed observers; one that cannot be used is reported and left out."""
     usable: dict[str, object] = {}
-    for found in discovery.installed_plugins(group=GROUP):
+    for found in discovery.installed_plugins(group=_GROUP):
         try:
             cls = load(found)
-            if foreign := set(hooks_of(cls)) - ALLOWED:
-                raise ContractError(f"an observer has only {sorted(ALLOWED)}, found {sorted(foreign)}")
+            if foreign := set(hooks_of(cls)) - _ALLOWED:
+                raise ContractError(f"an observer has only {sorted(_ALLOWED)}, found {sorted(foreign)}")
             usable[found.name] = cls()
         except ContractError as error:
-            log.warning("observer %s: %s", found.name, error)
+            _log.warning("observer %s: %s", found.name, error)
     return Hooks(usable, required=())

@@ -18,10 +18,10 @@ def listing(hooks: bool = False) -> list[dict[str, Any]]:
     from mtl_core.hooks.isolation import check_all
 
     found = installed_plugins()
-    return [row(f) for f in (check_all(found) if hooks else found)]
+    return [_row(f) for f in (check_all(found) if hooks else found)]
 
 
-def row(found: InstalledPlugin) -> dict[str, Any]:
+def _row(found: InstalledPlugin) -> dict[str, Any]:
     outline = outline_of(found)
     return {
         "name": found.name,

@@ -16,23 +16,23 @@ from mtl_core.console import is_rank_zero, progress
 from mtl_core.experiment import Experiment
 from mtl_core.run_folder import RunFolder
 
-PLACES = ("predictions", "head", "encoder")
+_PLACES = ("predictions", "head", "encoder")
 
-Record = dict[str, dict[str, float]]
+_Record = dict[str, dict[str, float]]
 """``PLUGIN/TERM/TASK/PLACE`` → cosine and ratio, each the mean over the epochs, and of the last epoch."""
 
 
-def probe(experiment: Experiment, folder: Path, batches: int, resume: bool, quiet: bool) -> Record:
+def probe(experiment: Experiment, folder: Path, batches: int, resume: bool, quiet: bool) -> _Record:
     """Train with a probe at the end of every epoch.
 
     :return: what it found; empty on other ranks than the first
     """
     with progress(experiment, quiet) as watch:
         run = train(experiment, folder, resume=resume, watch=watch, probe=batches)
-    return summary(run) if is_rank_zero() else {}
+    return _summary(run) if is_rank_zero() else {}
 
 
-def summary(run: RunFolder) -> Record:
+def _summary(run: RunFolder) -> _Record:
     """The probe's lines in a run's history."""
     epochs = [record for record in run.history() if record.get("event") == "epoch"]
     names = {key.rpartition("/")[0] for record in epochs for key in record if key.startswith("probe/")}
@@ -49,15 +49,15 @@ def _over_epochs(name: str, epochs: Sequence[Mapping[str, Any]]) -> dict[str, fl
     return found
 
 
-def show(record: Record, console: Console) -> None:
+def show(record: _Record, console: Console) -> None:
     """A row for every term and task; the regularizer's size as a multiple of the true gradient's."""
     title = "cosine with the gradient of the withheld labels (size in multiples of it), means over the epochs"
     table = Table(title=title, title_justify="left", box=None)
-    for column in ("term", "task", *PLACES):
+    for column in ("term", "task", *_PLACES):
         table.add_column(column)
     for name in dict.fromkeys(key.rpartition("/")[0] for key in record):
         term, _, task = name.rpartition("/")
-        table.add_row(escape(term), escape(task), *(_cell(record.get(f"{name}/{place}")) for place in PLACES))
+        table.add_row(escape(term), escape(task), *(_cell(record.get(f"{name}/{place}")) for place in _PLACES))
     console.print(table)
 
 

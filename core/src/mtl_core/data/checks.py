@@ -25,7 +25,7 @@ def check_dataset(dataset: MultiTaskDataset, source: str) -> None:
     :param source: what messages call the data set
     :raises DataError: something is wrong; a line per fault
     """
-    _raise(source, dataset_problems(dataset))
+    _raise(source, _dataset_problems(dataset))
 
 
 def check_samples(
@@ -45,7 +45,7 @@ def check_samples(
         row = [True] * len(valid) if labelled is None else labelled[index].tolist()
         wanted = [name for name, known in zip(valid, row, strict=True) if known]
         sample = read_sample(dataset, index, wanted)
-        _raise(f"{source}, {_called(dataset, index)}", sample_problems(dataset, index, sample, wanted))
+        _raise(f"{source}, {_called(dataset, index)}", _sample_problems(dataset, index, sample, wanted))
         found = (int(sample.image.shape[-2]), int(sample.image.shape[-1]))
         size = size or found
         if found != size:
@@ -62,7 +62,7 @@ def check_samples(
     _raise(source, [_without_pixels(name, len(found)) for name, found in valid.items() if found and not any(found)])
 
 
-def dataset_problems(dataset: MultiTaskDataset) -> list[str]:
+def _dataset_problems(dataset: MultiTaskDataset) -> list[str]:
     """What is wrong with a data set's length, label mask and names."""
     size = len(dataset)
     tasks = dataset.tasks
@@ -85,7 +85,7 @@ def dataset_problems(dataset: MultiTaskDataset) -> list[str]:
     return found
 
 
-def sample_problems(
+def _sample_problems(
     dataset: MultiTaskDataset, index: int, sample: object, wanted: Collection[str] | None = None
 ) -> list[str]:
     """What is wrong with one sample.
@@ -94,7 +94,7 @@ def sample_problems(
     """
     if not isinstance(sample, Sample):
         return [f"found a {type(sample).__name__}, expected a Sample; return mtl_core.Sample(image, targets)"]
-    found = image_problems(sample.image)
+    found = _image_problems(sample.image)
     if found:
         return found
     size = (int(sample.image.shape[-2]), int(sample.image.shape[-1]))
@@ -109,11 +109,11 @@ def sample_problems(
             problems = task.problems(label, size) if promised else task.form_problems(label, size)
             found += [f"{task.name}: {problem}" for problem in problems]
         elif promised:
-            found.append(missing(task.name))
+            found.append(_missing(task.name))
     return found
 
 
-def missing(task: str) -> str:
+def _missing(task: str) -> str:
     """The line about a label that the data set promises and does not give."""
     return (
         f"{task}: found no label, expected one; give it, or a data set attribute `labelled` that is False for this"
@@ -121,7 +121,7 @@ def missing(task: str) -> str:
     )
 
 
-def image_problems(image: object) -> list[str]:
+def _image_problems(image: object) -> list[str]:
     """What is wrong with an image."""
     if not isinstance(image, Tensor):
         return [f"image: found a {type(image).__name__}, expected a torch tensor (3, H, W)"]
@@ -177,7 +177,7 @@ def check_tasks(tasks: Tasks, sample: Sample, row: dict[str, bool], where: str) 
     """
     for name, labelled in row.items():
         if labelled and name not in sample.targets:
-            _raise(where, [missing(name)])
+            _raise(where, [_missing(name)])
         problem = tasks[name].range_problem(sample.targets[name]) if labelled else None
         if problem:
             _raise(where, [f"{name}: {problem}"])

@@ -55,11 +55,11 @@ def _check_together(found: Sequence[InstalledPlugin], timeout: float) -> list[In
     """Import plugins one after the other in one process; what one does there may harm those behind it."""
     with tempfile.TemporaryDirectory() as folder:
         answers = {f: Path(folder) / f"{place}.json" for place, f in enumerate(found) if not f.reason}
-        ended = run_child(answers, timeout) if answers else ""
-        return [outcome(f, answers[f], ended) if f in answers else f for f in found]
+        ended = _run_child(answers, timeout) if answers else ""
+        return [_outcome(f, answers[f], ended) if f in answers else f for f in found]
 
 
-def outcome(found: InstalledPlugin, answer: Path, ended: str) -> InstalledPlugin:
+def _outcome(found: InstalledPlugin, answer: Path, ended: str) -> InstalledPlugin:
     """A plugin with what its process wrote; ``ended`` says how that ended where it wrote nothing."""
     silent = {"reason": f"{found.distribution} {found.version}: {_SILENT} {ended}"}
     given = json.loads(answer.read_text("utf-8")) if answer.exists() else silent
@@ -68,7 +68,7 @@ def outcome(found: InstalledPlugin, answer: Path, ended: str) -> InstalledPlugin
     return attrs.evolve(found, status="ok", hooks=tuple(given["hooks"]))
 
 
-def run_child(answers: Mapping[InstalledPlugin, Path], timeout: float) -> str:
+def _run_child(answers: Mapping[InstalledPlugin, Path], timeout: float) -> str:
     """Run :func:`_child`; how it ended."""
     wanted = [(attrs.asdict(found), str(answer)) for found, answer in answers.items()]
     # with the path of this process, so that the child finds the same plugins

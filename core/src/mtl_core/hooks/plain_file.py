@@ -69,7 +69,7 @@ def load_from_file(path: Path, name: str) -> type[Any]:
         line
     """
     path = path.resolve()
-    module = load_module(path)
+    module = _load_module(path)
     cls = getattr(module, name, None)
     if cls is None:
         classes = [key for key, value in vars(module).items() if "mtl_hook_version" in getattr(value, "__dict__", {})]
@@ -79,7 +79,7 @@ def load_from_file(path: Path, name: str) -> type[Any]:
     return cls  # type: ignore[no-any-return]
 
 
-def load_module(path: Path) -> ModuleType:
+def _load_module(path: Path) -> ModuleType:
     """The module of a file; one that has changed since it was loaded is loaded again."""
     try:
         text = path.read_bytes()

@@ -14,7 +14,7 @@ from mtl_core.errors import ContractError, nearest
 from mtl_core.hooks.markers import HOOK_VERSION
 from mtl_core.hooks.spec_table import hook_arguments
 
-C = TypeVar("C", bound=type)
+_C = TypeVar("_C", bound=type)
 
 
 @attrs.frozen
@@ -35,15 +35,15 @@ class About:
 
 @overload
 @dataclass_transform(kw_only_default=True, field_specifiers=(attrs.field,))
-def plugin(cls: C) -> C: ...
+def plugin(cls: _C) -> _C: ...
 
 
 @overload
 @dataclass_transform(kw_only_default=True, field_specifiers=(attrs.field,))
-def plugin(*, hooks: int = ...) -> Callable[[C], C]: ...
+def plugin(*, hooks: int = ...) -> Callable[[_C], _C]: ...
 
 
-def plugin(cls: C | None = None, *, hooks: int = HOOK_VERSION) -> C | Callable[[C], C]:
+def plugin(cls: _C | None = None, *, hooks: int = HOOK_VERSION) -> _C | Callable[[_C], _C]:
     """Declare a plugin class.
 
     The class becomes an attrs class (keyword-only, compared by identity). A class that learns also derives from

@@ -90,7 +90,7 @@ class Answer:
         return made
 
     def windows(self, expected: tuple[int, int, int]) -> Tensor:
-        made: Tensor = self._unless(_has_shape(self.value, expected), f"{expected}: (V - 1, B, 3)", shape(self.value))
+        made: Tensor = self._unless(_has_shape(self.value, expected), f"{expected}: (V - 1, B, 3)", _shape(self.value))
         return made
 
     def images(self, before: Tensor) -> Tensor:
@@ -198,11 +198,11 @@ def _is_term(term: object) -> bool:
 
 
 def _shapes_of(sample: Sample) -> str:
-    labels = [f"{name} {shape(label)}" for name, label in sorted(sample.targets.items())]
-    return f"image {shape(sample.image)}, {', '.join(labels) or 'no labels'}"
+    labels = [f"{name} {_shape(label)}" for name, label in sorted(sample.targets.items())]
+    return f"image {_shape(sample.image)}, {', '.join(labels) or 'no labels'}"
 
 
-def shape(value: object) -> str:
+def _shape(value: object) -> str:
     return str(tuple(value.shape)) if isinstance(value, Tensor) else _shown(value)
 
 

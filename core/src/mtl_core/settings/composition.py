@@ -12,10 +12,10 @@ from mtl_core.options.type_names import describe_value
 from mtl_core.settings.document import parse_toml, read_toml
 from mtl_core.settings.file_keys import anchor_files
 
-Document = dict[str, Any]
+_Document = dict[str, Any]
 
 
-def read_document(path: Path, above: Sequence[Path] = ()) -> Document:
+def read_document(path: Path, above: Sequence[Path] = ()) -> _Document:
     """A TOML file, laid over those that its ``base`` names, the last of them on top.
 
     A base is a path beside the file. Tables are merged key by key; any other value replaces that of the base. The
@@ -40,14 +40,14 @@ def read_document(path: Path, above: Sequence[Path] = ()) -> Document:
         other = path.parent / name
         below.append(anchor_files(read_document(other, (*above, path.resolve())), other.parent))
     found = merged(*below)
-    if problems := drop(found, document.pop("without", []), "without"):
+    if problems := _drop(found, document.pop("without", []), "without"):
         raise ExperimentError(str(path), problems)
     return merged(found, document)
 
 
-def merged(*tables: Mapping[str, Any]) -> Document:
+def merged(*tables: Mapping[str, Any]) -> _Document:
     """Tables laid over each other, the last on top; tables in them are merged too."""
-    found: Document = {}
+    found: _Document = {}
     for table in tables:
         for key, value in table.items():
             both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
@@ -55,19 +55,19 @@ def merged(*tables: Mapping[str, Any]) -> Document:
     return found
 
 
-def compose(document: Document, added: Sequence[str], dropped: Sequence[str]) -> list[str]:
+def compose(document: _Document, added: Sequence[str], dropped: Sequence[str]) -> list[str]:
     """Leave out the plugins of the document's list ``without``, then add and drop plugins of the command line.
 
     :return: what is wrong, a line each
     """
-    problems = drop(document, document.pop("without", []), "without")
-    problems += drop(document, list(dropped), "--without")
+    problems = _drop(document, document.pop("without", []), "without")
+    problems += _drop(document, list(dropped), "--without")
     for name in added:
-        problems += add(document, name)
+        problems += _add(document, name)
     return problems
 
 
-def add(document: Document, name: str) -> list[str]:
+def _add(document: _Document, name: str) -> list[str]:
     """Give the document a plugin with its defaults, behind the others; one that it has stays as it is."""
     plugins = document.setdefault("plugins", {})
     if not isinstance(plugins, dict):
@@ -78,7 +78,7 @@ def add(document: Document, name: str) -> list[str]:
     return []
 
 
-def drop(document: Document, names: object, source: str) -> list[str]:
+def _drop(document: _Document, names: object, source: str) -> list[str]:
     """Take plugins out of a document, and out of ``[use]``.
 
     :param source: the key or the option that names them, as messages call it

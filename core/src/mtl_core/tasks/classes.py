@@ -18,12 +18,12 @@ from mtl_core.tasks import losses
 from mtl_core.tasks.task import Task, class_problem, setting
 
 
-def one_per_class(task: Any, attribute: object, weights: tuple[float, ...]) -> None:
+def _one_per_class(task: Any, attribute: object, weights: tuple[float, ...]) -> None:
     if weights and (len(weights) != task.channels or min(weights) < 0 or max(weights) <= 0):
         raise ValueError(f"expected {task.channels} numbers from 0, one for each class, found {list(weights)}")
 
 
-def only_of_cross_entropy(task: Any, attribute: object, smoothing: float) -> None:
+def _only_of_cross_entropy(task: Any, attribute: object, smoothing: float) -> None:
     if smoothing and task.objective != "cross_entropy":
         raise ValueError('belongs to loss = "cross_entropy"; the focal loss has none')
 
@@ -42,13 +42,13 @@ class ClassTask(Task):
 
     classes: tuple[str, ...] = ()
     class_weights: tuple[float, ...] = field(
-        default=(), validator=one_per_class, metadata=setting("a weight for each class; empty: all are 1")
+        default=(), validator=_one_per_class, metadata=setting("a weight for each class; empty: all are 1")
     )
     objective: Literal["cross_entropy", "focal"] = field(
         default="cross_entropy", alias="loss", metadata=setting("the loss")
     )
     label_smoothing: float = field(
-        default=0.0, validator=[ge(0.0), lt(1.0), only_of_cross_entropy], metadata=setting("ε of the cross-entropy")
+        default=0.0, validator=[ge(0.0), lt(1.0), _only_of_cross_entropy], metadata=setting("ε of the cross-entropy")
     )
     focal_gamma: float = field(default=2.0, validator=ge(0.0), metadata=setting("γ of the focal loss"))
 

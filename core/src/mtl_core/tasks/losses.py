@@ -77,14 +77,14 @@ def berhu(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     return torch.where(error <= c, error, (error.square() + c.square()) / (2 * c)).mean(1, keepdim=True)
 
 
-LEAST_DEPTH = 0.1
-"""Below this value, in the label's unit, :func:`log_of` goes on as its tangent."""
+_LEAST_DEPTH = 0.1
+"""Below this value, in the label's unit, :func:`_log_of` goes on as its tangent."""
 
 
-def log_of(value: Tensor) -> Tensor:
-    """ln v, and below :data:`LEAST_DEPTH` its tangent there, which zero and negative predictions have too."""
-    above = value.clamp(min=LEAST_DEPTH)
-    return above.log() + (value - above) / LEAST_DEPTH
+def _log_of(value: Tensor) -> Tensor:
+    """ln v, and below :data:`_LEAST_DEPTH` its tangent there, which zero and negative predictions have too."""
+    above = value.clamp(min=_LEAST_DEPTH)
+    return above.log() + (value - above) / _LEAST_DEPTH
 
 
 def silog(prediction: Tensor, target: Tensor, valid: Tensor, variance_focus: float = 0.5) -> Tensor:
@@ -100,7 +100,7 @@ def silog(prediction: Tensor, target: Tensor, valid: Tensor, variance_focus: flo
     :param valid: bool (B, 1, H, W)
     :param variance_focus: λ
     """
-    d = log_of(prediction) - torch.where(valid, target, torch.ones_like(target)).clamp(min=1e-9).log()
+    d = _log_of(prediction) - torch.where(valid, target, torch.ones_like(target)).clamp(min=1e-9).log()
     d = torch.where(valid, d, torch.zeros_like(d))
     count = valid.flatten(1).sum(1).clamp(min=1)
     mean = (d.flatten(1).sum(1) / count).view(-1, *[1] * (d.ndim - 1))

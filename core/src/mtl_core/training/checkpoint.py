@@ -17,7 +17,7 @@ import torch
 from mtl_core.errors import CheckpointError, ContractError
 from mtl_core.run_folder import write_atomically
 
-FORMAT = 2
+_FORMAT = 2
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -27,7 +27,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
             f"a checkpoint holds tensors and plain types only, because it is read as data; found {problem}:"
             " the plugin's state_dict has to give tensors, numbers, text, lists and dicts"
         )
-    write_atomically(path, lambda part: _save({"format": FORMAT, **state}, part))
+    write_atomically(path, lambda part: _save({"format": _FORMAT, **state}, part))
 
 
 def _save(state: Mapping[str, Any], path: Path) -> None:
@@ -77,9 +77,9 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str,
             f"{path}: cannot be read as a checkpoint ({reason}); expected a file that `mtl train` wrote;"
             " use the run's other checkpoint or train again"
         ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
-        raise CheckpointError(f"{path}: checkpoint format {found}, expected {FORMAT}; train again with this version")
+        raise CheckpointError(f"{path}: checkpoint format {found}, expected {_FORMAT}; train again with this version")
     return state
 
 

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from mtl_core.training.network import Network
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
+_Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class Average:
@@ -48,7 +48,7 @@ class Average:
         self.steps += 1
 
     @torch.no_grad()
-    def _mix(self, averages: Tensors, values: Tensors, count: Tensor | int) -> None:
+    def _mix(self, averages: _Tensors, values: _Tensors, count: Tensor | int) -> None:
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         share = (1 - decay) * (1 - self._skipped)
         for average, value in zip(averages, values, strict=True):

@@ -18,12 +18,12 @@ def freeze_parts(network: Network, names: Sequence[str]) -> None:
     :raises MtlError: there is no such task or part
     """
     for name in names:
-        part = part_of(network, name)
+        part = _part_of(network, name)
         part.requires_grad_(False)
         network.fix(part)
 
 
-def part_of(network: Network, name: str) -> nn.Module:
+def _part_of(network: Network, name: str) -> nn.Module:
     if name in network.tasks.names:
         name = f"heads.{name}"
     parts: dict[str, nn.Module] = {path: part for path, part in network.named_modules() if path}

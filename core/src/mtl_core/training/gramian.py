@@ -15,7 +15,7 @@ from mtl_core.step.encoder_gradients import Branch
 from mtl_core.step.step import Features
 from mtl_core.tasks.precision import at_least_float32
 
-BLOCK = 1 << 22
+_BLOCK = 1 << 22
 """Entries of a row that one matrix product takes."""
 
 
@@ -110,11 +110,11 @@ def _inner_products(rows: Sequence[Tensor], scale: Tensor) -> Tensor:
     half = rows[0].dtype in (torch.float16, torch.bfloat16)
     scale = scale.to(dtype)
     divisor = scale if half else None
-    result = by_pairs(rows, dtype, divisor) if rows[0].device.type == "cpu" else by_blocks(rows, dtype, divisor)
+    result = _by_pairs(rows, dtype, divisor) if rows[0].device.type == "cpu" else _by_blocks(rows, dtype, divisor)
     return result if half else result / scale**2
 
 
-def by_pairs(rows: Sequence[Tensor], dtype: torch.dtype, divisor: Tensor | None) -> Tensor:
+def _by_pairs(rows: Sequence[Tensor], dtype: torch.dtype, divisor: Tensor | None) -> Tensor:
     """One product for each pair: on a CPU the fastest, since a row stays in the cache."""
     whole = [row.to(dtype) if divisor is None else row.to(dtype) / divisor for row in rows]
     count = len(rows)
@@ -127,13 +127,13 @@ def by_pairs(rows: Sequence[Tensor], dtype: torch.dtype, divisor: Tensor | None)
     return torch.stack(entries).view(count, count)
 
 
-def by_blocks(rows: Sequence[Tensor], dtype: torch.dtype, divisor: Tensor | None) -> Tensor:
+def _by_blocks(rows: Sequence[Tensor], dtype: torch.dtype, divisor: Tensor | None) -> Tensor:
     """Matrix products over blocks: on an accelerator two launches a block and not one a pair, and no copy of all rows.
 
     Where a user allows TF32 for matrix products, the entries are rounded to it, and the result is their Gramian.
     """
     result = torch.zeros(len(rows), len(rows), dtype=dtype, device=rows[0].device)
-    for parts in zip(*(torch.split(row, BLOCK) for row in rows), strict=True):
+    for parts in zip(*(torch.split(row, _BLOCK) for row in rows), strict=True):
         block = torch.stack(parts).to(dtype)
         block = block if divisor is None else block / divisor
         result.addmm_(block, block.mT)

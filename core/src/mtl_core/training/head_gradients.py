@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-Source = Literal["labels", "regularizer"]
+_Source = Literal["labels", "regularizer"]
 
 
 class HeadGradients:
@@ -23,18 +23,18 @@ class HeadGradients:
     """
 
     def __init__(self) -> None:
-        self.reached: dict[tuple[Source, str], Tensor] = {}
+        self.reached: dict[tuple[_Source, str], Tensor] = {}
 
     def start(self, predictions: Mapping[str, Tensor]) -> None:
         """A step begins, with predictions task → (V, B, …): nothing has reached them yet."""
         nothing = {name: torch.zeros(p.shape[:2], dtype=torch.bool, device=p.device) for name, p in predictions.items()}
-        self.reached = {(source, name): zero for source in get_args(Source) for name, zero in nothing.items()}
+        self.reached = {(source, name): zero for source in get_args(_Source) for name, zero in nothing.items()}
 
-    def watched(self, source: Source, predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def watched(self, source: _Source, predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The predictions, task → (V, B, …), whose gradients will be counted as coming from ``source``."""
         return {name: self._watched_one(source, name, p) for name, p in predictions.items()}
 
-    def _watched_one(self, source: Source, name: str, prediction: Tensor) -> Tensor:
+    def _watched_one(self, source: _Source, name: str, prediction: Tensor) -> Tensor:
         # a hook on the prediction itself would see the sum of all sources
         alias = prediction.view_as(prediction)
         # a frozen head on a frozen encoder predicts without a graph, and register_hook refuses such a tensor
@@ -42,7 +42,7 @@ class HeadGradients:
             alias.register_hook(functools.partial(self.note, source, name))  # type: ignore[no-untyped-call]
         return alias
 
-    def note(self, source: Source, name: str, gradient: Tensor) -> None:
+    def note(self, source: _Source, name: str, gradient: Tensor) -> None:
         self.reached[source, name] = gradient.detach().any(dim=tuple(range(2, gradient.ndim)))
 
     def shares(self) -> dict[str, Tensor]:

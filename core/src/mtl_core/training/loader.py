@@ -134,7 +134,7 @@ class TrainingData(Dataset[tuple[Sample, Tensor, int]]):
 
     def __init__(self, data: BlankedDataset | Joined, hooks: Hooks, seed: int) -> None:
         self.data = data
-        self.hooks = WorkerHooks(hooks)
+        self.hooks = _WorkerHooks(hooks)
         self.seed = seed
 
     def __getitem__(self, place: Place) -> tuple[Sample, Tensor, int]:
@@ -144,7 +144,7 @@ class TrainingData(Dataset[tuple[Sample, Tensor, int]]):
         return self.hooks.transform(sample, generator_for(self.seed, "sample", epoch, index)), labelled, index
 
 
-class WorkerHooks:
+class _WorkerHooks:
     """The plugins that transform samples, and nothing else: this is what travels to a worker."""
 
     def __init__(self, hooks: Hooks) -> None:

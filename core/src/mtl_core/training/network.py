@@ -44,7 +44,7 @@ class Network(nn.Module):
 
     def decode(self, branches: list[Features]) -> dict[str, Tensor]:
         """z, once per head → predictions."""
-        return {name: decode(name, self.heads[name], z) for name, z in zip(self.tasks.names, branches, strict=True)}
+        return {name: _decode(name, self.heads[name], z) for name, z in zip(self.tasks.names, branches, strict=True)}
 
     def compile_parts(self) -> None:
         """Compile encoder and heads, each in place: checkpoints keep their names, the seam between them stays eager."""
@@ -71,7 +71,7 @@ class Network(nn.Module):
         return self
 
 
-def decode(name: str, head: nn.Module, z: Features) -> Tensor:
+def _decode(name: str, head: nn.Module, z: Features) -> Tensor:
     try:
         prediction: Tensor = head(z)
     except RuntimeError as error:

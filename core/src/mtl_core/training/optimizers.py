@@ -17,27 +17,27 @@ from mtl_core.errors import MtlError, nearest
 from mtl_core.experiment import Experiment
 from mtl_core.options.torch_optimizers import class_of, values
 
-FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+_FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 """Optimizers whose fused kernels take a ``found_inf`` tensor on every device."""
 
-Groups = list[dict[str, Any]]
+_Groups = list[dict[str, Any]]
 
 
-def build_optimizer(experiment: Experiment, groups: Groups) -> Optimizer:
+def build_optimizer(experiment: Experiment, groups: _Groups) -> Optimizer:
     """The experiment's optimizer over parameter groups.
 
     :raises MtlError: torch refuses its options or these parameters
     """
     cls = class_of(experiment.optimizer)
     options = {"lr": experiment.learning_rate} | values(experiment.optimizer_options)
-    if takes(cls, "weight_decay"):
+    if _takes(cls, "weight_decay"):
         options["weight_decay"] = experiment.weight_decay
     elif experiment.weight_decay:
         raise MtlError(f"weight_decay: {experiment.optimizer} has none; leave it out or choose another optimizer")
     if experiment.optimizer == "sgd":
         options["momentum"] = experiment.momentum
-    made: Callable[..., Optimizer] = cls if cls in FUSED else skipping(cls)
-    if cls in FUSED:
+    made: Callable[..., Optimizer] = cls if cls in _FUSED else _skipping(cls)
+    if cls in _FUSED:
         options["fused"] = True
     try:
         return made(groups, **options)
@@ -47,11 +47,11 @@ def build_optimizer(experiment: Experiment, groups: Groups) -> Optimizer:
         raise MtlError(f"optimizer: torch refuses {named}: {error}") from error
 
 
-def takes(cls: type[Optimizer], option: str) -> bool:
+def _takes(cls: type[Optimizer], option: str) -> bool:
     return option in inspect.signature(cls).parameters
 
 
-def skipping(cls: type[Optimizer]) -> type[Optimizer]:
+def _skipping(cls: type[Optimizer]) -> type[Optimizer]:
     """The optimizer, but a step changes nothing where ``found_inf`` is not zero; asking waits for the device."""
 
     # a subclass and no wrapper: schedules and Fabric want a torch Optimizer with its param_groups
@@ -68,14 +68,14 @@ def skipping(cls: type[Optimizer]) -> type[Optimizer]:
     return Skipping
 
 
-def names_of(module: nn.Module) -> dict[str, Parameter]:
+def _names_of(module: nn.Module) -> dict[str, Parameter]:
     """Parameters of a training step by the names that settings use: ``backbone.…``, ``heads.TASK.…``,
     ``plugins.NAME.…``.
     """
     return {name.removeprefix("network."): parameter for name, parameter in module.named_parameters()}
 
 
-def split_by_rates(module: nn.Module, rest: list[Parameter], rates: Mapping[str, float], rate: float) -> Groups:
+def split_by_rates(module: nn.Module, rest: list[Parameter], rates: Mapping[str, float], rate: float) -> _Groups:
     """The main group taken apart: what no prefix names first, then a group for each factor.
 
     :param module: the training step
@@ -86,30 +86,30 @@ def split_by_rates(module: nn.Module, rest: list[Parameter], rates: Mapping[str,
     """
     if not rates:
         return [{"params": rest}]
-    known = names_of(module)
-    check_prefixes(rates, known)
+    known = _names_of(module)
+    _check_prefixes(rates, known)
     wanted = {id(parameter) for parameter in rest}
     groups: dict[str, list[Parameter]] = {"": [], **{prefix: [] for prefix in rates}}
     for name, parameter in known.items():
         if id(parameter) in wanted:
-            groups[longest(name, rates)].append(parameter)
+            groups[_longest(name, rates)].append(parameter)
     main = {"params": groups.pop("")}
     return [main, *({"params": group, "lr": rate * rates[prefix]} for prefix, group in groups.items() if group)]
 
 
-def longest(name: str, prefixes: Mapping[str, float]) -> str:
-    fitting = [prefix for prefix in prefixes if begins(name, prefix)]
+def _longest(name: str, prefixes: Mapping[str, float]) -> str:
+    fitting = [prefix for prefix in prefixes if _begins(name, prefix)]
     return max(fitting, key=len, default="")
 
 
-def begins(name: str, prefix: str) -> bool:
+def _begins(name: str, prefix: str) -> bool:
     """Whether a prefix names a parameter or a part that it is in: ``heads.a`` is no prefix of ``heads.ab.weight``."""
     return name == prefix or name.startswith(f"{prefix}.")
 
 
-def check_prefixes(rates: Mapping[str, float], known: Mapping[str, Parameter]) -> None:
+def _check_prefixes(rates: Mapping[str, float], known: Mapping[str, Parameter]) -> None:
     for prefix in rates:
-        if not any(begins(name, prefix) for name in known):
+        if not any(_begins(name, prefix) for name in known):
             depth = prefix.count(".") + 1
             parts = sorted({".".join(name.split(".")[:depth]) for name in known})
             some = f" (there are: {', '.join(parts[:12])}{' …' if len(parts) > 12 else ''})"

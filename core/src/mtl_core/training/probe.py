@@ -30,8 +30,8 @@ from mtl_core.training.plugin_state import stateful
 from mtl_core.training.session import Session
 from mtl_core.training.step import TrainingStep
 
-Gradients = Sequence[Tensor | None]
-SUPERVISED = "labels"
+_Gradients = Sequence[Tensor | None]
+_SUPERVISED = "labels"
 """What the record calls the gradient of the labels that the mask leaves, a reference for the regularizers'."""
 
 
@@ -55,7 +55,7 @@ class _Agreement:
     squares: float = 0.0
     true_squares: float = 0.0
 
-    def add(self, gradients: Gradients, true: Gradients) -> None:
+    def add(self, gradients: _Gradients, true: _Gradients) -> None:
         for one, other in zip(gradients, true, strict=True):
             if one is not None:
                 self.squares += float(one.double().square().sum())
@@ -122,7 +122,7 @@ class Probe:
             for plugin, state in states:
                 plugin.load_state_dict(state)
 
-    def _compare(self, probed: _Probed, number: int) -> Iterator[tuple[str, Gradients, Gradients]]:
+    def _compare(self, probed: _Probed, number: int) -> Iterator[tuple[str, _Gradients, _Gradients]]:
         """Name, a regularizer's gradients and those of the withheld labels."""
         with self._fabric.autocast():
             step = self._forward(probed.batch, number)
@@ -150,7 +150,7 @@ class Probe:
             labels = labels / len(probed.withheld)
             for place, own in self._places(name, predictions[k], labels).items():
                 if place != "predictions":  # other samples' predictions: always orthogonal there
-                    yield f"{SUPERVISED}/{name}/{place}", own, true[place]
+                    yield f"{_SUPERVISED}/{name}/{place}", own, true[place]
 
     def _forward(self, batch: Batch, number: int) -> Step:
         """The step without the seam: nothing is optimized."""
@@ -167,7 +167,7 @@ class Probe:
         step.shared = generator_for(self._seed, "probe, shared", number)
         return step
 
-    def _places(self, name: str, prediction: Tensor, gradient: Tensor) -> dict[str, Gradients]:
+    def _places(self, name: str, prediction: Tensor, gradient: Tensor) -> dict[str, _Gradients]:
         """A gradient at a task's predictions (V, B, O_t, …), there and carried on to the parameters below."""
         head = [p for p in self._step.network.heads[name].parameters() if p.requires_grad]
         encoder = [p for p in self._step.network.backbone.parameters() if p.requires_grad]

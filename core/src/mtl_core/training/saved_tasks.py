@@ -17,7 +17,7 @@ from mtl_core.tasks.segmentation import Segmentation
 from mtl_core.tasks.task import Task
 from mtl_core.tasks.tasks import Tasks
 
-GROUP = "mtl.tasks"
+_GROUP = "mtl.tasks"
 """Entry-point group in which plugins register their kinds of tasks: name → class."""
 
 OWN: dict[str, type[Task]] = {
@@ -32,10 +32,10 @@ OWN: dict[str, type[Task]] = {
 
 def tasks_to_plain(tasks: Tasks) -> list[dict[str, Any]]:
     """Kind and options of each task."""
-    return [{"kind": _kind_of(type(task)), **plain_options(task)} for task in tasks]
+    return [{"kind": _kind_of(type(task)), **_plain_options(task)} for task in tasks]
 
 
-def plain_options(task: Task) -> dict[str, Any]:
+def _plain_options(task: Task) -> dict[str, Any]:
     """A task's options by the names that its class takes."""
     return {key: getattr(task, option.name) for key, option in options(type(task)).items()}
 
@@ -70,14 +70,14 @@ def _kind_of(cls: type[Task]) -> str:
     """The name under which a kind is registered; its import path where it is not."""
     own = {kind: name for name, kind in OWN.items()}
     path = _path(cls)
-    registered = {entry.value: entry.name for entry in entry_points(group=GROUP)}
+    registered = {entry.value: entry.name for entry in entry_points(group=_GROUP)}
     return own.get(cls) or registered.get(path, path)
 
 
 def _class_of(kind: object, source: str) -> type[Task]:
     if isinstance(kind, str) and kind in OWN:
         return OWN[kind]
-    entries = {entry.name: entry for entry in entry_points(group=GROUP)}
+    entries = {entry.name: entry for entry in entry_points(group=_GROUP)}
     if isinstance(kind, str) and kind in entries:
         cls = entries[kind].load()
         if isinstance(cls, type) and issubclass(cls, Task):
@@ -90,7 +90,7 @@ def _class_of(kind: object, source: str) -> type[Task]:
     hint = nearest(str(kind), known) or f" (known: {', '.join(known)})"
     raise CheckpointError(
         f"{source}: a task of the kind {kind!r}, which no installed plugin registers{hint};"
-        f' install the plugin that has it (entry-point group "{GROUP}")'
+        f' install the plugin that has it (entry-point group "{_GROUP}")'
     )
 
 

@@ -25,7 +25,7 @@ class Schedule:
         self.used: float = optimizer.param_groups[0]["lr"]
         """The main group's rate in the step that was taken last."""
         length = experiment.epochs * (steps if self.by_step else 1)
-        self.main = make_schedule(experiment, optimizer, length)
+        self.main = _make_schedule(experiment, optimizer, length)
         self.warmup: schedules.LRScheduler | None = None
         if experiment.warmup > 1:
             # step 1 has 1/warmup of the rate already, so that warmup − 1 changes reach all of it
@@ -56,7 +56,7 @@ class Schedule:
             self.warmup.load_state_dict(state["warmup"])
 
 
-def make_schedule(experiment: Experiment, optimizer: Optimizer, length: int) -> schedules.LRScheduler:
+def _make_schedule(experiment: Experiment, optimizer: Optimizer, length: int) -> schedules.LRScheduler:
     """The learning rate over the run, without warm-up.
 
     :param length: how often it is stepped

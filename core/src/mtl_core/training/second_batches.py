@@ -21,7 +21,7 @@ from mtl_core.step.look_ahead import Source
 from mtl_core.training.loader import Place, TrainingData
 
 
-class SecondOrder(Sampler[list[Place]]):
+class _SecondOrder(Sampler[list[Place]]):
     """Batches without end, the n-th the same whenever it is asked for; every rank takes its slice.
 
     :param indices: positions in the data set
@@ -55,7 +55,7 @@ class SecondOrder(Sampler[list[Place]]):
         return -1 - number, self.shuffled[1][offset]
 
 
-class Untransformed(Dataset[tuple[Sample, Tensor, int]]):
+class _Untransformed(Dataset[tuple[Sample, Tensor, int]]):
     """Samples as they are, asked for as the training data are."""
 
     def __init__(self, data: BlankedDataset | Joined) -> None:
@@ -102,8 +102,8 @@ class SecondBatches:
                 f"there is no {source} data to look ahead with; set validation in the experiment, such as"
                 " validation = 0.1, or let the plugin take training data"
             )
-        order = SecondOrder(self.places[source], name=f"look-ahead {source}", **self.options)
+        order = _SecondOrder(self.places[source], name=f"look-ahead {source}", **self.options)
         order.start = turn
-        data = self.data if source == "training" else Untransformed(self.validation)
+        data = self.data if source == "training" else _Untransformed(self.validation)
         loader = DataLoader(data, batch_sampler=order, collate_fn=collate, num_workers=self.workers)
         return iter(loader)

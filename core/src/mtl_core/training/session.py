@@ -94,7 +94,7 @@ def prepare(experiment: Experiment, run: RunFolder | None = None) -> Session:
     # a resumed run takes its weights from its own checkpoint
     if experiment.start_from is not None and not (run is not None and run.checkpoint().is_file()):
         warm_start(network, experiment.start_from, run)
-    extras = [aligned(name, extra, dataset) for name, extra in hooks.build_extra_datasets()]
+    extras = [_aligned(name, extra, dataset) for name, extra in hooks.build_extra_datasets()]
     # setup comes last: plugins see the network and every label mask of the run
     known = torch.cat([labelled, *(extra.labelled for extra, _ in extras)])
     hooks.setup(
@@ -107,11 +107,11 @@ def prepare(experiment: Experiment, run: RunFolder | None = None) -> Session:
     )
     freeze_parts(network, experiment.freeze)
     check_trained(network, hooks)
-    validation = own_validation(experiment, hooks)
+    validation = _own_validation(experiment, hooks)
     return Session(experiment, hooks, network, size, dataset, labelled, extras, given, validation)
 
 
-def own_validation(experiment: Experiment, hooks: Hooks) -> BlankedDataset | None:
+def _own_validation(experiment: Experiment, hooks: Hooks) -> BlankedDataset | None:
     """The data's own validation split with every label that it has, if the experiment validates at all."""
     if not experiment.validation or "val" not in hooks.splits:
         return None
@@ -121,7 +121,7 @@ def own_validation(experiment: Experiment, hooks: Hooks) -> BlankedDataset | Non
     return BlankedDataset(dataset, labelled)
 
 
-def aligned(name: str, extra: ExtraData, dataset: MultiTaskDataset) -> tuple[BlankedDataset, int]:
+def _aligned(name: str, extra: ExtraData, dataset: MultiTaskDataset) -> tuple[BlankedDataset, int]:
     made = Aligned(f'plugin "{name}"', extra, dataset)
     assert made.labelled is not None
     return BlankedDataset(made, made.labelled), extra.per_batch
@@ -183,11 +183,11 @@ def label_mask(experiment: Experiment, hooks: Hooks, dataset: MultiTaskDataset, 
         # after the draw, so that a label scenario does not depend on which labels exist
         labelled = labelled & dataset.labelled
     if run is not None:
-        save_labels(run.labels, labelled, dataset.tasks)
+        _save_labels(run.labels, labelled, dataset.tasks)
     return labelled
 
 
-def save_labels(path: Path, labelled: Tensor, tasks: Tasks) -> None:
+def _save_labels(path: Path, labelled: Tensor, tasks: Tasks) -> None:
     def write(part: Path) -> None:
         with part.open("wb") as file:
             np.savez_compressed(file, labelled=labelled.numpy(), tasks=np.array(tasks.names))

@@ -63,7 +63,7 @@ def network_from(hooks: Hooks, state: dict[str, Any], path: Path) -> tuple[Netwo
     return network.eval(), size
 
 
-LARGEST = 2**26
+_LARGEST = 2**26
 """Pixels of the largest image size that is taken from a checkpoint: 8192 × 8192."""
 
 
@@ -71,9 +71,9 @@ def _image_size(state: dict[str, Any], path: Path) -> tuple[int, int]:
     size = state.get("image_size")
     if isinstance(size, list | tuple) and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
         height, width = size
-        if height * width <= LARGEST:
+        if height * width <= _LARGEST:
             return height, width
     raise CheckpointError(
-        f"{path}: image size {size!r}; expected (height, width) of at most {LARGEST} pixels together;"
+        f"{path}: image size {size!r}; expected (height, width) of at most {_LARGEST} pixels together;"
         " is this a checkpoint that `mtl train` wrote?"
     )

@@ -14,21 +14,21 @@ from torch.nn import functional as F
 from mtl_backbones.heads import PooledHead
 from mtl_nn import Autoencoder, Norm, Pooled, SegNet, SegNetHead, initialise, level, normalisation, unpool
 
-LEVELS = 5
-FIRST = 3
+_LEVELS = 5
+_FIRST = 3
 """Layers of the first convolution of a block: convolution, norm, ReLU."""
 
-Levels = tuple[Tensor, ...]
+_Levels = tuple[Tensor, ...]
 
 
-def entering(width: int) -> tuple[int, ...]:
+def _entering(width: int) -> tuple[int, ...]:
     """s: channels of the five levels."""
     return (width, 2 * width, 4 * width, 8 * width, 8 * width)
 
 
-def leaving(width: int) -> tuple[int, ...]:
+def _leaving(width: int) -> tuple[int, ...]:
     """e: channels that the decoder's block of each level gives."""
-    return (width, *entering(width)[:-1])
+    return (width, *_entering(width)[:-1])
 
 
 class Trunk(nn.Module):
@@ -48,8 +48,8 @@ class Trunk(nn.Module):
         self.width = width
         self.norm = norm
         self.segnet = SegNet(in_channels, width, norm)
-        sizes = entering(width)
-        ends = leaving(width)
+        sizes = _entering(width)
+        ends = _leaving(width)
         down = [size for size in sizes for _ in range(2)]
         up = [size for pair in zip(reversed(sizes), reversed(ends), strict=True) for size in pair]
         self.channels = (*down, *up)
@@ -59,19 +59,19 @@ class Trunk(nn.Module):
         self.on_the_way_up = nn.ModuleList(level(a, b, 0, norm) for a, b in zip(sizes, ends, strict=True))
         self.apply(initialise)
 
-    def forward(self, images: Tensor) -> Levels:
+    def forward(self, images: Tensor) -> _Levels:
         return self.with_deepest(images)[0]
 
-    def with_deepest(self, images: Tensor) -> tuple[Levels, Tensor]:
+    def with_deepest(self, images: Tensor) -> tuple[_Levels, Tensor]:
         """z of (B, C, H, W), and the features between the two halves, (B, 8w, H // 32, W // 32)."""
         z: list[Tensor] = []
         kept: list[Pooled] = []
         x = images
         for block in self.segnet.encoder.levels:
-            first, last = halves(block, x)
+            first, last = _halves(block, x)
             z += [first, last]
             x, indices = F.max_pool2d(last, 2, return_indices=True)
-            kept.append(Pooled(size_of(last), indices))
+            kept.append(Pooled(_size_of(last), indices))
         deepest = x
         for block, pooled in zip(reversed(self.segnet.decoder.levels), reversed(kept), strict=True):
             opened = unpool(x, pooled)
@@ -84,22 +84,22 @@ class Trunk(nn.Module):
         return Autoencoder(in_channels, out_channels, self.width, bottleneck, norm=self.norm)
 
 
-def halves(block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def _halves(block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """What the first convolution of a block gives, and what all of them give."""
     layers = list(block.children())
-    for layer in layers[:FIRST]:
+    for layer in layers[:_FIRST]:
         x = layer(x)
     first = x
-    for layer in layers[FIRST:]:
+    for layer in layers[_FIRST:]:
         x = layer(x)
     return first, x
 
 
-def size_of(x: Tensor) -> tuple[int, int]:
+def _size_of(x: Tensor) -> tuple[int, int]:
     return x.shape[-2], x.shape[-1]
 
 
-def attention(entry: int, channels: int, norm: Norm) -> nn.Sequential:
+def _attention(entry: int, channels: int, norm: Norm) -> nn.Sequential:
     """g, h and the sigmoid of Eq. 1: a mask in 0..1 with as many channels as the features that it is laid on."""
     return nn.Sequential(
         nn.Conv2d(entry, channels, 1),
@@ -123,27 +123,27 @@ class AttentionHead(nn.Module):
         super().__init__()
         width = trunk.width
         norm = trunk.norm
-        sizes = entering(width)
-        ends = leaving(width)
+        sizes = _entering(width)
+        ends = _leaving(width)
         # in a tuple, so that torch does not count the trunk's modules as this head's
         self._shared = (trunk.on_the_way_down, trunk.on_the_way_up)
         entries = (width, *(2 * size for size in sizes[1:]))
-        self.down = nn.ModuleList(attention(a, b, norm) for a, b in zip(entries, sizes, strict=True))
-        self.up = nn.ModuleList(attention(a + b, b, norm) for a, b in zip(sizes, ends, strict=True))
+        self.down = nn.ModuleList(_attention(a, b, norm) for a, b in zip(entries, sizes, strict=True))
+        self.up = nn.ModuleList(_attention(a + b, b, norm) for a, b in zip(sizes, ends, strict=True))
         self.down.apply(initialise)
         self.up.apply(initialise)
         self.predict = SegNetHead(width, out) if dense else PooledHead(width, out)
 
-    def forward(self, z: Levels) -> Tensor:
+    def forward(self, z: _Levels) -> Tensor:
         """The trunk's levels → (B, O, H, W) or (B, O)."""
-        prediction: Tensor = self.predict(self.decoded(self.encoded(z), z))
+        prediction: Tensor = self.predict(self._decoded(self._encoded(z), z))
         return prediction
 
-    def encoded(self, z: Levels) -> Tensor:
+    def _encoded(self, z: _Levels) -> Tensor:
         """Eq. 1 and 2: a mask from u and the features so far, laid on p; the result goes on at half the size."""
         down, _ = self._shared
         x: Tensor | None = None
-        for n in range(LEVELS):
+        for n in range(_LEVELS):
             first = z[2 * n]
             last = z[2 * n + 1]
             mask = self.down[n](first if x is None else torch.cat((first, x), dim=1))
@@ -151,12 +151,12 @@ class AttentionHead(nn.Module):
         assert x is not None
         return x
 
-    def decoded(self, x: Tensor, z: Levels) -> Tensor:
+    def _decoded(self, x: Tensor, z: _Levels) -> Tensor:
         """The same on the way up: features are enlarged first, and the mask is laid on what the block gives."""
         _, up = self._shared
-        for place, n in enumerate(reversed(range(LEVELS)), start=LEVELS):
+        for place, n in enumerate(reversed(range(_LEVELS)), start=_LEVELS):
             opened = z[2 * place]
             last = z[2 * place + 1]
-            x = up[n](F.interpolate(x, size_of(opened), mode="bilinear", align_corners=True))
+            x = up[n](F.interpolate(x, _size_of(opened), mode="bilinear", align_corners=True))
             x = self.up[n](torch.cat((opened, x), dim=1)) * last
         return x

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mtl_nn import Latent, Pooled
 
-WIDTHS = (256, 128, 64, 32, 16)
+_WIDTHS = (256, 128, 64, 32, 16)
 """Channels of the decoder's blocks, coarsest first: those of the library's U-Net."""
 
 
@@ -30,9 +30,9 @@ class PyramidAutoencoder(nn.Module):
         self.encoder = encoder
         self.narrow = nn.Conv2d(last, bottleneck, 1) if bottleneck else nn.Identity()
         self.decoder = nn.ModuleList(
-            UnetDecoderBlock(entry, 0, width) for entry, width in zip((self.channels, *WIDTHS), WIDTHS, strict=False)
+            UnetDecoderBlock(entry, 0, width) for entry, width in zip((self.channels, *_WIDTHS), _WIDTHS, strict=False)
         )
-        self.head = nn.Conv2d(WIDTHS[-1], out_channels, 3, padding=1)
+        self.head = nn.Conv2d(_WIDTHS[-1], out_channels, 3, padding=1)
         initialize_decoder(self.decoder)
         initialize_head(self.head)
 

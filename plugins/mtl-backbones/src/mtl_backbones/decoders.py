@@ -21,10 +21,10 @@ from torch.nn import functional as F
 
 from mtl_core import MtlError
 
-Size = tuple[int, int]
-Levels = tuple[Tensor, ...]
+_Size = tuple[int, int]
+_Levels = tuple[Tensor, ...]
 
-FINE = 1
+_FINE = 1
 """The level of 1/4 of the image's size, whose details DeepLabV3+ adds."""
 
 
@@ -38,7 +38,7 @@ class Decoder(nn.Module):
     :param kernel: of the last convolution
     """
 
-    def __init__(self, decoder: nn.Module, width: int, out: int, image_size: Size, kernel: int = 1) -> None:
+    def __init__(self, decoder: nn.Module, width: int, out: int, image_size: _Size, kernel: int = 1) -> None:
         super().__init__()
         self.image_size = image_size
         self.decoder: Any = decoder
@@ -48,7 +48,7 @@ class Decoder(nn.Module):
 
     def predict(self, x: Tensor) -> Tensor:
         """(B, C, h, w) → (B, O, H, W)."""
-        return resized(self.out(x), self.image_size)
+        return _resized(self.out(x), self.image_size)
 
 
 class DeepLabHead(Decoder):
@@ -63,7 +63,7 @@ class DeepLabHead(Decoder):
         self,
         channels: tuple[int, ...],
         out: int,
-        image_size: Size,
+        image_size: _Size,
         width: int,
         rates: tuple[int, int, int],
         dropout: float,
@@ -72,10 +72,10 @@ class DeepLabHead(Decoder):
         decoder = DeepLabV3PlusDecoder((0, *channels), 5, width, rates, 16, aspp_separable=True, aspp_dropout=dropout)
         super().__init__(decoder, width, out, image_size)
 
-    def forward(self, z: Levels) -> Tensor:
-        refuse_one_image(self.training, z[-1])
-        fine: Tensor = self.decoder.block1(z[FINE])
-        coarse = resized(self.decoder.aspp(z[-1]), size_of(fine))
+    def forward(self, z: _Levels) -> Tensor:
+        _refuse_one_image(self.training, z[-1])
+        fine: Tensor = self.decoder.block1(z[_FINE])
+        coarse = _resized(self.decoder.aspp(z[-1]), _size_of(fine))
         return self.predict(self.decoder.block2(torch.cat((coarse, fine), dim=1)))
 
 
@@ -90,7 +90,7 @@ class AtrousHead(Decoder):
         self,
         channels: tuple[int, ...],
         out: int,
-        image_size: Size,
+        image_size: _Size,
         width: int,
         rates: tuple[int, int, int],
         dropout: float,
@@ -98,9 +98,9 @@ class AtrousHead(Decoder):
         decoder = DeepLabV3Decoder(channels[-1], width, rates, aspp_separable=False, aspp_dropout=dropout)
         super().__init__(decoder, width, out, image_size)
 
-    def forward(self, z: Tensor | Levels) -> Tensor:
+    def forward(self, z: Tensor | _Levels) -> Tensor:
         last = z if isinstance(z, Tensor) else z[-1]
-        refuse_one_image(self.training, last)
+        _refuse_one_image(self.training, last)
         return self.predict(self.decoder([last]))
 
 
@@ -114,34 +114,34 @@ class FPNHead(Decoder):
     :param width: channels of the pyramid; the segmentation branch has half of them
     """
 
-    def __init__(self, channels: tuple[int, ...], out: int, image_size: Size, width: int, dropout: float) -> None:
+    def __init__(self, channels: tuple[int, ...], out: int, image_size: _Size, width: int, dropout: float) -> None:
         decoder = FPNDecoder(list(channels), len(channels), width, width // 2, dropout)
         super().__init__(decoder, width // 2, out, image_size)
 
-    def forward(self, z: Levels) -> Tensor:
-        pyramid = self.pyramid(z[-4:])
-        sizes = [size_of(level) for level in pyramid]
+    def forward(self, z: _Levels) -> Tensor:
+        pyramid = self._pyramid(z[-4:])
+        sizes = [_size_of(level) for level in pyramid]
         parts = []
         for position, (level, branch) in enumerate(zip(pyramid, self.decoder.seg_blocks, strict=True)):
-            parts.append(enlarged(level, branch.block, sizes[position + 1 :]))
+            parts.append(_enlarged(level, branch.block, sizes[position + 1 :]))
         return self.predict(self.decoder.dropout(self.decoder.merge(parts)))
 
-    def pyramid(self, levels: Levels) -> list[Tensor]:
+    def _pyramid(self, levels: _Levels) -> list[Tensor]:
         """The levels joined from the coarsest on, coarsest first."""
         joined: list[Tensor] = [self.decoder.p5(levels[-1])]
         blocks = (self.decoder.p4, self.decoder.p3, self.decoder.p2)
         for block, level in zip(blocks, reversed(levels[:-1]), strict=True):
             lateral = block.skip_conv(level)
-            joined.append(F.interpolate(joined[-1], size_of(lateral), mode="nearest") + lateral)
+            joined.append(F.interpolate(joined[-1], _size_of(lateral), mode="nearest") + lateral)
         return joined
 
 
-def enlarged(x: Tensor, convolutions: Iterable[Any], sizes: list[Size]) -> Tensor:
+def _enlarged(x: Tensor, convolutions: Iterable[Any], sizes: list[_Size]) -> Tensor:
     """One level through its convolutions, enlarged after each to the next of the sizes."""
     for number, convolution in enumerate(convolutions):
         x = convolution.block(x)
         if number < len(sizes):
-            x = resized(x, sizes[number])
+            x = _resized(x, sizes[number])
     return x
 
 
@@ -152,22 +152,22 @@ class UNetHead(Decoder):
     :param width: channels of the first block; each further one has half of those before
     """
 
-    def __init__(self, channels: tuple[int, ...], out: int, image_size: Size, width: int) -> None:
+    def __init__(self, channels: tuple[int, ...], out: int, image_size: _Size, width: int) -> None:
         widths = [max(1, width // 2**number) for number in range(len(channels))]
         entries = [channels[-1], *widths[:-1]]
         skips = [*reversed(channels[:-1]), 0]
         blocks = nn.ModuleList(map(UnetDecoderBlock, entries, skips, widths))
         super().__init__(blocks, widths[-1], out, image_size, kernel=3)
 
-    def forward(self, z: Levels) -> Tensor:
+    def forward(self, z: _Levels) -> Tensor:
         x = z[-1]
         above = list(reversed(z[:-1]))
         for block, level in zip(self.decoder, above, strict=False):
-            x = block(x, *size_of(level), level)
+            x = block(x, *_size_of(level), level)
         return self.predict(self.decoder[-1](x, *self.image_size))
 
 
-def refuse_one_image(training: bool, last: Tensor) -> None:
+def _refuse_one_image(training: bool, last: Tensor) -> None:
     if training and len(last) == 1:
         raise MtlError(
             "DeepLab heads have batch norm behind global pooling, which needs two images or more per step;"
@@ -175,9 +175,9 @@ def refuse_one_image(training: bool, last: Tensor) -> None:
         )
 
 
-def size_of(x: Tensor) -> Size:
+def _size_of(x: Tensor) -> _Size:
     return x.shape[-2], x.shape[-1]
 
 
-def resized(x: Tensor, size: Size) -> Tensor:
+def _resized(x: Tensor, size: _Size) -> Tensor:
     return F.interpolate(x, size, mode="bilinear", align_corners=True)

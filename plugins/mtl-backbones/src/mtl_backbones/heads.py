@@ -21,10 +21,10 @@ class PooledHead(nn.Module):
 
     def forward(self, z: Tensor | tuple[Tensor, ...]) -> Tensor:
         """(B, C, h, w), or levels of which the last is used → (B, O)."""
-        values: Tensor = self.linear(pooled(z if isinstance(z, Tensor) else z[-1]))
+        values: Tensor = self.linear(_pooled(z if isinstance(z, Tensor) else z[-1]))
         return values
 
 
-def pooled(features: Tensor) -> Tensor:
+def _pooled(features: Tensor) -> Tensor:
     """The mean over the image, (B, C, h, w) → (B, C); what is one pixel already costs nothing."""
     return features.flatten(1) if features.shape[-2:] == (1, 1) else features.mean((-2, -1))

@@ -15,25 +15,25 @@ from mtl_backbones.standardise import IMAGENET, Statistics, unchanged
 from mtl_core import Task, Tasks, help
 
 Head = Literal["deeplabv3+", "deeplab", "fpn", "unet"]
-HEADS = ("deeplabv3+", "deeplab", "fpn", "unet")
-PER_FPN_CHANNEL = 64
+_HEADS = ("deeplabv3+", "deeplab", "fpn", "unet")
+_PER_FPN_CHANNEL = 64
 """Head channels that an FPN needs for each 32 groups of its group norm, which sees half of them."""
 
 
-def positive(plugin: object, option: attrs.Attribute[Any], value: tuple[float, ...] | None) -> None:
+def _positive(plugin: object, option: attrs.Attribute[Any], value: tuple[float, ...] | None) -> None:
     if value is not None and min(value) <= 0:
         raise ValueError(f"'{option.name}' must all be > 0, found {list(value)}")
 
 
-def enough_for_groups(plugin: Any, option: attrs.Attribute[Any], value: str) -> None:
+def _enough_for_groups(plugin: Any, option: attrs.Attribute[Any], value: str) -> None:
     width: int = plugin.head_channels
-    if value == "fpn" and width % PER_FPN_CHANNEL:
+    if value == "fpn" and width % _PER_FPN_CHANNEL:
         raise ValueError(f'"fpn" has group norm of 32 groups: head_channels must be a multiple of 64, found {width}')
 
 
 def known_head(plugin: Any, option: attrs.Attribute[Any], value: str) -> None:
-    in_(HEADS)(plugin, option, value)
-    enough_for_groups(plugin, option, value)
+    in_(_HEADS)(plugin, option, value)
+    _enough_for_groups(plugin, option, value)
 
 
 @attrs.define(kw_only=True, eq=False, slots=False)
@@ -44,7 +44,7 @@ class EncoderOptions:
     head: Head = field(default="deeplabv3+", validator=known_head, metadata=help("each dense task's decoder"))
     atrous_rates: tuple[int, int, int] = field(
         default=(12, 24, 36),
-        validator=positive,
+        validator=_positive,
         metadata=help("dilations of a DeepLab head's pooling, in pixels of the last level"),
     )
     dropout: float | None = field(
@@ -63,7 +63,7 @@ class EncoderOptions:
     )
     deviation: tuple[float, float, float] | None = field(
         default=None,
-        validator=positive,
+        validator=_positive,
         metadata=help("deviation of RGB, by which images are divided; none: the weights', or 1 without weights"),
     )
 
@@ -89,9 +89,9 @@ class EncoderOptions:
 
         :param channels: of the levels of z, finest first
         """
-        return nn.ModuleDict({task.name: self.make_head(channels, task, image_size) for task in tasks})
+        return nn.ModuleDict({task.name: self._make_head(channels, task, image_size) for task in tasks})
 
-    def make_head(self, channels: tuple[int, ...], task: Task, image_size: tuple[int, int]) -> nn.Module:
+    def _make_head(self, channels: tuple[int, ...], task: Task, image_size: tuple[int, int]) -> nn.Module:
         if not task.dense:
             return PooledHead(channels[-1], task.channels)
         from mtl_backbones import decoders
@@ -99,9 +99,9 @@ class EncoderOptions:
         if self.head == "unet":
             return decoders.UNetHead(channels, task.channels, image_size, self.head_channels)
         if self.head == "fpn":
-            return decoders.FPNHead(channels, task.channels, image_size, self.head_channels, self.dropout_or(0.2))
+            return decoders.FPNHead(channels, task.channels, image_size, self.head_channels, self._dropout_or(0.2))
         make = decoders.DeepLabHead if self.head == "deeplabv3+" else decoders.AtrousHead
-        return make(channels, task.channels, image_size, self.head_channels, self.atrous_rates, self.dropout_or(0.5))
+        return make(channels, task.channels, image_size, self.head_channels, self.atrous_rates, self._dropout_or(0.5))
 
-    def dropout_or(self, default: float) -> float:
+    def _dropout_or(self, default: float) -> float:
         return default if self.dropout is None else self.dropout

@@ -42,14 +42,14 @@ class SegNet:
 
     @hookimpl
     def build_heads(self, backbone: nn.Module, tasks: Tasks) -> nn.ModuleDict:
-        return nn.ModuleDict({task.name: head(channels_of(backbone), task) for task in tasks})
+        return nn.ModuleDict({task.name: head(_channels_of(backbone), task) for task in tasks})
 
 
 def head(channels: int, task: Task) -> nn.Module:
     return blocks.SegNetHead(channels, task.channels) if task.dense else PooledHead(channels, task.channels)
 
 
-def channels_of(backbone: nn.Module) -> int:
+def _channels_of(backbone: nn.Module) -> int:
     """C of a backbone that gives one tensor at full resolution."""
     channels = getattr(backbone, "channels", None)
     if not isinstance(channels, int):

@@ -18,53 +18,53 @@ from mtl_backbones.pyramid import Pyramid
 from mtl_backbones.standardise import IMAGENET, Statistics
 from mtl_core import MtlError, Tasks, help, hookimpl, nearest, plugin
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
-TIMM = "tu-"
+_TIMM = "tu-"
 """The library's mark of a model of timm."""
 
 
-def own_names() -> list[str]:
+def _own_names() -> list[str]:
     names: list[str] = segmentation_models_pytorch.encoders.get_encoder_names()
     return names
 
 
-def full_name(name: str) -> str:
+def _full_name(name: str) -> str:
     """The library's name of an encoder: a name that only timm has gets the mark of timm's models."""
-    if name in own_names() or name.startswith(TIMM) or not is_of_timm(name):
+    if name in _own_names() or name.startswith(_TIMM) or not _is_of_timm(name):
         return name
-    return f"{TIMM}{name}"
+    return f"{_TIMM}{name}"
 
 
-def is_of_timm(name: str) -> bool:
+def _is_of_timm(name: str) -> bool:
     known: bool = timm.is_model(name.split(".")[0])
     return known
 
 
-def known_encoder(plugin: object, option: Attribute[Any], value: str) -> None:
-    bare = value.removeprefix(TIMM)
-    if value in own_names() or is_of_timm(bare):
+def _known_encoder(plugin: object, option: Attribute[Any], value: str) -> None:
+    bare = value.removeprefix(_TIMM)
+    if value in _own_names() or _is_of_timm(bare):
         return
-    marked = [f"{TIMM}{model}" for model in timm.list_models()] if value.startswith(TIMM) else []
-    hint = nearest(value, marked or own_names()) or nearest(bare, timm.list_models())
+    marked = [f"{_TIMM}{model}" for model in timm.list_models()] if value.startswith(_TIMM) else []
+    hint = nearest(value, marked or _own_names()) or nearest(bare, timm.list_models())
     raise ValueError(
         f'segmentation-models-pytorch and timm have no encoder "{value}"{hint}'
         ' (examples: "resnet18", "resnet50", "efficientnet-b0"; timm\'s models by their names)'
     )
 
 
-def trained_with(name: str) -> Statistics:
+def _trained_with(name: str) -> Statistics:
     """By what the images were standardised that timm's weights of an encoder were trained on; ImageNet's elsewhere."""
-    bare = name.removeprefix(TIMM).removeprefix("timm-")
+    bare = name.removeprefix(_TIMM).removeprefix("timm-")
     known = timm.get_pretrained_cfg(bare, allow_unregistered=True) if name != bare else None
     return IMAGENET if known is None else (tuple(known.mean), tuple(known.std))
 
 
-def warn_of_copies(name: str, weights: str | None) -> None:
+def _warn_of_copies(name: str, weights: str | None) -> None:
     """The library's copies of timm's networks take timm's weights, but compute something else with them."""
     bare = name.removeprefix("timm-")
-    if weights is not None and bare != name and is_of_timm(bare):
-        log.warning(
+    if weights is not None and bare != name and _is_of_timm(bare):
+        _log.warning(
             "smp: \"%s\" is a copy of timm's network with other padding and another ε in its batch norm: timm's weights"
             ' fit it, but its features are not those that they were trained for; use encoder = "%s"',
             name,
@@ -81,7 +81,7 @@ class SMP(EncoderOptions):
     defaults here are segmentation-models-pytorch's.
     """
 
-    encoder: str = field(default="resnet50", validator=known_encoder, metadata=help("the encoder's name"))
+    encoder: str = field(default="resnet50", validator=_known_encoder, metadata=help("the encoder's name"))
     output_stride: Literal[8, 16, 32] = field(
         default=16,
         validator=in_((8, 16, 32)),
@@ -90,21 +90,21 @@ class SMP(EncoderOptions):
 
     @hookimpl
     def build_backbone(self, image_size: tuple[int, int], in_channels: int) -> nn.Module:
-        encoder = self.make_encoder(in_channels)
+        encoder = self._make_encoder(in_channels)
         self.load(encoder, self.encoder)
-        warn_of_copies(self.encoder, self.weights)
-        statistics = self.statistics(in_channels, trained_with(full_name(self.encoder)))
-        pyramid = Pyramid(encoder, statistics, self.make_encoder)
-        try_out(pyramid, self.encoder, in_channels, image_size)
+        _warn_of_copies(self.encoder, self.weights)
+        statistics = self.statistics(in_channels, _trained_with(_full_name(self.encoder)))
+        pyramid = Pyramid(encoder, statistics, self._make_encoder)
+        _try_out(pyramid, self.encoder, in_channels, image_size)
         return pyramid
 
-    def make_encoder(self, in_channels: int) -> nn.Module:
+    def _make_encoder(self, in_channels: int) -> nn.Module:
         try:
             with warnings.catch_warnings():
                 # the library deprecates its names "timm-…", which published state dicts go by
                 warnings.filterwarnings("ignore", "`timm-` encoders are deprecated", DeprecationWarning)
                 encoder: nn.Module = segmentation_models_pytorch.encoders.get_encoder(
-                    full_name(self.encoder),
+                    _full_name(self.encoder),
                     in_channels=in_channels,
                     depth=5,
                     weights=None,
@@ -113,7 +113,7 @@ class SMP(EncoderOptions):
         except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
             raise MtlError(
                 f'smp: the encoder "{self.encoder}" cannot be made with output_stride {self.output_stride}:'
-                f" {reason(error)}; choose output_stride = 32 or another encoder"
+                f" {_reason(error)}; choose output_stride = 32 or another encoder"
             ) from error
         return encoder
 
@@ -128,7 +128,7 @@ class SMP(EncoderOptions):
         return self.make_heads(channels, tasks, image_size)
 
 
-def try_out(pyramid: Pyramid, name: str, in_channels: int, image_size: tuple[int, int]) -> None:
+def _try_out(pyramid: Pyramid, name: str, in_channels: int, image_size: tuple[int, int]) -> None:
     """Some encoders take only sizes of their own: say so now, not in the middle of the first step."""
     training = pyramid.training
     pyramid.eval()
@@ -138,11 +138,11 @@ def try_out(pyramid: Pyramid, name: str, in_channels: int, image_size: tuple[int
     except (RuntimeError, ValueError, AssertionError) as error:
         height, width = image_size
         raise MtlError(
-            f'smp: the encoder "{name}" cannot take images of {height} × {width} pixels: {reason(error)};'
+            f'smp: the encoder "{name}" cannot take images of {height} × {width} pixels: {_reason(error)};'
             " resize the data set's images or choose another encoder"
         ) from error
     pyramid.train(training)
 
 
-def reason(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return str(error).strip().rstrip(".!")

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from mtl_core import MtlError
 from mtl_nn import Autoencoder, Norm, Pooled, SegNet, unpool
 
-LEVELS = 5
+_LEVELS = 5
 
 
-class CrossStitchUnit(nn.Module):
+class _CrossStitchUnit(nn.Module):
     """x̃_i = Σ_j α_ij x_j: each task's features become a combination of all tasks' features.
 
     :param tasks: K
@@ -34,10 +34,10 @@ class CrossStitchUnit(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """K tensors (B, C, h, w) → as many of that shape."""
-        return [combined(row, features) for row in self.alpha]
+        return [_combined(row, features) for row in self.alpha]
 
 
-def combined(row: Tensor, features: Sequence[Tensor]) -> Tensor:
+def _combined(row: Tensor, features: Sequence[Tensor]) -> Tensor:
     """Σ_j α_j x_j of α (K, C, 1, 1)."""
     total = row[0] * features[0]
     for alpha, x in zip(row[1:], features[1:], strict=True):
@@ -78,7 +78,7 @@ class Stitched(nn.Module):
         pooled = (w, 2 * w, 4 * w, 8 * w, 8 * w)
         between = (8 * w, 4 * w, 2 * w, w)
         sizes = [size if self.per_channel else None for size in (*pooled, *between)]
-        self.units = nn.ModuleList(CrossStitchUnit(tasks, size, self.same) for size in sizes)
+        self.units = nn.ModuleList(_CrossStitchUnit(tasks, size, self.same) for size in sizes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return self.with_deepest(images)[0]
@@ -90,16 +90,16 @@ class Stitched(nn.Module):
         networks = [network for network in self.networks if isinstance(network, SegNet)]
         x = [images] * len(networks)
         pooled: list[list[Pooled]] = []
-        for n in range(LEVELS):
-            x, places = pool(each([network.encoder.levels[n] for network in networks], x))
+        for n in range(_LEVELS):
+            x, places = _pool(_each([network.encoder.levels[n] for network in networks], x))
             pooled.append(places)
             x = self.units[n](x)
         deepest = torch.cat(x, dim=1)
-        for n in reversed(range(LEVELS)):
+        for n in reversed(range(_LEVELS)):
             opened = [unpool(one, place) for one, place in zip(x, pooled[n], strict=True)]
-            x = each([network.decoder.levels[n] for network in networks], opened)
+            x = _each([network.decoder.levels[n] for network in networks], opened)
             if n > 0:
-                x = self.units[2 * LEVELS - 1 - n](x)
+                x = self.units[2 * _LEVELS - 1 - n](x)
         return tuple(x), deepest
 
     def autoencoder(self, in_channels: int, out_channels: int, bottleneck: int | None = None) -> Autoencoder:
@@ -107,12 +107,12 @@ class Stitched(nn.Module):
         return Autoencoder(in_channels, out_channels, self.width, bottleneck, norm=self.norm)
 
 
-def each(blocks: Sequence[nn.Module], features: Sequence[Tensor]) -> list[Tensor]:
+def _each(blocks: Sequence[nn.Module], features: Sequence[Tensor]) -> list[Tensor]:
     """Each task's features through its own block."""
     return [block(x) for block, x in zip(blocks, features, strict=True)]
 
 
-def pool(features: Sequence[Tensor]) -> tuple[list[Tensor], list[Pooled]]:
+def _pool(features: Sequence[Tensor]) -> tuple[list[Tensor], list[Pooled]]:
     """Each task's features at half the size, and where their maxima were."""
     halved = []
     places = []

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from mtl_backbones.standardise import Standardised, Statistics
 from mtl_nn import normalisation
 
-Norm = Literal["batch", "group", "none"]
+_Norm = Literal["batch", "group", "none"]
 
-CONVOLUTIONS = (2, 2, 3, 3, 3)
+_CONVOLUTIONS = (2, 2, 3, 3, 3)
 """Of the five levels; a pooling stands between two of them."""
-SMALLEST = 2 ** (len(CONVOLUTIONS) - 1)
+SMALLEST = 2 ** (len(_CONVOLUTIONS) - 1)
 """Pixels below which the last pooling leaves nothing."""
 
 
@@ -31,7 +31,7 @@ class VGG(Standardised):
     """
 
     def __init__(
-        self, in_channels: int, width: int, norm: Norm, statistics: Statistics, levels: int = 1, pool: bool = False
+        self, in_channels: int, width: int, norm: _Norm, statistics: Statistics, levels: int = 1, pool: bool = False
     ) -> None:
         super().__init__(statistics)
         self.width = width
@@ -41,15 +41,15 @@ class VGG(Standardised):
         layers: list[nn.Module] = []
         ends = []
         entry = in_channels
-        for number, (channels, count) in enumerate(zip(sizes, CONVOLUTIONS, strict=True)):
+        for number, (channels, count) in enumerate(zip(sizes, _CONVOLUTIONS, strict=True)):
             layers += [nn.MaxPool2d(2)] if number else []
             for _ in range(count):
-                layers += convolution(entry, channels, norm)
+                layers += _convolution(entry, channels, norm)
                 entry = channels
             ends.append(len(layers))
         # torchvision's name and numbers of layers, so that its state dicts fit
         self.features = nn.Sequential(*layers)
-        self.features.apply(initialise)
+        self.features.apply(_initialise)
         self.ends = ends[-levels:]
         self.channels: int | tuple[int, ...] = sizes[-1] if levels == 1 else sizes[-levels:]
 
@@ -67,14 +67,14 @@ class VGG(Standardised):
         return x if len(found) == 1 else tuple(found)
 
 
-def convolution(entry: int, channels: int, norm: Norm) -> list[nn.Module]:
+def _convolution(entry: int, channels: int, norm: _Norm) -> list[nn.Module]:
     """conv3×3 + norm + ReLU, as separate layers."""
     conv = nn.Conv2d(entry, channels, 3, padding=1)
     normalise = [] if norm == "none" else [normalisation(norm, channels)]
     return [conv, *normalise, nn.ReLU(inplace=True)]
 
 
-def initialise(module: nn.Module) -> None:
+def _initialise(module: nn.Module) -> None:
     """torchvision's: Kaiming-normal weights, zero biases; norms begin as the identity."""
     if isinstance(module, nn.Conv2d) and module.bias is not None:
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

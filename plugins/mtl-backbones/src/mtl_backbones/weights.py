@@ -15,16 +15,16 @@ from torch import Tensor, nn
 
 from mtl_core import DataError
 
-State = Mapping[str, Tensor]
+_State = Mapping[str, Tensor]
 
-WRAPPERS = ("module.", "encoder.", "backbone.", "model.")
+_WRAPPERS = ("module.", "encoder.", "backbone.", "model.")
 """What other programs put before an encoder's names."""
-SHOWN = 3
+_SHOWN = 3
 """How many names of a kind a message lists."""
-COUNTER = "num_batches_tracked"
+_COUNTER = "num_batches_tracked"
 """A number that batch norm keeps and nothing here reads; old files lack it."""
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
 
 @attrs.frozen
@@ -53,12 +53,12 @@ class Match:
     def differences(self) -> str:
         """Whatever does not fit, in words; empty if everything does."""
         kinds = {"missing keys": self.missing, "unexpected keys": self.unexpected, "wrong shapes": self.shapes}
-        return "; ".join(f"{kind} {listed(keys)}" for kind, keys in kinds.items() if keys)
+        return "; ".join(f"{kind} {_listed(keys)}" for kind, keys in kinds.items() if keys)
 
     @property
     def report(self) -> str:
         parts = [f"{len(self.used)} of {self.total} tensors", self.differences]
-        parts.append(f"left out {listed(self.left_out)}" if self.left_out else "")
+        parts.append(f"left out {_listed(self.left_out)}" if self.left_out else "")
         return "; ".join(part for part in parts if part)
 
 
@@ -71,12 +71,12 @@ def load_weights(encoder: nn.Module, path: Path, name: str, partial: bool = Fals
     :raises DataError: the file is missing, is no state dict, or is another network's; it names the keys
     """
     own = encoder.state_dict()
-    state = renamed(read(path, name), own)
-    match = compare(state, own)
+    state = _renamed(_read(path, name), own)
+    match = _compare(state, own)
     if not match.used:
         raise DataError(
             f'{path}: does not fit the encoder "{name}": {match.differences}; no tensor matches, the file has'
-            f" {listed(list(state))}; give the state dict of this very encoder"
+            f" {_listed(list(state))}; give the state dict of this very encoder"
         )
     if match.differences and not partial:
         raise DataError(
@@ -87,11 +87,11 @@ def load_weights(encoder: nn.Module, path: Path, name: str, partial: bool = Fals
     fitting = {key: state[key] for key in own if key in state and state[key].shape == own[key].shape}
     nn.Module.load_state_dict(encoder, fitting, strict=False)
     # a warning, because the command shows nothing below it
-    log.warning('%s → encoder "%s": %s', path, name, match.report)
+    _log.warning('%s → encoder "%s": %s', path, name, match.report)
     return match
 
 
-def read(path: Path, name: str) -> State:
+def _read(path: Path, name: str) -> _State:
     if not path.is_file():
         raise DataError(
             f'{path}: no such file; `weights` is the path of a local state dict of "{name}"'
@@ -106,52 +106,52 @@ def read(path: Path, name: str) -> State:
         raise DataError(
             f"{path}: cannot be read as a state dict ({reason}); expected what torch.save or safetensors write"
         ) from error
-    return unwrapped(found, path)
+    return _unwrapped(found, path)
 
 
-def unwrapped(found: object, path: Path) -> State:
+def _unwrapped(found: object, path: Path) -> _State:
     """The state dict itself, where a checkpoint carries it beside other things."""
     for key in ("state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
     if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
-        keys = f" with the keys {listed([str(key) for key in found])}" if isinstance(found, Mapping) else ""
+        keys = f" with the keys {_listed([str(key) for key in found])}" if isinstance(found, Mapping) else ""
         raise DataError(f"{path}: holds a {type(found).__name__}{keys}; expected a state dict, names with tensors")
     return found
 
 
-def renamed(state: State, own: State) -> State:
+def _renamed(state: _State, own: _State) -> _State:
     """The same tensors, named as the encoder names them, if only a prefix differs."""
     forms = [state, {f"model.{key}": value for key, value in state.items()}]
-    forms += [{k.removeprefix(w): v for k, v in state.items() if k.startswith(w)} for w in WRAPPERS]
+    forms += [{k.removeprefix(w): v for k, v in state.items() if k.startswith(w)} for w in _WRAPPERS]
     return max(forms, key=lambda form: len(form.keys() & own.keys()))
 
 
-def compare(state: State, own: State) -> Match:
+def _compare(state: _State, own: _State) -> Match:
     """What of a file's tensors an encoder can use."""
-    wanted = [key for key in own if not key.endswith(COUNTER)]
-    offered = [key for key in state if not key.endswith(COUNTER)]
+    wanted = [key for key in own if not key.endswith(_COUNTER)]
+    offered = [key for key in state if not key.endswith(_COUNTER)]
     both = [key for key in wanted if key in state]
-    parts = {part(key) for key in own}
+    parts = {_part(key) for key in own}
     extra = [key for key in offered if key not in own]
     return Match(
         used=tuple(key for key in both if state[key].shape == own[key].shape),
         missing=tuple(key for key in wanted if key not in state),
-        unexpected=tuple(key for key in extra if part(key) in parts),
+        unexpected=tuple(key for key in extra if _part(key) in parts),
         shapes=tuple(
             f"{key} {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
             for key in both
             if state[key].shape != own[key].shape
         ),
-        left_out=tuple(key.removeprefix("model.") for key in extra if part(key) not in parts),
+        left_out=tuple(key.removeprefix("model.") for key in extra if _part(key) not in parts),
     )
 
 
-def part(key: str) -> str:
+def _part(key: str) -> str:
     """The encoder's top-level module that a key belongs to."""
     return key.removeprefix("model.").split(".")[0]
 
 
-def listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -14,8 +14,7 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from mtl_check.findings import Findings
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Options = Annotated[list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="An option of it.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def check(
@@ -24,7 +23,7 @@ def check(
         list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="An option of it.")
     ] = None,
     train: Annotated[bool, typer.Option(help="Train two steps too, stopped and resumed.")] = True,
-    as_json: Json = False,
+    as_json: _Json = False,
 ) -> None:
     """Try every contract that fits a plugin, and train it for two steps.
 
@@ -46,17 +45,17 @@ def check(
             json.dumps({"passed": found.passed, "failed": found.causes, "refused": found.refused}, ensure_ascii=False)
         )
     else:
-        show(name, found, Console(highlight=False, soft_wrap=True))
+        _show(name, found, Console(highlight=False, soft_wrap=True))
     if found.failed or not found.passed:
         raise typer.Exit(1)
 
 
-def show(name: str, found: Findings, console: Console) -> None:
+def _show(name: str, found: Findings, console: Console) -> None:
     """A line per cause, and what was refused."""
     for message, checks in found.causes.items():
-        console.print(f"[red]✗[/red] {escape(message)}\n    found by {escape(listed(checks))}")
+        console.print(f"[red]✗[/red] {escape(message)}\n    found by {escape(_listed(checks))}")
     for message, checks in found.refused.items():
-        console.print(f"– refused: {escape(message)}\n    tried: {escape(listed(checks))}")
+        console.print(f"– refused: {escape(message)}\n    tried: {escape(_listed(checks))}")
     faults = len(found.causes)
     told = f", {faults} fault{'s' if faults > 1 else ''}" if faults else ""
     console.print(f"{escape(name)}: {found.passed} checks passed{told}")
@@ -64,13 +63,13 @@ def show(name: str, found: Findings, console: Console) -> None:
         console.print("nothing could be checked; give the options that it needs with --set OPTION=VALUE")
 
 
-def listed(checks: dict[str, list[str]], most: int = 4) -> str:
+def _listed(checks: dict[str, list[str]], most: int = 4) -> str:
     shown = [f"{name} ({', '.join(forms)})" if forms else name for name, forms in checks.items()]
     more = f" and {len(shown) - most} more" if len(shown) > most else ""
     return "; ".join(shown[:most]) + more
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(as_json: _Json = False) -> None:
     """Look whether this installation works: versions, stale entry points, devices, disk, a training of two steps."""
     from mtl_check.doctor import look
 

@@ -39,26 +39,26 @@ class Findings:
         except ContractError as error:
             self.fail(name, form, error)
         except MtlError as error:
-            note(self.refused, first_line(error), name, form)
+            _note(self.refused, _first_line(error), name, form)
         except Exception as error:
             self.fail(name, form, error)
         else:
             self.passed += 1
 
     def fail(self, name: str, form: str, error: BaseException) -> None:
-        message = first_line(error)
+        message = _first_line(error)
         if not isinstance(error, AssertionError | MtlError):
             message = f"{type(error).__name__}: {message}"
         key = _CHANGING.sub("#", message)
-        note(self.causes, self._keys.setdefault(key, message), name, form)
+        _note(self.causes, self._keys.setdefault(key, message), name, form)
 
 
-def note(table: dict[str, dict[str, list[str]]], message: str, name: str, form: str) -> None:
+def _note(table: dict[str, dict[str, list[str]]], message: str, name: str, form: str) -> None:
     forms = table.setdefault(message, {}).setdefault(name, [])
     if form and form not in forms:
         forms.append(form)
 
 
-def first_line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     lines = _COLOURS.sub("", str(error)).strip().splitlines()
     return " ".join(lines[0].split()) if lines else type(error).__name__

@@ -13,7 +13,7 @@ from typing import Any
 
 from mtl_core import MtlError, Task, installed_plugins, nearest, read_options
 
-TASKS = "mtl.tasks"
+_TASKS = "mtl.tasks"
 
 
 def find(name: str) -> type[Any]:
@@ -25,9 +25,9 @@ def find(name: str) -> type[Any]:
     """
     path, _, attribute = name.partition(":")
     if path.endswith(".py"):
-        return in_file(Path(path), attribute)
+        return _in_file(Path(path), attribute)
     plugins = {found.name: found.value for found in installed_plugins()}
-    kinds = {entry.name: entry.value for entry in entry_points(group=TASKS)}
+    kinds = {entry.name: entry.value for entry in entry_points(group=_TASKS)}
     known = {**kinds, **plugins}
     if name not in known:
         raise MtlError(
@@ -48,11 +48,11 @@ def _attribute(made: Any, path: str) -> Any:
     return made
 
 
-def in_file(path: Path, name: str) -> type[Any]:
+def _in_file(path: Path, name: str) -> type[Any]:
     """The class of a plain file that is declared with ``@plugin``, or derives from ``Task``."""
-    module = load(path)
+    module = _load(path)
     classes: dict[str, type[Any]] = {
-        key: value for key, value in vars(module).items() if is_ours(value, module.__name__)
+        key: value for key, value in vars(module).items() if _is_ours(value, module.__name__)
     }
     if name and name not in classes:
         raise MtlError(f"{path}: there is no plugin class {name!r}{nearest(name, classes)} (it has: {_list(classes)})")
@@ -68,13 +68,13 @@ def _list(classes: dict[str, type[Any]]) -> str:
     return ", ".join(classes) or "none"
 
 
-def is_ours(value: object, module: str) -> bool:
+def _is_ours(value: object, module: str) -> bool:
     if not isinstance(value, type) or value.__module__ != module:
         return False
     return "mtl_hook_version" in vars(value) or issubclass(value, Task)
 
 
-def load(path: Path) -> Any:
+def _load(path: Path) -> Any:
     """A plain file as a module."""
     if not path.is_file():
         raise MtlError(f"{path}: there is no such file")
@@ -102,7 +102,7 @@ def make(cls: type[Any], name: str, overrides: Sequence[str]) -> Any:
         key, separator, value = text.partition("=")
         if not separator:
             raise MtlError(f"--set {text}: expected OPTION=VALUE")
-        given[key.strip()] = parsed(value)
+        given[key.strip()] = _parsed(value)
     options, problems = read_options(cls, given, name)
     if problems:
         raise MtlError(f"{name}: {'; '.join(problems)}")
@@ -112,7 +112,7 @@ def make(cls: type[Any], name: str, overrides: Sequence[str]) -> Any:
         raise MtlError(f"{name}: {error}") from error
 
 
-def parsed(text: str) -> Any:
+def _parsed(text: str) -> Any:
     """A value as TOML reads it; a word without quotes is text."""
     try:
         return tomllib.loads(f"value = {text}")["value"]

@@ -29,13 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     if options.json:
-        print(json.dumps([as_json(row) for row in found], indent=2))
+        print(json.dumps([_as_json(row) for row in found], indent=2))
     else:
-        Console().print(table(found, DOMAINS if options.all else HARDEST))
+        Console().print(_table(found, DOMAINS if options.all else HARDEST))
     return 0
 
 
-def table(found: Sequence[Row], domains: Sequence[str]) -> Table:
+def _table(found: Sequence[Row], domains: Sequence[str]) -> Table:
     """A line per domain and one for the mean; a column per row of the results."""
     made = Table(title="Accuracy, %", title_justify="left")
     made.add_column("domain")
@@ -45,15 +45,15 @@ def table(found: Sequence[Row], domains: Sequence[str]) -> Table:
     for name in domains:
         made.add_row(name, *(shown(row.domain(name)) for row in found))
     made.add_section()
-    made.add_row("[bold]mean of 20", *(mean_or_count(row) for row in found))
+    made.add_row("[bold]mean of 20", *(_mean_or_count(row) for row in found))
     return made
 
 
-def mean_or_count(row: Row) -> str:
+def _mean_or_count(row: Row) -> str:
     return shown(row.mean) if row.mean is not None else f"{row.domains} of {len(DOMAINS)}"
 
 
-def as_json(row: Row) -> dict[str, object]:
+def _as_json(row: Row) -> dict[str, object]:
     return {
         "name": row.name,
         "seeds": len(row.seeds),

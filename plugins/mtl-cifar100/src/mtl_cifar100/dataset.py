@@ -15,8 +15,8 @@ from mtl_cifar100.domains import CLASS_OF, CLASSES, DOMAIN_OF
 from mtl_cifar100.files import read_split
 from mtl_core import Classification, Sample, Tasks
 
-TASKS = Tasks([Classification(name=name, channels=len(names), classes=names) for name, names in CLASSES.items()])
-ABSENT = -1
+_TASKS = Tasks([Classification(name=name, channels=len(names), classes=names) for name, names in CLASSES.items()])
+_ABSENT = -1
 """The label of an image in the nineteen domains that are not its own."""
 
 
@@ -29,14 +29,14 @@ class MultiCIFAR100:
     """
 
     def __init__(self, root: Path, split: str) -> None:
-        self.tasks = TASKS
+        self.tasks = _TASKS
         found = read_split(root, split)
         fine = torch.from_numpy(found.fine)
         self.images = torch.from_numpy(found.pixels)
         self.names: Sequence[str] | None = found.names
         self.domains = torch.tensor(DOMAIN_OF)[fine]
         self.classes = torch.tensor(CLASS_OF)[fine]
-        self.labelled: Tensor | None = self.domains[:, None] == torch.arange(len(TASKS))
+        self.labelled: Tensor | None = self.domains[:, None] == torch.arange(len(_TASKS))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -44,6 +44,6 @@ class MultiCIFAR100:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(f"cifar100: there is no image {index} of {len(self)}")
-        labels = torch.full((len(TASKS),), ABSENT)
+        labels = torch.full((len(_TASKS),), _ABSENT)
         labels[self.domains[index]] = self.classes[index]
         return Sample(self.images[index].clone(), dict(zip(self.tasks.names, labels.unbind(), strict=True)))

@@ -16,10 +16,10 @@ from mtl_cifar100.domains import DOMAIN_OF, DOMAINS, FINE
 from mtl_cifar100.pickles import as_text, read_pickle
 from mtl_core import DataError
 
-FOLDER = "cifar-100-python"
-PIXELS = 3 * 32 * 32
-ARCHIVE = f"unpack {FOLDER}.tar.gz (cs.toronto.edu/~kriz/cifar.html)"
-EXPECTED = "CIFAR-100's original file for Python, a pickled dict with data, fine_labels, coarse_labels, filenames"
+_FOLDER = "cifar-100-python"
+_PIXELS = 3 * 32 * 32
+_ARCHIVE = f"unpack {_FOLDER}.tar.gz (cs.toronto.edu/~kriz/cifar.html)"
+_EXPECTED = "CIFAR-100's original file for Python, a pickled dict with data, fine_labels, coarse_labels, filenames"
 
 
 @attrs.frozen(eq=False)
@@ -36,13 +36,13 @@ class Images:
     names: list[str]
 
 
-def folder_of(root: Path) -> Path:
+def _folder_of(root: Path) -> Path:
     """The folder with the files: ``root``, or the archive's folder in it."""
-    for folder in (root, root / FOLDER):
+    for folder in (root, root / _FOLDER):
         if any((folder / name).is_file() for name in ("train", "test", "meta")):
             return folder
     found = "a file" if root.is_file() else "a folder without them" if root.is_dir() else "no such folder"
-    raise DataError(f"{root}: {found}; expected the files train, test and meta, here or in {FOLDER}: {ARCHIVE}")
+    raise DataError(f"{root}: {found}; expected the files train, test and meta, here or in {_FOLDER}: {_ARCHIVE}")
 
 
 def read_split(root: Path, split: str) -> Images:
@@ -50,37 +50,37 @@ def read_split(root: Path, split: str) -> Images:
 
     :raises DataError: a file is missing or not as the original; it says which
     """
-    folder = folder_of(root)
-    check_names(folder / "meta")
+    folder = _folder_of(root)
+    _check_names(folder / "meta")
     path = folder / split
     if not path.is_file():
-        raise DataError(f"{path}: no such file; expected {EXPECTED}: {ARCHIVE}")
-    found = read_pickle(path, EXPECTED)
+        raise DataError(f"{path}: no such file; expected {_EXPECTED}: {_ARCHIVE}")
+    found = read_pickle(path, _EXPECTED)
     missing = [key for key in ("data", "fine_labels", "coarse_labels") if key not in found]
     if missing:
-        raise DataError(f"{path}: a dict without {', '.join(missing)}; it has {shown(found)}; expected {EXPECTED}")
-    pixels = read_pixels(path, found["data"])
-    fine = labels(path, "fine_labels", found["fine_labels"], len(pixels), len(FINE))
-    coarse = labels(path, "coarse_labels", found["coarse_labels"], len(pixels), len(DOMAINS))
-    check_domains(path, fine, coarse)
-    return Images(pixels, fine, names_of(found.get("filenames"), len(pixels)))
+        raise DataError(f"{path}: a dict without {', '.join(missing)}; it has {_shown(found)}; expected {_EXPECTED}")
+    pixels = _read_pixels(path, found["data"])
+    fine = _labels(path, "fine_labels", found["fine_labels"], len(pixels), len(FINE))
+    coarse = _labels(path, "coarse_labels", found["coarse_labels"], len(pixels), len(DOMAINS))
+    _check_domains(path, fine, coarse)
+    return Images(pixels, fine, _names_of(found.get("filenames"), len(pixels)))
 
 
-def shown(found: dict[str, Any]) -> str:
+def _shown(found: dict[str, Any]) -> str:
     return ", ".join(sorted(found)) or "nothing"
 
 
-def read_pixels(path: Path, data: Any) -> NDArray[np.uint8]:
+def _read_pixels(path: Path, data: Any) -> NDArray[np.uint8]:
     """Rows of 1024 red, 1024 green and 1024 blue values as (N, 3, 32, 32)."""
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != PIXELS:
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != _PIXELS:
         form = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else f"a {type(data).__name__}"
-        raise DataError(f"{path}: data is {form}, expected uint8 (N, {PIXELS}); is it CIFAR-100's file for Python?")
+        raise DataError(f"{path}: data is {form}, expected uint8 (N, {_PIXELS}); is it CIFAR-100's file for Python?")
     if len(data) == 0:
         raise DataError(f"{path}: data holds no image; copy the file again")
     return data.reshape(-1, 3, 32, 32)
 
 
-def labels(path: Path, key: str, values: Any, size: int, classes: int) -> NDArray[np.int64]:
+def _labels(path: Path, key: str, values: Any, size: int, classes: int) -> NDArray[np.int64]:
     """Labels (N,) from a list of numbers or an array."""
     try:
         made = np.asarray(values, dtype=np.int64)
@@ -95,7 +95,7 @@ def labels(path: Path, key: str, values: Any, size: int, classes: int) -> NDArra
     return made
 
 
-def check_domains(path: Path, fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> None:
+def _check_domains(path: Path, fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> None:
     """Refuse a file whose coarse labels are not those that belong to its fine ones."""
     expected = np.asarray(DOMAIN_OF)[fine]
     wrong = np.flatnonzero(expected != coarse)
@@ -108,7 +108,7 @@ def check_domains(path: Path, fine: NDArray[np.int64], coarse: NDArray[np.int64]
         )
 
 
-def names_of(values: Any, size: int) -> list[str]:
+def _names_of(values: Any, size: int) -> list[str]:
     """A name for each image: its number, and its file's name, which two images may share."""
     files = [as_text(name).removesuffix(".png") for name in values] if isinstance(values, list) else []
     if len(files) != size:
@@ -116,7 +116,7 @@ def names_of(values: Any, size: int) -> list[str]:
     return [f"{number:05d}-{file}" for number, file in enumerate(files)]
 
 
-def check_names(path: Path) -> None:
+def _check_names(path: Path) -> None:
     """Where ``meta`` is there, its names must be those that this plugin calls the labels by."""
     if not path.is_file():
         return

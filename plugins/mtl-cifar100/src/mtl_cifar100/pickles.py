@@ -16,40 +16,40 @@ from numpy.typing import NDArray
 
 from mtl_core import DataError
 
-KINDS = "biuf"
+_KINDS = "biuf"
 """Kinds of numbers that an array may hold: bool, integers, floats."""
 
 
-class Refused(pickle.UnpicklingError):
+class _Refused(pickle.UnpicklingError):
     """A pickle that asks for something else than data."""
 
 
-class Array:
+class _Array:
     """Stands for an array until its numbers are there."""
 
     values: NDArray[Any]
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, number, fortran, data = state
-        flat: NDArray[Any] = np.frombuffer(as_bytes(data), number.kind)
+        flat: NDArray[Any] = np.frombuffer(_as_bytes(data), number.kind)
         # a copy, because an array on a pickle's bytes is read-only
         self.values = (flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)).copy()
 
 
-class Number:
+class _Number:
     """Stands for the type of an array's numbers."""
 
     def __init__(self, code: str) -> None:
         self.kind = np.dtype(code)
-        if self.kind.kind not in KINDS:
-            raise Refused(f"it holds an array of {self.kind}, expected numbers")
+        if self.kind.kind not in _KINDS:
+            raise _Refused(f"it holds an array of {self.kind}, expected numbers")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         order: Any = as_text(state[1])
         self.kind = self.kind.newbyteorder(order)
 
 
-def as_bytes(data: Any) -> bytes:
+def _as_bytes(data: Any) -> bytes:
     return data.encode("latin1") if isinstance(data, str) else bytes(data)
 
 
@@ -57,35 +57,35 @@ def as_text(data: Any) -> str:
     return data if isinstance(data, str) else str(data, "latin1")
 
 
-def begin_array(*_: Any) -> Array:
-    return Array()
+def _begin_array(*_: Any) -> _Array:
+    return _Array()
 
 
-def begin_number(code: Any, *_: Any) -> Number:
-    return Number(as_text(code))
+def _begin_number(code: Any, *_: Any) -> _Number:
+    return _Number(as_text(code))
 
 
-def encode(text: str, *_: Any) -> bytes:
+def _encode(text: str, *_: Any) -> bytes:
     """Bytes as Python 3 writes them for Python 2."""
     return text.encode("latin1")
 
 
-KNOWN: dict[tuple[str, str], Callable[..., Any] | str] = {
-    ("numpy.core.multiarray", "_reconstruct"): begin_array,
-    ("numpy._core.multiarray", "_reconstruct"): begin_array,
-    ("numpy", "dtype"): begin_number,
+_KNOWN: dict[tuple[str, str], Callable[..., Any] | str] = {
+    ("numpy.core.multiarray", "_reconstruct"): _begin_array,
+    ("numpy._core.multiarray", "_reconstruct"): _begin_array,
+    ("numpy", "dtype"): _begin_number,
     ("numpy", "ndarray"): "ndarray",  # only ever an argument
-    ("_codecs", "encode"): encode,
+    ("_codecs", "encode"): _encode,
 }
 
 
-class Reader(pickle.Unpickler):
+class _Reader(pickle.Unpickler):
     """Unpickles data alone."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in KNOWN:
-            raise Refused(f"it asks for {module}.{name}, which is code and not data")
-        return KNOWN[module, name]
+        if (module, name) not in _KNOWN:
+            raise _Refused(f"it asks for {module}.{name}, which is code and not data")
+        return _KNOWN[module, name]
 
 
 def read_pickle(path: Path, expected: str) -> dict[str, Any]:
@@ -96,10 +96,10 @@ def read_pickle(path: Path, expected: str) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as file:
-            found = Reader(file, encoding="bytes").load()
+            found = _Reader(file, encoding="bytes").load()
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; expected {expected}") from error
-    except Refused as error:
+    except _Refused as error:
         raise DataError(f"{path}: refused, because {error}; expected {expected}; take the original file") from error
     except Exception as error:  # damaged pickles raise a dozen kinds of error
         raise DataError(
@@ -107,8 +107,8 @@ def read_pickle(path: Path, expected: str) -> dict[str, Any]:
         ) from error
     if not isinstance(found, dict):
         raise DataError(f"{path}: holds a {type(found).__name__}, expected {expected}")
-    return {as_text(key): plain(value) for key, value in found.items() if isinstance(key, bytes | str)}
+    return {as_text(key): _plain(value) for key, value in found.items() if isinstance(key, bytes | str)}
 
 
-def plain(value: Any) -> Any:
-    return value.values if isinstance(value, Array) else value
+def _plain(value: Any) -> Any:
+    return value.values if isinstance(value, _Array) else value

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Cityscapes"]
 
-TASKS = ("segmentation", "parts", "depth")
+_TASKS = ("segmentation", "parts", "depth")
 
 
-def above_zero(instance: object, attribute: Any, value: float | None) -> None:
+def _above_zero(instance: object, attribute: Any, value: float | None) -> None:
     if value is not None and not value > 0:
         raise ValueError(f"expected metres above 0 or none, found {value:g}")
 
@@ -38,7 +38,7 @@ class Cityscapes:
     )
     tasks: tuple[str, ...] = field(
         default=("segmentation", "depth"),
-        validator=known_tasks("Cityscapes", TASKS),
+        validator=known_tasks("Cityscapes", _TASKS),
         metadata=help("tasks, in order: segmentation, parts, depth"),
     )
     classes: Literal[19, 7] = field(
@@ -59,7 +59,7 @@ class Cityscapes:
     )
     max_depth: float | None = field(
         default=80.0,
-        validator=above_zero,
+        validator=_above_zero,
         metadata=help("metres beyond which depth in metres is invalid; none: no limit"),
     )
     zoom: Literal["geometry", "mtan"] = field(

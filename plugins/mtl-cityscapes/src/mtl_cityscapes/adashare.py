@@ -14,10 +14,10 @@ from mtl_cityscapes.mtan import check_has, form
 from mtl_core import DataError
 
 LIST = "cityscape.json"
-SPLITS = {"train": ("train",), "val": ("test", "val")}
+_SPLITS = {"train": ("train",), "val": ("test", "val")}
 """Folder of a split in the other trees → its name here; the first that is there is read."""
-DEPTH = 1
-LABELS = {7: 3, 19: 4}
+_DEPTH = 1
+_LABELS = {7: 3, 19: 4}
 """Columns."""
 
 
@@ -30,23 +30,23 @@ def find(root: Path, split: str, tasks: tuple[str, ...], classes: int, metric: b
     if not path.is_file():
         return None
     check_has(root, tasks, metric)
-    rows = rows_of(path, split)
+    rows = _rows_of(path, split)
     names = [row[0].removesuffix(".npy") for row in rows]
     if len(set(names)) < len(names):
         raise DataError(f"{path}: an image is listed twice; expected every image once; copy it again")
-    columns = {"segmentation": LABELS[classes], "depth": DEPTH}
-    labels = {task: existing(root, path, task, [row[columns[task]] for row in rows]) for task in tasks}
+    columns = {"segmentation": _LABELS[classes], "depth": _DEPTH}
+    labels = {task: _existing(root, path, task, [row[columns[task]] for row in rows]) for task in tasks}
     return Files(form(classes), names, [root / row[0] for row in rows], labels)
 
 
-def rows_of(path: Path, split: str) -> list[list[str]]:
+def _rows_of(path: Path, split: str) -> list[list[str]]:
     expected = 'expected {"train": [[image, depth, label2, label7, label19], …], "test": …}'
     try:
         lists = json.loads(path.read_text("utf-8"))
-        rows = next(lists[name] for name in SPLITS[split] if name in lists)
+        rows = next(lists[name] for name in _SPLITS[split] if name in lists)
         checked = [[str(cell) for cell in row] for row in rows]
     except StopIteration as error:
-        raise DataError(f"{path}: no list {SPLITS[split][0]!r}; {expected}; copy it again") from error
+        raise DataError(f"{path}: no list {_SPLITS[split][0]!r}; {expected}; copy it again") from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path}: cannot be read as a list ({error}); {expected}; copy it again") from error
     if not checked or any(len(row) != 5 for row in checked):
@@ -54,7 +54,7 @@ def rows_of(path: Path, split: str) -> list[list[str]]:
     return checked
 
 
-def existing(root: Path, path: Path, task: str, cells: list[str]) -> list[Path | None]:
+def _existing(root: Path, path: Path, task: str, cells: list[str]) -> list[Path | None]:
     """The file of each image, None where it is not there."""
     found = [root / cell if (root / cell).is_file() else None for cell in cells]
     if not any(found):

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from mtl_cityscapes import Cityscapes
 
-Size = tuple[int, int]
-DECIDING = ("tasks", "classes", "rare", "depth", "max_depth")
+_Size = tuple[int, int]
+_DECIDING = ("tasks", "classes", "rare", "depth", "max_depth")
 """Options that change what a sample is."""
-BLANK_TYPES = {"segmentation": torch.int64, "parts": torch.int64, "depth": torch.float32}
+_BLANK_TYPES = {"segmentation": torch.int64, "parts": torch.int64, "depth": torch.float32}
 
 
 class CityscapesDataset:
@@ -45,21 +45,21 @@ class CityscapesDataset:
         self.options = options
         self.tasks = Tasks([make_task(name, options.classes, options.depth, options.zoom) for name in options.tasks])
         self.names: Sequence[str] | None = list(files.names)
-        self.labelled = self.find_labelled()
-        self.size = options.size or dimensions(files.form.image(files.images[0]))
+        self.labelled = self._find_labelled()
+        self.size = options.size or _dimensions(files.form.image(files.images[0]))
         self.class_of_id = class_of_id(options.classes, options.rare)
 
     def settings(self) -> dict[str, object]:
         """Whatever decides what a sample is, beside the files."""
-        return {"size": self.size, **{name: getattr(self.options, name) for name in DECIDING}}
+        return {"size": self.size, **{name: getattr(self.options, name) for name in _DECIDING}}
 
-    def find_labelled(self) -> Tensor | None:
+    def _find_labelled(self) -> Tensor | None:
         """Bool (N, K), or None where every image has every label."""
-        columns = [[self.has_label(name, i) for i in range(len(self))] for name in self.tasks.names]
+        columns = [[self._has_label(name, i) for i in range(len(self))] for name in self.tasks.names]
         labelled = torch.tensor(columns).T.contiguous()
         return None if bool(labelled.all()) else labelled
 
-    def has_label(self, task: str, index: int) -> bool:
+    def _has_label(self, task: str, index: int) -> bool:
         has_camera = task != "depth" or self.files.cameras is None or self.files.cameras[index] is not None
         return has_camera and self.files.labels[task][index] is not None
 
@@ -78,22 +78,22 @@ class CityscapesDataset:
         if not 0 <= index < len(self):
             raise IndexError(f"cityscapes: there is no image {index} of {len(self)}")
         image = self.files.form.image(self.files.images[index])
-        found = dimensions(image)
-        self.check_size(index, found)
+        found = _dimensions(image)
+        self._check_size(index, found)
         targets = {name: self.read_label(name, index, found) for name in self.tasks.names if name in tasks}
         return Sample(resize_image(image, self.size), targets)
 
-    def read_label(self, task: str, index: int, size: Size) -> Tensor:
+    def read_label(self, task: str, index: int, size: _Size) -> Tensor:
         path = self.files.labels[task][index]
-        if path is None or not self.has_label(task, index):
+        if path is None or not self._has_label(task, index):
             return self.blank(task)
         raw = self.files.form.labels[task](path)
-        check_same_size(path, dimensions(raw), self.files.images[index], size)
+        _check_same_size(path, _dimensions(raw), self.files.images[index], size)
         return self.decode(task, resize_nearest(raw, self.size), index)
 
     def blank(self, task: str) -> Tensor:
         shape = (1, *self.size) if task == "depth" else self.size
-        return self.tasks[task].blank(torch.empty(shape, dtype=BLANK_TYPES[task]))
+        return self.tasks[task].blank(torch.empty(shape, dtype=_BLANK_TYPES[task]))
 
     def decode(self, task: str, raw: Tensor, index: int) -> Tensor:
         """A label from the numbers of its file, which have the size of the sample already."""
@@ -112,25 +112,26 @@ class CityscapesDataset:
         assert path is not None, "depth in metres without a camera is a missing label"
         return read_camera(path)
 
-    def check_size(self, index: int, found: Size) -> None:
+    def _check_size(self, index: int, found: _Size) -> None:
         if self.options.size is None and found != self.size:
             raise DataError(
-                f"{self.files.images[index]}: {pixels(found)}, but {self.files.images[0].name} is {pixels(self.size)};"
+                f"{self.files.images[index]}: {_pixels(found)}, but {self.files.images[0].name} is"
+                f" {_pixels(self.size)};"
                 " with images of several sizes set plugins.cityscapes.size to [height, width]"
             )
 
 
-def check_same_size(path: Path, found: Size, image: Path, expected: Size) -> None:
+def _check_same_size(path: Path, found: _Size, image: Path, expected: _Size) -> None:
     if found != expected:
         raise DataError(
-            f"{path}: {pixels(found)}, but its image {image.name} is {pixels(expected)};"
+            f"{path}: {_pixels(found)}, but its image {image.name} is {_pixels(expected)};"
             " an image and its labels must be of one size; copy the folders from one version of the data"
         )
 
 
-def dimensions(values: Tensor) -> Size:
+def _dimensions(values: Tensor) -> _Size:
     return int(values.shape[-2]), int(values.shape[-1])
 
 
-def pixels(size: Size) -> str:
+def _pixels(size: _Size) -> str:
     return f"{size[0]} × {size[1]} pixels"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-FULL_WIDTH = 2048
+_FULL_WIDTH = 2048
 """Width of the images that raw disparities refer to."""
 LARGEST = 65535
 """What the published arrays divide raw disparities by (inferred from their largest value)."""
@@ -29,7 +29,7 @@ class Camera(NamedTuple):
     focal: float
 
 
-def full_disparity(raw: Tensor) -> Tensor:
+def _full_disparity(raw: Tensor) -> Tensor:
     """Disparity in pixels of an image 2048 pixels wide; any number where ``raw`` is 0."""
     # arrays store raw numbers as fractions: rounding must not make an infinitely far pixel negative
     return ((raw - 1) / 256).clamp(min=0)
@@ -37,7 +37,7 @@ def full_disparity(raw: Tensor) -> Tensor:
 
 def disparity(raw: Tensor, width: int) -> Tensor:
     """Disparity in pixels of an image that is ``width`` pixels wide, −1 where unknown: (1, H, W)."""
-    return torch.where(raw > 0, full_disparity(raw) * (width / FULL_WIDTH), torch.full_like(raw, UNKNOWN))
+    return torch.where(raw > 0, _full_disparity(raw) * (width / _FULL_WIDTH), torch.full_like(raw, UNKNOWN))
 
 
 def published(raw: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def published(raw: Tensor) -> Tensor:
 
 def metres(raw: Tensor, camera: Camera, limit: float | None) -> Tensor:
     """Depth baseline · fx / disparity in metres, 0 where unknown, infinite or beyond the limit: (1, H, W)."""
-    pixels = full_disparity(raw)
+    pixels = _full_disparity(raw)
     known = (raw > 0) & (pixels > 0)
     depth = camera.baseline * camera.focal / torch.where(known, pixels, torch.ones_like(pixels))
     if limit is not None:

@@ -77,7 +77,7 @@ def matched(
             f"{where}: {state}; expected the labels of the task {task!r}; {remedy},"
             f" or leave {task!r} out of plugins.cityscapes.tasks"
         )
-    alone = next(lonely(names, found), None)
+    alone = next(_lonely(names, found), None)
     if alone is not None:
         raise DataError(
             f"{alone}: a label of no image; expected an image of the same name; copy the images again, or remove it"
@@ -85,7 +85,7 @@ def matched(
     return [found.get(name) for name in names]
 
 
-def lonely(names: Collection[str], found: Mapping[str, Path]) -> Iterator[Path]:
+def _lonely(names: Collection[str], found: Mapping[str, Path]) -> Iterator[Path]:
     """Labels without an image."""
     known = set(names)
     return (path for name, path in found.items() if name not in known)

@@ -18,9 +18,9 @@ from mtl_cityscapes import adashare, mtan, official, repacked
 from mtl_cityscapes.files import Files
 from mtl_core import DataError
 
-SPLITS = {"train": "train", "test": "val"}
+_SPLITS = {"train": "train", "test": "val"}
 """Our name of a split → its folder. The official test split has no labels."""
-TREES = (official.find, adashare.find, mtan.find, repacked.find)
+_TREES = (official.find, adashare.find, mtan.find, repacked.find)
 
 
 def find_files(root: Path, split: str, tasks: tuple[str, ...], classes: int, metric: bool) -> Files:
@@ -33,20 +33,20 @@ def find_files(root: Path, split: str, tasks: tuple[str, ...], classes: int, met
     if not root.is_dir():
         found = "not a folder" if root.exists() else "no such folder"
         raise DataError(f"{root}: {found}; set plugins.cityscapes.root to the folder that holds leftImg8bit and gtFine")
-    if split not in SPLITS:
-        raise DataError(f"cityscapes: there is no split {split!r} (there are: {', '.join(SPLITS)})")
-    for find in TREES:
-        files = find(root, SPLITS[split], tasks, classes, metric)
+    if split not in _SPLITS:
+        raise DataError(f"cityscapes: there is no split {split!r} (there are: {', '.join(_SPLITS)})")
+    for find in _TREES:
+        files = find(root, _SPLITS[split], tasks, classes, metric)
         if files is not None:
             return files
-    folder = SPLITS[split]
+    folder = _SPLITS[split]
     raise DataError(
         f"{root}: no images of the {split} split; expected leftImg8bit/{folder}/CITY/*_leftImg8bit.png (official),"
-        f" {folder}/image/N.npy (MTAN), {folder}/image/N.png (Auto-λ) or {adashare.LIST} (AdaShare){hint(root)}"
+        f" {folder}/image/N.npy (MTAN), {folder}/image/N.png (Auto-λ) or {adashare.LIST} (AdaShare){_hint(root)}"
     )
 
 
-def hint(root: Path) -> str:
+def _hint(root: Path) -> str:
     """What else may be meant by a root that has no images."""
     for above in (root.parent, root.parent.parent):
         if official.folders(above, official.IMAGES.folder) or (above / "train" / "image").is_dir():

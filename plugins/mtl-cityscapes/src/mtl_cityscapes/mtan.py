@@ -10,7 +10,7 @@ from mtl_cityscapes.files import Files, Form, Reader, by_stem, matched
 from mtl_core import DataError
 from mtl_data import read_unit_image
 
-LABELS = {19: ("label_19",), 7: ("label_7", "label")}
+_LABELS = {19: ("label_19",), 7: ("label_7", "label")}
 """Where the classes lie; the first folder that is there is read."""
 
 
@@ -43,21 +43,21 @@ def find(root: Path, split: str, tasks: tuple[str, ...], classes: int, metric: b
     if not images:
         return None
     check_has(root, tasks, metric)
-    places = {"segmentation": label_folder(folder, classes), "depth": folder / "depth"}
+    places = {"segmentation": _label_folder(folder, classes), "depth": folder / "depth"}
     labels = {
-        task: matched(task, list(images), by_stem(places[task], ".npy"), places[task], remedy(folder, task, classes))
+        task: matched(task, list(images), by_stem(places[task], ".npy"), places[task], _remedy(folder, task, classes))
         for task in tasks
     }
     return Files(form(classes), list(images), list(images.values()), labels)
 
 
-def label_folder(folder: Path, classes: int) -> Path:
-    places = [folder / name for name in LABELS[classes]]
+def _label_folder(folder: Path, classes: int) -> Path:
+    places = [folder / name for name in _LABELS[classes]]
     return next((place for place in places if place.is_dir()), places[0])
 
 
-def remedy(folder: Path, task: str, classes: int) -> str:
+def _remedy(folder: Path, task: str, classes: int) -> str:
     other = 7 if classes == 19 else 19
-    if task == "segmentation" and label_folder(folder, other).is_dir():
+    if task == "segmentation" and _label_folder(folder, other).is_dir():
         return f"there are labels of {other} classes: set plugins.cityscapes.classes to {other}"
     return "copy it from the published archive"

@@ -14,7 +14,7 @@ from mtl_core import DataError
 from mtl_data import read_rgb
 
 
-class Kind(NamedTuple):
+class _Kind(NamedTuple):
     """One type of file.
 
     :param folder: its folder
@@ -27,12 +27,12 @@ class Kind(NamedTuple):
     archive: str
 
 
-IMAGES = Kind("leftImg8bit", "_leftImg8bit.png", "leftImg8bit_trainvaltest.zip")
-CAMERAS = Kind("camera", "_camera.json", "camera_trainvaltest.zip")
-LABELS = {
-    "segmentation": Kind("gtFine", "_gtFine_labelIds.png", "gtFine_trainvaltest.zip"),
-    "parts": Kind("gtFinePanopticParts", "_gtFinePanopticParts.tif", "gtFinePanopticParts_trainval.zip"),
-    "depth": Kind("disparity", "_disparity.png", "disparity_trainvaltest.zip"),
+IMAGES = _Kind("leftImg8bit", "_leftImg8bit.png", "leftImg8bit_trainvaltest.zip")
+_CAMERAS = _Kind("camera", "_camera.json", "camera_trainvaltest.zip")
+_LABELS = {
+    "segmentation": _Kind("gtFine", "_gtFine_labelIds.png", "gtFine_trainvaltest.zip"),
+    "parts": _Kind("gtFinePanopticParts", "_gtFinePanopticParts.tif", "gtFinePanopticParts_trainval.zip"),
+    "depth": _Kind("disparity", "_disparity.png", "disparity_trainvaltest.zip"),
 }
 FORM = Form(
     image=read_rgb,
@@ -50,13 +50,13 @@ def find(root: Path, split: str, tasks: tuple[str, ...], classes: int, metric: b
     """
     if not any(folders(root, IMAGES.folder)):
         return None
-    images = images_of(root, split)
+    images = _images_of(root, split)
     names = list(images)
     cities = {path.parent.name for path in images.values()}
-    labels = {task: labels_of(root, split, task, LABELS[task], names, cities) for task in tasks}
+    labels = {task: _labels_of(root, split, task, _LABELS[task], names, cities) for task in tasks}
     cameras = None
     if metric and "depth" in tasks:
-        cameras = labels_of(root, split, "depth", CAMERAS, names, cities)
+        cameras = _labels_of(root, split, "depth", _CAMERAS, names, cities)
     return Files(FORM, names, list(images.values()), labels, cameras)
 
 
@@ -65,18 +65,18 @@ def folders(root: Path, kind: str) -> list[Path]:
     return [path for path in (root / kind, *sorted(root.glob(f"{kind}_*/{kind}"))) if path.is_dir()]
 
 
-def split_folder(root: Path, kind: str, split: str) -> Path:
+def _split_folder(root: Path, kind: str, split: str) -> Path:
     """The folder of one type and split; where there is none, the one that is expected."""
     made = [path / split for path in folders(root, kind)] or [root / kind / split]
     return next((path for path in made if path.is_dir()), made[0])
 
 
-def images_of(root: Path, split: str) -> dict[str, Path]:
+def _images_of(root: Path, split: str) -> dict[str, Path]:
     """Name → image, by city and then by number."""
-    folder = split_folder(root, IMAGES.folder, split)
+    folder = _split_folder(root, IMAGES.folder, split)
     found: dict[str, Path] = {}
-    for city in cities_of(folder):
-        images = named(city, IMAGES)
+    for city in _cities_of(folder):
+        images = _named(city, IMAGES)
         if not images:
             raise DataError(
                 f"{city}: no file *{IMAGES.ending}; expected the images of a city; unpack {IMAGES.archive} again,"
@@ -91,14 +91,14 @@ def images_of(root: Path, split: str) -> dict[str, Path]:
     return found
 
 
-def cities_of(folder: Path) -> list[Path]:
+def _cities_of(folder: Path) -> list[Path]:
     """The folders of the cities, in order."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def named(city: Path, kind: Kind) -> dict[str, Path]:
+def _named(city: Path, kind: _Kind) -> dict[str, Path]:
     """Name without ending → file of one type in a city's folder.
 
     :raises DataError: a file that belongs to another city
@@ -113,11 +113,11 @@ def named(city: Path, kind: Kind) -> dict[str, Path]:
     return found
 
 
-def labels_of(root: Path, split: str, task: str, kind: Kind, names: list[str], cities: set[str]) -> list[Path | None]:
+def _labels_of(root: Path, split: str, task: str, kind: _Kind, names: list[str], cities: set[str]) -> list[Path | None]:
     """The file of one type for each image; cities without any image are left out."""
-    folder = split_folder(root, kind.folder, split)
+    folder = _split_folder(root, kind.folder, split)
     found: dict[str, Path] = {}
-    for city in cities_of(folder):
+    for city in _cities_of(folder):
         if city.name in cities:
-            found |= named(city, kind)
+            found |= _named(city, kind)
     return matched(task, names, found, folder, f"unpack {kind.archive} into {root}")

@@ -12,8 +12,8 @@ from mtl_cityscapes.files import Files, Form, by_stem, matched
 from mtl_cityscapes.official import FORM as OFFICIAL
 from mtl_core import DataError
 
-FORM = Form(image=OFFICIAL.image, labels=OFFICIAL.labels, has_ids=True)
-LABELS = {"segmentation": ("seg", ".png"), "parts": ("part_seg", ".tif"), "depth": ("depth", ".png")}
+_FORM = Form(image=OFFICIAL.image, labels=OFFICIAL.labels, has_ids=True)
+_LABELS = {"segmentation": ("seg", ".png"), "parts": ("part_seg", ".tif"), "depth": ("depth", ".png")}
 
 
 def find(root: Path, split: str, tasks: tuple[str, ...], classes: int, metric: bool) -> Files | None:
@@ -24,19 +24,19 @@ def find(root: Path, split: str, tasks: tuple[str, ...], classes: int, metric: b
     folder = root / split
     images = by_stem(folder / "image", ".png")
     if not images:
-        check_not_beside(root, split)
+        _check_not_beside(root, split)
         return None
     if metric and "depth" in tasks:
         raise DataError(
             f'{root}: Auto-λ\'s tree has no camera files, which depth = "metres" needs; use the official tree,'
             ' or depth = "disparity"'
         )
-    labels = {task: labels_of(folder, task, list(images)) for task in tasks}
-    return Files(FORM, list(images), list(images.values()), labels)
+    labels = {task: _labels_of(folder, task, list(images)) for task in tasks}
+    return Files(_FORM, list(images), list(images.values()), labels)
 
 
-def labels_of(folder: Path, task: str, names: list[str]) -> list[Path | None]:
-    kind, ending = LABELS[task]
+def _labels_of(folder: Path, task: str, names: list[str]) -> list[Path | None]:
+    kind, ending = _LABELS[task]
     found = by_stem(folder / kind, ending)
     if task == "parts" and not found:
         beside = by_stem(folder, ending)
@@ -44,7 +44,7 @@ def labels_of(folder: Path, task: str, names: list[str]) -> list[Path | None]:
     return matched(task, names, found, folder / kind, "make it with Auto-λ's cityscapes_preprocess.py")
 
 
-def check_not_beside(root: Path, split: str) -> None:
+def _check_not_beside(root: Path, split: str) -> None:
     """:raises DataError: there are labels of this form and the script has put their images elsewhere"""
     elsewhere = root.parent.with_name(root.parent.name + root.name) / split / "image"
     if (root / split / "seg").is_dir() and elsewhere.is_dir():

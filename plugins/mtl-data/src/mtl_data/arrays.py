@@ -12,7 +12,7 @@ from torch import Tensor
 from mtl_core import DataError
 from mtl_data.values import channels_first
 
-ROUNDING = 1e-3
+_ROUNDING = 1e-3
 """By how much an image may leave 0..1."""
 
 
@@ -53,7 +53,7 @@ def read_unit_image(path: Path) -> Tensor:
     :raises DataError: as :func:`read_array`, and where values lie outside of 0..1
     """
     values = read_array(path, "an image (H, W, 3) of numbers from 0 to 1", 3)
-    if not (values.min() >= -ROUNDING and values.max() <= 1 + ROUNDING):
+    if not (values.min() >= -_ROUNDING and values.max() <= 1 + _ROUNDING):
         raise DataError(
             f"{path}: image values from {values.min():g} to {values.max():g}, expected 0 to 1;"
             " divide 8-bit values by 255"

@@ -25,9 +25,9 @@ from mtl_data.folder import ENDING, GIB, cache_folder, cache_limit, make_room, r
 from mtl_data.records import Layout, layout_of
 from mtl_data.store import FORMAT, LEFT, DiskFull, Replaced, Store, make_store, store_size
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
-PATIENCE = 60
+_PATIENCE = 60
 """Seconds that a process waits for another one that makes a cache."""
 
 
@@ -36,11 +36,11 @@ def cached(
 ) -> MultiTaskDataset:
     """A data set whose samples are decoded once and kept in a memory-mapped file, for all workers and later runs.
 
-    The file lies in ``MTL_CACHE`` or ``~/.cache/mtl`` and is filled as samples are asked for. It is of one state of the
-    data: another size or time of change of a file, other settings, or other code of the data set's package, and a new
-    one is begun; the old one of the same files and settings is removed. Nothing is lost in it: uint8 images, the
-    smallest type for classes, 16 bits for floats that are whole numbers over 255, 256, 512, 1000 or 65535, the rest as
-    it is. Where a sample cannot be kept (another size, a full disk, no folder) it is read from its files every time,
+    The file lies in ``MTL_CACHE`` or ``~/.cache/mtl`` and is filled as samples are asked for. It is of one state of
+    the data: when size or time of change of a file, the settings or the code of the data set's package change, a
+    new file is created, and the old one of the same files and settings is removed. Nothing is lost in it: uint8 images,
+    the smallest type for classes, 16 bits for floats that are whole numbers over 255, 256, 512, 1000 or 65535, the rest
+    as it is. Where a sample cannot be kept (another size, a full disk, no folder) it is read from its files every time,
     and a warning says so. A label that a sample lacks stays missing.
 
     Labels that nobody wanted are not read: a data set with ``sample_with(index, tasks)`` is asked for those that are
@@ -51,11 +51,11 @@ def cached(
     :param settings: whatever else decides what a sample is, such as its size and tasks
     :param keep: False gives the data set as it is
     """
-    return Cached(dataset, files, settings) if keep else dataset
+    return _Cached(dataset, files, settings) if keep else dataset
 
 
 @attrs.frozen
-class Key:
+class _Key:
     """What a cache is of.
 
     :param name: the data set's class
@@ -77,7 +77,7 @@ class Key:
         return f"{self.name}-{self.identity}-*{ENDING}"
 
 
-def key_of(dataset: MultiTaskDataset, files: Iterable[Path], settings: Mapping[str, object]) -> Key:
+def _key_of(dataset: MultiTaskDataset, files: Iterable[Path], settings: Mapping[str, object]) -> _Key:
     kind = type(dataset)
     tasks = [(task.name, task.channels) for task in dataset.tasks]
     about = [FORMAT, kind.__module__, kind.__qualname__, settings, tasks]
@@ -85,20 +85,20 @@ def key_of(dataset: MultiTaskDataset, files: Iterable[Path], settings: Mapping[s
     identity = hashlib.sha256(told.encode())
     content = hashlib.sha256(told.encode())
     for path in files:
-        name = f"{real_folder(path.parent)}/{path.name}\n".encode()
+        name = f"{_real_folder(path.parent)}/{path.name}\n".encode()
         identity.update(name)
-        content.update(name + state(path))
-    content.update(f"{len(dataset)} {code(kind.__module__)} {code(__name__)}".encode())
-    return Key(kind.__name__.lower(), identity.hexdigest()[:16], content.hexdigest()[:16])
+        content.update(name + _state(path))
+    content.update(f"{len(dataset)} {_code(kind.__module__)} {_code(__name__)}".encode())
+    return _Key(kind.__name__.lower(), identity.hexdigest()[:16], content.hexdigest()[:16])
 
 
 @functools.lru_cache(maxsize=4096)
-def real_folder(folder: Path) -> str:
+def _real_folder(folder: Path) -> str:
     return os.path.realpath(folder)
 
 
-def state(path: Path) -> bytes:
-    """Size and time of change; a file that is missing is a state too, and is told of where it is read."""
+def _state(path: Path) -> bytes:
+    """Size and time of change; a missing file is a state too, and is reported where it is read."""
     try:
         about = path.stat()
     except OSError:
@@ -107,7 +107,7 @@ def state(path: Path) -> bytes:
 
 
 @functools.lru_cache(maxsize=64)
-def code(module: str) -> str:
+def _code(module: str) -> str:
     """A digest of a module's package: a reader that was changed may read other values."""
     found = hashlib.sha256()
     package = sys.modules.get(module.partition(".")[0])
@@ -117,7 +117,7 @@ def code(module: str) -> str:
     return found.hexdigest()
 
 
-class Cached:
+class _Cached:
     """Samples of another data set, from its cache where they are there.
 
     :param dataset: the other one
@@ -130,7 +130,7 @@ class Cached:
         self.labelled = dataset.labelled
         self.settings = dict(settings)
         self._files: Sequence[Path] = files
-        self._key: Key | None = None
+        self._key: _Key | None = None
         self._store: Store | None = None
         self._reads = self._writes = True
         self._told = False
@@ -143,10 +143,10 @@ class Cached:
 
     def sample_with(self, index: int, tasks: Collection[str]) -> Sample:
         """A sample with the labels that are wanted."""
-        asked = [name for name in self.tasks.names if name in tasks or not self.reads_some]
-        store = self.opened_for(index, asked) if 0 <= index < len(self) else None
+        asked = [name for name in self.tasks.names if name in tasks or not self._reads_some]
+        store = self._opened_for(index, asked) if 0 <= index < len(self) else None
         if store is None:
-            return chosen(read_sample(self.dataset, index, asked), tasks)
+            return _chosen(read_sample(self.dataset, index, asked), tasks)
         record = store.get(index)
         known = () if record is None else store.layout.known(record)
         if record is not None and not set(asked).difference(known):
@@ -155,28 +155,28 @@ class Cached:
         sample = read_sample(self.dataset, index, asked)
         if self._writes:
             self.put(store, index, sample, asked)
-        return chosen(sample, tasks)
+        return _chosen(sample, tasks)
 
     @property
-    def reads_some(self) -> bool:
+    def _reads_some(self) -> bool:
         """Whether the data set can leave labels out."""
         return hasattr(self.dataset, "sample_with")
 
     @property
-    def key(self) -> Key:
+    def key(self) -> _Key:
         """Found when it is first asked for: the files need not be looked at to know the tasks."""
         if self._key is None:
-            self._key = key_of(self.dataset, self._files, self.settings)
+            self._key = _key_of(self.dataset, self._files, self.settings)
             self._files = ()
         return self._key
 
     @property
     def store(self) -> Store | None:
-        """The file, opened or begun; None where there can be none."""
-        return self.opened_for(0, self.tasks.names)
+        """The file, opened or created; None where there can be none."""
+        return self._opened_for(0, self.tasks.names)
 
-    def opened_for(self, index: int, asked: Collection[str]) -> Store | None:
-        """The file, opened, or begun for what is asked for; None where there can be none."""
+    def _opened_for(self, index: int, asked: Collection[str]) -> Store | None:
+        """The file, opened, or created for what is asked for; None where there can be none."""
         if self._store is None and self._reads:
             try:
                 self._store = self.opened(cache_folder(), index, asked)
@@ -187,10 +187,10 @@ class Cached:
 
     def opened(self, folder: Path, index: int, asked: Collection[str]) -> Store | None:
         path = folder / self.key.file
-        found = existing(path)
+        found = _existing(path)
         limit = cache_limit()
         if found is None and (samples := self.looked_at(index, asked)):
-            found = self.begun(path, layout_of(samples, self.tasks), limit, samples[0])
+            found = self._created(path, layout_of(samples, self.tasks), limit, samples[0])
         return found
 
     def looked_at(self, index: int, asked: Collection[str]) -> list[Sample]:
@@ -198,16 +198,16 @@ class Cached:
 
         Of others, one that cannot be read is left out: its error is for whoever asks for it.
         """
-        if self.reads_some:
+        if self._reads_some:
             return [read_sample(self.dataset, index, asked)]
         samples = []
-        for place in typical(self.dataset):
+        for place in _typical(self.dataset):
             with suppress(Exception):
                 samples.append(self.dataset[place])
         return samples
 
-    def begun(self, path: Path, layout: Layout, limit: int, sample: Sample) -> Store | None:
-        """Begin the file, unless another process did in the meantime; older ones go.
+    def _created(self, path: Path, layout: Layout, limit: int, sample: Sample) -> Store | None:
+        """Create the file, unless another process did in the meantime; older ones are removed.
 
         :param sample: that it must have room for
         """
@@ -223,8 +223,8 @@ class Cached:
         if fits == 0:
             return None
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=PATIENCE):
-            found = existing(path)
+        with FileLock(folder / ".lock", timeout=_PATIENCE):
+            found = _existing(path)
             if found is None or found.layout.pack(sample) is None:
                 if found is not None:  # that another process widened by something else
                     layout = found.layout.widened(sample, self.tasks) or layout
@@ -232,7 +232,7 @@ class Cached:
                 remove_forgotten(folder)
                 make_room(folder, store_size(fits, layout), limit)
                 make_store(path, fits, layout, {"settings": self.settings, "tasks": self.tasks.names})
-                found = existing(path)
+                found = _existing(path)
         return found
 
     def put(self, store: Store, index: int, sample: Sample, asked: Collection[str]) -> None:
@@ -243,7 +243,7 @@ class Cached:
         try:
             record = store.layout.pack(sample, asked)
             if record is None:
-                self.widen(store, index, sample, asked)
+                self._widen(store, index, sample, asked)
             else:
                 store.put(index, record)
         except Replaced:
@@ -261,19 +261,19 @@ class Cached:
                 " free some room, or set MTL_CACHE to another folder"
             )
 
-    def widen(self, store: Store, index: int, sample: Sample, asked: Collection[str]) -> None:
-        """Begin the file anew, with room for values that the samples looked at did not have."""
+    def _widen(self, store: Store, index: int, sample: Sample, asked: Collection[str]) -> None:
+        """Create the file again, with room for values that the samples looked at did not have."""
         layout = store.layout.widened(sample, self.tasks)
         if layout is None:
-            self.misfit(index, sample)
+            self._misfit(index, sample)
             return
-        self._store = self.begun(store.path, layout, cache_limit(), sample)
+        self._store = self._created(store.path, layout, cache_limit(), sample)
         self._reads = self._store is not None
         record = None if self._store is None else self._store.layout.pack(sample, asked)
         if self._store is not None and record is not None:
             self._store.put(index, record)
 
-    def misfit(self, index: int, sample: Sample) -> None:
+    def _misfit(self, index: int, sample: Sample) -> None:
         if not self._told:
             self._told = True
             shapes = ", ".join(f"{name} {tuple(label.shape)}" for name, label in sample.targets.items())
@@ -288,14 +288,14 @@ class Cached:
         self.warn(message)
 
     def warn(self, message: str) -> None:
-        log.warning("%s: %s", type(self.dataset).__name__, message)
+        _log.warning("%s: %s", type(self.dataset).__name__, message)
 
     def __getstate__(self) -> dict[str, Any]:
         """A process that it is sent to opens the file by itself."""
         return {**self.__dict__, "_key": self.key, "_files": (), "_store": None}
 
 
-def existing(path: Path) -> Store | None:
+def _existing(path: Path) -> Store | None:
     """The file, if it is there and whole; it counts as used now."""
     try:
         found = Store(path)
@@ -306,21 +306,21 @@ def existing(path: Path) -> Store | None:
     return found
 
 
-def chosen(sample: Sample, tasks: Collection[str]) -> Sample:
+def _chosen(sample: Sample, tasks: Collection[str]) -> Sample:
     """A sample without the labels of other tasks."""
     return Sample(sample.image, {name: label for name, label in sample.targets.items() if name in tasks})
 
 
-def typical(dataset: MultiTaskDataset) -> list[int]:
+def _typical(dataset: MultiTaskDataset) -> list[int]:
     """The first sample, one from the middle, the last, and one with each label."""
     size = len(dataset)
     places = dict.fromkeys((0, size // 2, size - 1)) if size else {}
     if dataset.labelled is not None and size:
-        places |= dict.fromkeys(first_rows(dataset.labelled))
+        places |= dict.fromkeys(_first_rows(dataset.labelled))
     return list(places)
 
 
-def first_rows(labelled: torch.Tensor) -> list[int]:
+def _first_rows(labelled: torch.Tensor) -> list[int]:
     """The first sample with each label, of a mask (N, K)."""
     rows = labelled.int().argmax(0).tolist()
     return [row for k, row in enumerate(rows) if labelled[row, k]]

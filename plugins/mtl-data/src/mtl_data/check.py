@@ -23,12 +23,11 @@ from mtl_core import DataError, MultiTaskDataset, Sample, Tasks
 from mtl_data.sources import Source
 from mtl_data.statistics import LabelStatistics, what_is_wrong
 
-CHUNK = 16
+_CHUNK = 16
 """Samples that a worker reads before it reports."""
-EXAMPLES = 5
+_EXAMPLES = 5
 """Pairs of equal images that a report names."""
 
-Hashes = NDArray[np.uint64]
 Watch = Callable[[int, int, int], object]
 """Called with the number of samples that are read, of how many, and the number of broken files."""
 
@@ -61,7 +60,7 @@ class Part:
         return cls(**found, hashes=hashes, broken=broken, labels=labels)
 
 
-class Reader(Dataset[Part]):
+class _Reader(Dataset[Part]):
     """Reads the samples of a chunk; what goes wrong there is a finding, not an error."""
 
     def __init__(self, source: Source, split: str, dataset: MultiTaskDataset) -> None:
@@ -71,12 +70,12 @@ class Reader(Dataset[Part]):
         self.alone: dict[str, MultiTaskDataset | None] = {}
 
     def __len__(self) -> int:
-        return -(-len(self.dataset) // CHUNK)
+        return -(-len(self.dataset) // _CHUNK)
 
     def __getitem__(self, chunk: int) -> Part:
-        first = chunk * CHUNK
+        first = chunk * _CHUNK
         part = Part(first, labels={name: LabelStatistics() for name in self.dataset.tasks.names})
-        for index in range(first, min(first + CHUNK, len(self.dataset))):
+        for index in range(first, min(first + _CHUNK, len(self.dataset))):
             self.look_at(index, part)
         return part
 
@@ -85,7 +84,7 @@ class Reader(Dataset[Part]):
         try:
             sample = self.dataset[index]
         except Exception as error:  # a reader's own mistake is a finding too
-            part.broken += [(index, reason) for reason in self.every_reason(index, _told(error))]
+            part.broken += [(index, reason) for reason in self._every_reason(index, _told(error))]
             return
         image = sample.image
         size = (int(image.shape[-2]), int(image.shape[-1]))
@@ -109,11 +108,11 @@ class Reader(Dataset[Part]):
             else:
                 part.labels[task.name].add(LabelStatistics.of(task, label))
 
-    def every_reason(self, index: int, first: str) -> list[str]:
+    def _every_reason(self, index: int, first: str) -> list[str]:
         """A sample stops at its first broken file; task by task the others are found."""
         reasons = {first: None}
         for name in self.dataset.tasks.names:
-            if (alone := self.with_one_task(name)) is None:
+            if (alone := self._with_one_task(name)) is None:
                 continue
             try:
                 alone[index]
@@ -121,7 +120,7 @@ class Reader(Dataset[Part]):
                 reasons[_told(error)] = None
         return list(reasons)
 
-    def with_one_task(self, name: str) -> MultiTaskDataset | None:
+    def _with_one_task(self, name: str) -> MultiTaskDataset | None:
         """The split with one task, if the plugin can give it and its samples are the same."""
         if name not in self.alone:
             source = self.source.only(name)
@@ -185,16 +184,16 @@ def check_split(
     """
     dataset = source.build(split)
     found = Found(
-        split, dataset.tasks, Names(dataset.names or range(len(dataset))), _state_file(source, split, dataset)
+        split, dataset.tasks, _Names(dataset.names or range(len(dataset))), _state_file(source, split, dataset)
     )
     if fresh:
         found.state.unlink(missing_ok=True)
     done: set[int] = set()
     for part in _earlier(found.state):
         found.add(part)
-        done.add(part.first // CHUNK)
+        done.add(part.first // _CHUNK)
     found.earlier = found.samples
-    reader = Reader(source, split, dataset)
+    reader = _Reader(source, split, dataset)
     todo = [chunk for chunk in range(len(reader)) if chunk not in done]
     watch(found.samples, len(dataset), len(found.broken))
     found.state.parent.mkdir(parents=True, exist_ok=True)
@@ -211,7 +210,7 @@ def _as_it_is(part: Any) -> Any:
     return part
 
 
-class Names(Sequence[str]):
+class _Names(Sequence[str]):
     """Names as text, made when they are asked for."""
 
     def __init__(self, names: Sequence[object]) -> None:
@@ -238,7 +237,7 @@ def _earlier(state: Path) -> list[Part]:
 def _state_file(source: Source, split: str, dataset: MultiTaskDataset) -> Path:
     """Where a check of this split, with these options, keeps what it has found."""
     ends = [str(dataset.names[i]) for i in (0, len(dataset) - 1)] if dataset.names and len(dataset) else []
-    key = json.dumps([source.name, source.options, split, len(dataset), dataset.tasks.names, ends, CHUNK], default=str)
+    key = json.dumps([source.name, source.options, split, len(dataset), dataset.tasks.names, ends, _CHUNK], default=str)
     folder = Path(os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "mtl").expanduser()
     return folder / f"check-{source.name}-{split}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.jsonl"
 
@@ -264,7 +263,7 @@ def _repeated(one: Found) -> dict[str, Any]:
 
 
 def _row(one: Found, two: Found, first: NDArray[Any], second: NDArray[Any], count: int) -> dict[str, Any]:
-    pairs = zip(first[:EXAMPLES].tolist(), second[:EXAMPLES].tolist(), strict=True)
+    pairs = zip(first[:_EXAMPLES].tolist(), second[:_EXAMPLES].tolist(), strict=True)
     names = [[one.names[one.positions[a]], two.names[two.positions[b]]] for a, b in pairs]
     return {"splits": [one.split, two.split], "images": count, "examples": names}
 

@@ -24,29 +24,28 @@ app = typer.Typer(
     name="data", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
     help="Look at a data set, check every file of it, describe your own.",
 )  # fmt: skip
-data = app
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A data-set plugin, or a folder with mtl-folder.toml.")]
-Options = Annotated[
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="A data-set plugin, or a folder with mtl-folder.toml.")]
+_Options = Annotated[
     list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="An option of the plugin, such as root=PATH.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-BROKEN = 1
+_BROKEN = 1
 """Exit code where a file is broken."""
-INTERRUPTED = 130
+_INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
-LISTED = 20
+_LISTED = 20
 """Broken files that the terminal shows; the report has all."""
 
 
 @app.command(epilog="Example: mtl data show nyuv2 --set root=data/nyuv2 --split test")
 def show(
-    name: Name,
-    overrides: Options = None,
+    name: _Name,
+    overrides: _Options = None,
     split: Annotated[str, typer.Option(help="The data set's split.")] = "train",
     samples: Annotated[int, typer.Option(min=1, help="Images to show, evenly spaced in the split.")] = 6,
-    as_json: Json = False,
+    as_json: _Json = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="The picture; NAME-SPLIT.png by default.")] = None,
 ) -> None:
     """Write a sheet of pictures: images and every label, legends, units, counts and shares."""
@@ -67,8 +66,8 @@ def show(
 
 @app.command(epilog="Example: mtl data check taskonomy --set root=data/taskonomy --out report.json")
 def check(
-    name: Name,
-    overrides: Options = None,
+    name: _Name,
+    overrides: _Options = None,
     splits: Annotated[
         list[str] | None, typer.Option("--split", help="A split; repeatable. Train and test by default.")
     ] = None,
@@ -76,7 +75,7 @@ def check(
         int | None, typer.Option(min=0, help="Processes that read; by default one for each core.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Read everything; forget an interrupted check.")] = False,
-    as_json: Json = False,
+    as_json: _Json = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="File for the report (JSON).")] = None,
 ) -> None:
     """Read every sample once: counts, ranges, broken files, images that two splits share.
@@ -104,7 +103,7 @@ def check(
     else:
         _print_check(report)
     if any(one.broken for one in found):
-        raise typer.Exit(BROKEN)
+        raise typer.Exit(_BROKEN)
     for one in found:
         one.state.unlink(missing_ok=True)
 
@@ -129,7 +128,7 @@ def _told_when_stopped(name: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         print(f"mtl data check {name}: stopped; the same command goes on where it was", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(_INTERRUPTED) from None
 
 
 def _print_json(report: Mapping[str, Any]) -> None:
@@ -146,10 +145,10 @@ def _print_check(report: Mapping[str, Any]) -> None:
     for row in report["shared"]:
         out.print(_shared_line(row))
     broken = [(split, one) for split, found in report["splits"].items() for one in found["broken"]]
-    for split, one in broken[:LISTED]:
+    for split, one in broken[:_LISTED]:
         out.print(f"broken: {split} {one['name']}: {one['reason']}")
-    if len(broken) > LISTED:
-        out.print(f"… and {len(broken) - LISTED} more; --out FILE and --json have all")
+    if len(broken) > _LISTED:
+        out.print(f"… and {len(broken) - _LISTED} more; --out FILE and --json have all")
     out.print(f"{len(broken)} broken" if broken else "nothing is broken")
 
 

@@ -21,15 +21,15 @@ from mtl_data.statistics import LabelStatistics, class_names, has_classes, unit
 Pixels = NDArray[np.uint8]
 Range = tuple[float, float]
 
-NEAR_TO_FAR = np.array([[13, 8, 60], [84, 20, 120], [158, 40, 100], [220, 75, 60], [250, 150, 30], [250, 245, 150]])
-BLACK_TO_WHITE = np.array([[0, 0, 0], [255, 255, 255]])
+_NEAR_TO_FAR = np.array([[13, 8, 60], [84, 20, 120], [158, 40, 100], [220, 75, 60], [250, 150, 30], [250, 245, 150]])
+_BLACK_TO_WHITE = np.array([[0, 0, 0], [255, 255, 255]])
 LINE = 13
 """Height of a line of text, pixels."""
 MARGIN = 6
-MOST_CLASSES = 40
+_MOST_CLASSES = 40
 
 
-def palette(classes: int) -> Pixels:
+def _palette(classes: int) -> Pixels:
     """A colour for each class (classes, 3): hues a golden ratio apart."""
     rows = []
     for k in range(classes):
@@ -48,7 +48,7 @@ def colours(task: Task, label: Tensor, limits: Range) -> Pixels:
     """
     values = label.numpy()
     if has_classes(task):
-        drawn = palette(task.channels)[np.clip(values, 0, task.channels - 1)]
+        drawn = _palette(task.channels)[np.clip(values, 0, task.channels - 1)]
     elif isinstance(task, Normals):
         drawn = _normals_as_colours(values)
     else:
@@ -57,7 +57,7 @@ def colours(task: Task, label: Tensor, limits: Range) -> Pixels:
 
 
 def _scale_of(task: Task) -> NDArray[Any]:
-    return NEAR_TO_FAR if isinstance(task, Depth) else BLACK_TO_WHITE
+    return _NEAR_TO_FAR if isinstance(task, Depth) else _BLACK_TO_WHITE
 
 
 def _normals_as_colours(vectors: NDArray[Any]) -> Pixels:
@@ -111,9 +111,9 @@ def _classes_legend(task: Task, statistics: LabelStatistics, width: int) -> Imag
     """A line for each class: its share of the valid pixels, and in how many labels; of many, the most frequent ones."""
     pixels = statistics.class_pixels or [0] * task.channels
     labels = statistics.class_labels or [0] * task.channels
-    shown = sorted(range(task.channels), key=lambda k: (-pixels[k], k))[:MOST_CLASSES]
+    shown = sorted(range(task.channels), key=lambda k: (-pixels[k], k))[:_MOST_CLASSES]
     names = class_names(task)
-    colour = palette(task.channels)
+    colour = _palette(task.channels)
     canvas = Canvas.of(width, (len(shown) + 2) * LINE)
     for line, k in enumerate(sorted(shown)):
         canvas.paste(np.full((LINE - 3, LINE, 3), colour[k], np.uint8), MARGIN, line * LINE + 1)

@@ -10,10 +10,10 @@ from pathlib import Path
 from mtl_core import MtlError
 
 GIB = 2**30
-LIMIT = 64.0
+_LIMIT = 64.0
 """GiB of all caches together, unless ``MTL_CACHE_LIMIT`` says otherwise."""
 ENDING = ".samples"
-FORGOTTEN = 86400
+_FORGOTTEN = 86400
 """Seconds after which a half-written file is one that a killed process left."""
 
 
@@ -35,17 +35,17 @@ def cache_limit() -> int:
 
     :raises MtlError: it is not a number above or equal to 0
     """
-    given = os.environ.get("MTL_CACHE_LIMIT", "").strip() or str(LIMIT)
+    given = os.environ.get("MTL_CACHE_LIMIT", "").strip() or str(_LIMIT)
     try:
         limit = float(given)
     except ValueError:
         limit = -1.0
     if not limit >= 0:
-        raise MtlError(f'MTL_CACHE_LIMIT: expected a size in GiB such as "{LIMIT:g}", found "{given}"')
+        raise MtlError(f'MTL_CACHE_LIMIT: expected a size in GiB such as "{_LIMIT:g}", found "{given}"')
     return int(min(limit, 1e9) * GIB)
 
 
-def caches(folder: Path) -> list[tuple[float, int, Path]]:
+def _caches(folder: Path) -> list[tuple[float, int, Path]]:
     """(time of last use, bytes, file) of every cache, the one that was used last at the end."""
     found = []
     for path in folder.glob(f"*{ENDING}"):
@@ -62,7 +62,7 @@ def make_room(folder: Path, size: int, limit: int) -> None:
 
     A process that reads a cache goes on reading it: its pages stay until the process closes it.
     """
-    found = caches(folder)
+    found = _caches(folder)
     total = sum(taken for _, taken, _ in found)
     for _, taken, path in found:
         if total + size <= limit:
@@ -80,7 +80,7 @@ def remove_forgotten(folder: Path) -> None:
     """Remove half-written files of processes that were killed."""
     for path in folder.glob(".*.part"):
         try:
-            if time.time() - path.stat().st_mtime > FORGOTTEN:
+            if time.time() - path.stat().st_mtime > _FORGOTTEN:
                 path.unlink()
         except FileNotFoundError:
             continue

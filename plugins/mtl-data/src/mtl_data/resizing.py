@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from mtl_data.values import length, unit
 
-Size = tuple[int, int]
+_Size = tuple[int, int]
 
 
-def resize_image(values: Tensor, size: Size) -> Tensor:
+def resize_image(values: Tensor, size: _Size) -> Tensor:
     """(3, H, W), bilinear with antialiasing; uint8 stays uint8."""
     if values.shape[-2:] == size:
         return values
@@ -22,7 +22,7 @@ def resize_image(values: Tensor, size: Size) -> Tensor:
     return resized.round().clamp(0, 255).to(torch.uint8) if values.dtype == torch.uint8 else resized.clamp(0, 1)
 
 
-def resize_nearest(values: Tensor, size: Size) -> Tensor:
+def resize_nearest(values: Tensor, size: _Size) -> Tensor:
     """Classes (H, W) or depth (1, H, W)."""
     if values.shape[-2:] == size:
         return values
@@ -30,7 +30,7 @@ def resize_nearest(values: Tensor, size: Size) -> Tensor:
     return F.interpolate(flat, size, mode="nearest-exact").reshape(*values.shape[:-2], *size).to(values.dtype)
 
 
-def resize_normals(vectors: Tensor, size: Size) -> Tensor:
+def resize_normals(vectors: Tensor, size: _Size) -> Tensor:
     """Unit vectors (3, H, W), bilinear and renormalised; a pixel of which more than half is invalid is invalid."""
     if vectors.shape[-2:] == size:
         return vectors

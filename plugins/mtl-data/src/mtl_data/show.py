@@ -16,9 +16,9 @@ from mtl_data.drawing import LINE, MARGIN, Canvas, Pixels, Range, colours, legen
 from mtl_data.sources import Source
 from mtl_data.statistics import LabelStatistics, has_classes
 
-WIDTH = 192
+_WIDTH = 192
 """Of a column, pixels."""
-HEADER = 3 * LINE
+_HEADER = 3 * LINE
 
 
 @attrs.define(eq=False)
@@ -95,11 +95,11 @@ def _label_of(dataset: MultiTaskDataset, index: int, column: int, sample: Sample
 
 def sheet(shown: Shown, title: str) -> Image.Image:
     """A row for each sample, a column for the image and for each task, legends below."""
-    heights = [WIDTH * image.shape[-2] // image.shape[-1] for image in shown.images]
-    legends = [legend(column.task, column.statistics, column.limits, WIDTH) for column in shown.columns]
-    bottom = 2 * LINE + HEADER + sum(height + LINE + MARGIN for height in heights)
+    heights = [_WIDTH * image.shape[-2] // image.shape[-1] for image in shown.images]
+    legends = [legend(column.task, column.statistics, column.limits, _WIDTH) for column in shown.columns]
+    bottom = 2 * LINE + _HEADER + sum(height + LINE + MARGIN for height in heights)
     height = bottom + max((drawn.height for drawn in legends), default=0)
-    canvas = Canvas.of((len(legends) + 1) * (WIDTH + MARGIN) + MARGIN, height)
+    canvas = Canvas.of((len(legends) + 1) * (_WIDTH + MARGIN) + MARGIN, height)
     canvas.write(MARGIN, MARGIN, f"{title}; grey stripes: not valid; shares are of what is shown")
     _draw_column(
         canvas, 0, ["image", f"{len(shown.names)} of {shown.size}"], [_image_pixels(i) for i in shown.images], heights
@@ -107,7 +107,7 @@ def sheet(shown: Shown, title: str) -> Image.Image:
     for place, column in enumerate(shown.columns, 1):
         _draw_column(canvas, place, _heading(column, shown.size), _cells(column), heights)
         canvas.image.paste(legends[place - 1], (_left(place), bottom))
-    y = 2 * LINE + HEADER
+    y = 2 * LINE + _HEADER
     for name, row_height in zip(shown.names, heights, strict=True):
         canvas.write(MARGIN, y + row_height, name)
         y += row_height + LINE + MARGIN
@@ -115,7 +115,7 @@ def sheet(shown: Shown, title: str) -> Image.Image:
 
 
 def _left(place: int) -> int:
-    return MARGIN + place * (WIDTH + MARGIN)
+    return MARGIN + place * (_WIDTH + MARGIN)
 
 
 def _heading(column: Column, size: int) -> list[str]:
@@ -134,13 +134,13 @@ def _draw_column(
     y = 2 * LINE
     for line, text in enumerate(heading):
         canvas.write(x, y + line * LINE, text)
-    y += HEADER
+    y += _HEADER
     for cell, height in zip(cells, heights, strict=True):
         if isinstance(cell, np.ndarray):
-            how = Image.Resampling.BOX if cell.shape[1] > WIDTH else Image.Resampling.NEAREST
-            canvas.image.paste(Image.fromarray(cell).resize((WIDTH, height), how), (x, y))
+            how = Image.Resampling.BOX if cell.shape[1] > _WIDTH else Image.Resampling.NEAREST
+            canvas.image.paste(Image.fromarray(cell).resize((_WIDTH, height), how), (x, y))
         else:
-            canvas.draw.rectangle((x, y, x + WIDTH - 1, y + height - 1), fill="gainsboro")
+            canvas.draw.rectangle((x, y, x + _WIDTH - 1, y + height - 1), fill="gainsboro")
             canvas.write(x + MARGIN, y + MARGIN, "no label" if cell is None else cell)
         y += height + LINE + MARGIN
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from mtl_data.records import Bytes, Field, Layout
 
 FORMAT = "mtl samples 2"
-PAGE = 4096
+_PAGE = 4096
 LEFT = 2**30
 """Bytes of the disk that are left free, for checkpoints."""
 
@@ -39,11 +39,11 @@ class Replaced(Exception):
     """Another process has put another file in this one's place."""
 
 
-def paged(size: int) -> int:
-    return -(-size // PAGE) * PAGE
+def _paged(size: int) -> int:
+    return -(-size // _PAGE) * _PAGE
 
 
-def checksum(record: Bytes) -> int:
+def _checksum(record: Bytes) -> int:
     """Never 0. It finds what was not written; it is no protection against anybody."""
     return int(record.view(np.uint64).sum()) or 1
 
@@ -68,8 +68,8 @@ class Store:
         self.length: int = about["records"]
         fields = tuple(Field(**{**f, "shape": tuple(f["shape"])}) for f in about["fields"])
         self.layout = Layout(fields, tuple(about["tasks"]))
-        self.sums_at = paged(len(line))
-        self.records_at = self.sums_at + paged(8 * self.length)
+        self.sums_at = _paged(len(line))
+        self.records_at = self.sums_at + _paged(8 * self.length)
         if len(self.memory) != self.records_at + self.length * self.layout.size:
             raise ValueError(f"{path}: {len(self.memory)} bytes")
         whole = np.frombuffer(self.memory, np.uint8)
@@ -84,7 +84,7 @@ class Store:
         if not total:
             return None
         record: Bytes = self.records[index].copy()
-        if self.checked[index] != total and checksum(record) == total:
+        if self.checked[index] != total and _checksum(record) == total:
             self.checked[index] = total
         return record if self.checked[index] == total == self.sums[index] else None
 
@@ -107,7 +107,7 @@ class Store:
             for place, data in (
                 (self.sums_at + 8 * index, bytes(8)),
                 (self.records_at + index * len(record), record.data),
-                (self.sums_at + 8 * index, np.uint64(checksum(record)).tobytes()),
+                (self.sums_at + 8 * index, np.uint64(_checksum(record)).tobytes()),
             ):
                 file.seek(place)
                 file.write(data)
@@ -116,7 +116,7 @@ class Store:
 
 def store_size(length: int, layout: Layout) -> int:
     """Bytes of a file of ``length`` records, but for a few."""
-    return 2 * PAGE + length * (layout.size + 8)
+    return 2 * _PAGE + length * (layout.size + 8)
 
 
 def make_store(path: Path, length: int, layout: Layout, about: Mapping[str, Any]) -> None:
@@ -132,7 +132,7 @@ def make_store(path: Path, length: int, layout: Layout, about: Mapping[str, Any]
     try:
         with part.open("wb") as file:
             file.write(line)
-            file.truncate(paged(len(line)) + paged(8 * length) + length * layout.size)
+            file.truncate(_paged(len(line)) + _paged(8 * length) + length * layout.size)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Folder"]
 
-Table = dict[str, Any]
+_Table = dict[str, Any]
 
 
-def not_negative(instance: object, attribute: Any, value: int | None) -> None:
+def _not_negative(instance: object, attribute: Any, value: int | None) -> None:
     if value is not None and value < 0:
         raise ValueError(f'expected a number of samples, 0 for none, or "none" for all, found {value}')
 
@@ -44,14 +44,14 @@ class Folder:
     images: str | None = field(
         default=None, metadata=help('path of the images, such as "images/{name}.jpg"; none: the description\'s')
     )
-    csv: str | Table | None = field(default=None, metadata=help("CSV with a row per image; none: the description's"))
-    splits: Table | None = field(default=None, metadata=help("train, val and test; none: the description's"))
-    tasks: Table | None = field(default=None, metadata=help("a table for each task; none: the description's"))
+    csv: str | _Table | None = field(default=None, metadata=help("CSV with a row per image; none: the description's"))
+    splits: _Table | None = field(default=None, metadata=help("train, val and test; none: the description's"))
+    tasks: _Table | None = field(default=None, metadata=help("a table for each task; none: the description's"))
     image_range: tuple[float, float] | None = field(
         default=None, metadata=help("black and white in images that are not of 8 bits; none: the description's")
     )
     check: int | None = field(
-        default=4, validator=not_negative, metadata=help("samples of each split checked before use; none: all")
+        default=4, validator=_not_negative, metadata=help("samples of each split checked before use; none: all")
     )
     cache: bool = field(default=True, metadata=help("keep what was read and resized"))
 

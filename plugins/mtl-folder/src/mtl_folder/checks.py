@@ -14,7 +14,7 @@ from mtl_folder.kinds import Dense
 from mtl_folder.patterns import Listing
 
 
-class Findings:
+class _Findings:
     """Problems of samples; a mistake of many files is reported once, with their number."""
 
     def __init__(self) -> None:
@@ -37,17 +37,17 @@ def check_splits(splits: Mapping[str, FolderDataset], root: Path, count: int | N
     :param splits: the data of each split that is looked at
     :param count: samples of each split that are read: the first, and others that are drawn; None reads all
     """
-    findings = Findings()
+    findings = _Findings()
     for split, dataset in splits.items():
-        for index in chosen(split, len(dataset), count):
-            check_sample(dataset, index, findings)
-        check_labels(split, dataset, root, findings)
+        for index in _chosen(split, len(dataset), count):
+            _check_sample(dataset, index, findings)
+        _check_labels(split, dataset, root, findings)
     for text in _sizes(splits):
         findings.add(text, text)
     return findings.lines
 
 
-def chosen(split: str, size: int, count: int | None) -> Sequence[int]:
+def _chosen(split: str, size: int, count: int | None) -> Sequence[int]:
     """Positions of the first sample and of others, the same whenever it is asked."""
     if count is None or size <= count:
         return range(size)
@@ -55,7 +55,7 @@ def chosen(split: str, size: int, count: int | None) -> Sequence[int]:
     return sorted([0, *drawn][:count])
 
 
-def check_sample(dataset: FolderDataset, index: int, findings: Findings) -> None:
+def _check_sample(dataset: FolderDataset, index: int, findings: _Findings) -> None:
     """Read one sample, and look at what its files hold."""
     try:
         size = size_of(dataset.image(index))
@@ -98,7 +98,7 @@ def _unfit(kind: Dense, path: Path, image: Path, size: Size) -> Iterator[Unfit |
     yield from kind.doubts(raw, label)
 
 
-def check_labels(split: str, dataset: FolderDataset, root: Path, findings: Findings) -> None:
+def _check_labels(split: str, dataset: FolderDataset, root: Path, findings: _Findings) -> None:
     """Tasks that no image of a split has a label of; labels per image that are hardly meant."""
     lacking = [name for name in dataset.tasks.names if not _has_any(dataset, name)]
     needed = lacking if split == "train" or len(lacking) == len(dataset.tasks) else []

@@ -17,9 +17,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-FILE = "mtl-folder.toml"
+_FILE = "mtl-folder.toml"
 
-FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder with your data.")]
+_FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder with your data.")]
 
 
 @app.callback()
@@ -29,13 +29,13 @@ def data() -> None:
 
 @app.command(epilog="Example: mtl data init leaves")
 def init(
-    folder: FolderArgument,
+    folder: _FolderArgument,
     show: Annotated[bool, typer.Option("--show", help="Print the description; write nothing.")] = False,
 ) -> None:
     """Look at a folder and write mtl-folder.toml with guesses, each with its reason; an existing one is kept."""
     from mtl_folder.init import look
 
-    path = folder / FILE
+    path = folder / _FILE
     if path.exists() and not show:
         raise MtlError(f"{path}: is there already and is kept; --show prints what would be written")
     plan = look(folder)
@@ -50,10 +50,10 @@ def init(
     print(f"{path} is written; read its guesses, and give the classes their names. What was found:")
     print("\n".join(f"  {line}" for line in plan.summary()))
     print(f"\nThen check every file (mtl data check {folder}), and train, for example:\n")
-    print(example(folder, None if plan.has_one_size else plan.sizes[0]))
+    print(_example(folder, None if plan.has_one_size else plan.sizes[0]))
 
 
-def example(folder: Path, size: tuple[int, int] | None) -> str:
+def _example(folder: Path, size: tuple[int, int] | None) -> str:
     """An experiment for a folder."""
     name = folder.resolve().name
     lines = [f'name = "{name}"', "", "[plugins.folder]", f'root = "{folder.as_posix()}"']

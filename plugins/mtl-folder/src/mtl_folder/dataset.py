@@ -110,10 +110,10 @@ class FolderDataset:
         path = self.sources.files[name][index]
         if path is None:
             return kind.blank(self.size)
-        return kind.resized(read_label(name, kind, path, image), self.size)
+        return kind.resized(_read_label(name, kind, path, image), self.size)
 
 
-def read_label(name: str, kind: Dense, path: Path, image: Size | None = None) -> Tensor:
+def _read_label(name: str, kind: Dense, path: Path, image: Size | None = None) -> Tensor:
     """A label of one task from its file, at the file's size.
 
     :param image: (H, W) of its image, None where that does not matter

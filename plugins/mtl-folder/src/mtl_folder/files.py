@@ -18,10 +18,10 @@ from mtl_core import DataError
 from mtl_data import channels_first, check_regular, read_picture
 from mtl_folder.patterns import ARRAYS
 
-MODES = ("1", "L", "P", "LA", "I;16", "I;16B", "I;16L", "I", "F", "RGB", "RGBA", "CMYK", "YCbCr")
-TO_RGB = ("1", "P", "PA", "LA", "CMYK", "YCbCr", "HSV", "LAB")
+_MODES = ("1", "L", "P", "LA", "I;16", "I;16B", "I;16L", "I", "F", "RGB", "RGBA", "CMYK", "YCbCr")
+_TO_RGB = ("1", "P", "PA", "LA", "CMYK", "YCbCr", "HSV", "LAB")
 """Pillow's modes of images that are RGB in another form, 8 bits."""
-LARGEST = 255.0
+_LARGEST = 255.0
 
 
 class Unfit(Exception):
@@ -67,7 +67,9 @@ def read_raw(path: Path) -> Raw:
 
     :raises DataError: the file is missing, damaged, or of a form that no label has
     """
-    values = _array(path) if path.suffix.lower() in ARRAYS else read_picture(path, MODES, "a label, as picture or .npy")
+    values = (
+        _array(path) if path.suffix.lower() in ARRAYS else read_picture(path, _MODES, "a label, as picture or .npy")
+    )
     if values.dtype.byteorder == ">":
         values = values.astype(values.dtype.newbyteorder("="))
     if values.ndim == 3 and values.shape[2] in (2, 4) and values.dtype == np.uint8:
@@ -102,10 +104,10 @@ def _scaled(image: Tensor, stored: np.dtype[Any], limits: tuple[float, float] | 
     low = float(image.min())
     high = float(image.max())
     if not np.isfinite((low, high)).all():
-        raise Unfit("an image with NaN or infinite values", "finite numbers", "write the file anew")
+        raise Unfit("an image with NaN or infinite values", "finite numbers", "write the file again")
     black, white = limits or (0.0, 1.0)
     if low < black or high > white:
-        top = LARGEST if 1 < high <= LARGEST and low >= 0 else high
+        top = _LARGEST if 1 < high <= _LARGEST and low >= 0 else high
         remedy = f"write image_range = [{min(low, 0.0):g}, {top:g}], or mend the file"
         raise Unfit(f"{stored} values {low:g} to {high:g}", f"{black:g} to {white:g}", remedy)
     return (image - black) / (white - black)
@@ -117,11 +119,11 @@ def _picture(path: Path) -> NDArray[Any]:
     check_regular(path, expected)
     try:
         with Image.open(path) as picture:
-            if picture.mode in TO_RGB:
+            if picture.mode in _TO_RGB:
                 return np.asarray(picture.convert("RGB"))
     except Exception:
         pass  # read_picture says what is wrong
-    return read_picture(path, MODES, expected)
+    return read_picture(path, _MODES, expected)
 
 
 def _array(path: Path) -> NDArray[Any]:

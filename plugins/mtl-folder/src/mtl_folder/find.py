@@ -14,7 +14,7 @@ from mtl_folder.description import FOLDERS, SPLITS, Description, report
 from mtl_folder.patterns import SPLIT, Listing, Pattern, in_order
 from mtl_folder.table import Row, Table, read_table
 
-SHOWN = 3
+_SHOWN = 3
 """Mistakes of one kind that are listed one by one."""
 
 
@@ -48,9 +48,9 @@ class Problems:
 
     def add_some(self, texts: Sequence[str]) -> None:
         """The first few of many, and how many more there are."""
-        self.found += texts[:SHOWN]
-        if len(texts) > SHOWN:
-            self.found.append(f"… and {len(texts) - SHOWN} more like the last one")
+        self.found += texts[:_SHOWN]
+        if len(texts) > _SHOWN:
+            self.found.append(f"… and {len(texts) - _SHOWN} more like the last one")
 
     def stop(self, *texts: str) -> Stopped:
         """Add problems after which nothing can be looked at; to be raised."""
@@ -94,7 +94,7 @@ class Finder:
             rest = [item for item in pool if item.path not in taken]
         training = groups.get("train", rest)
         if training or splits.shares:
-            groups = {**groups, **share_out(training, splits.shares, splits.seed)}
+            groups = {**groups, **_share_out(training, splits.shares, splits.seed)}
         return {split: groups[split] for split in SPLITS if split in groups}
 
     def _by_folder(self) -> dict[str, list[Item]]:
@@ -339,7 +339,7 @@ def _name(pattern: Pattern, values: Mapping[str, str]) -> str:
     return "/".join(values[name] for name in pattern.placeholders if name != SPLIT)
 
 
-def share_out(pool: Sequence[Item], shares: Mapping[str, float], seed: int) -> dict[str, list[Item]]:
+def _share_out(pool: Sequence[Item], shares: Mapping[str, float], seed: int) -> dict[str, list[Item]]:
     """Seeded shares of a pool, and what is left of it for training; each in the pool's order.
 
     The draw is by the images' names, so that a further image moves few of the others.

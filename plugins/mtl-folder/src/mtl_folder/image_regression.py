@@ -15,7 +15,7 @@ from torchmetrics import Metric
 
 from mtl_core import Task, masked_mean, setting
 
-NAN = float("nan")
+_NAN = float("nan")
 
 
 @attrs.frozen(kw_only=True)
@@ -40,7 +40,7 @@ class ImageRegression(Task):
     deviation: tuple[float, ...] = ()
 
     dense: ClassVar[bool] = False
-    ignored: ClassVar[float] = NAN
+    ignored: ClassVar[float] = _NAN
     headline: ClassVar[str] = "abs_err"
     errors: ClassVar[frozenset[str]] = frozenset({"abs_err", "rmse"})
 
@@ -82,10 +82,10 @@ class ImageRegression(Task):
         return torch.where(target.isfinite(), target, torch.zeros_like(target))
 
     def metrics(self) -> Metric:
-        return ValueErrors(self.channels, self.to_label_space)
+        return _ValueErrors(self.channels, self.to_label_space)
 
 
-class ValueErrors(Metric):
+class _ValueErrors(Metric):
     """Mean absolute and root mean square error, and R², of numbers per image, in the labels' unit.
 
     R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)² for each of the O values, then their mean; NaN where all labels are equal.

@@ -16,7 +16,7 @@ from mtl_folder.description import Description, load_description, report
 from mtl_folder.files import Unfit
 from mtl_folder.find import Finder, Item, Problems
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
 
 @attrs.frozen(eq=False)
@@ -54,7 +54,7 @@ class FolderData:
         if problems := check_splits(looked_at, self.root, count):
             raise report(self.root, problems)
         for text in _gaps(looked_at):
-            log.warning(text)
+            _log.warning(text)
 
     def files(self, split: str) -> list[Path]:
         """Everything that the samples of a split are made of."""

@@ -14,13 +14,13 @@ from pathlib import Path
 import attrs
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-NAME = "name"
+_NAME = "name"
 SPLIT = "split"
 ANY = ".*"
-PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif")
+_PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif")
 ARRAYS = (".npy",)
-ENDINGS = (*PICTURES, *ARRAYS)
-Values = Mapping[str, str]
+ENDINGS = (*_PICTURES, *ARRAYS)
+_Values = Mapping[str, str]
 """Placeholder → what stands in its place."""
 
 
@@ -75,8 +75,8 @@ class Pattern:
     def text(self) -> str:
         """The path to a file, with the file's part where a folder was written."""
         last = self.written.rstrip("/").rpartition("/")[2]
-        is_folder = f"{{{NAME}}}" not in self.written and not re.search(r"\.(\w+|\*)$", last)
-        return f"{self.written.rstrip('/')}/{{{NAME}}}{ANY}" if is_folder else self.written
+        is_folder = f"{{{_NAME}}}" not in self.written and not re.search(r"\.(\w+|\*)$", last)
+        return f"{self.written.rstrip('/')}/{{{_NAME}}}{ANY}" if is_folder else self.written
 
     @property
     def placeholders(self) -> tuple[str, ...]:
@@ -93,9 +93,9 @@ class Pattern:
             yield f'a brace without its partner in "{self.written}"'
         for name in PLACEHOLDER.findall(self.written):
             if not name.isidentifier():
-                yield f'"{{{name}}}" is no placeholder; expected a word such as {{{NAME}}} in braces'
+                yield f'"{{{name}}}" is no placeholder; expected a word such as {{{_NAME}}} in braces'
 
-    def find(self, root: Path, known: Values, listing: Listing) -> list[tuple[dict[str, str], Path]]:
+    def find(self, root: Path, known: _Values, listing: Listing) -> list[tuple[dict[str, str], Path]]:
         """Every file that fits, with what its placeholders stand for, in the order of the numbers in the paths.
 
         :param known: placeholders whose value is given
@@ -103,15 +103,15 @@ class Pattern:
         found = list(_descend(root, self._parts(known), dict(known), listing))
         return sorted(found, key=lambda pair: in_order(pair[1].relative_to(root).as_posix()))
 
-    def files(self, root: Path, values: Values, listing: Listing) -> list[Path]:
+    def files(self, root: Path, values: _Values, listing: Listing) -> list[Path]:
         """The files that exist for one image: mostly one or none."""
         return [path for _, path in _descend(root, self._parts(values), dict(values), listing)]
 
-    def shown(self, values: Values) -> str:
+    def shown(self, values: _Values) -> str:
         """The path with its placeholders filled."""
         return PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), self.text)
 
-    def _parts(self, known: Values) -> list[str]:
+    def _parts(self, known: _Values) -> list[str]:
         """Folders and file; the split alone may be several folders deep."""
         return self.text.replace(f"{{{SPLIT}}}", known.get(SPLIT, f"{{{SPLIT}}}")).split("/")
 
@@ -150,7 +150,7 @@ def _fitting(part: str, entries: Mapping[str, object], known: dict[str, str]) ->
             yield name, {**known, **found.groupdict()}
 
 
-def _expression(part: str, known: Values) -> re.Pattern[str]:
+def _expression(part: str, known: _Values) -> re.Pattern[str]:
     pieces: list[str] = []
     seen = set[str]()
     for i, piece in enumerate(PLACEHOLDER.split(part)):

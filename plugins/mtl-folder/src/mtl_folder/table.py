@@ -10,7 +10,7 @@ import attrs
 
 from mtl_core import DataError
 
-DELIMITERS = (",", ";", "\t", "|")
+_DELIMITERS = (",", ";", "\t", "|")
 
 
 @attrs.frozen
@@ -48,7 +48,7 @@ def read_table(path: Path) -> Table:
     """
     text = _text(path)
     header = text.partition("\n")[0]
-    delimiter = max(DELIMITERS, key=header.count)
+    delimiter = max(_DELIMITERS, key=header.count)
     try:
         lines = _lines(text, delimiter)
     except csv.Error as error:

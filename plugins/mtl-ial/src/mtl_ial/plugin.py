@@ -161,13 +161,13 @@ class IAL(nn.Module):
     def auxiliary_weights(self) -> Tensor:
         """f of every task, (K,), as far as it does not depend on the gradients."""
         if self.measure == "speed":
-            return speed(self.progress, ~self.is_primary, self.initial_weight)
+            return speed(self._progress, ~self.is_primary, self.initial_weight)
         if self.measure == "norm":
-            return expected_norm(self.progress, ~self.is_primary, self.initial_weight)
+            return expected_norm(self._progress, ~self.is_primary, self.initial_weight)
         return self.fixed if self.measure == "fixed" else encoder_weight(self.log_sigma.detach().exp(), self.mapping)
 
     @property
-    def progress(self) -> Progress:
+    def _progress(self) -> Progress:
         return Progress(**{a.name: getattr(self, a.name) for a in attrs.fields(Progress)})
 
     def _keep(self, progress: Progress) -> None:
@@ -178,7 +178,7 @@ class IAL(nn.Module):
     def _observe(self, step: Step) -> None:
         """Record the tasks' progress, and log σ and f."""
         if self.measure in ("speed", "norm"):
-            self._keep(self.progress.seen(step.task_means.detach(), step.active))
+            self._keep(self._progress.seen(step.task_means.detach(), step.active))
         sigma = self.log_sigma.detach().exp()
         weights = self.auxiliary_weights
         for k, task in enumerate(step.tasks.names):
@@ -189,7 +189,7 @@ class IAL(nn.Module):
     @hookimpl
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         if self.measure == "speed":
-            self._keep(self.progress.ended())
+            self._keep(self._progress.ended())
 
 
 def _fixed_weights(name: str, weights: Mapping[str, float], tasks: Tasks, default: float) -> Tensor:

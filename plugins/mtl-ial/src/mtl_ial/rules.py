@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Mapping = Literal["relu", "softplus"]
+_Mapping = Literal["relu", "softplus"]
 
 _MAPPINGS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "softplus": F.softplus}
 
 
-def encoder_weight(sigma: Tensor, mapping: Mapping = "relu") -> Tensor:
+def encoder_weight(sigma: Tensor, mapping: _Mapping = "relu") -> Tensor:
     """f(σ) = min(1, g(1 − σ)), Eq. 9: an uncertain task counts less; any shape."""
     return _MAPPINGS[mapping](1 - sigma).clamp(max=1)
 
 
-def inverse(weight: float, mapping: Mapping = "relu") -> float:
+def inverse(weight: float, mapping: _Mapping = "relu") -> float:
     """The σ with f(σ) = ``weight``: 1 − g⁻¹(weight), for a weight between 0 and 1."""
     return 1 - (weight if mapping == "relu" else math.log(math.expm1(weight)))
 

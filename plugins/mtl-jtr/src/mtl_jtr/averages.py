@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from mtl_nn import Latent, Pooled
 
-BLOCK = 8
+_BLOCK = 8
 """Pixels on a side of a block."""
-CHANNELS = 32
+_CHANNELS = 32
 """Of the latent, where the option ``bottleneck`` names none."""
 
 
@@ -27,14 +27,14 @@ class Averages(nn.Module):
 
     def __init__(self, channels: int, bottleneck: int | None = None) -> None:
         super().__init__()
-        size = bottleneck or CHANNELS
+        size = bottleneck or _CHANNELS
         self.encoder = nn.Conv2d(channels, size, 1)
         self.decoder = nn.Conv2d(size, channels, 1)
         self.head = nn.Identity()
 
     def encode(self, x: Tensor) -> Latent:
         """(B, O, H, W) → latent (B, C, ⌈H/8⌉, ⌈W/8⌉); blocks at the border average the pixels that they have."""
-        blocks = F.avg_pool2d(x, BLOCK, ceil_mode=True)
+        blocks = F.avg_pool2d(x, _BLOCK, ceil_mode=True)
         return Latent(self.encoder(blocks), (Pooled((x.shape[-2], x.shape[-1]), None),))
 
     def decode(self, latent: Latent) -> Tensor:

@@ -23,14 +23,14 @@ def cdf(depth: Tensor) -> Tensor:
     return share
 
 
-def hard_sample(logits: Tensor, noise: Tensor) -> Tensor:
+def _hard_sample(logits: Tensor, noise: Tensor) -> Tensor:
     """One-hot Gumbel-softmax samples of temperature 1 over dimension 1, with the soft samples' gradient."""
     soft = (logits + noise).softmax(1)
     hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
     return hard + (soft - soft.detach())
 
 
-def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
+def _gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
     """Gumbel noise, drawn where ``like`` is."""
     uniform = torch.rand(like.shape, generator=generator_beside(like, generator), device=like.device).to(like.dtype)
     return -(-uniform.clamp(min=1e-20).log()).log()
@@ -107,7 +107,7 @@ class View:
     def _entered(self, p: _Part, soft: bool = False) -> Tensor:
         """A prediction as it enters; 0 in label space where a pixel does not count."""
         drawn = self._is_drawn(p) and not soft
-        values = hard_sample(p.output, gumbel(p.output, self.generator)) if drawn else p.prediction
+        values = _hard_sample(p.output, _gumbel(p.output, self.generator)) if drawn else p.prediction
         return self._formed(p.task, torch.where(self.counted, values, torch.zeros_like(values)))
 
     def _formed(self, task: Task, values: Tensor) -> Tensor:

@@ -96,12 +96,12 @@ class JointSpace:
 
     def attached(self, step: Step, stacks: Sequence[Tensor]) -> list[Tensor]:
         """Ŷ, Y and the second view's Ŷ, detached where a sample's distance does not use them: batch norm sees them."""
-        labelled = self.has_label(step)[:, None, None, None]
+        labelled = self._has_label(step)[:, None, None, None]
         first = torch.ones_like(labelled) if self.options.views == 2 else labelled
         masks = (first, labelled, ~labelled)[: len(stacks)]
         return [torch.where(used, x, x.detach()) for used, x in zip(masks, stacks, strict=True)]
 
-    def has_label(self, step: Step) -> Tensor:
+    def _has_label(self, step: Step) -> Tensor:
         """Whether a sample carries any label of the stacked tasks, bool (B,)."""
         return torch.stack([step.labelled[:, step.tasks.position(t)] for t in self.tasks.names]).any(0)
 
@@ -113,7 +113,7 @@ class JointSpace:
             other = distance(latents[0], latents[2], o.distance, o.switches.per_location, o.centred)
         else:
             other = torch.zeros_like(labelled)
-        return torch.where(self.has_label(step), labelled, other)
+        return torch.where(self._has_label(step), labelled, other)
 
     def reattached(self, value: Tensor, leaves: Sequence[Tensor], attached: Sequence[Tensor]) -> Tensor:
         """The distance, with its gradient at the stacks put back into the graph; g's own flow through ``value``.

@@ -25,7 +25,7 @@ _Statistics = Literal["batch", "sample"]
 
 @attrs.frozen
 class Switches:
-    """The paper's form; :data:`RELEASED` is the released code's."""
+    """The paper's form; :data:`_RELEASED` is the released code's."""
 
     separate: bool = False
     crops: tuple[float, ...] = ()
@@ -41,11 +41,11 @@ class Switches:
     @property
     def as_in_the_paper(self) -> bool:
         """Whether stacks and terms are the paper's; the latents' network and distance may differ."""
-        return attrs.evolve(self, crops=(), per_location=False, statistics="batch") == PAPER
+        return attrs.evolve(self, crops=(), per_location=False, statistics="batch") == _PAPER
 
 
-PAPER = Switches()
-RELEASED = Switches(
+_PAPER = Switches()
+_RELEASED = Switches(
     separate=True,
     crops=(1.0, 1.2, 1.5),
     detach_labelled=True,
@@ -61,7 +61,7 @@ RELEASED = Switches(
 
 def _switches(options: Any) -> Switches:
     """Every switch: its own value, or the variant's."""
-    base = RELEASED if options.variant == "released" else PAPER
+    base = _RELEASED if options.variant == "released" else _PAPER
     given = {a.name: getattr(options, a.name) for a in attrs.fields(Switches)}
     return attrs.evolve(base, **{name: value for name, value in given.items() if value is not None})
 

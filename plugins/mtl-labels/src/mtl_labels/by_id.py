@@ -31,7 +31,7 @@ def from_lists(path: Path, found: Any, names: Sequence[str] | None) -> Split:
     :param found: task → names
     :raises DataError: the file has another form, or names that the data set does not have
     """
-    if not is_lists(found):
+    if not _is_lists(found):
         raise DataError(f"{path}: holds {_described(found)}; expected {LISTS}")
     rows = _places(path, names)
     table = torch.zeros(len(rows), len(found), dtype=torch.float64)
@@ -56,7 +56,7 @@ def from_rows(path: Path, found: Mapping[str, Sequence[float]], names: Sequence[
     return Split(table, _ours(PUBLISHED))
 
 
-def is_lists(found: Any) -> bool:
+def _is_lists(found: Any) -> bool:
     """Whether it has the form of :func:`from_lists`."""
     if not isinstance(found, dict) or not found or not all(isinstance(task, str) for task in found):
         return False

@@ -14,14 +14,14 @@ def full(size: int, tasks: int) -> Tensor:
     return torch.ones(size, tasks, dtype=torch.bool)
 
 
-def equal_shares(size: int, values: Tensor, generator: torch.Generator) -> Tensor:
+def _equal_shares(size: int, values: Tensor, generator: torch.Generator) -> Tensor:
     """N draws of V values, each drawn N/V times (± 1), in random order: (N,)."""
     order = torch.randperm(len(values), generator=generator)
     repeated = values[order].repeat(-(-size // max(len(values), 1)))[:size]
     return repeated[torch.randperm(size, generator=generator)]
 
 
-def with_counts(counts: Tensor, tasks: int, generator: torch.Generator) -> Tensor:
+def _with_counts(counts: Tensor, tasks: int, generator: torch.Generator) -> Tensor:
     """A mask with ``counts`` (N,) labels per sample, as equally shared between the tasks as these allow: bool (N, K).
 
     The labels are dealt like cards: a run through all tasks in random order, then the next run; a sample takes its
@@ -43,16 +43,16 @@ def with_counts(counts: Tensor, tasks: int, generator: torch.Generator) -> Tenso
 
 def one_label(size: int, tasks: int, generator: torch.Generator) -> Tensor:
     """Exactly one label per sample."""
-    picked = equal_shares(size, torch.arange(tasks), generator)
+    picked = _equal_shares(size, torch.arange(tasks), generator)
     return torch.nn.functional.one_hot(picked, tasks).bool()
 
 
 def random_labels(size: int, tasks: int, generator: torch.Generator) -> Tensor:
     """Between 1 and K − 1 labels per sample, each number equally often."""
-    return with_counts(equal_shares(size, torch.arange(1, tasks), generator), tasks, generator)
+    return _with_counts(_equal_shares(size, torch.arange(1, tasks), generator), tasks, generator)
 
 
 def half_labels(size: int, tasks: int, generator: torch.Generator) -> Tensor:
     """⌊K/2⌋ or ⌈K/2⌉ labels per sample, equally often: 3 or 4 of 7."""
     halves = torch.tensor(sorted({tasks // 2, -(-tasks // 2)}))
-    return with_counts(equal_shares(size, halves, generator), tasks, generator)
+    return _with_counts(_equal_shares(size, halves, generator), tasks, generator)

@@ -16,18 +16,18 @@ from typing import Any, BinaryIO
 
 from numpy.lib import format as npy
 
-LARGEST = 64 * 2**20
+_LARGEST = 64 * 2**20
 """Bytes of a file that is read. The published splits have less than one mebibyte."""
 
-INTEGERS = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
-REALS = {"f4": "f", "f8": "d"}
+_INTEGERS = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
+_REALS = {"f4": "f", "f8": "d"}
 
 
 class Refused(Exception):
     """A pickle of something else than plain values; the message says what."""
 
 
-class Type:
+class _Type:
     """Stands for a ``numpy.dtype``: its code, such as ``"U11"``, and its byte order."""
 
     def __init__(self, code: str) -> None:
@@ -38,7 +38,7 @@ class Type:
         self.order = state[1]
 
 
-class Array:
+class _Array:
     """Stands for a ``numpy.ndarray`` of objects: its shape, and what is in it."""
 
     shape: tuple[int, ...] = ()
@@ -46,13 +46,13 @@ class Array:
 
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, _, items = state
-        if not isinstance(kind, Type) or not kind.code.startswith("O") or not isinstance(items, list):
+        if not isinstance(kind, _Type) or not kind.code.startswith("O") or not isinstance(items, list):
             raise Refused("it holds an array of something else than objects")
         self.shape = tuple(shape)
         self.items = tuple(items)
 
 
-class Substitute:
+class _Substitute:
     """What a pickle gets for a name: it can be called, and not be changed."""
 
     __slots__ = ("_function",)
@@ -67,23 +67,23 @@ class Substitute:
         raise Refused("it changes a function")
 
 
-def _new_type(code: str, *_: Any) -> Type:
-    return Type(str(code))
+def _new_type(code: str, *_: Any) -> _Type:
+    return _Type(str(code))
 
 
-def _new_array(*_: Any) -> Array:
-    return Array()
+def _new_array(*_: Any) -> _Array:
+    return _Array()
 
 
-def _scalar(kind: Type, data: bytes) -> str | int | float:
+def _scalar(kind: _Type, data: bytes) -> str | int | float:
     """A numpy scalar as text or number of Python's own."""
     big = kind.order == ">"
     if kind.code.startswith("U"):
         return data.decode("utf-32-be" if big else "utf-32-le").rstrip("\0")
-    if kind.code in INTEGERS:
+    if kind.code in _INTEGERS:
         return int.from_bytes(data, "big" if big else "little", signed=kind.code.startswith("i"))
-    if kind.code in REALS:
-        return float(struct.unpack((">" if big else "<") + REALS[kind.code], data)[0])
+    if kind.code in _REALS:
+        return float(struct.unpack((">" if big else "<") + _REALS[kind.code], data)[0])
     raise Refused(f"it holds a scalar of numpy's type {kind.code!r}")
 
 
@@ -98,33 +98,33 @@ def _not_called(*_: Any) -> Any:
     raise Refused("it makes an array by calling numpy.ndarray")
 
 
-SUBSTITUTES = {
-    ("numpy", "dtype"): Substitute(_new_type),
-    ("numpy", "ndarray"): Substitute(_not_called),
-    ("numpy.core.multiarray", "_reconstruct"): Substitute(_new_array),
-    ("numpy.core.multiarray", "scalar"): Substitute(_scalar),
-    ("numpy._core.multiarray", "_reconstruct"): Substitute(_new_array),
-    ("numpy._core.multiarray", "scalar"): Substitute(_scalar),
-    ("_codecs", "encode"): Substitute(_encoded),
+_SUBSTITUTES = {
+    ("numpy", "dtype"): _Substitute(_new_type),
+    ("numpy", "ndarray"): _Substitute(_not_called),
+    ("numpy.core.multiarray", "_reconstruct"): _Substitute(_new_array),
+    ("numpy.core.multiarray", "scalar"): _Substitute(_scalar),
+    ("numpy._core.multiarray", "_reconstruct"): _Substitute(_new_array),
+    ("numpy._core.multiarray", "scalar"): _Substitute(_scalar),
+    ("_codecs", "encode"): _Substitute(_encoded),
 }
 """``numpy._core`` is numpy 2's name of ``numpy.core``."""
 
 
-class PlainUnpickler(pickle.Unpickler):
+class _PlainUnpickler(pickle.Unpickler):
     """Reads dicts, lists, tuples, text and numbers, and numpy's scalars and arrays of these."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in SUBSTITUTES:
+        if (module, name) not in _SUBSTITUTES:
             raise Refused(f"it asks for {module}.{name}, and no code is run from a split file")
-        return SUBSTITUTES[module, name]
+        return _SUBSTITUTES[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
         raise Refused("it holds tensors")
 
 
-def unpickled(file: BinaryIO) -> Any:
+def _unpickled(file: BinaryIO) -> Any:
     """:raises Refused: a pickle of something else than plain values"""
-    return PlainUnpickler(file).load()
+    return _PlainUnpickler(file).load()
 
 
 def read_object(path: Path) -> Any:
@@ -135,8 +135,8 @@ def read_object(path: Path) -> Any:
     _check_size(path.stat().st_size)
     with path.open("rb") as file:
         _header(file)
-        found = unpickled(file)
-    if not isinstance(found, Array) or found.shape != () or len(found.items) != 1:
+        found = _unpickled(file)
+    if not isinstance(found, _Array) or found.shape != () or len(found.items) != 1:
         raise Refused("it holds an array of objects, not one object")
     return found.items[0]
 
@@ -161,9 +161,9 @@ def read_archive(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
         (name,) = (name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
         _check_size(archive.getinfo(name).file_size)
-        return unpickled(io.BytesIO(archive.read(name)))
+        return _unpickled(io.BytesIO(archive.read(name)))
 
 
 def _check_size(size: int) -> None:
-    if size > LARGEST:
+    if size > _LARGEST:
         raise Refused(f"it has {size} bytes, more than a split needs")

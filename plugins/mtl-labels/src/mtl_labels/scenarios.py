@@ -17,10 +17,10 @@ from mtl_core import MtlError, Tasks, help, hookimpl, plugin
 from mtl_labels import draws
 from mtl_labels.split_file import distinct, read_split
 
-Rest = Literal["full", "onelabel", "randomlabels", "halflabels", "split-file"]
-REST = get_args(Rest)
+_Rest = Literal["full", "onelabel", "randomlabels", "halflabels", "split-file"]
+_REST = get_args(_Rest)
 
-DRAWS: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {
+_DRAWS: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {
     "full": lambda size, tasks, generator: draws.full(size, tasks),
     "onelabel": draws.one_label,
     "randomlabels": draws.random_labels,
@@ -28,13 +28,13 @@ DRAWS: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {
 }
 
 
-def drawn(scenario: str, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
+def _drawn(scenario: str, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
     if scenario in ("randomlabels", "halflabels") and len(tasks) < 2:
         raise MtlError(
             f"{scenario}: leaves out some of each sample's labels, and the data set has one task ({tasks[0].name});"
             " use full or unlabelled"
         )
-    return DRAWS[scenario](size, len(tasks), generator)
+    return _DRAWS[scenario](size, len(tasks), generator)
 
 
 @plugin
@@ -43,7 +43,7 @@ class Full:
 
     @hookimpl
     def make_label_mask(self, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
-        return drawn("full", size, tasks, generator)
+        return _drawn("full", size, tasks, generator)
 
 
 @plugin
@@ -52,7 +52,7 @@ class OneLabel:
 
     @hookimpl
     def make_label_mask(self, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
-        return drawn("onelabel", size, tasks, generator)
+        return _drawn("onelabel", size, tasks, generator)
 
 
 @plugin
@@ -61,7 +61,7 @@ class RandomLabels:
 
     @hookimpl
     def make_label_mask(self, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
-        return drawn("randomlabels", size, tasks, generator)
+        return _drawn("randomlabels", size, tasks, generator)
 
 
 @plugin
@@ -70,11 +70,11 @@ class HalfLabels:
 
     @hookimpl
     def make_label_mask(self, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
-        return drawn("halflabels", size, tasks, generator)
+        return _drawn("halflabels", size, tasks, generator)
 
 
-def known_rest(instance: Unlabelled, attribute: Any, value: str) -> None:
-    in_(REST)(instance, attribute, value)
+def _known_rest(instance: Unlabelled, attribute: Any, value: str) -> None:
+    in_(_REST)(instance, attribute, value)
     if (value == "split-file") != bool(instance.path):
         found = f"path is {instance.path!r}" if instance.path else "there is no path"
         raise ValueError(f'rest is "{value}" and {found}; a path goes with rest = "split-file", and with nothing else')
@@ -85,7 +85,7 @@ class Unlabelled:
     """A share of the samples carries no label at all, the rest another scenario's (Nishi et al., CVPR 2024, 4.4)."""
 
     share: float = field(default=0.5, validator=[ge(0.0), le(1.0)], metadata=help("share without any label, 0 to 1"))
-    rest: Rest = field(default="onelabel", validator=known_rest, metadata=help("scenario of the other samples"))
+    rest: _Rest = field(default="onelabel", validator=_known_rest, metadata=help("scenario of the other samples"))
     path: str = field(default="", metadata=help('the file of rest = "split-file"'))
     columns: tuple[str, ...] = field(
         default=(), validator=distinct, metadata=help("tasks of that file's columns, as in split-file")
@@ -100,5 +100,5 @@ class Unlabelled:
         if self.rest == "split-file":
             mask[labelled] = read_split(self.path, self.columns, size, tasks, names)[labelled]
         else:
-            mask[labelled] = drawn(self.rest, len(labelled), tasks, generator)
+            mask[labelled] = _drawn(self.rest, len(labelled), tasks, generator)
         return mask

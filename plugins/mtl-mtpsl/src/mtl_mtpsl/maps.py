@@ -46,7 +46,7 @@ def _predicted(step: Step, task: Task, view: int, forms: Forms) -> Tensor:
     """A view's prediction in label space, (B, O, H, W); classes as a sample where that is asked for."""
     given = at_least_float32(step.predictions[task.name][view])
     if isinstance(task, Segmentation) and forms.segmentation_as == "samples":
-        return hard_sample(given, step.generator)
+        return _hard_sample(given, step.generator)
     return task.to_label_space(given)
 
 
@@ -63,7 +63,7 @@ def _positive(values: Tensor) -> Tensor:
     return torch.where(values > 0, values, torch.ones_like(values))
 
 
-def hard_sample(logits: Tensor, generator: torch.Generator) -> Tensor:
+def _hard_sample(logits: Tensor, generator: torch.Generator) -> Tensor:
     """A one-hot sample per pixel, with the gradient of the softmax that it was drawn from.
 
     Jang et al., Categorical Reparameterization with Gumbel-Softmax, ICLR 2017, temperature 1, straight through.

@@ -20,7 +20,7 @@ KINDS = {
     "augmentation": "the photometry of batches",
 }
 """Kind → what a plugin of it does."""
-NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 def create(
@@ -36,23 +36,23 @@ def create(
     :raises MtlError: the kind or the name cannot be used, or a folder of that name is there; nothing is written then
     """
     folder = Path(into) / f"mtl-{name}"
-    check_kind(kind)
+    _check_kind(kind)
     check_name(name)
     check_free(name, folder)
     given = {"kind": kind, "name": name, "summary": summary, "author": author}
-    write(Path(into), {key: value for key, value in given.items() if value is not None})
+    _write(Path(into), {key: value for key, value in given.items() if value is not None})
     return folder
 
 
-def check_kind(kind: str) -> None:
+def _check_kind(kind: str) -> None:
     if kind not in KINDS:
         raise MtlError(f'there is no kind "{kind}"{nearest(kind, KINDS)} (there are: {", ".join(KINDS)})')
 
 
 def check_name(name: str) -> None:
-    if not NAME.fullmatch(name):
+    if not _NAME.fullmatch(name):
         guess = re.sub(r"[^a-z0-9]+", "-", name.removeprefix("mtl-").lower()).strip("-")
-        hint = f'; did you mean "{guess}"?' if NAME.fullmatch(guess) else ""
+        hint = f'; did you mean "{guess}"?' if _NAME.fullmatch(guess) else ""
         raise MtlError(
             f'the name "{name}": expected lower-case letters, digits and single hyphens, a letter first{hint}'
         )
@@ -74,7 +74,7 @@ def check_free(name: str, folder: Path) -> None:
         raise MtlError(f'the name "{name}": a package {module} is installed; choose another')
 
 
-def templates() -> Path:
+def _templates() -> Path:
     """The folder of the templates: in the package, or in the repository that it was installed from, editable."""
     here = Path(__file__).parent
     places = [here / "templates", *(parent / "templates" for parent in here.parents[3:4])]
@@ -84,7 +84,7 @@ def templates() -> Path:
     raise MtlError(f"mtl-new: no templates in {places[0]}; install the distribution again")
 
 
-def write(into: Path, answers: dict[str, str]) -> None:
+def _write(into: Path, answers: dict[str, str]) -> None:
     """Generate from a template.
 
     :raises MtlError: an answer that the template does not take
@@ -92,7 +92,7 @@ def write(into: Path, answers: dict[str, str]) -> None:
     from copier import run_copy
 
     try:
-        run_copy(str(templates()), into, data=answers, defaults=True, quiet=True)
+        run_copy(str(_templates()), into, data=answers, defaults=True, quiet=True)
     except ValueError as error:
         message = str(error).replace("Validation error for question ", "")
         raise MtlError(f"mtl new: {' '.join(message.split())}") from None

@@ -23,9 +23,9 @@ Unpool = Literal["indices", "upsample"]
 Modulate = Callable[[int, Tensor], Tensor]
 """Number of a convolution and what it, or the norm behind it, gives → what goes on instead."""
 
-EXTRA = (1, 1, 2, 2, 2)
+_EXTRA = (1, 1, 2, 2, 2)
 """Further convolutions of each level, after the one that changes the number of channels."""
-SMALLEST = 2 ** len(EXTRA)
+SMALLEST = 2 ** len(_EXTRA)
 """Pixels below which the last pooling leaves nothing."""
 
 
@@ -51,7 +51,7 @@ class Latent(NamedTuple):
     pooled: tuple[Pooled, ...]
 
 
-def filters(width: int, bottleneck: int | None = None) -> tuple[int, ...]:
+def _filters(width: int, bottleneck: int | None = None) -> tuple[int, ...]:
     """Channels of the five levels: (64, 128, 256, 512, 512) · w / 64; ``bottleneck`` replaces the last."""
     return (width, 2 * width, 4 * width, 8 * width, bottleneck or 8 * width)
 
@@ -100,13 +100,13 @@ class Encoder(nn.Module):
         indices: bool = False,
     ) -> None:
         super().__init__()
-        sizes = filters(width, bottleneck)
+        sizes = _filters(width, bottleneck)
         self.width = width
         self.channels = sizes[-1]
         self.indices = indices
         entries = (in_channels, *sizes[:-1])
         self.levels = nn.ModuleList(
-            level(entry, c, extra, norm) for entry, c, extra in zip(entries, sizes, EXTRA, strict=True)
+            level(entry, c, extra, norm) for entry, c, extra in zip(entries, sizes, _EXTRA, strict=True)
         )
         self.apply(initialise)
 
@@ -123,9 +123,9 @@ class Encoder(nn.Module):
         """
         pooled = []
         first = 0
-        for block, extra in zip(self.levels, EXTRA, strict=True):
+        for block, extra in zip(self.levels, _EXTRA, strict=True):
             plain = after_conv is None and after_norm is None
-            x = block(x) if plain else modulated(block, x, first, after_conv, after_norm)
+            x = block(x) if plain else _modulated(block, x, first, after_conv, after_norm)
             first += 1 + extra
             x, left = self._pool(x)
             pooled.append(left)
@@ -144,7 +144,7 @@ class Encoder(nn.Module):
         return values, Pooled(size, indices)
 
 
-def modulated(
+def _modulated(
     block: nn.Module, x: Tensor, first: int, after_conv: Modulate | None, after_norm: Modulate | None
 ) -> Tensor:
     """What a :func:`level` gives, with something else done between its layers; ``first`` numbers its convolutions."""
@@ -169,11 +169,11 @@ class Decoder(nn.Module):
 
     def __init__(self, width: int = 64, bottleneck: int | None = None, norm: Norm = "batch") -> None:
         super().__init__()
-        sizes = filters(width, bottleneck)
+        sizes = _filters(width, bottleneck)
         self.channels = width
         exits = (width, *sizes[:-1])
         self.levels = nn.ModuleList(
-            level(c, leave, extra, norm) for c, leave, extra in zip(sizes, exits, EXTRA, strict=True)
+            level(c, leave, extra, norm) for c, leave, extra in zip(sizes, exits, _EXTRA, strict=True)
         )
         self.apply(initialise)
 

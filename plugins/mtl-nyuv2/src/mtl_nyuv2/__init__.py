@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NYUv2"]
 
-TASKS = ("segmentation", "depth", "normals")
-ALL_TASKS = (*TASKS, "edges")
+_TASKS = ("segmentation", "depth", "normals")
+ALL_TASKS = (*_TASKS, "edges")
 
 
 @plugin
@@ -33,7 +33,7 @@ class NYUv2:
         default=None, validator=positive_size, metadata=help("(height, width) in pixels; none: the files' own")
     )
     tasks: tuple[str, ...] = field(
-        default=TASKS,
+        default=_TASKS,
         validator=known_tasks("NYU-v2", ALL_TASKS),
         metadata=help("tasks, in order; also edges, which NYUD_MT has"),
     )

@@ -16,12 +16,12 @@ from mtl_nyuv2.layouts import Wanted, open_source
 from mtl_nyuv2.official import names_of
 from mtl_nyuv2.sources import Source
 
-Size = tuple[int, int]
+_Size = tuple[int, int]
 
-RESIZE = {"segmentation": resize_nearest, "depth": resize_nearest, "normals": resize_normals, "edges": resize_nearest}
+_RESIZE = {"segmentation": resize_nearest, "depth": resize_nearest, "normals": resize_normals, "edges": resize_nearest}
 
 
-def open_dataset(root: Path, split: str, size: Size | None, wanted: Wanted, cache: bool = True) -> MultiTaskDataset:
+def open_dataset(root: Path, split: str, size: _Size | None, wanted: Wanted, cache: bool = True) -> MultiTaskDataset:
     """One split, in whatever form it lies on the disk.
 
     :param root: folder of the data, or the official file
@@ -40,7 +40,7 @@ def open_dataset(root: Path, split: str, size: Size | None, wanted: Wanted, cach
     return cached(dataset, source.files, settings, cache)
 
 
-def tasks_for(wanted: Wanted) -> Tasks:
+def _tasks_for(wanted: Wanted) -> Tasks:
     """The tasks that are asked for, in order."""
     names = names_of(wanted.classes)
     every = Tasks(
@@ -64,13 +64,13 @@ class NYUv2Dataset:
 
     labelled: Tensor | None = None
 
-    def __init__(self, source: Source, size: Size | None, wanted: Wanted) -> None:
+    def __init__(self, source: Source, size: _Size | None, wanted: Wanted) -> None:
         self.source = source
-        self.tasks = tasks_for(wanted)
+        self.tasks = _tasks_for(wanted)
         self.plugin = wanted.plugin
         self.names: Sequence[str] | None = list(source.names)
         self.resizes = size is not None
-        self.size = size or dimensions(source.image(0))
+        self.size = size or _dimensions(source.image(0))
 
     def __len__(self) -> int:
         return len(self.source.names)
@@ -87,33 +87,33 @@ class NYUv2Dataset:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.plugin}: there is no image {index} of {len(self)}")
         image = self.source.image(index)
-        self.check_size(index, dimensions(image))
+        self._check_size(index, _dimensions(image))
         targets = {task: self.source.label(task, index) for task in self.tasks.names if task in tasks}
         for task, target in targets.items():
-            self.check_same_size(index, task, dimensions(target), dimensions(image))
-        resized = {task: RESIZE[task](target, self.size) for task, target in targets.items()}
+            self._check_same_size(index, task, _dimensions(target), _dimensions(image))
+        resized = {task: _RESIZE[task](target, self.size) for task, target in targets.items()}
         return Sample(resize_image(image, self.size), resized)
 
-    def check_size(self, index: int, found: Size) -> None:
+    def _check_size(self, index: int, found: _Size) -> None:
         if not self.resizes and found != self.size:
             first = Path(self.source.where(0)).name
             raise DataError(
-                f"{self.source.where(index)}: {pixels(found)}, but {first} is {pixels(self.size)};"
+                f"{self.source.where(index)}: {_pixels(found)}, but {first} is {_pixels(self.size)};"
                 f" with images of several sizes set plugins.{self.plugin}.size to [height, width]"
             )
 
-    def check_same_size(self, index: int, task: str, found: Size, expected: Size) -> None:
+    def _check_same_size(self, index: int, task: str, found: _Size, expected: _Size) -> None:
         if found != expected:
             image = Path(self.source.where(index)).name
             raise DataError(
-                f"{self.source.where(index, task)}: {pixels(found)}, but its image {image} is {pixels(expected)};"
+                f"{self.source.where(index, task)}: {_pixels(found)}, but its image {image} is {_pixels(expected)};"
                 " an image and its labels must be of one size; copy the folders from one version of the data"
             )
 
 
-def dimensions(values: Tensor) -> Size:
+def _dimensions(values: Tensor) -> _Size:
     return int(values.shape[-2]), int(values.shape[-1])
 
 
-def pixels(size: Size) -> str:
+def _pixels(size: _Size) -> str:
     return f"{size[0]} × {size[1]} pixels"

@@ -28,14 +28,14 @@ from mtl_nyuv2.sources import Opened, Source, Wanted, first_line
 from mtl_nyuv2.values import Array, from_numbers
 
 FILE = "nyu_depth_v2_labeled.mat"
-SPLITS = "splits.mat"
-EXPECTED = f"{FILE} of the labelled set (MATLAB 7.3, 2.8 GB)"
-KEYS = {"image": ("images", 4), "segmentation": ("labels", 3), "depth": ("depths", 3)}
+_SPLITS = "splits.mat"
+_EXPECTED = f"{FILE} of the labelled set (MATLAB 7.3, 2.8 GB)"
+_KEYS = {"image": ("images", 4), "segmentation": ("labels", 3), "depth": ("depths", 3)}
 """Ours → the file's name, and how many axes it has."""
 
 
 @attrs.frozen
-class Labelled:
+class _Labelled:
     """Some images of the official file.
 
     :param file: the file
@@ -68,10 +68,10 @@ class Labelled:
         return from_numbers(self.where(index, task), values, 894, self.classes)
 
     def where(self, index: int, task: str | None = None) -> str:
-        return f"{self.file.path}, {KEYS[task or 'image'][0]} of image {self.numbers[index]}"
+        return f"{self.file.path}, {_KEYS[task or 'image'][0]} of image {self.numbers[index]}"
 
     def read(self, key: str, index: int) -> Array:
-        stored = dataset_of(self.file, key)
+        stored = _dataset_of(self.file, key)
         try:
             return np.asarray(stored[self.numbers[index] - 1])
         except Exception as error:  # damaged parts make HDF5 raise several kinds of error
@@ -81,16 +81,16 @@ class Labelled:
             ) from error
 
 
-def dataset_of(file: Opened, key: str) -> Any:
+def _dataset_of(file: Opened, key: str) -> Any:
     """:raises DataError: the file has no such array, or one of another form"""
-    name, axes = KEYS[key]
+    name, axes = _KEYS[key]
     opened = file()
     if name not in opened:
-        raise DataError(f"{file.path}: no {name!r} in it (it has: {', '.join(opened)}); expected {EXPECTED}")
+        raise DataError(f"{file.path}: no {name!r} in it (it has: {', '.join(opened)}); expected {_EXPECTED}")
     stored = opened[name]
     if len(getattr(stored, "shape", ())) != axes:
         found = getattr(stored, "shape", type(stored).__name__)
-        raise DataError(f"{file.path}: {name!r} is {found}, expected {axes} axes; expected {EXPECTED}")
+        raise DataError(f"{file.path}: {name!r} is {found}, expected {axes} axes; expected {_EXPECTED}")
     return stored
 
 
@@ -109,23 +109,23 @@ class MatFile:
         path = self.find(root)
         assert path is not None
         wanted.check(path, ("segmentation", "depth", "normals"))
-        file = Opened(path, EXPECTED)
-        beside = path.with_name(SPLITS)
+        file = Opened(path, _EXPECTED)
+        beside = path.with_name(_SPLITS)
         derived = ("depth",) if "normals" in wanted.tasks and wanted.normals is None else ()
-        for key in ("image", *derived, *(task for task in wanted.tasks if task in KEYS)):
-            dataset_of(file, key)
-        numbers = from_splits(beside, split) if beside.is_file() else split_numbers(split)
-        count = len(dataset_of(file, "image"))
+        for key in ("image", *derived, *(task for task in wanted.tasks if task in _KEYS)):
+            _dataset_of(file, key)
+        numbers = _from_splits(beside, split) if beside.is_file() else split_numbers(split)
+        count = len(_dataset_of(file, "image"))
         if max(numbers) > count:
             raise DataError(
                 f"{path}: {count} images, but the {split} split has image {max(numbers)}; expected {IMAGES};"
                 " copy it again"
             )
-        source = Labelled(file, numbers, wanted.classes, [beside] if beside.is_file() else [])
+        source = _Labelled(file, numbers, wanted.classes, [beside] if beside.is_file() else [])
         return with_normals(source, wanted.normals, wanted.plugin) if "normals" in wanted.tasks else source
 
 
-def from_splits(path: Path, split: str) -> list[int]:
+def _from_splits(path: Path, split: str) -> list[int]:
     """The numbers, from 1, of a split in ``splits.mat``.
 
     :raises DataError: the file is damaged or has no such list, or scipy is not installed

@@ -37,11 +37,11 @@ from mtl_nyuv2.sources import Folders, Reader, Source, Wanted, by_name, listed
 
 __all__ = ["Wanted", "open_source"]
 
-FOLDERS = {"segmentation": "label", "depth": "depth", "normals": "normal"}
-SPLITS = ("train", "test")
+_FOLDERS = {"segmentation": "label", "depth": "depth", "normals": "normal"}
+_SPLITS = ("train", "test")
 
 
-class Layout(Protocol):
+class _Layout(Protocol):
     def has(self, root: Path, split: str) -> bool:
         """Whether a split lies below a root in this form."""
 
@@ -53,7 +53,7 @@ class Layout(Protocol):
 
 
 @attrs.frozen
-class SplitFolders:
+class _SplitFolders:
     """A folder per split and kind, with files of one name for each image.
 
     :param splits: our name of a split → its folder
@@ -75,11 +75,11 @@ class SplitFolders:
 
     def open(self, root: Path, split: str, wanted: Wanted) -> Source:
         folder = root / self.splits[split]
-        wanted.check(folder, tuple(FOLDERS))
+        wanted.check(folder, tuple(_FOLDERS))
         images = by_name(folder / "image", self.endings, wanted.plugin)
         own = [task for task in wanted.tasks if task != "normals" or wanted.normals is None]
-        labels = {task: self.labels_of(images, folder / FOLDERS[task], wanted.plugin) for task in own}
-        classes: Reader = functools.partial(read_classes, self.segmentation, wanted.classes)
+        labels = {task: self.labels_of(images, folder / _FOLDERS[task], wanted.plugin) for task in own}
+        classes: Reader = functools.partial(_read_classes, self.segmentation, wanted.classes)
         readers = {"segmentation": classes, **self.readers}
         source: Source = Folders(list(images), list(images.values()), labels, self.image, readers)
         if "normals" in wanted.tasks and wanted.normals is not None:
@@ -103,25 +103,25 @@ class SplitFolders:
         return [files[name] for name in images]
 
 
-def read_classes(read: Callable[[Path, int], Tensor], count: int, path: Path) -> Tensor:
+def _read_classes(read: Callable[[Path, int], Tensor], count: int, path: Path) -> Tensor:
     return read(path, count)
 
 
-PICTURES = SplitFolders(
+_PICTURES = _SplitFolders(
     splits={"train": "train", "test": "test"},
     endings=(".jpg", ".jpeg", ".png"),
     image=pictures.image,
     segmentation=pictures.label,
     readers={"depth": pictures.depth, "normals": pictures.normal},
 )
-ARRAYS = SplitFolders(
+_ARRAYS = _SplitFolders(
     splits={"train": "train", "test": "val"},
     endings=(".npy",),
     image=read_unit_image,
     segmentation=arrays.label,
     readers={"depth": arrays.depth, "normals": arrays.normal},
 )
-LAYOUTS: tuple[Layout, ...] = (PICTURES, ARRAYS, NYUDMT(), FastDepth(), MatFile())
+_LAYOUTS: tuple[_Layout, ...] = (_PICTURES, _ARRAYS, NYUDMT(), FastDepth(), MatFile())
 """The first that fits is taken."""
 
 
@@ -130,29 +130,29 @@ def open_source(root: Path, split: str, wanted: Wanted) -> Source:
 
     :raises DataError: there is no such root or split, or something is missing in it
     """
-    if split not in SPLITS:
-        raise DataError(f"{wanted.plugin}: there is no split {split!r} (there are: {', '.join(SPLITS)})")
-    for place in (root, *outer_folders(root)):
-        for layout in LAYOUTS:
+    if split not in _SPLITS:
+        raise DataError(f"{wanted.plugin}: there is no split {split!r} (there are: {', '.join(_SPLITS)})")
+    for place in (root, *_outer_folders(root)):
+        for layout in _LAYOUTS:
             if layout.has(place, split):
                 return layout.open(place, split, wanted)
-    raise nothing_found(root, split, wanted.plugin)
+    raise _nothing_found(root, split, wanted.plugin)
 
 
-def outer_folders(root: Path) -> Sequence[Path]:
+def _outer_folders(root: Path) -> Sequence[Path]:
     """Folders that an archive may have been unpacked to."""
     if not root.is_dir():
         return ()
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def nothing_found(root: Path, split: str, plugin: str) -> DataError:
+def _nothing_found(root: Path, split: str, plugin: str) -> DataError:
     setting = f"set plugins.{plugin}.root to"
     if not root.is_dir():
         found = "not a folder" if root.exists() else "no such folder"
         return DataError(f"{root}: {found}; {setting} the folder that holds train and test (or val)")
     hint = f"; {setting} {root.parent}, the folder above" if (root / "image").is_dir() else ""
-    test = ARRAYS.splits[split]
+    test = _ARRAYS.splits[split]
     return DataError(
         f"{root}: no images of the {split} split; expected .jpg or .png files in {root / split / 'image'}"
         f" or .npy files in {root / test / 'image'}, or {FILE}, or gt_sets and images (NYUD_MT), or .h5 files in"

@@ -18,20 +18,20 @@ from mtl_core import DataError
 from mtl_nyuv2 import arrays, pictures
 from mtl_nyuv2.sources import Source, by_name
 
-WIDTH = 640
-FOCAL = (518.86, 519.47)
-CENTRE = (325.58, 253.74)
+_WIDTH = 640
+_FOCAL = (518.86, 519.47)
+_CENTRE = (325.58, 253.74)
 """Of the colour camera (the data set's toolbox), in pixels of the whole image of 480 × 640: x, y."""
-REACH = 6
+_REACH = 6
 """The fit's window: points up to so many pixels of the whole image away."""
-STEP = 0.1
+_STEP = 0.1
 """Points whose inverse depth differs by more than this share belong to another surface."""
-LEAST = 8
+_LEAST = 8
 """Points that a fit needs."""
-READERS = {".png": pictures.normal, ".npy": arrays.normal}
+_READERS = {".png": pictures.normal, ".npy": arrays.normal}
 
 
-def from_depth(depth: Tensor) -> Tensor:
+def _from_depth(depth: Tensor) -> Tensor:
     """Unit normals (3, H, W) in the camera frame (x right, y down, z forward, towards the camera), zero where unknown.
 
     On a plane n · X = d the inverse depth is linear in the pixel: with the ray r = ((x − cx)/fx, (y − cy)/fy, 1) a
@@ -42,37 +42,37 @@ def from_depth(depth: Tensor) -> Tensor:
     """
     known = depth[0] > 0
     inverse = torch.where(known, 1 / depth[0].clamp(min=1e-6), torch.zeros(())).double()
-    fx, fy = (focal * depth.shape[-1] / WIDTH for focal in FOCAL)
-    a, b, c, points = fitted(inverse, fx, fy)
-    x, y = rays(depth.shape[-2], depth.shape[-1])
+    fx, fy = (focal * depth.shape[-1] / _WIDTH for focal in _FOCAL)
+    a, b, c, points = _fitted(inverse, fx, fy)
+    x, y = _rays(depth.shape[-2], depth.shape[-1])
     plane = -torch.stack((a, b, c - a * x - b * y))
     length = plane.norm(dim=0)
-    usable = known & (points >= LEAST) & (length > 0) & length.isfinite()
+    usable = known & (points >= _LEAST) & (length > 0) & length.isfinite()
     return torch.where(usable, plane / length, torch.zeros((), dtype=plane.dtype)).float()
 
 
-def rays(height: int, width: int) -> tuple[Tensor, Tensor]:
+def _rays(height: int, width: int) -> tuple[Tensor, Tensor]:
     """x (1, W) and y (H, 1) of the rays with z = 1 through the pixels' centres."""
-    scale = width / WIDTH
-    x = (torch.arange(width, dtype=torch.float64) + 0.5) / scale - 0.5 - CENTRE[0]
-    y = (torch.arange(height, dtype=torch.float64) + 0.5) / scale - 0.5 - CENTRE[1]
-    return (x / FOCAL[0])[None], (y / FOCAL[1])[:, None]
+    scale = width / _WIDTH
+    x = (torch.arange(width, dtype=torch.float64) + 0.5) / scale - 0.5 - _CENTRE[0]
+    y = (torch.arange(height, dtype=torch.float64) + 0.5) / scale - 0.5 - _CENTRE[1]
+    return (x / _FOCAL[0])[None], (y / _FOCAL[1])[:, None]
 
 
-def fitted(inverse: Tensor, fx: float, fy: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _fitted(inverse: Tensor, fx: float, fy: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Least squares of a linear function over each pixel's window, in coordinates that begin at the pixel.
 
     :param inverse: inverse depth (H, W), 0 where missing
     :return: slopes in x and y, the value at the pixel, and the number of points, each (H, W)
     """
-    reach = max(2, round(REACH * inverse.shape[1] / WIDTH))
+    reach = max(2, round(_REACH * inverse.shape[1] / _WIDTH))
     places = range(-reach, reach + 1, max(1, reach // 3))
     padded = F.pad(inverse, (reach,) * 4)
     n, su, sv, sz, suu, suv, svv, suz, svz = (torch.zeros_like(inverse) for _ in range(9))
     for dy in places:
         for dx in places:
             z = padded[reach + dy :, reach + dx :][: inverse.shape[0], : inverse.shape[1]]
-            w = ((z > 0) & ((z - inverse).abs() <= STEP * inverse)).double()
+            w = ((z > 0) & ((z - inverse).abs() <= _STEP * inverse)).double()
             u = dx / fx
             v = dy / fy
             wz = w * z
@@ -100,7 +100,7 @@ def fitted(inverse: Tensor, fx: float, fy: float) -> tuple[Tensor, Tensor, Tenso
 
 
 @attrs.frozen
-class WithNormals:
+class _WithNormals:
     """A source whose normals come from a folder, or are derived from its depth.
 
     :param source: has depth, where the normals are derived
@@ -125,9 +125,9 @@ class WithNormals:
         if task != "normals":
             return self.source.label(task, index)
         if self.paths is None:
-            return from_depth(self.source.label("depth", index))
+            return _from_depth(self.source.label("depth", index))
         path = self.paths[index]
-        return READERS[path.suffix.lower()](path)
+        return _READERS[path.suffix.lower()](path)
 
     def where(self, index: int, task: str | None = None) -> str:
         if task == "normals":
@@ -141,17 +141,17 @@ def with_normals(source: Source, folder: Path | None, plugin: str) -> Source:
     :raises DataError: the folder is missing, or has no file for an image
     """
     if folder is None:
-        return WithNormals(source, None)
-    found = by_name(folder, tuple(READERS), plugin)
-    return WithNormals(source, [file_of(name, found, folder) for name in source.names])
+        return _WithNormals(source, None)
+    found = by_name(folder, tuple(_READERS), plugin)
+    return _WithNormals(source, [_file_of(name, found, folder) for name in source.names])
 
 
-def file_of(name: str, found: Mapping[str, Path], folder: Path) -> Path:
+def _file_of(name: str, found: Mapping[str, Path], folder: Path) -> Path:
     """The file with an image's name, or with its number."""
     if name in found:
         return found[name]
     number = re.search(r"(\d+)$", name)
-    same = [path for stem, path in found.items() if number and ends_in(stem, int(number[1]))]
+    same = [path for stem, path in found.items() if number and _ends_in(stem, int(number[1]))]
     if len(same) != 1:
         what = f"{same[0].name} and {same[1].name} are both its" if same else "has none"
         raise DataError(
@@ -161,6 +161,6 @@ def file_of(name: str, found: Mapping[str, Path], folder: Path) -> Path:
     return same[0]
 
 
-def ends_in(stem: str, number: int) -> bool:
+def _ends_in(stem: str, number: int) -> bool:
     found = re.search(r"(\d+)$", stem)
     return found is not None and int(found[1]) == number

@@ -28,8 +28,8 @@ from mtl_nyuv2.normals import with_normals
 from mtl_nyuv2.sources import Folders, Reader, Source, Wanted
 from mtl_nyuv2.values import Array, from_numbers
 
-LISTS = {"train": "train.txt", "test": "val.txt"}
-LABELS = {
+_LISTS = {"train": "train.txt", "test": "val.txt"}
+_LABELS = {
     "segmentation": ("segmentation", ".png"),
     "depth": ("depth", ".npy"),
     "normals": ("normals", ".npy"),
@@ -38,12 +38,12 @@ LABELS = {
 """Task → folder, ending."""
 
 
-def segmentation(path: Path, count: int) -> Tensor:
+def _segmentation(path: Path, count: int) -> Tensor:
     values = read_picture(path, ("L", "P"), "an 8-bit image of one channel: 0 unlabelled, 1 to 40 the classes")
     return from_numbers(path, values, 40, count)
 
 
-def flat(path: Path, expected: str) -> Array:
+def _flat(path: Path, expected: str) -> Array:
     """(H, W), from a file of that shape or of (H, W, 1)."""
     try:
         return read_array(path, expected)
@@ -54,13 +54,13 @@ def flat(path: Path, expected: str) -> Array:
             raise error from None
 
 
-def depth(path: Path) -> Tensor:
-    return metres(flat(path, "depth (H, W) in metres"))
+def _depth(path: Path) -> Tensor:
+    return metres(_flat(path, "depth (H, W) in metres"))
 
 
-def edges(path: Path) -> Tensor:
+def _edges(path: Path) -> Tensor:
     """float32 (1, H, W), 0 or 1."""
-    values = flat(path, "edges (H, W), 0 or 1")
+    values = _flat(path, "edges (H, W), 0 or 1")
     if not ((values == 0) | (values == 1)).all():
         raise DataError(f"{path}: values from {values.min():g} to {values.max():g}, expected edges: 0 or 1")
     return torch.from_numpy(values.astype(np.float32))[None]
@@ -73,16 +73,16 @@ class NYUDMT:
         return (root / "gt_sets").is_dir() and (root / "images").is_dir()
 
     def open(self, root: Path, split: str, wanted: Wanted) -> Source:
-        wanted.check(root, tuple(LABELS))
+        wanted.check(root, tuple(_LABELS))
         own = [task for task in wanted.tasks if task != "normals" or wanted.normals is None]
-        names = listed_names(root / "gt_sets" / LISTS[split])
-        images = existing(root / "images", names, ".jpg")
-        labels = {task: existing(root / LABELS[task][0], names, LABELS[task][1]) for task in own}
+        names = _listed_names(root / "gt_sets" / _LISTS[split])
+        images = _existing(root / "images", names, ".jpg")
+        labels = {task: _existing(root / _LABELS[task][0], names, _LABELS[task][1]) for task in own}
         readers: dict[str, Reader] = {
-            "segmentation": functools.partial(segmentation, count=wanted.classes),
-            "depth": depth,
+            "segmentation": functools.partial(_segmentation, count=wanted.classes),
+            "depth": _depth,
             "normals": arrays.normal,
-            "edges": edges,
+            "edges": _edges,
         }
         source: Source = Folders(names, images, labels, read_rgb, readers)
         if "normals" in wanted.tasks and wanted.normals is not None:
@@ -90,7 +90,7 @@ class NYUDMT:
         return source
 
 
-def listed_names(path: Path) -> list[str]:
+def _listed_names(path: Path) -> list[str]:
     """:raises DataError: the list is missing, empty, or names an image twice"""
     expected = "the names of the split's images, one a line"
     try:
@@ -103,7 +103,7 @@ def listed_names(path: Path) -> list[str]:
     return names
 
 
-def existing(folder: Path, names: list[str], ending: str) -> list[Path]:
+def _existing(folder: Path, names: list[str], ending: str) -> list[Path]:
     """:raises DataError: there is no file for a name"""
     present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     for name in names:

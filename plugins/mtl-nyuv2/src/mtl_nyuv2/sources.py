@@ -147,10 +147,10 @@ def first_line(error: Exception) -> str:
 def listed(folder: Path, endings: Sequence[str]) -> list[Path]:
     """The folder's files in the order of the numbers in their names; hidden files are left out."""
     found = [p for p in folder.iterdir() if p.suffix.lower() in endings and not p.name.startswith(".")]
-    return sorted(found, key=in_order)
+    return sorted(found, key=_in_order)
 
 
-def in_order(path: Path) -> tuple[list[int], str]:
+def _in_order(path: Path) -> tuple[list[int], str]:
     return [int(number) for number in re.findall(r"\d+", path.stem)], path.name
 
 

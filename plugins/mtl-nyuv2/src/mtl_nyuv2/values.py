@@ -16,7 +16,6 @@ from mtl_core import DataError
 from mtl_nyuv2.official import names_of, tables
 
 Array = NDArray[Any]
-CLASSES = names_of(13)
 
 
 def classes(where: object, values: Array, count: int = 13) -> Tensor:

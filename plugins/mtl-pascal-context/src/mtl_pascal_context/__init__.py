@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 __all__ = ["PascalContext"]
 
 TASKS = ("segmentation", "parts", "normals", "saliency", "edges")
-AXES = ("x", "y", "z", "-x", "-y", "-z")
+_AXES = ("x", "y", "z", "-x", "-y", "-z")
 
-PUBLISHED_WEIGHTS = {"segmentation": 1.0, "parts": 2.0, "saliency": 5.0, "edges": 50.0, "normals": 10.0}
+_PUBLISHED_WEIGHTS = {"segmentation": 1.0, "parts": 2.0, "saliency": 5.0, "edges": 50.0, "normals": 10.0}
 """Factors of the losses (Maninis et al., CVPR 2019; MTI-Net, ATRC and their successors)."""
 
-Resize = Literal["squeeze", "pad"]
-Weights = Literal["published", "none"]
-Criterion = Literal["l1", "cosine"]
-EdgeMetric = Literal["fast", "dilated", "exact"]
+_Resize = Literal["squeeze", "pad"]
+_Weights = Literal["published", "none"]
+_Criterion = Literal["l1", "cosine"]
+_EdgeMetric = Literal["fast", "dilated", "exact"]
 
 
 def _three_axes(instance: object, attribute: Any, value: tuple[str, str, str]) -> None:
-    if any(axis not in AXES for axis in value) or len({axis[-1] for axis in value}) < len(value):
+    if any(axis not in _AXES for axis in value) or len({axis[-1] for axis in value}) < len(value):
         raise ValueError(f'expected x, y and z in some order, each with or without "-", found {list(value)}')
 
 
@@ -49,30 +49,30 @@ class PascalContext:
     size: tuple[int, int] = field(
         default=(512, 512), validator=positive_size, metadata=help("(height, width) of every image, in pixels")
     )
-    resize: Resize = field(
+    resize: _Resize = field(
         default="squeeze",
-        validator=in_(get_args(Resize)),
+        validator=in_(get_args(_Resize)),
         metadata=help('"squeeze" to the size, as MTI-Net, or "pad" to it, as ATRC and InvPT do in tests'),
     )
     tasks: tuple[str, ...] = field(
         default=TASKS, validator=known_tasks("PASCAL-Context", TASKS), metadata=help("tasks, in order")
     )
-    loss_weights: Weights = field(
+    loss_weights: _Weights = field(
         default="published",
-        validator=in_(get_args(Weights)),
+        validator=in_(get_args(_Weights)),
         metadata=help("factors of the losses: segmentation 1, parts 2, saliency 5, edges 50, normals 10; or none"),
     )
-    normals_loss: Criterion = field(
-        default="l1", validator=in_(get_args(Criterion)), metadata=help("L1 on unit vectors, or 1 − cos")
+    normals_loss: _Criterion = field(
+        default="l1", validator=in_(get_args(_Criterion)), metadata=help("L1 on unit vectors, or 1 − cos")
     )
     normals_axes: tuple[str, str, str] = field(
         default=("x", "y", "-z"),
         validator=_three_axes,
         metadata=help("for x right, y down, z forward the published component; x, y, z keeps the published encoding"),
     )
-    edge_metric: EdgeMetric = field(
+    edge_metric: _EdgeMetric = field(
         default="fast",
-        validator=in_(get_args(EdgeMetric)),
+        validator=in_(get_args(_EdgeMetric)),
         metadata=help("odsF: pixels matched at 19 thresholds, pairs estimated by dilation, or matched at 99"),
     )
     edge_suppression: bool = field(
@@ -100,7 +100,7 @@ class PascalContext:
         from mtl_pascal_context.classes import CLASSES, PARTS
         from mtl_pascal_context.tasks import Boundaries, Saliency, WeightedNormals, WeightedSegmentation
 
-        weight = PUBLISHED_WEIGHTS if self.loss_weights == "published" else dict.fromkeys(TASKS, 1.0)
+        weight = _PUBLISHED_WEIGHTS if self.loss_weights == "published" else dict.fromkeys(TASKS, 1.0)
         every = [
             WeightedSegmentation(
                 name="segmentation", channels=len(CLASSES), classes=CLASSES, weight=weight["segmentation"]

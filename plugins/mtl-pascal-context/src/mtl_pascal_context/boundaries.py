@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from mtl_pascal_context.thinning import Mask, thin
 
-LabelMap = NDArray[np.integer[Any]]
+_LabelMap = NDArray[np.integer[Any]]
 
 
-def training_edges(labels: LabelMap) -> Mask:
+def training_edges(labels: _LabelMap) -> Mask:
     """What networks of this line of work learn: pixels where the Laplacian of the map is not 0, thinned. bool (H, W).
 
     Maninis et al., *Attentive Single-Tasking of Multiple Tasks*, CVPR 2019 (their code, and MTI-Net's and ATRC's).
@@ -26,7 +26,7 @@ def training_edges(labels: LabelMap) -> Mask:
     return thin(laplacian != 0)
 
 
-def benchmark_edges(labels: LabelMap) -> Mask:
+def benchmark_edges(labels: _LabelMap) -> Mask:
     """What SEISM compares predictions with: pixels that differ from one below or to the right, thinned. bool (H, W).
 
     Martin, Fowlkes and Malik's boundary map of a segmentation (BSDS benchmark): half a pixel up and left of the true

@@ -19,7 +19,7 @@ LAST_LABEL = 459
 
 PARTS = ("background", "head", "torso", "upper arms", "lower arms", "upper legs", "lower legs")
 
-PART_NAMES = {
+_PART_NAMES = {
     "head": ("head", "hair", "lear", "rear", "leye", "reye", "lebrow", "rebrow", "mouth", "nose"),
     "torso": ("torso", "neck"),
     "upper arms": ("luarm", "ruarm"),
@@ -29,7 +29,7 @@ PART_NAMES = {
 }
 """Our part → PASCAL-Part's names of what belongs to it."""
 
-PART_OF = {name: PARTS.index(part) for part, names in PART_NAMES.items() for name in names}
+PART_OF = {name: PARTS.index(part) for part, names in _PART_NAMES.items() for name in names}
 
 WITH_NORMALS = (
     3, 4, 6, 9, 10, 11, 13, 15, 17, 18, 22, 23, 29, 30, 33, 34, 36, 37, 38, 39, 41, 43, 46, 49, 50, 51, 53, 55,

@@ -71,12 +71,12 @@ class PascalContextDataset:
             raise IndexError(f"pascal-context: there is no image {index} of {len(self)}")
         files = self.files[index]
         image = read_rgb(files.image)
-        reader = SampleReader(files, self.form, (int(image.shape[-2]), int(image.shape[-1])))
+        reader = _SampleReader(files, self.form, (int(image.shape[-2]), int(image.shape[-1])))
         targets = {name: getattr(reader, name)() for name in self.tasks.names if name in tasks}
         return Sample(reader.placement.image(image), targets)
 
 
-class SampleReader:
+class _SampleReader:
     """The labels of one image, each in the output's size; the label map is read once for all that need it.
 
     :param own: the image's own size
@@ -92,23 +92,23 @@ class SampleReader:
     def segmentation(self) -> Tensor:
         if self.files.classes is None:
             return self.placement.classes(labels.classes_of(self.label_map()))
-        return self.placement.classes(self.fitting(labels.read_classes(self.files.classes), self.files.classes))
+        return self.placement.classes(self._fitting(labels.read_classes(self.files.classes), self.files.classes))
 
     def parts(self) -> Tensor:
         assert self.files.parts is not None
         found = labels.read_parts(self.files.parts)
         if found is None:
             return torch.full(self.form.size, -1)
-        return self.placement.classes(self.fitting(found, self.files.parts))
+        return self.placement.classes(self._fitting(found, self.files.parts))
 
     def normals(self) -> Tensor:
         assert self.files.normals is not None
         found = labels.read_normals(self.files.normals, self.label_map(), self.form.axes)
-        return self.placement.normals(self.fitting(found, self.files.normals))
+        return self.placement.normals(self._fitting(found, self.files.normals))
 
     def saliency(self) -> Tensor:
         assert self.files.saliency is not None
-        return self.placement.classes(self.fitting(labels.read_saliency(self.files.saliency), self.files.saliency))
+        return self.placement.classes(self._fitting(labels.read_saliency(self.files.saliency), self.files.saliency))
 
     def edges(self) -> Tensor:
         """Edges of the label map at its own size, resized; of the resized map where that is the better order.
@@ -127,11 +127,11 @@ class SampleReader:
         if self._label_map is None:
             assert self.files.label_map is not None
             found = labels.read_label_map(self.files.label_map)
-            self.fitting(torch.from_numpy(found), self.files.label_map)
+            self._fitting(torch.from_numpy(found), self.files.label_map)
             self._label_map = found
         return self._label_map
 
-    def fitting(self, label: Tensor, path: Path) -> Tensor:
+    def _fitting(self, label: Tensor, path: Path) -> Tensor:
         """A label (…, H, W) of its image's size, or of its proportions, which the published code resizes too."""
         height, width = label.shape[-2:]
         if abs(height * self.own[1] - width * self.own[0]) > 0.02 * height * self.own[1]:

@@ -56,11 +56,11 @@ class BoundaryMetrics(Metric):
         """Logits and labels in 0..1, NaN where open, both (B, 1, H, W)."""
         strengths = prediction.sigmoid().nan_to_num(0.0)[:, 0].double().cpu().numpy()
         for strength, label in zip(strengths, target[:, 0].cpu().numpy(), strict=True):
-            inside = valid_part(label)
+            inside = _valid_part(label)
             if inside is not None:
-                self.add(self.counts_of(strength[inside], label[inside]))
+                self.add(self._counts_of(strength[inside], label[inside]))
 
-    def counts_of(self, strength: NDArray[Any], label: NDArray[Any]) -> Counts:
+    def _counts_of(self, strength: NDArray[Any], label: NDArray[Any]) -> Counts:
         """One image's counts, its padding taken off."""
         open_pixels = np.isnan(label)
         true: Mask = (label > 0.5) & ~open_pixels
@@ -82,7 +82,7 @@ class BoundaryMetrics(Metric):
         return {"ods_f": torch.where(self.images > 0, 100 * f.max(), torch.nan)}
 
 
-def valid_part(label: NDArray[Any]) -> tuple[slice, slice] | None:
+def _valid_part(label: NDArray[Any]) -> tuple[slice, slice] | None:
     """The smallest window that holds every pixel of a label that counts; None where there is none."""
     known = ~np.isnan(label)
     rows = np.flatnonzero(known.any(1))

@@ -20,21 +20,21 @@ from mtl_pascal_context.classes import CLASSES, FROM_LABEL_MAP, LAST_LABEL, PART
 
 Array = NDArray[Any]
 
-VOID = 255
-OBJECTS = "objects as PASCAL-Part has them (anno.objects, each with class, class_ind, mask and parts)"
+_VOID = 255
+_OBJECTS = "objects as PASCAL-Part has them (anno.objects, each with class, class_ind, mask and parts)"
 
 
 def read_classes(path: Path) -> Tensor:
     """Classes (H, W) as long, −1 where void."""
     values = read_picture(path, ("P", "L"), "an 8-bit image with a palette: 0 to 20 the classes, 255 void")
-    wrong = values[(values >= len(CLASSES)) & (values != VOID)]
+    wrong = values[(values >= len(CLASSES)) & (values != _VOID)]
     if wrong.size:
         raise DataError(
             f"{path}: {wrong.size} pixels of no class, the first {wrong[0]}; expected 0 to {len(CLASSES) - 1}"
-            f" ({CLASSES[-1]}) or {VOID} (void); is it another data set's?"
+            f" ({CLASSES[-1]}) or {_VOID} (void); is it another data set's?"
         )
     classes = values.astype(np.int64)
-    classes[values == VOID] = -1
+    classes[values == _VOID] = -1
     return torch.from_numpy(classes)
 
 
@@ -79,13 +79,13 @@ def read_parts(path: Path) -> Tensor | None:
 
 def _persons(path: Path) -> list[tuple[Array, list[tuple[str, Array]]]]:
     """Each person that has parts: mask, and names and masks of the parts."""
-    annotation = _read_mat(path, "anno", OBJECTS)
+    annotation = _read_mat(path, "anno", _OBJECTS)
     try:
         objects = annotation[0][0][1]
         return [found for row in (objects[0] if objects.size else ()) if (found := _person(row)) is not None]
     except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
-            f"{path}: anno is not {OBJECTS} ({type(error).__name__}: {error}); is it another folder's?"
+            f"{path}: anno is not {_OBJECTS} ({type(error).__name__}: {error}); is it another folder's?"
         ) from error
 
 
@@ -125,7 +125,7 @@ def _component(vectors: Array, axis: str) -> Array:
 def read_saliency(path: Path) -> Tensor:
     """1 where salient, else 0: long (H, W)."""
     values = read_picture(path, ("L",), "an 8-bit grey image, salient from 128 on")
-    return torch.from_numpy((values > VOID / 2).astype(np.int64))
+    return torch.from_numpy((values > _VOID / 2).astype(np.int64))
 
 
 def _read_mat(path: Path, key: str, expected: str) -> Any:

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from mtl_pascal_context.thinning import Mask, thin
 
-Map = NDArray[np.floating[Any]]
-Positions = NDArray[np.intp]
-Numbers = NDArray[np.int64]
+_Map = NDArray[np.floating[Any]]
+_Positions = NDArray[np.intp]
+_Numbers = NDArray[np.int64]
 
 THRESHOLDS = np.arange(1, 100) / 100
 FEW_THRESHOLDS = THRESHOLDS[4::5]
@@ -37,12 +37,12 @@ class Counts:
     :param true: boundary pixels of the label
     """
 
-    predicted: Numbers
-    matched: Numbers
+    predicted: _Numbers
+    matched: _Numbers
     true: int
 
 
-def matched_counts(strength: Map, true: Mask, radius: float, thresholds: Map = THRESHOLDS) -> Counts:
+def matched_counts(strength: _Map, true: Mask, radius: float, thresholds: _Map = THRESHOLDS) -> Counts:
     """The largest matching at every threshold.
 
     :param strength: edge strengths (H, W) in 0..1
@@ -51,11 +51,11 @@ def matched_counts(strength: Map, true: Mask, radius: float, thresholds: Map = T
     """
     levels = [thin(strength >= threshold) for threshold in thresholds]
     predicted = np.array([np.count_nonzero(level) for level in levels])
-    matched = np.array([largest_matching(level, true, radius) for level in levels])
+    matched = np.array([_largest_matching(level, true, radius) for level in levels])
     return Counts(predicted, matched, int(true.sum()))
 
 
-def dilated_counts(ridges: Map, true: Mask, radius: float) -> Counts:
+def dilated_counts(ridges: _Map, true: Mask, radius: float) -> Counts:
     """An estimate from above, at a thirtieth of the cost: a pixel is near or not, whoever else is near its partner.
 
     At each threshold the pairs are no more than the predicted pixels near a true one, and no more than the true pixels
@@ -65,21 +65,21 @@ def dilated_counts(ridges: Map, true: Mask, radius: float) -> Counts:
     """
     lines = thin(ridges >= THRESHOLDS[0])
     strength = np.where(lines, ridges, 0)
-    near_true = dilated(true, radius)
-    predicted = above(strength[lines])
-    hits = above(strength[lines & near_true])
-    found = above(strongest_around(strength, true, radius))
+    near_true = _dilated(true, radius)
+    predicted = _above(strength[lines])
+    hits = _above(strength[lines & near_true])
+    found = _above(_strongest_around(strength, true, radius))
     return Counts(predicted, np.minimum(hits, found), int(true.sum()))
 
 
-def above(values: Map) -> Numbers:
+def _above(values: _Map) -> _Numbers:
     """How many values reach each threshold: (99,)."""
     reached = np.searchsorted(THRESHOLDS, values, side="right")
     counts = np.bincount(reached, minlength=len(THRESHOLDS) + 1)
     return np.ascontiguousarray(counts[::-1].cumsum()[::-1][1:])
 
 
-def largest_matching(predicted: Mask, true: Mask, radius: float) -> int:
+def _largest_matching(predicted: Mask, true: Mask, radius: float) -> int:
     """How many pairs the best one-to-one matching has.
 
     A pair saves a penalty of 100 tolerances and makes each of the others longer by a tolerance at most, so that the
@@ -101,14 +101,14 @@ def largest_matching(predicted: Mask, true: Mask, radius: float) -> int:
     return int(maximum_flow(graph, source, end, method="dinic").flow_value)
 
 
-def _pairs(predicted: Mask, true: Mask, radius: float) -> tuple[Positions, Positions]:
+def _pairs(predicted: Mask, true: Mask, radius: float) -> tuple[_Positions, _Positions]:
     """Every pair within the radius, as positions among the P and among the T pixels in the order of rows."""
     reach = math.floor(radius)
     number = np.pad(np.where(true, np.cumsum(true).reshape(true.shape) - 1, -1), reach, constant_values=-1)
     y, x = np.nonzero(predicted)
     rows = []
     columns = []
-    for down, right in disk(radius):
+    for down, right in _disk(radius):
         partner = number[y + reach + down, x + reach + right]
         row = np.flatnonzero(partner >= 0)
         rows.append(row)
@@ -116,29 +116,29 @@ def _pairs(predicted: Mask, true: Mask, radius: float) -> tuple[Positions, Posit
     return np.concatenate(rows), np.concatenate(columns)
 
 
-def strongest_around(strength: Map, at: Mask, radius: float) -> Map:
+def _strongest_around(strength: _Map, at: Mask, radius: float) -> _Map:
     """The largest strength within the radius of each marked pixel: (T,)."""
     reach = math.floor(radius)
     padded = np.pad(strength, reach)
     y, x = np.nonzero(at)
     best = np.zeros(len(y), strength.dtype)
-    for down, right in disk(radius):
+    for down, right in _disk(radius):
         np.maximum(best, padded[y + reach + down, x + reach + right], out=best)
     return best
 
 
-def dilated(mask: Mask, radius: float) -> Mask:
+def _dilated(mask: Mask, radius: float) -> Mask:
     """Pixels within the radius of a marked one (H, W)."""
     reach = math.floor(radius)
     height, width = mask.shape
     padded = np.pad(mask, reach)
     near = np.zeros_like(mask)
-    for down, right in disk(radius):
+    for down, right in _disk(radius):
         near |= padded[reach + down : reach + down + height, reach + right : reach + right + width]
     return near
 
 
-def disk(radius: float) -> list[tuple[int, int]]:
+def _disk(radius: float) -> list[tuple[int, int]]:
     """Steps (down, right) to all pixels within a radius."""
     reach = range(-math.floor(radius), math.floor(radius) + 1)
     return [(y, x) for y in reach for x in reach if math.hypot(y, x) <= radius]

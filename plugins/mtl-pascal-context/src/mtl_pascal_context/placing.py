@@ -17,7 +17,7 @@ from mtl_data import resize_image, resize_nearest, resize_normals
 Size = tuple[int, int]
 Resize = Literal["squeeze", "pad"]
 
-MEAN_COLOUR = (124, 116, 104)
+_MEAN_COLOUR = (124, 116, 104)
 """ImageNet's: nearly zero once an image is normalised, which is what ATRC and InvPT pad with."""
 
 
@@ -45,7 +45,7 @@ class Placement:
         if self.inner == self.outer:
             return resized
         left, _, top, _ = self.margins
-        canvas = torch.tensor(MEAN_COLOUR, dtype=torch.uint8).view(3, 1, 1).repeat(1, *self.outer)
+        canvas = torch.tensor(_MEAN_COLOUR, dtype=torch.uint8).view(3, 1, 1).repeat(1, *self.outer)
         canvas[:, top : top + self.inner[0], left : left + self.inner[1]] = resized
         return canvas
 

@@ -27,28 +27,28 @@ from mtl_pascal_context.classes import WITH_NORMALS
 from mtl_pascal_context.labels import read_label_map, read_parts
 from mtl_pascal_context.tree import Files
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
-VERSION = 1
+_VERSION = 1
 """Of the rules below: another one makes what is kept void."""
 
 
-def has_parts(files: Files) -> bool:
+def _has_parts(files: Files) -> bool:
     assert files.parts is not None
     return read_parts(files.parts) is not None
 
 
-def has_normals(files: Files) -> bool:
+def _has_normals(files: Files) -> bool:
     assert files.label_map is not None
     return bool(np.isin(read_label_map(files.label_map), WITH_NORMALS).any())
 
 
-RULES: dict[str, Callable[[Files], bool]] = {"parts": has_parts, "normals": has_normals}
+_RULES: dict[str, Callable[[Files], bool]] = {"parts": _has_parts, "normals": _has_normals}
 
 
 def present_labels(files: Sequence[Files], tasks: Tasks) -> Tensor | None:
     """The data set's label mask: bool (N, K); None where every image has every label."""
-    asked = [name for name in tasks.names if name in RULES]
+    asked = [name for name in tasks.names if name in _RULES]
     if not asked:
         return None
     mask = torch.ones(len(files), len(tasks), dtype=torch.bool)
@@ -66,11 +66,11 @@ def _kept(task: str, files: Sequence[Files]) -> list[bool]:
         found = None
     if isinstance(found, list) and len(found) == len(files):
         return [bool(value) for value in found]
-    made = [RULES[task](one) for one in _progress(files, f"looking for {task}")]
+    made = [_RULES[task](one) for one in _progress(files, f"looking for {task}")]
     try:
         write_text(place, json.dumps(made))
     except OSError as error:
-        log.warning("pascal-context: which images have %s is not kept (%s); the next run reads all again", task, error)
+        _log.warning("pascal-context: which images have %s is not kept (%s); the next run reads all again", task, error)
     return made
 
 
@@ -81,7 +81,7 @@ def _cache_folder() -> Path:
 
 def _fingerprint(task: str, files: Sequence[Files]) -> str:
     """Changes with every file's place, size and time of change."""
-    digest = hashlib.sha256(f"{VERSION} {task}".encode())
+    digest = hashlib.sha256(f"{_VERSION} {task}".encode())
     for one in files:
         path = one.parts if task == "parts" else one.label_map
         assert path is not None

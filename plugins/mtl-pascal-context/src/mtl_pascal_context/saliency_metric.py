@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-BETA_SQUARED = 0.3
-OVERLAP_THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(4, 19))
+_BETA_SQUARED = 0.3
+_OVERLAP_THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(4, 19))
 """0.2 to 0.9, those of ASTMT's and MTI-Net's evaluation."""
-F_THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
+_F_THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
 """0.05 to 0.95, those of ATRC's and InvPT's evaluation."""
 
 
@@ -35,7 +35,7 @@ class SaliencyMetrics(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        sizes = {"overlap": len(OVERLAP_THRESHOLDS), "hit": len(F_THRESHOLDS), "found": len(F_THRESHOLDS)}
+        sizes = {"overlap": len(_OVERLAP_THRESHOLDS), "hit": len(_F_THRESHOLDS), "found": len(_F_THRESHOLDS)}
         for name, size in sizes.items():
             self.add_state(name, torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
         for name in ("images", "true"):
@@ -47,11 +47,11 @@ class SaliencyMetrics(Metric):
         valid = target >= 0
         salient = target == 1
         counted = valid.flatten(1).any(1)
-        for k, threshold in enumerate(OVERLAP_THRESHOLDS):
+        for k, threshold in enumerate(_OVERLAP_THRESHOLDS):
             # the two evaluations differ in this too: > here, ≥ below
             shares = _overlaps((probability > threshold) & valid, salient)
             self.overlap[k] += torch.where(counted, shares, torch.zeros_like(shares)).sum()
-        for k, threshold in enumerate(F_THRESHOLDS):
+        for k, threshold in enumerate(_F_THRESHOLDS):
             chosen = (probability >= threshold) & valid
             self.hit[k] += (chosen & salient).sum()
             self.found[k] += chosen.sum()
@@ -61,7 +61,7 @@ class SaliencyMetrics(Metric):
     def compute(self) -> dict[str, Tensor]:
         precision = self.hit / self.found.clamp(min=1)
         recall = self.hit / self.true.clamp(min=1)
-        f = (1 + BETA_SQUARED) * precision * recall / (BETA_SQUARED * precision + recall).clamp(min=1e-12)
+        f = (1 + _BETA_SQUARED) * precision * recall / (_BETA_SQUARED * precision + recall).clamp(min=1e-12)
         known = self.images > 0
         return {
             "miou": torch.where(known, 100 * (self.overlap / self.images.clamp(min=1)).max(), torch.nan),

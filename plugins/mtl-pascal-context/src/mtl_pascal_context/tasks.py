@@ -22,7 +22,7 @@ from mtl_pascal_context.saliency_metric import SaliencyMetrics
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
-Criterion = Literal["l1", "cosine"]
+_Criterion = Literal["l1", "cosine"]
 
 
 @attrs.frozen(kw_only=True)
@@ -75,7 +75,7 @@ class WeightedNormals(Normals):
     :param weight: factor of the loss
     """
 
-    criterion: Criterion = "l1"
+    criterion: _Criterion = "l1"
     weight: float = 1.0
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:

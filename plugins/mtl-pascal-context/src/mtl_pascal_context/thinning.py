@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
-Indices = NDArray[np.intp]
+_Indices = NDArray[np.intp]
 
 
 def thin(mask: Mask) -> Mask:
@@ -42,7 +42,7 @@ def _neighbours(width: int) -> tuple[int, ...]:
     return (1, 1 - width, -width, -width - 1, -1, width - 1, width, width + 1)
 
 
-def _codes(flat: Mask, on: Indices, steps: tuple[int, ...]) -> NDArray[np.uint8]:
+def _codes(flat: Mask, on: _Indices, steps: tuple[int, ...]) -> NDArray[np.uint8]:
     """Each pixel's neighbourhood as a number: bit k is neighbour x_{k+1} of the paper."""
     codes = np.zeros(len(on), np.uint8)
     for bit, step in enumerate(steps):

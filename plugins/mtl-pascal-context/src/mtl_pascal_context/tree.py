@@ -22,10 +22,10 @@ import attrs
 
 from mtl_core import DataError
 
-OUTER = ("PASCAL_MT", "PASCALContext")
+_OUTER = ("PASCAL_MT", "PASCALContext")
 """What the archives unpack to: PASCAL_MT.tgz (ASTMT, MTI-Net), PASCALContext.tar.gz (ATRC, InvPT)."""
 
-SPLITS = {"train": "train", "test": "val"}
+_SPLITS = {"train": "train", "test": "val"}
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -53,7 +53,7 @@ def find_files(root: Path, split: str, tasks: Collection[str]) -> list[Files]:
     :param tasks: what labels are needed for; folders of others need not exist
     :raises DataError: a folder, list or file is missing
     """
-    tree = find_tree(root)
+    tree = _find_tree(root)
     names = _names_of(tree, split)
     found: dict[str, Sequence[Path]] = {"image": _files_in(tree / "JPEGImages", ".jpg", names)}
     without_pictures = not (tree / "semseg").is_dir()
@@ -73,9 +73,9 @@ def find_files(root: Path, split: str, tasks: Collection[str]) -> list[Files]:
     return [Files(name=name, **{kind: paths[k] for kind, paths in found.items()}) for k, name in enumerate(names)]
 
 
-def find_tree(root: Path) -> Path:
+def _find_tree(root: Path) -> Path:
     """The folder with ``ImageSets``: the root, or the archive's outer folder in it."""
-    for folder in (root, *(root / outer for outer in OUTER)):
+    for folder in (root, *(root / outer for outer in _OUTER)):
         if (folder / "ImageSets" / "Context").is_dir():
             return folder
     found = "no ImageSets/Context in it" if root.is_dir() else "not a folder" if root.exists() else "no such folder"
@@ -87,9 +87,9 @@ def find_tree(root: Path) -> Path:
 
 def _names_of(tree: Path, split: str) -> list[str]:
     """The names of a split's images, in the order of its list."""
-    if split not in SPLITS:
-        raise DataError(f"pascal-context: there is no split {split!r} (there are: {', '.join(SPLITS)})")
-    path = tree / "ImageSets" / "Context" / f"{SPLITS[split]}.txt"
+    if split not in _SPLITS:
+        raise DataError(f"pascal-context: there is no split {split!r} (there are: {', '.join(_SPLITS)})")
+    path = tree / "ImageSets" / "Context" / f"{_SPLITS[split]}.txt"
     expected = f"expected the names of the {split} images, one a line"
     try:
         lines = path.read_text("utf-8").splitlines()

@@ -23,7 +23,7 @@ from mtl_core import Sample, Task, Tasks, help, hookimpl, plugin
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer release
 import albumentations.augmentations.geometric.functional as geometric
 
-Array = NDArray[Any]
+_Array = NDArray[Any]
 
 
 @attrs.frozen
@@ -43,7 +43,7 @@ class Motion:
     mirrored: bool
     offset: tuple[int, int] = (0, 0)
 
-    def matrix(self, height: int, width: int) -> Array:
+    def matrix(self, height: int, width: int) -> _Array:
         """Affine map (3, 3) from old to new pixel coordinates, without the mirroring."""
         cx = (width - 1) / 2
         cy = (height - 1) / 2
@@ -89,9 +89,9 @@ class Geometry:
     @hookimpl
     def transform_sample(self, sample: Sample, generator: torch.Generator) -> Sample:
         motion = self.draw(generator)
-        image = moved_image(sample.image, motion)
+        image = _moved_image(sample.image, motion)
         targets = {
-            name: moved_label(self.tasks[name], target, motion) if self.tasks[name].dense else target
+            name: _moved_label(self.tasks[name], target, motion) if self.tasks[name].dense else target
             for name, target in sample.targets.items()
         }
         return Sample(image, targets)
@@ -100,66 +100,66 @@ class Geometry:
         size, turn, x, y, mirror = torch.rand(5, generator=generator).tolist()
         scale = self.scales[min(int(size * len(self.scales)), len(self.scales) - 1)]
         angle = math.radians(self.rotation) * (2 * turn - 1)
-        return Motion(scale, angle, (2 * x - 1, 2 * y - 1), mirror < self.flip, self.draw_offset(generator))
+        return Motion(scale, angle, (2 * x - 1, 2 * y - 1), mirror < self.flip, self._draw_offset(generator))
 
-    def draw_offset(self, generator: torch.Generator) -> tuple[int, int]:
+    def _draw_offset(self, generator: torch.Generator) -> tuple[int, int]:
         if self.padding == 0:  # nothing is drawn, so that runs without padding see the numbers that they always saw
             return 0, 0
         x, y = torch.randint(-self.padding, self.padding + 1, (2,), generator=generator).tolist()
         return x, y
 
 
-def moved_image(image: Tensor, motion: Motion) -> Tensor:
+def _moved_image(image: Tensor, motion: Motion) -> Tensor:
     """An image (3, H, W), float or uint8; black outside."""
     if motion.warps:
-        image = warped(image, motion, cv2.INTER_LINEAR, 0.0)
-    image = moved(image, motion.offset, 0.0)
+        image = _warped(image, motion, cv2.INTER_LINEAR, 0.0)
+    image = _moved(image, motion.offset, 0.0)
     return image.flip(-1) if motion.mirrored else image
 
 
-def moved_label(task: Task, target: Tensor, motion: Motion) -> Tensor:
+def _moved_label(task: Task, target: Tensor, motion: Motion) -> Tensor:
     """A label (H, W) or (C, H, W), its values changed as the task's physics asks."""
     if motion.warps:
-        resample = smooth if task.interpolation == "bilinear" else nearest
+        resample = _smooth if task.interpolation == "bilinear" else _nearest
         target = task.zoom(task.rotate(resample(task, target, motion), motion.angle), motion.scale)
-    target = moved(target, motion.offset, task.ignored)
+    target = _moved(target, motion.offset, task.ignored)
     return task.flip(target.flip(-1)) if motion.mirrored else target
 
 
-def moved(values: Tensor, offset: tuple[int, int], fill: float) -> Tensor:
+def _moved(values: Tensor, offset: tuple[int, int], fill: float) -> Tensor:
     """(…, H, W) moved right and down by whole pixels; ``fill`` where nothing came from."""
     if offset == (0, 0):
         return values
     x, y = offset
     height, width = values.shape[-2:]
     made = torch.full_like(values, fill)
-    to = overlap(y, height)
-    source = overlap(-y, height)
-    made[..., to, overlap(x, width)] = values[..., source, overlap(-x, width)]
+    to = _overlap(y, height)
+    source = _overlap(-y, height)
+    made[..., to, _overlap(x, width)] = values[..., source, _overlap(-x, width)]
     return made
 
 
-def overlap(offset: int, size: int) -> slice:
+def _overlap(offset: int, size: int) -> slice:
     """Where what was moved by an offset still lies within the image."""
     return slice(min(max(offset, 0), size), max(min(size + offset, size), 0))
 
 
-def nearest(task: Task, target: Tensor, motion: Motion) -> Tensor:
+def _nearest(task: Task, target: Tensor, motion: Motion) -> Tensor:
     """Classes and values that must not be mixed."""
-    return warped(target, motion, cv2.INTER_NEAREST, task.ignored)
+    return _warped(target, motion, cv2.INTER_NEAREST, task.ignored)
 
 
-def smooth(task: Task, target: Tensor, motion: Motion) -> Tensor:
+def _smooth(task: Task, target: Tensor, motion: Motion) -> Tensor:
     """Means of valid pixels alone, directions renormalised; invalid where less than half of the weight is valid."""
     valid = task.valid(target[None])[0].to(target.dtype)
-    both = warped(torch.cat((torch.where(valid > 0, target, 0), valid)), motion, cv2.INTER_LINEAR, 0.0)
+    both = _warped(torch.cat((torch.where(valid > 0, target, 0), valid)), motion, cv2.INTER_LINEAR, 0.0)
     share = both[-1:]
     mean = both[:-1] / share.clamp(min=0.5)
     mean = task.mixed(mean[None])[0]
     return torch.where(share >= 0.5, mean, task.blank(mean))
 
 
-def warped(values: Tensor, motion: Motion, interpolation: int, fill: float) -> Tensor:
+def _warped(values: Tensor, motion: Motion, interpolation: int, fill: float) -> Tensor:
     """(H, W) or (C, H, W) through the motion's matrix; ``fill`` outside."""
     array = values.reshape(-1, *values.shape[-2:]).permute(1, 2, 0).contiguous().numpy()
     known = array.astype(np.int32) if array.dtype == np.int64 else array  # OpenCV has no 64-bit integers

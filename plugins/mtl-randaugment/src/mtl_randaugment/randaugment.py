@@ -29,7 +29,7 @@ class Round:
     counts: list[int]
 
 
-def within_bins(plugin: RandAugment, attribute: attrs.Attribute[int], value: int) -> None:
+def _within_bins(plugin: RandAugment, attribute: attrs.Attribute[int], value: int) -> None:
     if value > plugin.bins:
         raise ValueError(f"'magnitude' must be <= bins = {plugin.bins}: {value}")
 
@@ -45,21 +45,23 @@ class RandAugment:
 
     operations: int = field(default=2, validator=ge(1), metadata=help("operations per image, one after another"))
     magnitude: int = field(
-        default=6, validator=[ge(1), within_bins], metadata=help("magnitudes are drawn from 0 to below this, of `bins`")
+        default=6,
+        validator=[ge(1), _within_bins],
+        metadata=help("magnitudes are drawn from 0 to below this, of `bins`"),
     )
     bins: int = field(default=31, validator=ge(2), metadata=help("how finely magnitudes are divided"))
 
     @hookimpl
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         for one in self.draw(len(images), generator):
-            images = changed(images, one)
+            images = _changed(images, one)
         return images
 
     def draw(self, size: int, generator: torch.Generator) -> list[Round]:
         """What happens to N images: the host knows how many share an operation, so that the device is never asked."""
-        return [self.draw_round(size, generator) for _ in range(self.operations)]
+        return [self._draw_round(size, generator) for _ in range(self.operations)]
 
-    def draw_round(self, size: int, generator: torch.Generator) -> Round:
+    def _draw_round(self, size: int, generator: torch.Generator) -> Round:
         known = OPERATIONS.values()
         chosen = torch.randint(len(known), (size,), generator=generator)
         magnitude = torch.randint(self.magnitude, (size,), generator=generator)
@@ -73,7 +75,7 @@ class RandAugment:
         )
 
 
-def changed(images: Tensor, one: Round) -> Tensor:
+def _changed(images: Tensor, one: Round) -> Tensor:
     """(N, 3, H, W) → (N, 3, H, W): every operation runs once, on the images that drew it."""
     order, back = one.places.to(images.device, non_blocking=True)
     strengths = one.strengths.to(images.device, non_blocking=True)

@@ -1,6 +1,6 @@
 """How the pages look: light or dark as the reader's system is, one chart in a row on a phone."""
 
-STYLE = """
+_STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; }
 * { box-sizing: border-box; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1320px; margin: 1.5rem auto; padding: 0 1rem;
@@ -41,6 +41,6 @@ def document(title: str, parts: str) -> str:
     """
     head = (
         "<meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{title}</title><style>{STYLE}</style>"
+        f"<title>{title}</title><style>{_STYLE}</style>"
     )
     return f"<!doctype html><html lang='en'><head>{head}</head><body>{parts}</body></html>"

@@ -8,8 +8,8 @@ import numpy as np
 from mtl_scenes.furniture import CLASSES, OWN_SLOTS, SLOTS, Item, Part
 from mtl_scenes.geometry import BOX, Solids
 
-Footprint = tuple[float, float, float, float]
-Place = tuple[float, float, float]
+_Footprint = tuple[float, float, float, float]
+_Place = tuple[float, float, float]
 """x and z in metres, and the turn in radians."""
 
 
@@ -22,17 +22,17 @@ class Builder:
     """
 
     room: tuple[float, float, float]
-    rows: list[tuple[Part, str, int, Place]] = attrs.Factory(list)
-    taken: list[Footprint] = attrs.Factory(list)
+    rows: list[tuple[Part, str, int, _Place]] = attrs.Factory(list)
+    taken: list[_Footprint] = attrs.Factory(list)
     painted: list[str] = attrs.Factory(lambda: ["floor", "ceiling", "wall"])
 
-    def add(self, item: Item, place: Place) -> None:
+    def add(self, item: Item, place: _Place) -> None:
         """Put an item down with materials of its own."""
         first = len(self.painted)
         self.rows += [(part, part.label or item.label, first + part.slot, place) for part in item.parts]
         self.painted += [item.label] * OWN_SLOTS + ["object"] * (SLOTS - OWN_SLOTS)
 
-    def try_to_add(self, item: Item, place: Place, gap: float = 0.03) -> bool:
+    def try_to_add(self, item: Item, place: _Place, gap: float = 0.03) -> bool:
         """Put an item down if it is inside the room and clear of the others."""
         x, z, turn = place
         c = abs(np.cos(turn))
@@ -46,7 +46,7 @@ class Builder:
             self.add(item, place)
         return inside and clear
 
-    def at_wall(self, item: Item, wall: int, along: float) -> Place:
+    def at_wall(self, item: Item, wall: int, along: float) -> _Place:
         """Where an item stands with its back to a wall (0 ahead, 1 left, 2 right), ``along`` it from -1 to 1."""
         back = item.depth / 2 + 0.03 * (item.depth > 0)
         if wall == 0:

@@ -20,10 +20,10 @@ from mtl_scenes.levels import Difficulty
 from mtl_scenes.render import render
 from mtl_scenes.scene import make_scene
 
-SPLITS = ("train", "test", "val")
-CACHE_BYTES = 2**31
+_SPLITS = ("train", "test", "val")
+_CACHE_BYTES = 2**31
 
-Records = NDArray[np.void]
+_Records = NDArray[np.void]
 
 
 class SceneDataset:
@@ -57,9 +57,9 @@ class SceneDataset:
         self.difficulty = difficulty
         self.tasks = Tasks([LABELS[name][0] for name in tasks])
         self.names: Sequence[str] | None = [f"{split}-{index:05d}" for index in range(length)]
-        self.record = record(size, tasks)
+        self.record = _record(size, tasks)
         self.caching = cache
-        self.kept = self.room_for_all()
+        self.kept = self._room_for_all()
 
     def __len__(self) -> int:
         return self.length
@@ -70,22 +70,22 @@ class SceneDataset:
         row = self.kept[index] if index < len(self.kept) else np.zeros(1, self.record)[0]
         if not row["ready"]:
             self.fill(row, index)
-        targets = {name: opened(row[name]) for name in self.tasks.names}
+        targets = {name: _opened(row[name]) for name in self.tasks.names}
         return Sample(torch.from_numpy(row["image"].copy()), targets)
 
     def fill(self, row: np.void, index: int) -> None:
         """Render into a record; ``ready`` comes last, because other processes may be reading."""
-        rng = np.random.default_rng([self.seed, SPLITS.index(self.split), index])
+        rng = np.random.default_rng([self.seed, _SPLITS.index(self.split), index])
         view = render(make_scene(rng, self.difficulty), self.size, rng)
         row["image"] = view.image
         for name in self.tasks.names:
             row[name] = LABELS[name][1](view)
         row["ready"] = 1
 
-    def room_for_all(self) -> Records:
+    def _room_for_all(self) -> _Records:
         """Records in anonymous shared memory: what one forked worker has rendered, all have. Pages are taken when
         they are written."""
-        count = min(self.length, CACHE_BYTES // self.record.itemsize) if self.caching else 0
+        count = min(self.length, _CACHE_BYTES // self.record.itemsize) if self.caching else 0
         if count == 0:
             return np.zeros(0, self.record)
         return np.frombuffer(mmap.mmap(-1, count * self.record.itemsize), self.record)
@@ -95,10 +95,10 @@ class SceneDataset:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.kept = self.room_for_all()
+        self.kept = self._room_for_all()
 
 
-def record(size: tuple[int, int], tasks: Sequence[str]) -> np.dtype[np.void]:
+def _record(size: tuple[int, int], tasks: Sequence[str]) -> np.dtype[np.void]:
     """How a sample is kept: compact, and the same whether it comes from the cache or not."""
     fields: list[tuple[str, str, tuple[int, ...]]] = [("image", "u1", (3, *size))]
     for name in tasks:
@@ -107,6 +107,6 @@ def record(size: tuple[int, int], tasks: Sequence[str]) -> np.dtype[np.void]:
     return np.dtype([*fields, ("ready", "u1", ())], align=True)
 
 
-def opened(kept: NDArray[Any]) -> Tensor:
+def _opened(kept: NDArray[Any]) -> Tensor:
     """A kept label as its task wants it: long or float32."""
     return torch.from_numpy(kept.astype(np.int64 if kept.dtype == np.uint8 else np.float32))

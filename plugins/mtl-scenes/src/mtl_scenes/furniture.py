@@ -49,7 +49,7 @@ def globe(x: float, z: float, r: float, height: float, slot: int = 0, label: str
     return Part(SPHERE, (x, -height, z), (r, r, r), slot, label)
 
 
-def legs(w: float, d: float, thick: float, high: float) -> list[Part]:
+def _legs(w: float, d: float, thick: float, high: float) -> list[Part]:
     x = (w - thick) / 2
     z = (d - thick) / 2
     return [block(i * x, j * z, thick, thick, 0, high) for i in (-1, 1) for j in (-1, 1)]
@@ -59,11 +59,11 @@ def table(rng: Generator) -> Item:
     w, d, h, top = rng.uniform((0.9, 0.65, 0.5, 0.04), (1.8, 1.0, 0.8, 0.07))
     if rng.random() < 0.35:
         parts = [pillar(0, 0, d / 2, h - top, h, 1), pillar(0, 0, 0.06, 0, h - top), pillar(0, 0, 0.25, 0, 0.04)]
-        return Item("table", d, d, parts + things(rng, d / 2, d / 2, h))
-    return Item("table", w, d, [block(0, 0, w, d, h - top, h, 1), *legs(w, d, 0.07, h - top), *things(rng, w, d, h)])
+        return Item("table", d, d, parts + _things(rng, d / 2, d / 2, h))
+    return Item("table", w, d, [block(0, 0, w, d, h - top, h, 1), *_legs(w, d, 0.07, h - top), *_things(rng, w, d, h)])
 
 
-def things(rng: Generator, w: float, d: float, low: float, most: int = 3) -> list[Part]:
+def _things(rng: Generator, w: float, d: float, low: float, most: int = 3) -> list[Part]:
     """Up to ``most`` small objects on a surface."""
     made = []
     for _ in range(rng.integers(0, most + 1)):
@@ -84,7 +84,7 @@ def chair(rng: Generator) -> Item:
     if rng.random() < 0.3:
         return Item("chair", w, w, [pillar(0, 0, w / 2, seat - 0.08, seat, 1), pillar(0, 0, w / 3, 0, seat - 0.08)])
     parts = [block(0, 0, w, w, seat - 0.06, seat, 1), block(0, w / 2 - 0.025, w, 0.05, seat, back, 1)]
-    return Item("chair", w, w, parts + legs(w, w, 0.045, seat - 0.06))
+    return Item("chair", w, w, parts + _legs(w, w, 0.045, seat - 0.06))
 
 
 def sofa(rng: Generator) -> Item:
@@ -99,7 +99,7 @@ def sofa(rng: Generator) -> Item:
 def cabinet(rng: Generator) -> Item:
     w, d, h = rng.uniform((0.5, 0.4, 0.5), (1.5, 0.6, 2.0))
     doors = [block(i * w / 4, -d / 2, w / 2 - 0.03, 0.04, 0.08, h - 0.04, 1) for i in (-1, 1)]
-    top = things(rng, w, d, h, 2) if h < 1.4 else []
+    top = _things(rng, w, d, h, 2) if h < 1.4 else []
     return Item("cabinet", w, d, [block(0, 0, w, d, 0, h), *doors[: 2 * int(rng.integers(0, 2))], *top])
 
 
@@ -110,7 +110,7 @@ def shelf(rng: Generator) -> Item:
     parts = [block(i * (w / 2 - 0.015), 0, 0.03, d, 0, h) for i in (-1, 1)] + [block(0, d / 2, w, 0.02, 0, h, 1)]
     for low in heights:
         parts.append(block(0, 0, w, d, low, low + 0.035))
-        parts += things(rng, w, d / 2, low + 0.035, 2) if low < h - 0.2 else []
+        parts += _things(rng, w, d / 2, low + 0.035, 2) if low < h - 0.2 else []
     return Item("shelf", w, d, parts)
 
 
@@ -141,10 +141,10 @@ def panel(rng: Generator, label: str, ceiling: float) -> Item:
 def hung(label: str, w: float, low: float, high: float, edge: float) -> Item:
     """A pane in a frame whose boards are ``edge`` wide."""
     pane = block(0, 0, w, 0.02, low, high, GLOWING if label == "window" else 0)
-    return Item(label, w + 0.12, 0.0, [pane, *frame(label, w, low, high, edge)])
+    return Item(label, w + 0.12, 0.0, [pane, *_frame(label, w, low, high, edge)])
 
 
-def frame(label: str, w: float, low: float, high: float, edge: float) -> list[Part]:
+def _frame(label: str, w: float, low: float, high: float, edge: float) -> list[Part]:
     parts = [block(i * (w + edge) / 2, 0, edge, 0.04, low, high + edge, 1) for i in (-1, 1)]
     parts.append(block(0, 0, w, 0.04, high, high + edge, 1))
     if label == "door":

@@ -74,15 +74,15 @@ def interval(kind: int, origin: Array, direction: Array) -> tuple[Array, Array]:
     :param direction: (3, H, W), no component exactly 0
     """
     if kind == BOX:
-        return slab(origin, direction)
+        return _slab(origin, direction)
     if kind == SPHERE:
-        return ball(origin, direction)
-    sides = ball(origin[::2], direction[::2])
-    caps = slab(origin[1:2], direction[1:2])
+        return _ball(origin, direction)
+    sides = _ball(origin[::2], direction[::2])
+    caps = _slab(origin[1:2], direction[1:2])
     return np.maximum(sides[0], caps[0]), np.minimum(sides[1], caps[1])
 
 
-def slab(origin: Array, direction: Array) -> tuple[Array, Array]:
+def _slab(origin: Array, direction: Array) -> tuple[Array, Array]:
     inverse = 1 / direction
     middle = -origin * inverse
     reach = np.abs(inverse)
@@ -94,7 +94,7 @@ def slab(origin: Array, direction: Array) -> tuple[Array, Array]:
     return enter[0], leave[0]
 
 
-def ball(origin: Array, direction: Array) -> tuple[Array, Array]:
+def _ball(origin: Array, direction: Array) -> tuple[Array, Array]:
     """Through the point of closest approach: the textbook discriminant cancels in single precision."""
     square = (direction * direction).sum(0)
     closest = -(origin * direction).sum(0) / square

@@ -16,30 +16,30 @@ from mtl_scenes.furniture import CLASSES
 from mtl_scenes.geometry import Array, Index
 from mtl_scenes.render import View
 
-LIGHT = np.array([0.0, -0.5, 0.0], np.float32)
+_LIGHT = np.array([0.0, -0.5, 0.0], np.float32)
 """Where reshading's light is, in the camera frame: half a metre above the camera."""
 
 
-def segmentation(view: View) -> Index:
+def _segmentation(view: View) -> Index:
     return view.classes
 
 
-def depth(view: View) -> Array:
+def _depth(view: View) -> Array:
     return view.depth[None]
 
 
-def normals(view: View) -> Array:
+def _normals(view: View) -> Array:
     return view.normals
 
 
-def reshading(view: View) -> Array:
+def _reshading(view: View) -> Array:
     """Cosine between the normal and the direction of a light just above the camera, 0..1: no colours, no shadows."""
-    towards = LIGHT[:, None, None] - view.rays * view.depth
+    towards = _LIGHT[:, None, None] - view.rays * view.depth
     cosine = (view.normals * towards).sum(0) / np.sqrt((towards * towards).sum(0))
-    return between_0_and_1(cosine)
+    return _between_0_and_1(cosine)
 
 
-def occlusion_edges(view: View) -> Array:
+def _occlusion_edges(view: View) -> Array:
     """Where one surface hides another: 1 at steps of 0.3 m or more off both surfaces' planes, less at smaller ones."""
     points = view.rays * view.depth
     step = np.zeros_like(view.depth)
@@ -51,60 +51,60 @@ def occlusion_edges(view: View) -> Array:
         gap = np.minimum(np.abs((n[:, 1:] * between).sum(0)), np.abs((n[:, :-1] * between).sum(0)))
         for side in (s[1:], s[:-1]):
             np.maximum(side, gap, out=side)
-    return smooth(between_0_and_1(step / 0.3)[0])[None]
+    return _smooth(_between_0_and_1(step / 0.3)[0])[None]
 
 
-def texture_edges(view: View) -> Array:
+def _texture_edges(view: View) -> Array:
     """Length of the image's Sobel gradient, 0..1 (1: a quarter of the range per pixel)."""
-    x, y = gradient(brightness(view))
-    return between_0_and_1(4 * np.sqrt(x * x + y * y))
+    x, y = _gradient(_brightness(view))
+    return _between_0_and_1(4 * np.sqrt(x * x + y * y))
 
 
-def keypoints(view: View) -> Array:
+def _keypoints(view: View) -> Array:
     """How much the image is a corner: the structure tensor's smaller eigenvalue (Shi and Tomasi, CVPR 1994), 0..1."""
-    x, y = gradient(smooth(brightness(view)))
-    xx, yy, xy = (smooth(smooth(product)) for product in (x * x, y * y, x * y))
+    x, y = _gradient(_smooth(_brightness(view)))
+    xx, yy, xy = (_smooth(_smooth(product)) for product in (x * x, y * y, x * y))
     smaller = (xx + yy) / 2 - np.sqrt(((xx - yy) / 2) ** 2 + xy * xy)
-    return between_0_and_1(smaller / (np.abs(smaller) + 1.5e-3))
+    return _between_0_and_1(smaller / (np.abs(smaller) + 1.5e-3))
 
 
-def brightness(view: View) -> Array:
+def _brightness(view: View) -> Array:
     value: Array = view.image.mean(0, dtype=np.float32) / 255
     return value
 
 
-def between_0_and_1(values: NDArray[np.floating[Any]]) -> Array:
+def _between_0_and_1(values: NDArray[np.floating[Any]]) -> Array:
     clipped: Array = np.clip(values, 0, 1).astype(np.float32)
     return clipped[None]
 
 
-def smooth(values: Array) -> Array:
+def _smooth(values: Array) -> Array:
     """Binomial blur, 3 × 3."""
-    return stencil(stencil(values, (1 / 4, 1 / 2, 1 / 4), 0), (1 / 4, 1 / 2, 1 / 4), 1)
+    return _stencil(_stencil(values, (1 / 4, 1 / 2, 1 / 4), 0), (1 / 4, 1 / 2, 1 / 4), 1)
 
 
-def gradient(values: Array) -> tuple[Array, Array]:
+def _gradient(values: Array) -> tuple[Array, Array]:
     """Sobel's derivatives to the right and down, in units per pixel."""
-    row, column = (stencil(values, (1 / 4, 1 / 2, 1 / 4), axis) for axis in (0, 1))
-    return stencil(row, (-1 / 2, 0, 1 / 2), 1), stencil(column, (-1 / 2, 0, 1 / 2), 0)
+    row, column = (_stencil(values, (1 / 4, 1 / 2, 1 / 4), axis) for axis in (0, 1))
+    return _stencil(row, (-1 / 2, 0, 1 / 2), 1), _stencil(column, (-1 / 2, 0, 1 / 2), 0)
 
 
-def stencil(values: Array, weights: tuple[float, float, float], axis: int) -> Array:
+def _stencil(values: Array, weights: tuple[float, float, float], axis: int) -> Array:
     """Weighted sum of each value's neighbours along an axis; the border is repeated."""
     margin = [(1, 1) if i == axis else (0, 0) for i in (0, 1)]
     rows = np.moveaxis(np.pad(values, margin, mode="edge"), axis, 0)
     return np.moveaxis(weights[0] * rows[:-2] + weights[1] * rows[1:-1] + weights[2] * rows[2:], 0, axis)
 
 
-Make = Callable[[View], Array | Index]
+_Make = Callable[[View], Array | Index]
 
-LABELS: dict[str, tuple[Task, Make, str]] = {
-    "segmentation": (Segmentation(name="segmentation", channels=len(CLASSES), classes=CLASSES), segmentation, "u1"),
-    "depth": (Depth(name="depth"), depth, "f4"),
-    "normals": (Normals(name="normals"), normals, "f2"),
-    "occlusion_edges": (Regression(name="occlusion_edges", channels=1), occlusion_edges, "f2"),
-    "texture_edges": (Regression(name="texture_edges", channels=1), texture_edges, "f2"),
-    "keypoints": (Regression(name="keypoints", channels=1), keypoints, "f2"),
-    "reshading": (Regression(name="reshading", channels=1), reshading, "f2"),
+LABELS: dict[str, tuple[Task, _Make, str]] = {
+    "segmentation": (Segmentation(name="segmentation", channels=len(CLASSES), classes=CLASSES), _segmentation, "u1"),
+    "depth": (Depth(name="depth"), _depth, "f4"),
+    "normals": (Normals(name="normals"), _normals, "f2"),
+    "occlusion_edges": (Regression(name="occlusion_edges", channels=1), _occlusion_edges, "f2"),
+    "texture_edges": (Regression(name="texture_edges", channels=1), _texture_edges, "f2"),
+    "keypoints": (Regression(name="keypoints", channels=1), _keypoints, "f2"),
+    "reshading": (Regression(name="reshading", channels=1), _reshading, "f2"),
 }
 """Task name → the task, how its label is made from a view, and the type in which it is kept."""

@@ -16,10 +16,10 @@ from mtl_scenes.furniture import Item
 from mtl_scenes.materials import Materials
 
 Difficulty = Literal["easy", "medium", "hard"]
-Triple = tuple[float, float, float]
+_Triple = tuple[float, float, float]
 Range = tuple[float, float]
-Ranges = tuple[Triple, Triple]
-Make = Callable[[Generator], Item]
+_Ranges = tuple[_Triple, _Triple]
+_Make = Callable[[Generator], Item]
 
 
 @attrs.frozen
@@ -37,14 +37,14 @@ class Interior:
     :param ahead: where along the depth, shares
     """
 
-    room: Ranges
+    room: _Ranges
     panel: Callable[[Generator, str, float], Item]
     hung: tuple[tuple[float, ...], float]
-    at_wall: tuple[Make, ...]
+    at_wall: tuple[_Make, ...]
     more: int
     along: Range
     chance: float
-    standing: tuple[tuple[Make, float], ...]
+    standing: tuple[tuple[_Make, float], ...]
     ahead: Range
 
 
@@ -58,8 +58,8 @@ class Viewpoint:
     :param angle: horizontal field of view, degrees
     """
 
-    eye: Ranges
-    target: Ranges
+    eye: _Ranges
+    target: _Ranges
     roll: float
     angle: Range
 
@@ -80,7 +80,7 @@ class Appearance:
 
     surfaces: Callable[[Generator, Sequence[str]], Materials]
     glow: Range
-    lights: tuple[tuple[Triple, Triple], tuple[Triple, Triple]]
+    lights: tuple[tuple[_Triple, _Triple], tuple[_Triple, _Triple]]
     tint: float
     power: tuple[Range, Range]
     ambient: Range
@@ -95,12 +95,12 @@ class Level:
     appearance: Appearance
 
 
-def any_surfaces(rng: Generator, classes: Sequence[str]) -> Materials:
+def _any_surfaces(rng: Generator, classes: Sequence[str]) -> Materials:
     """The same distribution for every class."""
     return materials.draw(rng, len(classes))
 
 
-CROWDED = Interior(
+_CROWDED = Interior(
     room=((3.0, 2.35, 3.6), (5.5, 3.0, 6.5)),
     panel=furniture.panel,
     hung=((-0.55, 0.55), 0.7),
@@ -113,7 +113,7 @@ CROWDED = Interior(
     ),
     ahead=(-0.3, 0.5),
 )  # fmt: skip
-SPARSE = Interior(
+_SPARSE = Interior(
     room=((3.6, 2.4, 4.0), (4.8, 2.7, 5.2)),
     panel=simple.panel,
     hung=((0.0,), 0.75),
@@ -125,21 +125,21 @@ SPARSE = Interior(
     ahead=(-0.05, 0.45),
 )
 
-ANYWHERE = Viewpoint(
+_ANYWHERE = Viewpoint(
     eye=((-0.35, 1.0, 0.25), (0.35, 1.9, 0.9)),
     target=((-0.4, -1.5, 0.0), (0.4, -0.3, 0.5)),
     roll=0.025,
     angle=(52, 80),
 )
-STEADY = Viewpoint(
+_STEADY = Viewpoint(
     eye=((-0.2, 1.35, 0.25), (0.2, 1.65, 0.5)),
     target=((-0.2, -1.2, 0.35), (0.2, -0.9, 0.5)),
     roll=0.01,
     angle=(64, 74),
 )
 
-ALIKE = Appearance(
-    surfaces=any_surfaces,
+_ALIKE = Appearance(
+    surfaces=_any_surfaces,
     glow=(0.5, 2.0),
     lights=(((-0.4, -0.97, -0.4),) * 2, ((0.4, -0.8, 0.4),) * 2),
     tint=0.2,
@@ -148,7 +148,7 @@ ALIKE = Appearance(
     gain=(0.25, 0.42),
     noise=(0.01, 0.03),
 )
-BY_CLASS = Appearance(
+_BY_CLASS = Appearance(
     surfaces=families.draw,
     glow=(0.3, 0.8),
     lights=(((-0.4, -0.97, -0.35), (-0.3, -0.97, -0.4)), ((-0.3, -0.85, -0.2), (0.3, -0.8, 0.4))),
@@ -160,7 +160,7 @@ BY_CLASS = Appearance(
 )
 
 LEVELS: dict[str, Level] = {
-    "easy": Level(SPARSE, STEADY, BY_CLASS),
-    "medium": Level(CROWDED, ANYWHERE, BY_CLASS),
-    "hard": Level(CROWDED, ANYWHERE, ALIKE),
+    "easy": Level(_SPARSE, _STEADY, _BY_CLASS),
+    "medium": Level(_CROWDED, _ANYWHERE, _BY_CLASS),
+    "hard": Level(_CROWDED, _ANYWHERE, _ALIKE),
 }

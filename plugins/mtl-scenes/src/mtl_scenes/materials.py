@@ -13,7 +13,7 @@ from numpy.random import Generator
 
 from mtl_scenes.geometry import Array, Index
 
-LATTICE = np.random.default_rng(0).random((64, 64), dtype=np.float32)
+_LATTICE = np.random.default_rng(0).random((64, 64), dtype=np.float32)
 
 
 @attrs.frozen
@@ -34,7 +34,7 @@ def draw(rng: Generator, count: int) -> Materials:
     colours = value * (1 + chroma * rng.uniform(-1, 1, (count, 2, 3)) * 1.6)
     tilt = rng.choice([0.0, 0.0, np.pi / 2, np.pi / 4, 0.3], count)
     return Materials(
-        rng.choice(len(PATTERNS), count, p=WEIGHTS),
+        rng.choice(len(_PATTERNS), count, p=_WEIGHTS),
         np.clip(colours, 0.03, 0.95).astype(np.float32),
         rng.uniform(0.08, 0.6, count).astype(np.float32),
         tilt.astype(np.float32),
@@ -57,7 +57,7 @@ def albedo(materials: Materials, which: Index, u: Array, v: Array, footprint: Ar
     b = (sin * u + cos * v) / period
     blend = np.zeros_like(u)
     pattern = materials.pattern[which]
-    for number, paint in enumerate(PATTERNS):
+    for number, paint in enumerate(_PATTERNS):
         there = pattern == number
         blend[there] = paint(a[there], b[there])
     sharp = 1 / (1 + (1.5 * footprint / period) ** 2)
@@ -66,7 +66,7 @@ def albedo(materials: Materials, which: Index, u: Array, v: Array, footprint: Ar
     return first + (0.5 + (blend - 0.5) * sharp) * (second - first)
 
 
-def noise(a: Array, b: Array) -> Array:
+def _noise(a: Array, b: Array) -> Array:
     """Value noise of period 1, in 0..1."""
     i = np.floor(a).astype(np.int64)
     j = np.floor(b).astype(np.int64)
@@ -78,42 +78,42 @@ def noise(a: Array, b: Array) -> Array:
     i1 = (i + 1) & 63
     j0 = j & 63
     j1 = (j + 1) & 63
-    near = LATTICE[i0, j0] * (1 - s) + LATTICE[i1, j0] * s
-    far = LATTICE[i0, j1] * (1 - s) + LATTICE[i1, j1] * s
+    near = _LATTICE[i0, j0] * (1 - s) + _LATTICE[i1, j0] * s
+    far = _LATTICE[i0, j1] * (1 - s) + _LATTICE[i1, j1] * s
     value: Array = near * (1 - t) + far * t
     return value
 
 
-def plain(a: Array, b: Array) -> Array:
-    return 0.15 * noise(2 * a, 2 * b)
+def _plain(a: Array, b: Array) -> Array:
+    return 0.15 * _noise(2 * a, 2 * b)
 
 
-def checker(a: Array, b: Array) -> Array:
+def _checker(a: Array, b: Array) -> Array:
     return (np.floor(a) + np.floor(b)) % 2
 
 
-def stripes(a: Array, b: Array) -> Array:
+def _stripes(a: Array, b: Array) -> Array:
     return np.floor(2 * a) % 2
 
 
-def wood(a: Array, b: Array) -> Array:
+def _wood(a: Array, b: Array) -> Array:
     board = np.floor(a)
-    grain = 0.5 + 0.35 * np.sin(9 * (a + 1.5 * noise(0.6 * a + 7 * board, 0.4 * b)))
-    return np.where(a - board < 0.06, 0.0, grain * (0.6 + 0.4 * LATTICE[board.astype(np.int64) & 63, 0]))
+    grain = 0.5 + 0.35 * np.sin(9 * (a + 1.5 * _noise(0.6 * a + 7 * board, 0.4 * b)))
+    return np.where(a - board < 0.06, 0.0, grain * (0.6 + 0.4 * _LATTICE[board.astype(np.int64) & 63, 0]))
 
 
-def bricks(a: Array, b: Array) -> Array:
+def _bricks(a: Array, b: Array) -> Array:
     row = np.floor(2 * b)
-    return np.where(((a + 0.5 * (row % 2)) % 1 < 0.05) | (2 * b - row < 0.1), 1.0, 0.3 * noise(5 * a, 5 * b))
+    return np.where(((a + 0.5 * (row % 2)) % 1 < 0.05) | (2 * b - row < 0.1), 1.0, 0.3 * _noise(5 * a, 5 * b))
 
 
-def clouds(a: Array, b: Array) -> Array:
-    return 0.6 * noise(a, b) + 0.4 * noise(3 * a, 3 * b)
+def _clouds(a: Array, b: Array) -> Array:
+    return 0.6 * _noise(a, b) + 0.4 * _noise(3 * a, 3 * b)
 
 
-def dots(a: Array, b: Array) -> Array:
+def _dots(a: Array, b: Array) -> Array:
     return ((a % 1 - 0.5) ** 2 + (b % 1 - 0.5) ** 2 < 0.09).astype(np.float32)
 
 
-PATTERNS: tuple[Callable[[Array, Array], Array], ...] = (plain, checker, stripes, wood, bricks, clouds, dots)
-WEIGHTS = (0.34, 0.08, 0.1, 0.18, 0.08, 0.14, 0.08)
+_PATTERNS: tuple[Callable[[Array, Array], Array], ...] = (_plain, _checker, _stripes, _wood, _bricks, _clouds, _dots)
+_WEIGHTS = (0.34, 0.08, 0.1, 0.18, 0.08, 0.14, 0.08)

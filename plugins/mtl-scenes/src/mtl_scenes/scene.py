@@ -14,9 +14,9 @@ from mtl_scenes.geometry import Array, Camera, Solids
 from mtl_scenes.levels import LEVELS, Appearance, Interior, Range, Viewpoint
 from mtl_scenes.materials import Materials
 
-Size = tuple[float, float, float]
+_Size = tuple[float, float, float]
 
-PANELS = ("window", "door", "picture")
+_PANELS = ("window", "door", "picture")
 
 
 @attrs.frozen
@@ -48,18 +48,18 @@ def make_scene(rng: Generator, difficulty: str = "hard") -> Scene:
     level = LEVELS[difficulty]
     width, height, depth = rng.uniform(*level.interior.room)
     builder = Builder((width, height, depth))
-    camera = make_camera(rng, builder.room, level.viewpoint)
+    camera = _make_camera(rng, builder.room, level.viewpoint)
     builder.taken.append((float(camera.position[0]), float(camera.position[2]), 0.45, 0.55))
-    hang_panels(builder, rng, level.interior)
-    furnish(builder, rng, level.interior)
+    _hang_panels(builder, rng, level.interior)
+    _furnish(builder, rng, level.interior)
     surfaces = level.appearance.surfaces(rng, builder.painted)
     shining = surfaces.glow[3 + GLOWING :: SLOTS]
     shining += rng.uniform(*level.appearance.glow, shining.shape)
-    lights = make_lights(rng, builder.room, level.appearance)
+    lights = _make_lights(rng, builder.room, level.appearance)
     return Scene(builder.solids(), surfaces, camera, *lights, level.appearance.gain, level.appearance.noise)
 
 
-def make_camera(rng: Generator, room: Size, view: Viewpoint) -> Camera:
+def _make_camera(rng: Generator, room: _Size, view: Viewpoint) -> Camera:
     """Near one end of the room, looking at some point of its other half."""
     x, height, z = rng.uniform(*view.eye)
     eye = np.array([x * room[0], -height, z - room[2] / 2])
@@ -76,15 +76,15 @@ def make_camera(rng: Generator, room: Size, view: Viewpoint) -> Camera:
     return Camera(eye.astype(np.float32), np.stack([right, down, forward], 1).astype(np.float32), float(focal))
 
 
-def hang_panels(builder: Builder, rng: Generator, interior: Interior) -> None:
+def _hang_panels(builder: Builder, rng: Generator, interior: Interior) -> None:
     places, chance = interior.hung
     for wall, along in product(range(3), places):
         if rng.random() < chance:
-            item = interior.panel(rng, PANELS[rng.choice(3, p=(0.4, 0.2, 0.4))], builder.room[1])
+            item = interior.panel(rng, _PANELS[rng.choice(3, p=(0.4, 0.2, 0.4))], builder.room[1])
             builder.add(item, builder.at_wall(item, wall, along + rng.uniform(-0.25, 0.25)))
 
 
-def furnish(builder: Builder, rng: Generator, interior: Interior) -> None:
+def _furnish(builder: Builder, rng: Generator, interior: Interior) -> None:
     """Every item is tried at a few places, and left out where there is no room for it."""
     again = rng.integers(0, len(interior.at_wall), interior.more)
     for make in (*interior.at_wall, *(interior.at_wall[i] for i in again)):
@@ -102,7 +102,7 @@ def furnish(builder: Builder, rng: Generator, interior: Interior) -> None:
         any(wanted and builder.try_to_add(item, tuple(place)) for place in places)
 
 
-def make_lights(rng: Generator, room: Size, look: Appearance) -> tuple[Array, Array, Array]:
+def _make_lights(rng: Generator, room: _Size, look: Appearance) -> tuple[Array, Array, Array]:
     w, h, d = room
     near = rng.uniform(*(np.multiply(bound, (w, h, d)) for bound in look.lights))
     tint = 1 + rng.uniform(-look.tint, look.tint, (2, 1)) * np.array([1.0, 0.1, -1.0])

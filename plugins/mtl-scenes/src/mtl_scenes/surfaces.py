@@ -65,10 +65,10 @@ def resolve(scene: Scene, directions: Array, depth: Array, hit: Index) -> Surfac
     points = scene.camera.position[:, None, None] + depth * directions
     unit = turned(points - solids.centre.T[:, hit], cos, sin) / half
     towards = -turned(directions, cos, sin)
-    normals = box_normals(unit, towards, np.where(room, -1, 1).astype(np.float32))
+    normals = _box_normals(unit, towards, np.where(room, -1, 1).astype(np.float32))
     for shape in (CYLINDER, SPHERE):
         there = kind == shape
-        normals[:, there] = round_normals(shape, unit[:, there], half[:, there])
+        normals[:, there] = _round_normals(shape, unit[:, there], half[:, there])
     axis = np.abs(normals).argmax(0)
     metres = unit * half
     up = np.where(normals[1] < 0, 0, np.where(normals[1] > 0, 1, 2))
@@ -82,7 +82,7 @@ def resolve(scene: Scene, directions: Array, depth: Array, hit: Index) -> Surfac
     )
 
 
-def box_normals(unit: Array, towards: Array, sense: Array) -> Array:
+def _box_normals(unit: Array, towards: Array, sense: Array) -> Array:
     """The face that a point lies on, among those that the ray can see: rounding must not choose another at an edge."""
     side = np.sign(unit) * sense
     score = np.where(side * towards > 0, np.abs(unit), -1)
@@ -90,7 +90,7 @@ def box_normals(unit: Array, towards: Array, sense: Array) -> Array:
     return np.stack([np.where(axis == i, side[i], 0) for i in range(3)]).astype(np.float32)
 
 
-def round_normals(kind: int, unit: Array, half: Array) -> Array:
+def _round_normals(kind: int, unit: Array, half: Array) -> Array:
     outward = unit / half
     if kind == CYLINDER:
         cap = np.abs(unit[1]) > np.hypot(unit[0], unit[2])

@@ -19,37 +19,37 @@ def check_runs(jobs: Sequence[Job]) -> None:
     """
     found: dict[str, list[Path]] = {}
     for job in jobs:
-        for change in objections(job):
+        for change in _objections(job):
             found.setdefault(change, []).append(job.folder)
     if found:
-        listed = [f"{folders[0]}{more(len(folders) - 1)}: {change}" for change, folders in found.items()]
+        listed = [f"{folders[0]}{_more(len(folders) - 1)}: {change}" for change, folders in found.items()]
         head = "these runs have other settings than are asked for; choose another --out, or set what differs as it was:"
         raise CheckpointError("\n  ".join([head, *listed]))
 
 
-def more(count: int) -> str:
+def _more(count: int) -> str:
     return f" and {count} more" if count else ""
 
 
-def objections(job: Job) -> list[str]:
+def _objections(job: Job) -> list[str]:
     """What keeps a run folder from being the job's."""
     run = RunFolder(job.folder)
     if not run.experiment.is_file():
         return []
     before = read_toml(run.experiment)
-    trained = max(evaluated_epochs(run), epochs_of(run, before, job.epochs))
+    trained = max(evaluated_epochs(run), _epochs_of(run, before, job.epochs))
     return [
         *([f"epochs: {trained} are trained, now {job.epochs}"] if trained > job.epochs else []),
-        *differences(before, job.text, str(run.experiment)),
+        *_differences(before, job.text, str(run.experiment)),
     ]
 
 
-def epochs_of(run: RunFolder, before: str, asked: int) -> int:
+def _epochs_of(run: RunFolder, before: str, asked: int) -> int:
     """Epochs trained so far, where they may be more than those asked for."""
     return len(run.history()) if parse_toml(before, str(run.experiment)).get("epochs", 0) > asked else 0
 
 
-def differences(before: str, after: str, source: str) -> list[str]:
+def _differences(before: str, after: str, source: str) -> list[str]:
     """Settings that keep a run from being resumed; one that ``before`` lacks counts as its default."""
     if parse_toml(before, source) == parse_toml(after, source):
         return []

@@ -36,10 +36,10 @@ class Job:
     def done(self) -> bool:
         """Whether the folder's results are those of all epochs, or of a run that ended early by itself."""
         run = RunFolder(self.folder)
-        return evaluated_epochs(run) >= self.epochs or (run.results.is_file() and stopped(run))
+        return evaluated_epochs(run) >= self.epochs or (run.results.is_file() and _stopped(run))
 
 
-def stopped(run: RunFolder) -> bool:
+def _stopped(run: RunFolder) -> bool:
     """Whether a run ended before its last epoch, for want of progress or because a plugin asked for it."""
     *_, last = run.history() or [{}]
     return bool(last.get("stopped"))

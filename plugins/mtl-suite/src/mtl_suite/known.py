@@ -27,24 +27,24 @@ def check_metrics(suite: Suite) -> None:
     :raises ExperimentError: with every name that no run has
     """
     first = [job for job in suite.jobs if job.seed == suite.settings.seeds[0]]
-    data = DataSets()
+    data = _DataSets()
     problems = data.check("metrics", suite.settings.metrics, first)
     for name, entry in suite.entries.items():
         if entry.choose_on is not None:
             row = [job for job in first if job.row == name]
             key = f"experiments.{name}.choose_on"
-            problems += data.check(key, [entry.choose_on], row) or check_validation(key, row)
+            problems += data.check(key, [entry.choose_on], row) or _check_validation(key, row)
     if problems:
         raise ExperimentError(str(suite.source), problems)
 
 
-def check_validation(key: str, row: Sequence[Job]) -> list[str]:
+def _check_validation(key: str, row: Sequence[Job]) -> list[str]:
     without = [job for job in row if not parse_toml(job.text, job.title)["validation"]]
     return [f"{key}: needs validation data; set validation above 0"] if without else []
 
 
 @attrs.define
-class DataSets:
+class _DataSets:
     """The tasks of each data set, which is opened once."""
 
     opened: dict[str, Tasks] = attrs.field(factory=dict)

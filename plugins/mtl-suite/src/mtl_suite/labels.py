@@ -23,7 +23,7 @@ def read_labels(given: Iterable[str], folders: Sequence[Path]) -> dict[Path, str
     known = {folder.resolve(): str(folder) for folder in folders}
     found: dict[Path, str] = {}
     for label in given:
-        run, name = split(label, known)
+        run, name = _split(label, known)
         if run is None:
             folder = label.rpartition("=")[0]
             guess = nearest(folder, known.values()) or f" (they are: {', '.join(known.values())})"
@@ -34,7 +34,7 @@ def read_labels(given: Iterable[str], folders: Sequence[Path]) -> dict[Path, str
     return found
 
 
-def split(label: str, known: Mapping[Path, str]) -> tuple[Path | None, str]:
+def _split(label: str, known: Mapping[Path, str]) -> tuple[Path | None, str]:
     """Folder and name of a label; a folder's name may hold a = of its own."""
     places = [place for place, letter in enumerate(label) if letter == "="]
     for place in places:

@@ -15,7 +15,7 @@ from mtl_suite.expand import check_overrides, expanded
 from mtl_suite.jobs import Job
 from mtl_suite.schema import Engine, Entry, Scenario, Settings
 
-TABLES = ("experiments", "scenarios", "defaults", "engine")
+_TABLES = ("experiments", "scenarios", "defaults", "engine")
 
 
 @attrs.define(eq=False)
@@ -42,7 +42,7 @@ class Suite:
 
         :raises ExperimentError: the suite has no such experiment
         """
-        if problems := check_reference("--reference", name, self.entries):
+        if problems := _check_reference("--reference", name, self.entries):
             raise ExperimentError(str(self.source), problems)
         self.settings.reference = name or self.settings.reference
 
@@ -74,13 +74,13 @@ def load_suite(
     """
     path = Path(path)
     document = anchor_files(read_document(path), path.parent)
-    tables = {name: document.pop(name, {}) for name in TABLES}
+    tables = {name: document.pop(name, {}) for name in _TABLES}
     document |= {} if seeds is None else {"seeds": list(seeds)}
     settings, problems = read_options(Settings, document)
     engine, wrong_engine = read_options(Engine, tables["engine"], "engine")
     entries, rows, wrong_rows = taken_apart(Entry, tables["experiments"] or None, "experiments")
     scenarios, settings_of, wrong_scenarios = taken_apart(Scenario, tables["scenarios"], "scenarios")
-    problems += wrong_engine + wrong_rows + wrong_scenarios + check(settings, tables["defaults"], entries, scenarios)
+    problems += wrong_engine + wrong_rows + wrong_scenarios + _check(settings, tables["defaults"], entries, scenarios)
     if problems:
         raise ExperimentError(str(path), problems)
     suite = Suite(path, Settings(**settings), Engine(**engine), entries, scenarios or {"": Scenario()}, [])
@@ -92,28 +92,28 @@ def load_suite(
     return suite
 
 
-def check(
+def _check(
     settings: Mapping[str, Any], defaults: object, entries: Mapping[str, Entry], scenarios: Mapping[str, Scenario]
 ) -> list[str]:
     """References from one table to another."""
-    problems = check_reference("reference", settings.get("reference"), entries)
+    problems = _check_reference("reference", settings.get("reference"), entries)
     if not isinstance(defaults, Mapping):
         problems.append("defaults: expected a table")
     for name, scenario in scenarios.items():
-        problems += check_scenarios(f"scenarios.{name}.reference", [scenario.reference or name], scenarios)
+        problems += _check_scenarios(f"scenarios.{name}.reference", [scenario.reference or name], scenarios)
     for name, entry in entries.items():
-        problems += check_scenarios(f"experiments.{name}.only", entry.only, scenarios)
+        problems += _check_scenarios(f"experiments.{name}.only", entry.only, scenarios)
         if entry.each_task and entry.each_primary:
             problems.append(f"experiments.{name}: each_task and each_primary exclude each other")
     return problems
 
 
-def check_reference(key: str, name: str | None, entries: Mapping[str, Entry]) -> list[str]:
+def _check_reference(key: str, name: str | None, entries: Mapping[str, Entry]) -> list[str]:
     if not name or name in entries:
         return []
     return [f'{key}: no experiment "{name}" in the suite{nearest(name, entries)}']
 
 
-def check_scenarios(key: str, names: Sequence[str], known: Mapping[str, Scenario]) -> list[str]:
+def _check_scenarios(key: str, names: Sequence[str], known: Mapping[str, Scenario]) -> list[str]:
     unknown = [name for name in dict.fromkeys(names) if name not in known]
     return [f'{key}: no scenario "{name}"{nearest(name, known)}' for name in unknown]

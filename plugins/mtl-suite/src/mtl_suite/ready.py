@@ -24,21 +24,21 @@ from mtl_core import (
 from mtl_suite.jobs import Job
 from mtl_suite.plan import Suite
 
-FILES = ("root", "path", "weights")
+_FILES = ("root", "path", "weights")
 """Options that name a file or folder; looked for only where the plugin itself cannot be asked."""
 
-Made = TypeVar("Made")
+_Made = TypeVar("_Made")
 
 
 def missing(suite: Suite) -> list[str]:
     """What the suite's experiments need and this machine does not have, a line each, in the plugins' own words."""
     look = _Look()
-    for job in first_of_each(suite):
+    for job in _first_of_each(suite):
         look.at(parse_experiment(job.text, job.title))
     return list(look.problems)
 
 
-def first_of_each(suite: Suite) -> list[Job]:
+def _first_of_each(suite: Suite) -> list[Job]:
     """The jobs of the first seed: other seeds need the same files."""
     return [job for job in suite.jobs if job.seed == suite.settings.seeds[0]]
 
@@ -51,27 +51,27 @@ class _Look:
     problems: dict[str, None] = attrs.field(factory=dict)
 
     def at(self, experiment: Experiment) -> None:
-        hooks = self.once(f"hooks {dump_experiment(experiment)}", lambda: open_hooks(experiment))
+        hooks = self._once(f"hooks {dump_experiment(experiment)}", lambda: open_hooks(experiment))
         if hooks is None:
             return
         place = _settings(experiment, hooks.places["build_dataset"])
-        data: MultiTaskDataset | None = self.once(f"train {place}", lambda: hooks.build_dataset("train"))
-        self.once(f"test {place}", lambda: hooks.build_dataset("test"))
+        data: MultiTaskDataset | None = self._once(f"train {place}", lambda: hooks.build_dataset("train"))
+        self._once(f"test {place}", lambda: hooks.build_dataset("test"))
         extra = [_settings(experiment, name) for name, _ in hooks.implementations("build_extra_datasets")]
-        self.once(f"extra {place} {extra}", hooks.build_extra_datasets)
+        self._once(f"extra {place} {extra}", hooks.build_extra_datasets)
         if hooks.has("before_run"):  # its data may be complete only then, such as with labels that models make
-            self.named_files(experiment)
+            self._named_files(experiment)
             return
-        size = None if data is None else self.once(f"sample {place}", lambda: _size(data))
+        size = None if data is None else self._once(f"sample {place}", lambda: _size(data))
         if data is None or size is None:
-            self.named_files(experiment)
+            self._named_files(experiment)
             return
         mask = _settings(experiment, hooks.places["make_label_mask"])
-        self.once(f"mask {place} {mask}", lambda: _draw_mask(experiment, hooks, data))
+        self._once(f"mask {place} {mask}", lambda: _draw_mask(experiment, hooks, data))
         network = _settings(experiment, hooks.places["build_backbone"])
-        self.once(f"network {size} {network}", lambda: hooks.build_backbone(size) and True)
+        self._once(f"network {size} {network}", lambda: hooks.build_backbone(size) and True)
 
-    def once(self, key: str, make: Callable[[], Made]) -> Made | None:
+    def _once(self, key: str, make: Callable[[], _Made]) -> _Made | None:
         """Make something unless it was made before; None, and a problem noted, where the user has to do something."""
         if key not in self.opened:
             try:
@@ -79,10 +79,10 @@ class _Look:
             except (MtlError, OSError) as error:
                 self.problems[" ".join(str(error).split())] = None
                 self.opened[key] = None
-        made: Made | None = self.opened[key]
+        made: _Made | None = self.opened[key]
         return made
 
-    def named_files(self, experiment: Experiment) -> None:
+    def _named_files(self, experiment: Experiment) -> None:
         """Files that are not there, of plugins that look for them only with the data at hand, or in the run."""
         for key, name in _files(parse_toml(dump_experiment(experiment), experiment.name)["plugins"], "plugins"):
             path = Path(name).expanduser()
@@ -107,7 +107,7 @@ def _files(table: Mapping[str, Any], above: str) -> Iterator[tuple[str, str]]:
     for key, value in table.items():
         if isinstance(value, Mapping):
             yield from _files(value, f"{above}.{key}")
-        elif key in FILES and isinstance(value, str) and value not in ("", "none"):
+        elif key in _FILES and isinstance(value, str) and value not in ("", "none"):
             yield f"{above}.{key}", value
 
 

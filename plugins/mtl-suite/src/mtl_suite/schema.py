@@ -11,7 +11,7 @@ from attrs.validators import deep_iterable, ge, gt
 from mtl_core import help, is_name
 
 
-def distinct(instance: object, attribute: object, value: tuple[int, ...]) -> None:
+def _distinct(instance: object, attribute: object, value: tuple[int, ...]) -> None:
     if len(set(value)) < len(value):
         raise ValueError(f"expected every seed once, found {list(value)}")
 
@@ -40,7 +40,7 @@ class Settings:
     folder: str | None = field(default=None, metadata=help("folder of its runs; none: runs/NAME"))
     seeds: tuple[int, ...] = field(
         default=(0,),
-        validator=[deep_iterable(ge(0)), distinct],
+        validator=[deep_iterable(ge(0)), _distinct],
         metadata=help("every experiment is run with each of them"),
     )
     reference: str | None = field(default=None, metadata=help("experiment that Δ% refers to; none: the first"))

@@ -9,7 +9,7 @@ import tomlkit
 
 from mtl_core import Experiment, ExperimentError, dump_experiment, parse_experiment, parse_toml
 
-Document = dict[str, Any]
+_Document = dict[str, Any]
 
 Kind = Literal["task", "primary"]
 
@@ -24,26 +24,26 @@ def each(experiment: Experiment, kind: Kind) -> dict[str, Experiment]:
     from mtl_core import open_hooks
 
     names = experiment.tasks or open_hooks(experiment).build_dataset("train").tasks.names
-    return {name: one(experiment, kind, name) for name in names}
+    return {name: _one(experiment, kind, name) for name in names}
 
 
-def one(experiment: Experiment, kind: Kind, task: str) -> Experiment:
+def _one(experiment: Experiment, kind: Kind, task: str) -> Experiment:
     document = parse_toml(dump_experiment(experiment, anchored=True), experiment.name)
     document = for_task(document, kind, task) | {"name": f"{experiment.name}-each-{kind}"}
     return parse_experiment(tomlkit.dumps(document), f"{experiment.name}, {kind} {task}")
 
 
-def for_task(document: Document, kind: Kind, task: str) -> Document:
+def for_task(document: _Document, kind: Kind, task: str) -> _Document:
     """The document of one run of the set."""
-    return alone(document, task) if kind == "task" else with_primary(document, task)
+    return _alone(document, task) if kind == "task" else _with_primary(document, task)
 
 
-def alone(document: Mapping[str, Any], task: str) -> Document:
+def _alone(document: Mapping[str, Any], task: str) -> _Document:
     """The experiment with one task, which is the primary one wherever a plugin has such an option."""
-    return {**document, "plugins": led_by(document["plugins"], task), "tasks": [task], "counts_for": [task]}
+    return {**document, "plugins": _led_by(document["plugins"], task), "tasks": [task], "counts_for": [task]}
 
 
-def with_primary(document: Mapping[str, Any], task: str) -> Document:
+def _with_primary(document: Mapping[str, Any], task: str) -> _Document:
     """The experiment with another primary task, in every plugin that has the option.
 
     :raises ExperimentError: no plugin has it
@@ -54,9 +54,9 @@ def with_primary(document: Mapping[str, Any], task: str) -> Document:
             str(document.get("name", "experiment")),
             [f'each primary: no plugin of the experiment has an option "primary" (it has: {", ".join(plugins)})'],
         )
-    return {**document, "plugins": led_by(plugins, task), "counts_for": [task]}
+    return {**document, "plugins": _led_by(plugins, task), "counts_for": [task]}
 
 
-def led_by(plugins: Mapping[str, Mapping[str, Any]], task: str) -> Document:
+def _led_by(plugins: Mapping[str, Mapping[str, Any]], task: str) -> _Document:
     """Plugins' tables with another primary task."""
     return {name: {**table, **({"primary": task} if "primary" in table else {})} for name, table in plugins.items()}

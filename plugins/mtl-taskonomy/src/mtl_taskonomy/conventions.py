@@ -21,14 +21,13 @@ from torch.nn import functional as F
 from mtl_taskonomy.choices import Convention
 from mtl_taskonomy.files import WHOLE
 
-BLUR = 4.0
-"""Deviation of the blur of occlusion edges in pixels at a width of 256."""
-BLUR_WIDTH = 256
+_BLUR_WIDTH = 256
+"""Width in pixels at which the deviation of the blur of occlusion edges is given."""
 
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+_Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and deviation of each channel, in the units of the files' maps."""
 
-STANDLEY: dict[str, Statistics] = {
+_STANDLEY: dict[str, _Statistics] = {
     "occlusion_edges": ((56.0248 / WHOLE,), (239.1265 / WHOLE,)),
     "keypoints": ((50 / WHOLE,), (100 / WHOLE,)),
     "texture_edges": ((718 / WHOLE,), (1070 / WHOLE,)),
@@ -38,7 +37,7 @@ STANDLEY: dict[str, Statistics] = {
         (0.1373 * 255 / 128, 0.0359 * 255 / 128),
     ),
 }
-TASKBANK: dict[str, Statistics] = {
+_TASKBANK: dict[str, _Statistics] = {
     "principal_curvature": (((123.572 - 127) / 128, (120.1 - 127) / 128), (31.922 / 128, 21.658 / 128)),
 }
 
@@ -50,7 +49,7 @@ def trained_on(task: str, values: Tensor, convention: Convention, ranges: Mappin
     :param ranges: task → strength that becomes 1, for ``taskonomy``
     :param blur: deviation of the blur of occlusion edges in pixels at a width of 256, for ``taskonomy``; 0 for none
     """
-    statistics = {"standley": STANDLEY, "taskonomy": TASKBANK, "plain": {}}[convention].get(task)
+    statistics = {"standley": _STANDLEY, "taskonomy": _TASKBANK, "plain": {}}[convention].get(task)
     if statistics is not None:
         mean, deviation = (torch.tensor(part).view(-1, 1, 1) for part in statistics)
         return (values - mean) / deviation
@@ -59,11 +58,11 @@ def trained_on(task: str, values: Tensor, convention: Convention, ranges: Mappin
     stretched = values / ranges[task]
     if task == "occlusion_edges" and blur > 0:
         # not clipped: lines one pixel wide keep their strength, and the blur brings it down to about 1
-        return blurred(stretched, blur * values.shape[-1] / BLUR_WIDTH)
+        return _blurred(stretched, blur * values.shape[-1] / _BLUR_WIDTH)
     return stretched.clamp(max=1)
 
 
-def blurred(values: Tensor, deviation: float) -> Tensor:
+def _blurred(values: Tensor, deviation: float) -> Tensor:
     """A Gaussian blur of the valid pixels; what is invalid, or outside, has no part in it."""
     valid = values.isfinite()
     both = torch.cat((torch.where(valid, values, torch.zeros_like(values)), valid.to(values.dtype)))

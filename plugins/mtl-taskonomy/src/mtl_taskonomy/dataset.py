@@ -22,17 +22,17 @@ from mtl_taskonomy.index import Index
 from mtl_taskonomy.labels import Form
 from mtl_taskonomy.tasks import tasks_of
 
-T = TypeVar("T")
-Size = tuple[int, int]
+_T = TypeVar("_T")
+_Size = tuple[int, int]
 
 
-class OnDemand(Sequence[T], Generic[T]):
+class _OnDemand(Sequence[_T], Generic[_T]):
     """N things that are made when they are asked for: millions of names or paths would fill the memory.
 
     :param make: from a position
     """
 
-    def __init__(self, size: int, make: Callable[[int], T]) -> None:
+    def __init__(self, size: int, make: Callable[[int], _T]) -> None:
         self._size = size
         self._make = make
 
@@ -40,10 +40,10 @@ class OnDemand(Sequence[T], Generic[T]):
         return self._size
 
     @overload
-    def __getitem__(self, place: int) -> T: ...
+    def __getitem__(self, place: int) -> _T: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[T]: ...
-    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
+    def __getitem__(self, place: slice) -> Sequence[_T]: ...
+    def __getitem__(self, place: int | slice) -> _T | Sequence[_T]:
         if isinstance(place, slice):
             return [self._make(i) for i in range(self._size)[place]]
         return self._make(range(self._size)[place])
@@ -62,7 +62,7 @@ class TaskonomyDataset:
     """
 
     def __init__(
-        self, root: Path, index: Index, rows: NDArray[np.int64], tasks: Sequence[str], size: Size | None, form: Form
+        self, root: Path, index: Index, rows: NDArray[np.int64], tasks: Sequence[str], size: _Size | None, form: Form
     ) -> None:
         self.root = root
         self.form = form
@@ -71,11 +71,11 @@ class TaskonomyDataset:
         self.views = index.views[rows]
         self.buildings = index.buildings
         self.folders = {(folder.building, folder.domain): (folder.path, folder.written) for folder in index.folders}
-        self.labelled = self.own_mask()
-        self.names: Sequence[str] | None = OnDemand(len(self), self.name)
+        self.labelled = self._own_mask()
+        self.names: Sequence[str] | None = _OnDemand(len(self), self.name)
         self.size = size or _dimensions(read_rgb(self.path(0, "rgb")))
 
-    def own_mask(self) -> Tensor | None:
+    def _own_mask(self) -> Tensor | None:
         """Which view has which label, bool (N, K); None where every view has every label."""
         columns = [self.views["domains"] >> BIT[FOLDER_OF[name]] & 1 for name in self.tasks.names]
         labelled = torch.from_numpy(np.stack(columns, 1).astype(bool))
@@ -100,7 +100,7 @@ class TaskonomyDataset:
     def files(self) -> Sequence[Path]:
         """Every file that samples are read from, on demand; a domain that a view lacks has its image in its place."""
         domains = self.domains()
-        return OnDemand(len(self) * len(domains), lambda place: self.file(*divmod(place, len(domains)), domains))
+        return _OnDemand(len(self) * len(domains), lambda place: self.file(*divmod(place, len(domains)), domains))
 
     def file(self, index: int, column: int, domains: Sequence[str]) -> Path:
         domain = domains[column]
@@ -134,20 +134,20 @@ class TaskonomyDataset:
         if not 0 <= index < len(self):
             raise IndexError(f"taskonomy: there is no view {index} of {len(self)}")
         image = read_rgb(self.path(index, "rgb"))
-        self.check_size(index, _dimensions(image))
+        self._check_size(index, _dimensions(image))
         # depth may be a label and the mask of others: each file is read once
         read = functools.cache(functools.partial(self.read, index, _dimensions(image)))
         labels = {task: self.label(index, task, read) for task in self.tasks.names if task in tasks}
         return Sample(resize_image(image, self.size), labels)
 
-    def read(self, index: int, own: Size, domain: str) -> Tensor:
+    def read(self, index: int, own: _Size, domain: str) -> Tensor:
         """What the file of a domain holds, (…, H, W).
 
         :param own: (H, W) of the view's image file
         """
         path = self.path(index, domain)
         values = self.form.read(domain, path)
-        self.check_same_size(path, _dimensions(values), index, own)
+        self._check_same_size(path, _dimensions(values), index, own)
         return values
 
     def label(self, index: int, task: str, read: Callable[[str], Tensor]) -> Tensor:
@@ -164,14 +164,14 @@ class TaskonomyDataset:
             return torch.full(self.size, int(task.ignored))
         return torch.full((task.channels, *self.size), task.ignored)
 
-    def check_size(self, index: int, found: Size) -> None:
+    def _check_size(self, index: int, found: _Size) -> None:
         if not self.resizes and found != self.size:
             raise DataError(
                 f"{self.path(index, 'rgb')}: {_pixels(found)}, but the first image is {_pixels(self.size)};"
                 " with images of several sizes set plugins.taskonomy.size to [height, width]"
             )
 
-    def check_same_size(self, path: Path, found: Size, index: int, expected: Size) -> None:
+    def _check_same_size(self, path: Path, found: _Size, index: int, expected: _Size) -> None:
         if found != expected:
             raise DataError(
                 f"{path}: {_pixels(found)}, but its image {self.path(index, 'rgb').name} is {_pixels(expected)};"
@@ -179,9 +179,9 @@ class TaskonomyDataset:
             )
 
 
-def _dimensions(values: Tensor) -> Size:
+def _dimensions(values: Tensor) -> _Size:
     return int(values.shape[-2]), int(values.shape[-1])
 
 
-def _pixels(size: Size) -> str:
+def _pixels(size: _Size) -> str:
     return f"{size[0]} × {size[1]} pixels"

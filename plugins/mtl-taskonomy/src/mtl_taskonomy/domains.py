@@ -8,7 +8,7 @@ import attrs
 
 
 @attrs.frozen
-class Domain:
+class _Domain:
     """One kind of file.
 
     :param folder: name of its folder
@@ -20,18 +20,18 @@ class Domain:
 
 
 DOMAINS = (
-    Domain("rgb", ("rgb",)),
-    Domain("segment_semantic", ("segmentsemantic", "segment_semantic")),
-    Domain("depth_zbuffer", ("depth_zbuffer",)),
-    Domain("normal", ("normal",)),
-    Domain("edge_occlusion", ("edge_occlusion",)),
-    Domain("reshading", ("reshading",)),
-    Domain("keypoints2d", ("keypoints2d",)),
-    Domain("edge_texture", ("edge_texture",)),
-    Domain("depth_euclidean", ("depth_euclidean",)),
-    Domain("keypoints3d", ("keypoints3d",)),
-    Domain("principal_curvature", ("principal_curvature",)),
-    Domain("mask_valid", ("mask_valid",)),
+    _Domain("rgb", ("rgb",)),
+    _Domain("segment_semantic", ("segmentsemantic", "segment_semantic")),
+    _Domain("depth_zbuffer", ("depth_zbuffer",)),
+    _Domain("normal", ("normal",)),
+    _Domain("edge_occlusion", ("edge_occlusion",)),
+    _Domain("reshading", ("reshading",)),
+    _Domain("keypoints2d", ("keypoints2d",)),
+    _Domain("edge_texture", ("edge_texture",)),
+    _Domain("depth_euclidean", ("depth_euclidean",)),
+    _Domain("keypoints3d", ("keypoints3d",)),
+    _Domain("principal_curvature", ("principal_curvature",)),
+    _Domain("mask_valid", ("mask_valid",)),
 )
 """In the order of the index's bits. An index holds their number: another order needs another version of the index."""
 

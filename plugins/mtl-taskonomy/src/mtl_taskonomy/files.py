@@ -15,11 +15,11 @@ from mtl_core import DataError
 from mtl_data import channels_first, read_picture, unit
 from mtl_taskonomy.tasks import CLASSES, PER_METRE
 
-SIXTEEN = ("I;16", "I;16B", "I")
+_SIXTEEN = ("I;16", "I;16B", "I")
 WHOLE = 65535
 """The largest number of 16 bits; in depth files it marks an invalid pixel."""
-INVALID_NORMAL = 128
-ZERO_CURVATURE = 127
+_INVALID_NORMAL = 128
+_ZERO_CURVATURE = 127
 
 
 def read_classes(path: Path) -> Tensor:
@@ -42,7 +42,7 @@ def read_depth(path: Path, limit: float | None = None) -> Tensor:
 
     :param limit: metres from which a depth counts as missing
     """
-    values = read_picture(path, SIXTEEN, "a 16-bit image of one channel, 512 to the metre")
+    values = read_picture(path, _SIXTEEN, "a 16-bit image of one channel, 512 to the metre")
     metres = torch.from_numpy(values.astype(np.float32) / np.float32(PER_METRE))[None]
     known = torch.from_numpy(values < WHOLE)[None]
     if limit is not None:
@@ -54,13 +54,13 @@ def read_normals(path: Path) -> Tensor:
     """Unit vectors (3, H, W), x right, y down, z forward; zero where invalid."""
     values = read_picture(path, ("RGB",), "an RGB image of normals, n = (v − 127.5) / 127.5")
     vectors = (values.astype(np.float32) - np.float32(127.5)) / np.float32(127.5)
-    known = (values != INVALID_NORMAL).any(-1, keepdims=True)
+    known = (values != _INVALID_NORMAL).any(-1, keepdims=True)
     return unit(channels_first(np.where(known, vectors, np.float32(0))))
 
 
 def read_strength(path: Path) -> Tensor:
     """Edges and keypoints (1, H, W) in 0..1."""
-    values = read_picture(path, SIXTEEN, "a 16-bit image of one channel")
+    values = read_picture(path, _SIXTEEN, "a 16-bit image of one channel")
     return torch.from_numpy(values.astype(np.float32) / np.float32(WHOLE))[None]
 
 
@@ -74,7 +74,7 @@ def read_shading(path: Path) -> Tensor:
 def read_curvature(path: Path) -> Tensor:
     """Principal curvatures (2, H, W) in about −1..1, 0 where flat: the first two channels."""
     values = read_picture(path, ("RGB",), "an RGB image of principal curvatures in the first two channels")
-    return channels_first((values[..., :2].astype(np.float32) - ZERO_CURVATURE) / np.float32(128))
+    return channels_first((values[..., :2].astype(np.float32) - _ZERO_CURVATURE) / np.float32(128))
 
 
 def read_mask(path: Path) -> Tensor:

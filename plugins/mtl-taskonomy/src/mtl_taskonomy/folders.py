@@ -22,9 +22,9 @@ import attrs
 from mtl_core import DataError
 from mtl_taskonomy.domains import BIT, FILE, OTHERS
 
-DEEPEST = 3
+_DEEPEST = 3
 """How many folders may lie between the root and a domain's folder."""
-ARCHIVE = re.compile(rf"(.+?)_(?:{'|'.join(sorted([*BIT, *OTHERS], key=len, reverse=True))})")
+_ARCHIVE = re.compile(rf"(.+?)_(?:{'|'.join(sorted([*BIT, *OTHERS], key=len, reverse=True))})")
 
 
 @attrs.frozen
@@ -73,7 +73,7 @@ def _search(root: Path, folder: Path, above: list[str], depth: int = 0) -> Itera
     for path in _folders_in(folder):
         if path.name in BIT:
             yield from _contents(root, path, above)
-        elif path.name not in OTHERS and depth < DEEPEST:
+        elif path.name not in OTHERS and depth < _DEEPEST:
             yield from _search(root, path, above, depth + 1)
 
 
@@ -112,7 +112,7 @@ def _holds_folders(folder: Path) -> bool:
 def _building_of(folder: Path) -> str:
     """A building's folder has its name, or that of one of its archives."""
     name = Path(os.path.abspath(folder)).name
-    archive = ARCHIVE.fullmatch(name)
+    archive = _ARCHIVE.fullmatch(name)
     return archive[1] if archive else name
 
 

@@ -22,14 +22,14 @@ from mtl_core import DataError, write_atomically
 from mtl_taskonomy.domains import BIT, DOMAINS, FILE
 from mtl_taskonomy.folders import Folder, find_folders
 
-VERSION = 1
-VIEW = np.dtype([("building", "<u2"), ("point", "<i4"), ("view", "<i4"), ("domains", "<u2")])
+_VERSION = 1
+_VIEW = np.dtype([("building", "<u2"), ("point", "<i4"), ("view", "<i4"), ("domains", "<u2")])
 """A view, 12 bytes: number of its building, its numbers in file names, a bit for each domain that it has."""
-SETTLED = 2_000_000_000
+_SETTLED = 2_000_000_000
 """Nanoseconds. A folder that changed less than this before it was listed may change again with the same time."""
-UNSETTLED = -1
+_UNSETTLED = -1
 
-Keys = NDArray[np.int64]
+_Keys = NDArray[np.int64]
 """Point and view of some files in one number each, sorted."""
 Watch = Callable[[int, int, str], object]
 """Called with the number of folders that are listed, of how many, and the building's name."""
@@ -116,10 +116,10 @@ def build(root: Path, known: Index | None = None, watch: Watch = lambda done, of
     listed: list[Listed] = []
     parts: list[NDArray[np.void]] = []
     for building, own in groupby(tree.folders, lambda folder: folder.building):
-        keys: dict[str, Keys] = {}
+        keys: dict[str, _Keys] = {}
         for folder in own:
             watch(len(listed), len(tree.folders), building)
-            one, keys[folder.domain] = _known_keys(root, folder, known) or list_folder(root, folder)
+            one, keys[folder.domain] = _known_keys(root, folder, known) or _list_folder(root, folder)
             listed.append(one)
         parts.append(_merged(number[building], keys))
     watch(len(listed), len(listed), "")
@@ -134,10 +134,10 @@ def build(root: Path, known: Index | None = None, watch: Watch = lambda done, of
 
 
 def _settled(changed: int, now: int) -> int:
-    return changed if now - changed > SETTLED else UNSETTLED
+    return changed if now - changed > _SETTLED else _UNSETTLED
 
 
-def _known_keys(root: Path, folder: Folder, known: Index | None) -> tuple[Listed, Keys] | None:
+def _known_keys(root: Path, folder: Folder, known: Index | None) -> tuple[Listed, _Keys] | None:
     """What an earlier index knows of a folder that has not changed."""
     found = known.by_path.get(folder.path) if known else None
     if known is None or found is None or _times(root, [folder.path])[folder.path] != found.changed:
@@ -149,7 +149,7 @@ def _known_keys(root: Path, folder: Folder, known: Index | None) -> tuple[Listed
     return found, own["point"].astype(np.int64) << 32 | own["view"]
 
 
-def list_folder(root: Path, folder: Folder) -> tuple[Listed, Keys]:
+def _list_folder(root: Path, folder: Folder) -> tuple[Listed, _Keys]:
     """:raises DataError: the folder cannot be read, or holds another domain's files"""
     path = root / folder.path
     now = time.time_ns()
@@ -178,10 +178,10 @@ def _domain_name(path: Path, folder: Folder, names: set[str]) -> str:
     return ""
 
 
-def _merged(building: int, keys: dict[str, Keys]) -> NDArray[np.void]:
+def _merged(building: int, keys: dict[str, _Keys]) -> NDArray[np.void]:
     """The views of a building from the files of its domains."""
     every = np.unique(np.concatenate(list(keys.values())))
-    views = np.zeros(len(every), VIEW)
+    views = np.zeros(len(every), _VIEW)
     views["building"], views["point"], views["view"] = building, every >> 32, every & 0xFFFFFFFF
     for domain, own in keys.items():
         views["domains"][np.searchsorted(every, own)] |= 1 << BIT[domain]
@@ -190,7 +190,7 @@ def _merged(building: int, keys: dict[str, Keys]) -> NDArray[np.void]:
 
 def save(index: Index, path: Path) -> None:
     header = {
-        "version": VERSION,
+        "version": _VERSION,
         "domains": [domain.folder for domain in DOMAINS],
         "folders": [attrs.astuple(folder) for folder in index.folders],
         "above": index.above,
@@ -211,7 +211,7 @@ def load(path: Path) -> Index | None:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             header: dict[str, Any] = json.loads(saved["header"].tobytes())
             views: NDArray[np.void] = saved["views"]
-        if (header["version"], header["domains"]) != (VERSION, [domain.folder for domain in DOMAINS]):
+        if (header["version"], header["domains"]) != (_VERSION, [domain.folder for domain in DOMAINS]):
             return None
         return Index(views, [Listed(*folder) for folder in header["folders"]], header["above"])
     except Exception:  # a damaged file makes numpy, zipfile and json raise a dozen kinds of error; it is made again

@@ -16,11 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mtl_taskonomy.index import Index, Watch, build, load, save
 
-BESIDE = Path(".mtl") / "taskonomy-index.npz"
+_BESIDE = Path(".mtl") / "taskonomy-index.npz"
 """Below the root; in a folder of its own, because a new file in the root would change the root's time of change."""
 
 _rebuilt: set[Path] = set()
-"""Roots that this process has listed anew: ``rebuild`` means once, not once for each split."""
+"""Roots that this process has listed again: ``rebuild`` means once, not once for each split."""
 
 
 def open_index(root: Path, kept: Path | None = None, rebuild: bool = False) -> Index:
@@ -33,26 +33,26 @@ def open_index(root: Path, kept: Path | None = None, rebuild: bool = False) -> I
     :param rebuild: list every folder, whatever is kept; once per process and root
     :raises DataError: there is no image below the root
     """
-    anew = rebuild and root not in _rebuilt
+    relist = rebuild and root not in _rebuilt
     asked = time.time_ns()
-    places = [kept] if kept else [root / BESIDE, in_cache(root)]
-    if not anew and (index := _current(root, places)):
+    places = [kept] if kept else [root / _BESIDE, _in_cache(root)]
+    if not relist and (index := _current(root, places)):
         return index
     place = _writable(places)
     with _locked(place):
         # another process may have made it while this one waited
-        if index := _current(root, places, asked if anew else 0):
+        if index := _current(root, places, asked if relist else 0):
             return index
-        index = _make(root, None if anew else _newest(places))
+        index = _make(root, None if relist else _newest(places))
         if place:
             save(index, place)
     _tell(root, index, place)
-    if anew:
+    if relist:
         _rebuilt.add(root)
     return index
 
 
-def in_cache(root: Path) -> Path:
+def _in_cache(root: Path) -> Path:
     """A file in the user's cache folder for this root."""
     cache = Path(os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "mtl").expanduser()
     return cache / f"taskonomy-index-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]}.npz"

@@ -18,11 +18,11 @@ from mtl_taskonomy.choices import Convention, DepthForm, Mask
 from mtl_taskonomy.conventions import resize_map, trained_on
 from mtl_taskonomy.tasks import EncodedDepth
 
-MASK_FOLDER = {"depth": "depth_zbuffer", "mask_valid": "mask_valid"}
-FROM_GEOMETRY = ("normals", "occlusion_edges", "reshading", "keypoints3d", "principal_curvature")
+_MASK_FOLDER = {"depth": "depth_zbuffer", "mask_valid": "mask_valid"}
+_FROM_GEOMETRY = ("normals", "occlusion_edges", "reshading", "keypoints3d", "principal_curvature")
 """Tasks whose labels are rendered from the mesh: where it has holes they mean nothing."""
 
-READ: dict[str, Callable[[Path], Tensor]] = {
+_READ: dict[str, Callable[[Path], Tensor]] = {
     "segment_semantic": files.read_classes,
     "normal": files.read_normals,
     "edge_occlusion": files.read_strength,
@@ -49,11 +49,11 @@ class Form:
 
     def mask_folder(self, task: str) -> str | None:
         """The folder of the file that says which pixels of a task's label are valid."""
-        return MASK_FOLDER.get(self.mask) if task in FROM_GEOMETRY else None
+        return _MASK_FOLDER.get(self.mask) if task in _FROM_GEOMETRY else None
 
     def read(self, domain: str, path: Path) -> Tensor:
         """What a file holds, (…, H, W); of a mask, above 0 where a pixel is valid."""
-        return READ[domain](path) if domain in READ else files.read_depth(path, self.max_depth)
+        return _READ[domain](path) if domain in _READ else files.read_depth(path, self.max_depth)
 
     def finish(self, task: str, values: Tensor, valid: Tensor | None, size: tuple[int, int]) -> Tensor:
         """A label as its task defines it.
@@ -65,13 +65,13 @@ class Form:
         if task == "segmentation":
             return resize_nearest(values, size)
         if task.startswith("depth"):
-            return self.encoded(resize_nearest(values, size))
+            return self._encoded(resize_nearest(values, size))
         if task == "normals":
             return resize_normals(values if valid is None else values * valid, size)
         known = values if valid is None else torch.where(valid, values, torch.full_like(values, torch.nan))
         return trained_on(task, resize_map(known, size), self.convention, self.ranges, self.blur)
 
-    def encoded(self, metres: Tensor) -> Tensor:
+    def _encoded(self, metres: Tensor) -> Tensor:
         if self.depth == "metres":
             return metres
         encoded = EncodedDepth(name="depth", form=self.depth).from_metres(metres)

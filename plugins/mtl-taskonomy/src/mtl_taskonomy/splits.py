@@ -14,9 +14,9 @@ from mtl_taskonomy.choices import SPLITS
 Buildings = dict[str, tuple[str, ...]]
 """Split → names of its buildings."""
 
-HEADER = ["id", *SPLITS]
+_HEADER = ["id", *SPLITS]
 
-TINY: Buildings = {
+_TINY: Buildings = {
     "train": (
         "hanson", "merom", "klickitat", "onaga", "leonardo", "marstons", "newfields", "pinesdale", "lakeville",
         "cosmos", "benevolence", "pomaria", "tolstoy", "shelbyville", "allensville", "wainscott", "beechwood",
@@ -35,13 +35,13 @@ def buildings_of(subset: str, file: Path | None) -> Buildings:
     :raises DataError: there is no such file, or it is not of the published form
     """
     if file is not None:
-        return parse(*_text_of(file, f"splits_{subset}.csv"))
+        return _parse(*_text_of(file, f"splits_{subset}.csv"))
     if subset != "tiny":
         raise DataError(
             f"taskonomy: the buildings of the subset {subset} are in the publishers' splits_{subset}.csv; get"
             " splits_taskonomy.zip (github.com/StanfordVL/taskonomy, data/assets) and set plugins.taskonomy.split_file"
         )
-    return TINY
+    return _TINY
 
 
 def _text_of(file: Path, name: str) -> tuple[str, str]:
@@ -68,14 +68,14 @@ def _in_archive(file: Path, name: str) -> str:
         return archive.read(found[0]).decode("utf-8-sig")
 
 
-def parse(source: str, text: str) -> Buildings:
+def _parse(source: str, text: str) -> Buildings:
     """A split file; its lines may end in a carriage return alone, as the published ones do."""
     rows = [row for row in csv.reader(io.StringIO("\n".join(text.splitlines()))) if any(row)]
-    if not rows or [cell.strip() for cell in rows[0]] != HEADER:
+    if not rows or [cell.strip() for cell in rows[0]] != _HEADER:
         found = ",".join(rows[0]) if rows else "nothing"
-        raise DataError(f"{source}: begins with {found}, expected the header {','.join(HEADER)}")
+        raise DataError(f"{source}: begins with {found}, expected the header {','.join(_HEADER)}")
     for number, row in enumerate(rows[1:], 2):
-        if len(row) != len(HEADER) or any(cell.strip() not in ("0", "1") for cell in row[1:]):
+        if len(row) != len(_HEADER) or any(cell.strip() not in ("0", "1") for cell in row[1:]):
             raise DataError(f"{source}: line {number}: {','.join(row)}, expected a building and three cells of 0 or 1")
     return {
         split: tuple(row[0].strip() for row in rows[1:] if row[column].strip() == "1")

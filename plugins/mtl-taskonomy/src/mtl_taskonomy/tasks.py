@@ -23,7 +23,7 @@ CLASSES = (
 
 PER_METRE = 512.0
 """p of one metre."""
-WHOLE = math.log(2.0**16)
+_WHOLE = math.log(2.0**16)
 
 
 @attrs.frozen(kw_only=True)
@@ -39,10 +39,10 @@ class EncodedDepth(Regression):
 
     def from_metres(self, metres: Tensor) -> Tensor:
         p = metres * PER_METRE
-        return torch.log1p(p) / WHOLE if self.form == "log" else (p - 1500) / 1000
+        return torch.log1p(p) / _WHOLE if self.form == "log" else (p - 1500) / 1000
 
     def to_metres(self, encoded: Tensor) -> Tensor:
-        p = torch.expm1(encoded * WHOLE) if self.form == "log" else encoded * 1000 + 1500
+        p = torch.expm1(encoded * _WHOLE) if self.form == "log" else encoded * 1000 + 1500
         return p / PER_METRE
 
     def zoom(self, target: Tensor, scale: float | Tensor) -> Tensor:

@@ -17,9 +17,9 @@ from mtl_folder.kinds.per_image import MISSING
 from mtl_folder.patterns import SPLIT
 from mtl_folder.table import Table, read_table
 
-FEW = 10
+_FEW = 10
 """Different whole numbers that are rather classes than values."""
-MOST = 1000
+_MOST = 1000
 """Most classes."""
 
 
@@ -104,10 +104,10 @@ def guess(sheet: Sheet, column: str) -> Entry | str:
     written = sorted({cell for cell in cells if cell and cell.lower() in MISSING})
     lines = [Line("ignored", written if len(written) > 1 else written[0], "cells without a label")] if written else []
     decimal = "," if any(re.fullmatch(r"[+-]?\d+,\d+", cell) for cell in known) else "."
-    numbers = [number(cell, decimal) for cell in known]
+    numbers = [_number(cell, decimal) for cell in known]
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", column).strip("-").lower() or "values"
     values = [value for value in numbers if value is not None]
-    if len(values) == len(known) and not (len(set(known)) <= FEW and all(value == round(value) for value in values)):
+    if len(values) == len(known) and not (len(set(known)) <= _FEW and all(value == round(value) for value in values)):
         return _values(name, column, values, decimal, len(cells), lines)
     return _classes(name, column, known, len(cells), lines)
 
@@ -125,15 +125,15 @@ def _values(name: str, column: str, values: list[float], decimal: str, rows: int
             Line("column", column),
             *comma,
             *lines,
-            Line("mean", rounded(statistics.fmean(values)), "the head learns (value - mean) / deviation"),
-            Line("deviation", rounded(deviation)),
+            Line("mean", _rounded(statistics.fmean(values)), "the head learns (value - mean) / deviation"),
+            Line("deviation", _rounded(deviation)),
         ],
     )
 
 
 def _classes(name: str, column: str, known: list[str], rows: int, lines: list[Line]) -> Entry | str:
-    distinct = sorted(set(known), key=lambda cell: (number(cell, ".") is None, number(cell, ".") or 0.0, cell))
-    if len(distinct) > min(MOST, max(2, 0.5 * len(known))):
+    distinct = sorted(set(known), key=lambda cell: (_number(cell, ".") is None, _number(cell, ".") or 0.0, cell))
+    if len(distinct) > min(_MOST, max(2, 0.5 * len(known))):
         return f"{len(distinct)} different texts in {len(known)} rows"
     note = f"{len(known)} of {rows} rows, {len(distinct)} classes"
     return Entry(
@@ -141,12 +141,12 @@ def _classes(name: str, column: str, known: list[str], rows: int, lines: list[Li
     )
 
 
-def number(cell: str, decimal: str) -> float | None:
+def _number(cell: str, decimal: str) -> float | None:
     try:
         return float(cell.replace(",", ".") if decimal == "," else cell)
     except ValueError:
         return None
 
 
-def rounded(value: float) -> float:
+def _rounded(value: float) -> float:
     return float(f"{value:.3g}")

@@ -20,15 +20,15 @@ from mtl_folder.patterns import ANY, ARRAYS, ENDINGS, in_order
 
 SPLIT_OF = {folder: split for split, folders in FOLDERS.items() for folder in folders}
 """Name of a folder → the split that it mostly is."""
-MOST = 200_000
+_MOST = 200_000
 """Files that are looked at, at most."""
-LEAST = 0.5
+_LEAST = 0.5
 """Share of the smaller group whose files have a partner in the other."""
-FEW = 8
+_FEW = 8
 """Endings of names (``_mask``, ``_depth`` …) that distinguish groups in one folder, at most."""
 
 
-Cut = Callable[[str], str]
+_Cut = Callable[[str], str]
 """Name → the word that it begins or ends with."""
 _Place = tuple[str, str]
 """(folder with placeholders, ending)"""
@@ -108,7 +108,7 @@ def walk(root: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files, key=in_order):
-            if not name.startswith(".") and count < MOST:
+            if not name.startswith(".") and count < _MOST:
                 count += 1
                 yield Path(folder) / name
 
@@ -187,7 +187,7 @@ def _differ(endings: Mapping[str, Sequence[File]]) -> bool:
     return len({ending.lower() in ARRAYS for ending in endings}) > 1 or len(words) > 1
 
 
-def _common(cut: Cut, files: Sequence[File]) -> str:
+def _common(cut: _Cut, files: Sequence[File]) -> str:
     """The word that all names begin or end with."""
     words = {cut(file.stem) for file in files}
     return words.pop() if len(words) == 1 else ""
@@ -201,7 +201,7 @@ def _by_word(group: Group) -> list[Group]:
         for file in group.files:
             parts.setdefault(cut(file.stem), []).append(file)
         names = [{(*file.key[:2], _without(file.stem, word, cut)) for file in files} for word, files in parts.items()]
-        if 2 <= len(parts) <= FEW and _overlap(names):
+        if 2 <= len(parts) <= _FEW and _overlap(names):
             ways.append((cut, parts))
     if not ways:
         return [group]
@@ -226,7 +226,7 @@ def _first(stem: str) -> str:
     return found[0] if found else ""
 
 
-def _without(stem: str, word: str, cut: Cut) -> str:
+def _without(stem: str, word: str, cut: _Cut) -> str:
     return stem.removeprefix(word) if cut is _first else stem.removesuffix(word)
 
 
@@ -237,7 +237,7 @@ def matched(images: Group, labels: Group) -> tuple[Group, Group] | None:
     """
     for first in (images, _stripped(images)):
         for second in (labels, _stripped(labels), _around(first, labels)):
-            if second is not None and shared(first, second) >= LEAST * min(len(images.files), len(labels.files)):
+            if second is not None and shared(first, second) >= _LEAST * min(len(images.files), len(labels.files)):
                 return first, second
     return None
 

@@ -23,9 +23,9 @@ _WORDS = {
 HINTS = {kind: frozenset(words.split()) for kind, words in _WORDS.items()}
 """Kind of task, or images → words of folders and names."""
 EVERY_HINT = frozenset[str]().union(*HINTS.values())
-PHOTOGRAPH = 256
+_PHOTOGRAPH = 256
 """Colours that a picture of classes hardly has."""
-FEW = 64
+_FEW = 64
 """The same of a JPEG, which is hardly a picture of classes."""
 
 
@@ -42,7 +42,7 @@ def is_photograph(path: Path) -> bool:
             if picture.mode not in ("RGB", "RGBA", "L", "CMYK", "YCbCr"):
                 return False
             colours = np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)
-            return len(colours) > (FEW if picture.format == "JPEG" else PHOTOGRAPH)
+            return len(colours) > (_FEW if picture.format == "JPEG" else _PHOTOGRAPH)
     except Exception:  # damaged files make the decoders raise a dozen kinds of error
         return False
 

@@ -15,17 +15,17 @@ from mtl_folder.init.groups import Group
 from mtl_folder.init.hints import HINTS
 from mtl_folder.init.write import Entry, Line
 
-LOOKED_AT = 12
+_LOOKED_AT = 12
 """Files of a group whose values are looked at; ids and colours are collected from more."""
-COLLECTED = 300
-FEW = 64
+_COLLECTED = 300
+_FEW = 64
 """Most different ids or colours of classes."""
-METRES = 100.0
+_METRES = 100.0
 """A median distance above this is hardly in metres."""
 
 
 @attrs.frozen
-class Look:
+class _Look:
     """What the first files of a group hold.
 
     :param raws: their values
@@ -60,16 +60,16 @@ class Look:
         return self.raws[0].values.dtype
 
 
-def look(group: Group) -> Look | None:
+def _look(group: Group) -> _Look | None:
     """The first files of a group; None where they cannot be read as labels."""
     raws = []
-    for file in group.files[:LOOKED_AT]:
+    for file in group.files[:_LOOKED_AT]:
         try:
             raws.append(read_raw(file.path))
         except DataError:
             return None
     shapes = {(raw.values.ndim, raw.values.shape[2:], raw.values.dtype) for raw in raws}
-    return Look(group, raws) if len(shapes) == 1 else None
+    return _Look(group, raws) if len(shapes) == 1 else None
 
 
 def guess(group: Group, images: int, have: int) -> Entry | None:
@@ -78,7 +78,7 @@ def guess(group: Group, images: int, have: int) -> Entry | None:
     :param images: number of images
     :param have: images that have such a file
     """
-    seen = look(group)
+    seen = _look(group)
     if seen is None:
         return None
     files = Line("files", group.pattern, f"{have} of {images} images have one")
@@ -86,7 +86,7 @@ def guess(group: Group, images: int, have: int) -> Entry | None:
     return entry and attrs.evolve(entry, lines=[entry.lines[0], files, *entry.lines[1:]])
 
 
-def _by_values(seen: Look) -> Entry | None:
+def _by_values(seen: _Look) -> Entry | None:
     if seen.channels == 3 and not seen.is_grey:
         return _three_channels(seen)
     if seen.channels > 1 and not seen.is_grey:
@@ -97,22 +97,22 @@ def _by_values(seen: Look) -> Entry | None:
     return _whole(seen)
 
 
-def _three_channels(seen: Look) -> Entry | None:
+def _three_channels(seen: _Look) -> Entry | None:
     if _is_unit(seen):
         return _normals(seen)
     if seen.dtype.kind == "f":
         return Entry("regression", [Line("kind", "regression", "three values per pixel"), Line("channels", 3)])
     found = _collected(seen.group, lambda path: colours(path))
-    if len(found) > FEW:
+    if len(found) > _FEW:
         return None
     table = {f"class{i}": f"#{code:06x}" for i, code in enumerate(found)}
-    note = f"{len(found)} colours in {min(len(seen.group.files), COLLECTED)} files: give them their names"
+    note = f"{len(found)} colours in {min(len(seen.group.files), _COLLECTED)} files: give them their names"
     return Entry(
         "segmentation", [Line("kind", "segmentation", "pictures of few colours"), Line("colours", table, note)]
     )
 
 
-def _is_unit(seen: Look) -> bool:
+def _is_unit(seen: _Look) -> bool:
     """Whether most vectors are of length 1."""
     shares = []
     for raw in seen.raws:
@@ -125,7 +125,7 @@ def _is_unit(seen: Look) -> bool:
     return float(np.median(shares)) > 0.9
 
 
-def _normals(seen: Look) -> Entry:
+def _normals(seen: _Look) -> Entry:
     lines = [Line("kind", "normals", "vectors of length 1")]
     towards = []
     for raw in seen.raws:
@@ -137,14 +137,14 @@ def _normals(seen: Look) -> Entry:
     return Entry("normals", lines)
 
 
-def _floats(seen: Look) -> Entry | None:
+def _floats(seen: _Look) -> Entry | None:
     values = seen.values
     if not values.size:
         return None
     low = float(values.min())
     high = float(values.max())
     span = f"values {low:.4g} to {high:.4g}"
-    if (values == np.round(values)).all() and len(np.unique(values)) <= FEW and not seen.hints("depth"):
+    if (values == np.round(values)).all() and len(np.unique(values)) <= _FEW and not seen.hints("depth"):
         return _ids(seen)
     if seen.hints("disparity"):
         return Entry("disparity", [Line("kind", "disparity", span)])
@@ -156,12 +156,12 @@ def _floats(seen: Look) -> Entry | None:
 
 
 def _unit(median: float) -> list[Line]:
-    if median <= METRES:
+    if median <= _METRES:
         return [Line("unit", "m", f"half of the values are below {median:.3g}")]
     return [Line("unit", "mm", f"half of the values are above {median:.4g}: hardly metres")]
 
 
-def _whole(seen: Look) -> Entry | None:
+def _whole(seen: _Look) -> Entry | None:
     """Whole numbers of 8, 16 or more bits, or true and false."""
     distinct = np.unique(seen.values)
     bits = f"whole numbers {distinct[0]:g} to {distinct[-1]:g}"
@@ -170,26 +170,26 @@ def _whole(seen: Look) -> Entry | None:
         return Entry("edges", [Line("kind", "edges", bits), *scale])
     if seen.hints("disparity"):
         return Entry("disparity", [Line("kind", "disparity", bits), Line("scale", 1 / 256, "as KITTI and Cityscapes")])
-    if seen.hints("depth") and len(distinct) > FEW / 4:
+    if seen.hints("depth") and len(distinct) > _FEW / 4:
         return _whole_depth(seen, bits)
-    if len(distinct) <= FEW or (seen.hints("segmentation") and len(distinct) <= 256):
+    if len(distinct) <= _FEW or (seen.hints("segmentation") and len(distinct) <= 256):
         return _ids(seen)
     if seen.dtype == np.uint8:
         return Entry("regression", [Line("kind", "regression", bits), Line("scale", 1 / 255, "0..255 as 0..1")])
     return _whole_depth(seen, bits)
 
 
-def _whole_depth(seen: Look, bits: str) -> Entry:
+def _whole_depth(seen: _Look, bits: str) -> Entry:
     if seen.dtype == np.uint8:
         note = "8 bits are mostly pictures for looking at: metres per step?"
         return Entry("depth", [Line("kind", "depth", bits), Line("scale", 1 / 255, note)])
     return Entry("depth", [Line("kind", "depth", f"{bits}, 16 bits"), Line("unit", "mm", "a guess: whole numbers")])
 
 
-def _ids(seen: Look) -> Entry | None:
+def _ids(seen: _Look) -> Entry | None:
     """Class ids."""
     found = [int(code) for code in _collected(seen.group, lambda path: read_raw(path).values)]
-    files = min(len(seen.group.files), COLLECTED)
+    files = min(len(seen.group.files), _COLLECTED)
     kind = Line("kind", "segmentation", f"{len(found)} different ids in {files} files: {_shown(found)}")
     ignored = [Line("ignored", 255, "a guess: 255 mostly marks pixels without a class")]
     if found == [0, 255]:
@@ -201,7 +201,7 @@ def _ids(seen: Look) -> Entry | None:
 
 def _classes(codes: Sequence[int]) -> Line:
     note = "give them their names"
-    if 0 <= codes[0] <= 1 and codes[-1] < FEW:
+    if 0 <= codes[0] <= 1 and codes[-1] < _FEW:
         names = [f"class{code}" for code in range(codes[-1] + 1)]
         if codes[0] == 1:
             return Line("classes", {name: code for code, name in enumerate(names) if code}, note)
@@ -212,10 +212,10 @@ def _classes(codes: Sequence[int]) -> Line:
 def _collected(group: Group, read: Any) -> list[int]:
     """Different values of many files of a group."""
     found: set[int] = set()
-    for file in group.files[:COLLECTED]:
+    for file in group.files[:_COLLECTED]:
         values = read(file.path)
         found |= {int(code) for code in np.unique(values[np.isfinite(values)])}
-        if len(found) > 4 * FEW:
+        if len(found) > 4 * _FEW:
             break
     return sorted(found)
 

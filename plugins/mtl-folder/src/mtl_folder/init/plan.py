@@ -20,10 +20,10 @@ from mtl_folder.init.hints import HINTS, is_photograph
 from mtl_folder.init.write import Entry, Line
 from mtl_folder.patterns import ARRAYS
 
-SIZES = 200
+_SIZES = 200
 """Images whose size is looked at."""
-TEST = 0.2
-HEAD = """\
+_TEST = 0.2
+_HEAD = """\
 # Guesses, written by `mtl data init` from what lies in this folder. Correct them, and give the classes their names.
 # Everything is checked before training; `mtl data check` reads all files.
 """
@@ -59,7 +59,7 @@ class Plan:
 
     def toml(self) -> str:
         """The description as TOML, with a comment behind each guess."""
-        parts = [HEAD, str(Line("images", self.images.pattern, f"{len(self.images.files)} images"))]
+        parts = [_HEAD, str(Line("images", self.images.pattern, f"{len(self.images.files)} images"))]
         if not self.has_one_size:
             parts.append("# images have several sizes: set size = [height, width] in the experiment")
         if self.sheet is not None:
@@ -176,7 +176,9 @@ def _splits(root: Path, images: Group, sheet: Sheet | None, files: Sequence[Path
     if sheet is not None and (column := cells.split_column(sheet)) is not None:
         return [Line("column", column[0], "names each image's split"), *_complete(column[1], "cell")]
     lists = _lists(root, files, items)
-    return _complete(lists, "list") if lists else [Line("test", TEST, "no split was found: a seeded fifth for testing")]
+    return (
+        _complete(lists, "list") if lists else [Line("test", _TEST, "no split was found: a seeded fifth for testing")]
+    )
 
 
 def _complete(found: Mapping[str, str], what: str) -> list[Line]:
@@ -186,7 +188,7 @@ def _complete(found: Mapping[str, str], what: str) -> list[Line]:
         return lines
     if "val" in found:
         return [*lines[:-1], Line("test", found["val"], f"the only {what} beside training; there is none for testing")]
-    return [*lines, Line("test", TEST, f"no {what} for testing was found: a seeded fifth of the training images")]
+    return [*lines, Line("test", _TEST, f"no {what} for testing was found: a seeded fifth of the training images")]
 
 
 def _lists(root: Path, files: Sequence[Path], items: Sequence[Item]) -> dict[str, str]:
@@ -206,7 +208,7 @@ def _lists(root: Path, files: Sequence[Path], items: Sequence[Item]) -> dict[str
 
 def _sizes(images: Group) -> tuple[tuple[int, int], ...]:
     """Sizes of the images, the most frequent first."""
-    step = max(1, len(images.files) // SIZES)
+    step = max(1, len(images.files) // _SIZES)
     counts = Counter(size for file in images.files[::step] if (size := _size(file)) is not None)
     return tuple(size for size, _ in counts.most_common())
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-WIDTH = 44
+_WIDTH = 44
 """Column that comments begin at."""
 
 
@@ -24,8 +24,8 @@ class Line:
     note: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.key} = {toml(self.value)}"
-        return f"{text:<{WIDTH - 2}}  # {self.note}" if self.note else text
+        text = f"{self.key} = {_toml(self.value)}"
+        return f"{text:<{_WIDTH - 2}}  # {self.note}" if self.note else text
 
 
 @attrs.frozen
@@ -49,26 +49,26 @@ class Entry:
         return "\n".join([*remark, f"[{header}]", *map(str, self.lines)])
 
 
-def toml(value: Any) -> str:
+def _toml(value: Any) -> str:
     """A value as TOML, in one line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
         return repr(value)
     if isinstance(value, str):
-        return quoted(value)
+        return _quoted(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{bare(name)} = {toml(item)}" for name, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_bare(name)} = {_toml(item)}" for name, item in value.items()) + "}"
     if isinstance(value, Iterable):
-        return "[" + ", ".join(map(toml, value)) + "]"
+        return "[" + ", ".join(map(_toml, value)) + "]"
     return str(value)
 
 
-def quoted(text: str) -> str:
+def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'
 
 
-def bare(name: str) -> str:
+def _bare(name: str) -> str:
     """A key, in quotes where TOML wants them."""
-    return name if name.isascii() and name and all(c.isalnum() or c in "-_" for c in name) else quoted(name)
+    return name if name.isascii() and name and all(c.isalnum() or c in "-_" for c in name) else _quoted(name)

@@ -20,11 +20,11 @@ from mtl_folder.files import Raw, Unfit
 from mtl_folder.kinds.base import Scaled, listed, one_channel, range_check
 from mtl_folder.schema import valid
 
-METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
-NEAREST = 0.02
-FARTHEST = 1000.0
+_METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+_NEAREST = 0.02
+_FARTHEST = 1000.0
 """Metres that a depth map hardly goes beyond."""
-FEW = 32
+_FEW = 32
 """Distinct values that a map of distances hardly has so few of."""
 
 
@@ -70,7 +70,7 @@ class _Distance(Scaled):
             finite = np.isfinite(raw.values)
             nothing = "no value above 0" if finite.any() else "no finite value"
             yield Unfit(f"{nothing} in the whole label", "distances", "look at scale and ignored, and at the file")
-        elif raw.is_whole and len(found := np.unique(raw.values)) <= FEW and self.range is None:
+        elif raw.is_whole and len(found := np.unique(raw.values)) <= _FEW and self.range is None:
             remedy = "are these files of another task (classes)? if they are right, write a range"
             yield Unfit(f"only {len(found)} different values ({listed(found)})", "a distance per pixel", remedy)
 
@@ -89,7 +89,7 @@ class DepthFiles(_Distance):
 
     @property
     def _factor(self) -> float:
-        return (self.scale or 1.0) * METRES[self.unit or "m"]
+        return (self.scale or 1.0) * _METRES[self.unit or "m"]
 
     def doubts(self, raw: Raw, label: Tensor) -> Iterator[Unfit]:
         if any_doubt := next(super().doubts(raw, label), None):
@@ -103,12 +103,12 @@ class DepthFiles(_Distance):
             if raw.values.dtype == np.uint8:
                 remedy += "; 8 bits are mostly a picture for looking at"
             yield Unfit(f"whole numbers {low:g} to {high:g}, taken as metres", "the unit of whole numbers", remedy)
-        elif self.range is None and high > FARTHEST:
+        elif self.range is None and high > _FARTHEST:
             remedy = f'if these are millimetres: unit = "mm"; if they are right: range = [0, {high:.3g}]'
-            yield Unfit(f"depth up to {high:.4g} m", f"at most {FARTHEST:g} m", remedy)
-        elif self.range is None and high < NEAREST:
-            remedy = f"are scale and unit both there? if it is right: range = [0, {NEAREST:g}]"
-            yield Unfit(f"depth of {high:.2g} m at most", f"more than {NEAREST:g} m", remedy)
+            yield Unfit(f"depth up to {high:.4g} m", f"at most {_FARTHEST:g} m", remedy)
+        elif self.range is None and high < _NEAREST:
+            remedy = f"are scale and unit both there? if it is right: range = [0, {_NEAREST:g}]"
+            yield Unfit(f"depth of {high:.2g} m at most", f"more than {_NEAREST:g} m", remedy)
 
 
 @attrs.frozen(kw_only=True)

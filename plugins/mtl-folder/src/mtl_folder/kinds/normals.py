@@ -20,11 +20,11 @@ from mtl_data import channels_first, resize_normals, unit
 from mtl_folder.files import Raw, Unfit
 from mtl_folder.kinds.base import Scaled
 
-AXES = ("x", "y", "z")
-LONGEST = 1.1
-SHORTEST = 0.9
+_AXES = ("x", "y", "z")
+_LONGEST = 1.1
+_SHORTEST = 0.9
 """Lengths of vectors that are meant to be 1, with what 8 bits lose."""
-MOST = 0.9
+_MOST = 0.9
 
 
 @attrs.frozen(kw_only=True)
@@ -49,10 +49,10 @@ class NormalsFiles(Scaled):
         vectors = channels_first(self._vectors(raw))
         lengths = vectors.norm(dim=0)
         known = lengths > 0.5
-        inside = (lengths > SHORTEST) & (lengths < LONGEST)
-        if known.any() and inside[known].float().mean() < MOST:
+        inside = (lengths > _SHORTEST) & (lengths < _LONGEST)
+        if known.any() and inside[known].float().mean() < _MOST:
             raise self._not_unit(raw, lengths[known])
-        signs = torch.tensor([-1.0 if axis in (self.flip or ()) else 1.0 for axis in AXES])
+        signs = torch.tensor([-1.0 if axis in (self.flip or ()) else 1.0 for axis in _AXES])
         return unit(vectors) * signs.view(3, 1, 1)
 
     def _vectors(self, raw: Raw) -> NDArray[Any]:
@@ -85,6 +85,6 @@ class NormalsFiles(Scaled):
         z = label[2][label.norm(dim=0) > 0.5]
         if not z.numel():
             yield Unfit("no valid vector in the whole label", "some", "look at scale and at the file")
-        elif self.flip is None and (z > 0).float().mean() > MOST:
+        elif self.flip is None and (z > 0).float().mean() > _MOST:
             remedy = 'if z points towards the camera: flip = ["z"] (and "y" if y points up); if it is right: flip = []'
             yield Unfit("nearly all normals point away from the camera", "z below 0", remedy)
