@@ -27,15 +27,15 @@ app = typer.Typer(
     help="Multi-task learning when labels are missing and tasks fight.",
 )  # fmt: skip
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting.")]
-With = Annotated[list[str] | None, typer.Option("--with", metavar="PLUGIN", help="Add a plugin, with its defaults.")]
-Without = Annotated[list[str] | None, typer.Option("--without", metavar="PLUGIN", help="Leave a plugin out.")]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
-Checkpoint = Annotated[str, typer.Option(help="last, or best on validation data.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting.")]
+_With = Annotated[list[str] | None, typer.Option("--with", metavar="PLUGIN", help="Add a plugin, with its defaults.")]
+_Without = Annotated[list[str] | None, typer.Option("--without", metavar="PLUGIN", help="Leave a plugin out.")]
+_RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
+_Checkpoint = Annotated[str, typer.Option(help="last, or best on validation data.")]
 
 
-def show_version(asked: bool) -> None:
+def _show_version(asked: bool) -> None:
     if not asked:
         return
     from importlib.metadata import PackageNotFoundError, version
@@ -48,7 +48,7 @@ def show_version(asked: bool) -> None:
 @app.callback()
 def top(
     version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Multi-task learning when labels are missing and tasks fight."""
@@ -58,9 +58,9 @@ def top(
 def train(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An experiment (TOML).")],
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME-SEED by default.")] = None,
-    overrides: Overrides = None,
-    added: With = None,
-    dropped: Without = None,
+    overrides: _Overrides = None,
+    added: _With = None,
+    dropped: _Without = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder's run stopped.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
@@ -76,11 +76,11 @@ def train(
 def probe(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An experiment (TOML) whose mask withholds labels.")],
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME-SEED-probe by default.")] = None,
-    overrides: Overrides = None,
+    overrides: _Overrides = None,
     batches: Annotated[int, typer.Option(min=1, help="Training batches on which gradients are compared.")] = 4,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder's run stopped.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
-    as_json: Json = False,
+    as_json: _Json = False,
 ) -> None:
     """Train, and measure whether each regularizer's gradient agrees with that of the labels that are withheld."""
     from mtl_core.commands.probe import probe as probe_gradients
@@ -98,11 +98,11 @@ def probe(
 
 @app.command(epilog="Example: mtl evaluate runs/rooms-0 --split test --json")
 def evaluate(
-    run: RunArgument,
+    run: _RunArgument,
     split: Annotated[str, typer.Option(help="The data set's split; val: what best.ckpt was chosen by.")] = "test",
-    checkpoint: Checkpoint = "last",
-    overrides: Overrides = None,
-    as_json: Json = False,
+    checkpoint: _Checkpoint = "last",
+    overrides: _Overrides = None,
+    as_json: _Json = False,
 ) -> None:
     """Evaluate a run's network on a split.
 
@@ -123,15 +123,15 @@ def evaluate(
 
 @app.command(epilog="Example: mtl predict runs/rooms-0 photo.jpg --out predictions")
 def predict(
-    run: RunArgument,
+    run: _RunArgument,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images (JPEG, PNG).")],
     out: Annotated[Path, typer.Option(help="Folder for labels and pictures.")] = Path("predictions"),
-    checkpoint: Checkpoint = "last",
+    checkpoint: _Checkpoint = "last",
     size: Annotated[
         str, typer.Option(help="Size of the files: trained (the network's), or original (each image's).")
     ] = "trained",
-    overrides: Overrides = None,
-    as_json: Json = False,
+    overrides: _Overrides = None,
+    as_json: _Json = False,
 ) -> None:
     """Predict every task of images: labels as files, and a picture."""
     from mtl_core.commands.predict import predict as predict_images
@@ -146,7 +146,7 @@ def plugins(
     hooks: Annotated[
         bool, typer.Option("--hooks", help="Import each plugin in a process of its own and list its hooks.")
     ] = False,
-    as_json: Json = False,
+    as_json: _Json = False,
 ) -> None:
     """List the installed plugins: what each is for, its place in a run, and the distribution that has it."""
     from mtl_core.commands.plugins import by_place, listing
@@ -167,7 +167,7 @@ def plugins(
 @app.command(epilog="Example: mtl explain ial")
 def explain(
     name: Annotated[str, typer.Argument(metavar="PLUGIN", help="A plugin's name, FILE.py:CLASS, or experiment.")],
-    as_json: Json = False,
+    as_json: _Json = False,
 ) -> None:
     """Say what a plugin computes: formula, source, cost, where it departs from its source, hooks and options."""
     from mtl_core.commands.explain import explain as explain_plugin
@@ -216,13 +216,13 @@ def _leave_process_group() -> None:
         distributed.destroy_process_group()
 
 
-TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
+_TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
 """Colours that torch puts into its messages."""
 
 
 def _fail(message: str, code: int) -> None:
     _leave_process_group()
-    message = TERMINAL_CODES.sub("", message)
+    message = _TERMINAL_CODES.sub("", message)
     print(f"mtl: {message}", file=sys.stderr)
     sys.exit(code)
 

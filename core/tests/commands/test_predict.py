@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 
 from mtl_core.commands.predict import (
-    LARGEST,
-    as_tensor,
-    check_inputs,
-    check_stems,
-    read_image,
-    sized,
-    targets,
-    write_label,
+    _LARGEST,
+    _as_tensor,
+    _check_inputs,
+    _check_stems,
+    _read_image,
+    _sized,
+    _targets,
+    _write_label,
 )
 from mtl_core.errors import DataError
 from mtl_core.run_folder import RunFolder
@@ -51,33 +51,33 @@ def test_every_task_gets_a_file_of_the_size_that_is_asked_for(
 
 
 def test_files_are_named_by_image_and_task(tmp_path: Path) -> None:
-    names = [path.name for path in targets(Path("a/b/photo.jpg"), tmp_path, TASKS)]
+    names = [path.name for path in _targets(Path("a/b/photo.jpg"), tmp_path, TASKS)]
     assert names == ["photo_segmentation.png", "photo_depth.png", "photo_shading.npy", "photo_all.png"]
 
 
 def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a/x\.png and b/x\.jpg would both become .*x_\*\.png"):
-        check_stems([Path("a/x.png"), Path("b/x.jpg")], tmp_path)
-    check_stems([Path("a/x.png"), Path("a/y.png")], tmp_path)
+        _check_stems([Path("a/x.png"), Path("b/x.jpg")], tmp_path)
+    _check_stems([Path("a/x.png"), Path("a/y.png")], tmp_path)
 
 
 def test_no_image_is_overwritten(tmp_path: Path) -> None:
     photo, other = picture(tmp_path / "photo.png"), picture(tmp_path / "photo_depth.png")
-    check_inputs([photo], tmp_path, TASKS)
+    _check_inputs([photo], tmp_path, TASKS)
     with pytest.raises(DataError, match=f"{other}: would be overwritten by the prediction of {photo}; choose"):
-        check_inputs([photo, other], tmp_path, TASKS)
+        _check_inputs([photo, other], tmp_path, TASKS)
     (tmp_path / "photo_segmentation.png").symlink_to(photo)
     with pytest.raises(DataError, match=r"photo_segmentation\.png: is a link"):
-        check_inputs([photo], tmp_path, TASKS)
+        _check_inputs([photo], tmp_path, TASKS)
 
 
 def test_an_image_is_turned_as_its_camera_was_held(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned by a quarter
-    turned = read_image(picture(tmp_path / "photo.jpg", (6, 4), exif=exif))
+    turned = _read_image(picture(tmp_path / "photo.jpg", (6, 4), exif=exif))
     assert (turned.size, turned.mode) == ((4, 6), "RGB")
     Image.new("LA", (3, 2)).save(tmp_path / "grey.png")
-    assert as_tensor(read_image(tmp_path / "grey.png")).shape == (3, 2, 3)
+    assert _as_tensor(_read_image(tmp_path / "grey.png")).shape == (3, 2, 3)
 
 
 def test_what_is_no_image(tmp_path: Path) -> None:
@@ -88,28 +88,28 @@ def test_what_is_no_image(tmp_path: Path) -> None:
         tmp_path / "text.png": "cannot be read as an image; expected a JPEG or PNG file",
     }.items():
         with pytest.raises(DataError, match=f"^{path}: {message}$"):
-            read_image(path)
+            _read_image(path)
 
 
 def test_an_image_that_is_too_large_says_the_most_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 2 * (Image.MAX_IMAGE_PIXELS or 0) in (LARGEST, LARGEST + 1)
+    assert 2 * (Image.MAX_IMAGE_PIXELS or 0) in (_LARGEST, _LARGEST + 1)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
-    with pytest.raises(DataError, match=rf": 24 pixels; expected at most {LARGEST}: make the image smaller"):
-        read_image(picture(tmp_path / "photo.png"))
+    with pytest.raises(DataError, match=rf": 24 pixels; expected at most {_LARGEST}: make the image smaller"):
+        _read_image(picture(tmp_path / "photo.png"))
 
 
 def test_a_value_per_image_has_no_size_to_change() -> None:
     scene = make_tasks("scene")["scene"]
     raw, image = torch.randn(1, scene.channels), torch.zeros(3, 8, 8)
-    assert sized(scene, raw, image) is raw
-    assert sized(TASKS["depth"], torch.zeros(1, 1, 4, 4), image).shape == (1, 1, 8, 8)
+    assert _sized(scene, raw, image) is raw
+    assert _sized(TASKS["depth"], torch.zeros(1, 1, 4, 4), image).shape == (1, 1, 8, 8)
 
 
 def test_a_label_is_written_as_its_task_says(tmp_path: Path) -> None:
-    write_label(TASKS["depth"], torch.full((1, 2, 3), 1.25), tmp_path / "depth.png")
+    _write_label(TASKS["depth"], torch.full((1, 2, 3), 1.25), tmp_path / "depth.png")
     with Image.open(tmp_path / "depth.png") as made:
         assert np.asarray(made).tolist() == [[1250] * 3] * 2
     values = torch.randn(2, 2, 3)
-    write_label(TASKS["shading"], values, tmp_path / "shading.npy")
+    _write_label(TASKS["shading"], values, tmp_path / "shading.npy")
     assert np.array_equal(np.load(tmp_path / "shading.npy"), values.numpy())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["depth.png", "shading.npy"]

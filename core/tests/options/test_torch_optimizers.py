@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from mtl_core.options.torch_optimizers import UNUSABLE, class_of, option_names, problems, usable, values
+from mtl_core.options.torch_optimizers import _UNUSABLE, _option_names, _usable, class_of, problems, values
 
 
 def test_short_names_and_torchs_own() -> None:
@@ -33,15 +33,15 @@ def test_names_that_are_none(name: str) -> None:
 
 
 def test_what_is_offered_can_train_and_is_torchs() -> None:
-    assert {"Adam", "AdamW", "SGD", "RMSprop"} <= set(usable())
-    assert not set(usable()) & UNUSABLE.keys()
-    assert all(issubclass(class_of(f"torch.optim.{name}"), torch.optim.Optimizer) for name in usable())
+    assert {"Adam", "AdamW", "SGD", "RMSprop"} <= set(_usable())
+    assert not set(_usable()) & _UNUSABLE.keys()
+    assert all(issubclass(class_of(f"torch.optim.{name}"), torch.optim.Optimizer) for name in _usable())
 
 
 def test_settings_of_their_own_are_no_options() -> None:
-    assert {"lr", "weight_decay", "params", "fused", "foreach"}.isdisjoint(option_names("adam"))
-    assert "momentum" not in option_names("sgd")
-    assert "momentum" in option_names("torch.optim.SGD"), "the setting momentum is of the short name alone"
+    assert {"lr", "weight_decay", "params", "fused", "foreach"}.isdisjoint(_option_names("adam"))
+    assert "momentum" not in _option_names("sgd")
+    assert "momentum" in _option_names("torch.optim.SGD"), "the setting momentum is of the short name alone"
 
 
 @pytest.mark.parametrize(

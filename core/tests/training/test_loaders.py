@@ -17,7 +17,7 @@ from mtl_core.run_folder import RunFolder
 from mtl_core.testing.toys import Shapes, ToyData, ToyLabels, ToyNetwork
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.loader import Extra
-from mtl_core.training.loaders import open_loaders, sources
+from mtl_core.training.loaders import _sources, open_loaders
 from mtl_core.training.session import prepare
 
 
@@ -67,15 +67,15 @@ def test_wholly_unlabelled_samples_can_have_a_fixed_number_too() -> None:
     made = experiment(ToyData(samples=6), unlabelled_per_batch=1)
     session = prepare(made)
     session.labelled[[1, 4]] = False
-    train_places, extras = sources(session, list(range(6)))
+    train_places, extras = _sources(session, list(range(6)))
     assert train_places == [0, 2, 3, 5]
     assert extras == [Extra([1, 4], 1)]
     made.unlabelled_per_batch = 3
     with pytest.raises(MtlError, match="unlabelled_per_batch = 3: only 2 training samples are without any label"):
-        sources(session, list(range(6)))
+        _sources(session, list(range(6)))
     made.unlabelled_per_batch = None
     made.drop_unlabelled = True
-    assert sources(session, list(range(6))) == ([0, 2, 3, 5], [])
+    assert _sources(session, list(range(6))) == ([0, 2, 3, 5], [])
 
 
 def test_training_sees_further_sources_and_a_resume_goes_on(tmp_path: Path) -> None:
@@ -116,5 +116,5 @@ def test_whether_any_training_sample_has_a_label(never: tuple[str, ...]) -> None
 
 def test_a_run_without_unlabelled_samples_says_that_none_is_added(caplog: pytest.LogCaptureFixture) -> None:
     session = prepare(experiment(ToyData(), unlabelled_per_batch=2))
-    assert sources(session, list(range(8))) == (list(range(8)), [])
+    assert _sources(session, list(range(8))) == (list(range(8)), [])
     assert "unlabelled_per_batch = 2: every training sample has a label, and none is added" in caplog.text

@@ -22,7 +22,7 @@ from mtl_core.testing.toys import ToyBackbone, ToyData, ToyLabels
 from mtl_core.training.checkpoint import load_checkpoint
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.look_ahead import StepAhead
-from mtl_core.training.optimizer_steps import looks_ahead
+from mtl_core.training.optimizer_steps import _looks_ahead
 from mtl_core.training.session import Session, prepare
 from mtl_core.training.step import TrainingStep
 from mtl_core.training.trainer import Trainer
@@ -265,4 +265,4 @@ def test_without_validation_data_the_error_says_what_to_do(tmp_path: Path) -> No
 def test_a_strategy_that_splits_parameters_is_refused() -> None:
     session = session_of(Looker())
     with pytest.raises(MtlError, match='use strategy = "ddp"'):
-        looks_ahead(session.hooks, SimpleNamespace(strategy=object()))
+        _looks_ahead(session.hooks, SimpleNamespace(strategy=object()))

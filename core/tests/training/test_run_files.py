@@ -19,7 +19,7 @@ from mtl_core import (
 )
 from mtl_core.testing import command
 from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
-from mtl_core.training.run_files import read_versions
+from mtl_core.training.run_files import _read_versions
 
 
 def test_trains_resumes_evaluates_and_predicts_from_the_run_folder_alone(idea_file: Path, tmp_path: Path) -> None:
@@ -108,4 +108,4 @@ def test_python_defined_runs_go_on_and_are_judged_with_their_objects(
 def test_versions_that_cannot_be_read_are_none(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "versions.json").write_text(text)
-    assert read_versions(RunFolder(tmp_path)) == {}
+    assert _read_versions(RunFolder(tmp_path)) == {}

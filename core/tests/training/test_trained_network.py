@@ -15,7 +15,7 @@ from mtl_core.tasks.classification import Classification
 from mtl_core.tasks.regression import Depth
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.training.session import build_network
-from mtl_core.training.trained_network import TrainedNetwork, padded
+from mtl_core.training.trained_network import TrainedNetwork, _padded
 
 TASKS = Tasks([Depth(name="depth"), Classification(name="scene", channels=3)])
 
@@ -108,8 +108,8 @@ def test_bytes_are_images_in_0_to_1() -> None:
 
 def test_the_last_rows_and_columns_are_repeated() -> None:
     image = torch.arange(6.0).view(1, 1, 2, 3) / 6
-    assert (padded(image, 4)[0, 0] * 6).tolist() == [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [3, 4, 5, 5]]
-    assert padded(image, 1) is image
+    assert (_padded(image, 4)[0, 0] * 6).tolist() == [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [3, 4, 5, 5]]
+    assert _padded(image, 1) is image
 
 
 def test_weights_that_fit_one_size_only() -> None:

@@ -18,7 +18,7 @@ from mtl_core.run_folder import RunFolder
 from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
 from mtl_core.training.checkpoint import load_checkpoint
 from mtl_core.training.session import prepare
-from mtl_core.training.warm_start import FILE
+from mtl_core.training.warm_start import _FILE
 
 
 def experiment(*plugins: object, **settings: Any) -> Experiment:
@@ -42,7 +42,7 @@ def test_a_run_gives_its_weights(run: RunFolder, tmp_path: Path, caplog: pytest.
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in trained(run).items())
     count = len(network.state_dict())
     assert f"start_from {run.checkpoint()}: {count} of {count} tensors taken" in caplog.text
-    report = json.loads((folder.folder / FILE).read_text())
+    report = json.loads((folder.folder / _FILE).read_text())
     assert report["file"] == str(run.checkpoint())
     assert len(report["taken"]) == count
     assert report["other_shape"] == {}

@@ -179,7 +179,7 @@ def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     from mtl_check import doctor as module
 
     monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1024**2})())
-    assert "free some space" in module.disk(tmp_path).remedy
+    assert "free some space" in module._disk(tmp_path).remedy
 
 
 @pytest.mark.parametrize("text", [None, ""])
@@ -195,6 +195,8 @@ def test_the_doctor_goes_on_where_a_distribution_is_half_installed(
     (info / "entry_points.txt").write_text("[mtl.plugins]\nhalf = mtl_half:Half\n[mtl.tasks]\nhalf = mtl_half:Kind\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(module, "check_all", lambda found: [one for one in found if one.name == "half"])
-    shown = [str(line) for line in (*module.requirements(), *module.twice(), *module.plugins(), *module.entry_points())]
+    shown = [
+        str(line) for line in (*module._requirements(), *module._twice(), *module._plugins(), *module._entry_points())
+    ]
     assert any("only half installed, its metadata are incomplete" in line for line in shown)
     assert any("install its distribution again, or uninstall it" in line for line in shown)

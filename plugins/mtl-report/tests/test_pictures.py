@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mtl_core.testing import make_batch, make_tasks
-from mtl_report.pictures import GAP, TITLE, drawing_limits, drawings, image_pixels, pasted, striped, value_range
+from mtl_report.pictures import _GAP, _TITLE, _image_pixels, _pasted, _striped, _value_range, drawing_limits, drawings
 
 TASKS = make_tasks("segmentation", "depth", "normals", "scene")
 LABELLED = torch.tensor([[1, 1, 1, 1], [0, 1, 0, 1]], dtype=torch.bool)
@@ -25,14 +25,14 @@ def test_a_task_has_its_label_and_a_column_for_each_title() -> None:
     found = drawings(BATCH, TASKS, {"one": {"depth": first}, "two": {"depth": second}})
     depth, rows = TASKS["depth"], []
     labels = BATCH.targets["depth"][:, 0].numpy()
-    limits = value_range([labels[labels > 0]])
+    limits = _value_range([labels[labels > 0]])
     assert drawing_limits(BATCH, TASKS, {"one": {"depth": first}}) == {"depth": limits}
     for i, image in enumerate(BATCH.images):
         label = BATCH.targets["depth"][i]
         valid = label[0].numpy() > 0
         guesses = [depth.picture(depth.decode(x)[i], limits) for x in (first, second)]
-        rows.append([image_pixels(image), striped(depth.picture(label, limits), valid), *guesses])
-    expected = pasted(rows, ["image", "depth label", "one", "two"])
+        rows.append([_image_pixels(image), _striped(depth.picture(label, limits), valid), *guesses])
+    expected = _pasted(rows, ["image", "depth label", "one", "two"])
     assert np.array_equal(np.asarray(found), np.asarray(expected))
 
 
@@ -46,10 +46,10 @@ def test_a_task_has_its_label_and_a_column_for_each_title() -> None:
 )
 def test_only_what_is_drawn_has_columns(titles: dict[str, tuple[str, ...]], columns: int) -> None:
     found = drawings(BATCH, TASKS, {title: {name: maps(name) for name in names} for title, names in titles.items()})
-    assert found.size == (columns * (6 * 24 + GAP) - GAP, TITLE + 2 * (6 * 16 + GAP) - GAP)
+    assert found.size == (columns * (6 * 24 + _GAP) - _GAP, _TITLE + 2 * (6 * 16 + _GAP) - _GAP)
 
 
 def test_a_label_that_is_withheld_is_striped_and_half_precision_is_drawn() -> None:
     whole = drawings(BATCH, TASKS, {"one": {"segmentation": maps("segmentation").bfloat16()}})
-    second = np.asarray(whole)[TITLE + 6 * 16 + GAP :, 6 * 24 + GAP : 2 * (6 * 24 + GAP) - GAP]
+    second = np.asarray(whole)[_TITLE + 6 * 16 + _GAP :, 6 * 24 + _GAP : 2 * (6 * 24 + _GAP) - _GAP]
     assert set(np.unique(second)) == {70, 100}

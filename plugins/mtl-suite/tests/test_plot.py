@@ -15,8 +15,8 @@ import pytest
 from mtl_core import MtlError
 from mtl_core.testing import main
 from mtl_suite.compare import compare_results
-from mtl_suite.drawing import Drawing, Text, font_of, width_of
-from mtl_suite.plot import BAR, DOT, MEAN, REFERENCE, plot
+from mtl_suite.drawing import Drawing, Text, _font_of, width_of
+from mtl_suite.plot import _BAR, _DOT, _MEAN, _REFERENCE, plot
 from mtl_suite.result import Result
 from mtl_suite.results import Line, Section, Table, compared
 
@@ -61,7 +61,7 @@ class Picture:
 
     def bars(self) -> list[tuple[float, float]]:
         """Left and right end of the bars; the legend's is the last."""
-        found = [e.attrib for e in self.root.iter(f"{SVG}rect") if e.attrib["fill"] == BAR]
+        found = [e.attrib for e in self.root.iter(f"{SVG}rect") if e.attrib["fill"] == _BAR]
         return [(float(e["x"]), float(e["x"]) + float(e["width"])) for e in found]
 
 
@@ -74,13 +74,13 @@ def test_every_seed_mean_and_deviation_is_at_its_place() -> None:
     pixels = (x31 - x20) / 11
     assert pixels > 5
     assert x24 == pytest.approx(x20 + 4 * pixels, abs=0.2)
-    reference, _, _ = picture.lines(REFERENCE)  # of each panel one, and the legend's
+    reference, _, _ = picture.lines(_REFERENCE)  # of each panel one, and the legend's
     assert reference == pytest.approx(x20 - 5 * pixels, abs=0.2)
     deviation = math.sqrt((25 + 1 + 36) / 2)  # of 20, 24, 31
     left, right = picture.bars()[1]  # the second row's
     assert left == pytest.approx(x20 + (5 - deviation) * pixels, abs=0.2)
     assert right == pytest.approx(x20 + (5 + deviation) * pixels, abs=0.2)
-    assert picture.lines(MEAN)[1] == pytest.approx(x20 + 5 * pixels, abs=0.2)
+    assert picture.lines(_MEAN)[1] == pytest.approx(x20 + 5 * pixels, abs=0.2)
 
 
 def test_a_panel_has_its_unit_and_direction_at_the_better_end() -> None:
@@ -98,7 +98,7 @@ def test_one_seed_is_called_so_and_has_no_bar() -> None:
     picture = Picture(plot(compared(compare_results(base, [*base, result("jtr", 0, 12.0, 0.4)]))))
     assert "One seed of each experiment." in picture.texts
     assert not picture.bars()
-    assert not picture.lines(MEAN)
+    assert not picture.lines(_MEAN)
     assert len(picture.dots("jtr")) == 2
 
 
@@ -196,7 +196,7 @@ def run(tmp_path: Path) -> Callable[[str, int, float], Path]:
 def font() -> None:
     """What a PNG is written with; a bare container has none."""
     try:
-        font_of(12, bold=False)
+        _font_of(12, bold=False)
     except MtlError as error:
         pytest.skip(str(error))
 
@@ -213,7 +213,7 @@ def test_compare_draws_the_metrics_that_delta_uses(run: Callable[[str, int, floa
     assert command(*runs, "--plot", svg) == 0
     assert "pixel_accuracy" not in svg.read_text()
     assert "jtr, seed 0: 12" in svg.read_text()
-    assert svg.read_text().count(f'fill="{DOT}"') == 2 * 3 + 1  # the legend's
+    assert svg.read_text().count(f'fill="{_DOT}"') == 2 * 3 + 1  # the legend's
 
 
 @pytest.mark.usefixtures("font")
@@ -255,7 +255,7 @@ def test_a_png_without_pillow_is_a_message(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    font_of.cache_clear()
+    _font_of.cache_clear()
     monkeypatch.setitem(sys.modules, "PIL", None)
     assert command(run("plain", 0, 10.0), run("jtr", 0, 12.0), "--plot", tmp_path / "plot.png") != 0
     assert "pip install 'mtl-suite[png]', or name an .svg" in capsys.readouterr().err
@@ -267,8 +267,8 @@ def test_a_png_without_a_font_is_a_message(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    font_of.cache_clear()
-    monkeypatch.setattr("mtl_suite.drawing.FONTS", (("no.ttf", "no-bold.ttf"),))
+    _font_of.cache_clear()
+    monkeypatch.setattr("mtl_suite.drawing._FONTS", (("no.ttf", "no-bold.ttf"),))
     assert command(run("plain", 0, 10.0), run("jtr", 0, 12.0), "--plot", tmp_path / "plot.png") != 0
     assert "a PNG needs a font, one of no.ttf; none is installed: name an .svg" in capsys.readouterr().err
 

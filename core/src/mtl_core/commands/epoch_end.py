@@ -12,7 +12,7 @@ from mtl_core.hooks.relay import Hooks
 from mtl_core.run_folder import RunFolder
 from mtl_core.training.session import Session
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
 
 class EpochEnd:
@@ -32,19 +32,19 @@ class EpochEnd:
         if isinstance(self.watch, Monitor):
             self.watch.show_epoch(record, best)
         looks = [pair for hooks in self.hooks for pair in hooks.after_record(self.run.folder, record)]
-        asked = [name for name, look in looks if stops(look)]
+        asked = [name for name, look in looks if _stops(look)]
         if asked:
-            log.warning("%s asked the run to stop after epoch %d", ", ".join(asked), record["epoch"] + 1)
+            _log.warning("%s asked the run to stop after epoch %d", ", ".join(asked), record["epoch"] + 1)
         return bool(asked)
 
 
-def stops(look: Any) -> bool:
+def _stops(look: Any) -> bool:
     """Ask one plugin; its error is reported, since it changes nothing of the training."""
     try:
         return look() is True
     except Exception as error:
         notes = "; ".join(getattr(error, "__notes__", ()))
-        log.warning("the run goes on, but `after_epoch` failed: %s: %s (%s)", type(error).__name__, error, notes)
+        _log.warning("the run goes on, but `after_epoch` failed: %s: %s (%s)", type(error).__name__, error, notes)
         return False
 
 
@@ -65,8 +65,8 @@ def keeping_warnings(run: RunFolder | None) -> Iterator[None]:
         return True
 
     # a filter and not a handler: Python prints warnings itself only where the logger has no handler
-    log.addFilter(keep)
+    _log.addFilter(keep)
     try:
         yield
     finally:
-        log.removeFilter(keep)
+        _log.removeFilter(keep)

@@ -32,7 +32,7 @@ from mtl_core.training.run_files import load_run
 from mtl_core.training.session import Model, held_out
 from mtl_core.training.trained import CHECKPOINTS, load_model, unknown_checkpoint
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
 
 @attrs.frozen(eq=False)
@@ -101,15 +101,15 @@ def write_results(
         "headline": headlines(model.tasks),
         "directions": directions(model.tasks, evaluation.metrics),
         "units": units(model.tasks, evaluation.metrics),
-        "parameters": parameters_of(model),
-        "device": device_name(model),
+        "parameters": _parameters_of(model),
+        "device": _device_name(model),
         **({"overrides": list(overrides)} if overrides else {}),
         **({"problems": evaluation.problems} if evaluation.problems else {}),
     }
     write_text(path, to_json(about, indent=2))
 
 
-def parameters_of(model: Model) -> dict[str, int]:
+def _parameters_of(model: Model) -> dict[str, int]:
     """Learned numbers of the encoder, of each head and of each plugin."""
     network = model.network
     parts: dict[str, nn.Module] = {"encoder": network.backbone}
@@ -119,7 +119,7 @@ def parameters_of(model: Model) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def device_name(model: Model) -> str:
+def _device_name(model: Model) -> str:
     """Of the device that the network is on."""
     device = next(model.network.parameters()).device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
@@ -181,14 +181,14 @@ def evaluate_run(
     _check_same_experiment(run, state, path)
     model = load_model(experiment, state, path)
     model.network.to(fabric.device)
-    held = validation_share(run, model) if split == "val" else None
+    held = _validation_share(run, model) if split == "val" else None
     dataset = model.hooks.build_dataset(split) if held is None else held
     model.network.tasks = with_changed_options(model.tasks, dataset, run.experiment, overrides, split)
     suffix = "" if _evaluates_as_training(run, experiment, split, name) else f"-{split}-{name}"
     found = evaluate_split(model, fabric, split, dataset)
     if fabric.is_global_zero:
         for problem in found.problems:
-            log.warning("%s: %s", run.folder, problem)
+            _log.warning("%s: %s", run.folder, problem)
         write_results(run.folder / f"results{suffix}.json", model, found, name, epoch, overrides)
         if not suffix:
             record_runtime(run)
@@ -196,14 +196,14 @@ def evaluate_run(
     return found.metrics
 
 
-def validation_share(run: RunFolder, model: Model) -> MultiTaskDataset | None:
+def _validation_share(run: RunFolder, model: Model) -> MultiTaskDataset | None:
     """What ``--split val`` evaluates where the data have no such split: what the run kept of its training data."""
     hooks = model.hooks
     if "val" in hooks.splits:
         return None
     held = held_out(model.experiment, hooks, run)
     if is_rank_zero():
-        log.warning(
+        _log.warning(
             "%s: the data have no split val (they have: %s); evaluating the %d training samples that the run kept"
             " for validation",
             run.folder, ", ".join(hooks.splits), len(held),
@@ -224,7 +224,7 @@ def _check_same_experiment(run: RunFolder, state: Mapping[str, Any], path: Path)
         )
 
 
-NO_MATTER = ("batch_size", "devices", "nodes", "plugins.*.weights")
+_NO_MATTER = ("batch_size", "devices", "nodes", "plugins.*.weights")
 """Settings that do not change what a trained network predicts, besides those of a machine."""
 
 
@@ -232,4 +232,4 @@ def _evaluates_as_training(run: RunFolder, experiment: Experiment, split: str, n
     """Whether this is the last checkpoint on the test split, with the run's own settings."""
     old = parse_toml(read_toml(run.experiment), str(run.experiment))
     new = parse_toml(dump_experiment(experiment), "")
-    return (split, name) == ("test", "last") and not unlike(old, new, NO_MATTER)
+    return (split, name) == ("test", "last") and not unlike(old, new, _NO_MATTER)

@@ -24,7 +24,7 @@ from mtl_core.training.loader import evaluation_loader
 from mtl_core.training.network import as_float
 from mtl_core.training.session import Model, Session
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
 
 @attrs.define(eq=False)
@@ -51,18 +51,18 @@ class EndedRun(FinishedRun):
     def examples(self, count: int) -> Examples | None:
         if self.evaluated is None or len(self.evaluated) == 0:
             return None
-        return self._predicted(self.evaluated, spread_places(len(self.evaluated), count))
+        return self._predicted(self.evaluated, _spread_places(len(self.evaluated), count))
 
     @torch.no_grad()
     def extremes(self, count: int) -> dict[str, Examples]:
-        ranked = by_loss(self.images)
+        ranked = _by_loss(self.images)
         if self.evaluated is None or len(ranked) <= 2 * count:
             return {}
         chosen = {"best": ranked[:count], "worst": ranked[: -count - 1 : -1]}
         return {title: self._predicted(self.evaluated, places) for title, places in chosen.items()}
 
     def _predicted(self, data: BlankedDataset, places: list[int]) -> Examples:
-        batch = batch_of(data, places)
+        batch = _batch_of(data, places)
         with evaluating(self.model.network), self.fabric.autocast():
             predictions = self.model.network(batch.images.to(self.fabric.device))
         names = data.dataset.names
@@ -75,11 +75,11 @@ class EndedRun(FinishedRun):
         if not isinstance(self.model, Session) or not hooks.has("draw_pictures"):
             return None
         data = BlankedDataset(self.model.dataset, self.model.labelled)
-        batch = batch_of(data, spread_places(len(data), count))
+        batch = _batch_of(data, _spread_places(len(data), count))
         modules = [p for p in hooks.plugins.values() if isinstance(p, nn.Module)]
         # plugins too: a regularizer with networks of its own has batch norm and dropout of its own
         with evaluating(self.model.network, *modules), self.fabric.autocast():
-            step = step_of(self.model, to_device(batch, self.fabric.device))
+            step = _step_of(self.model, _to_device(batch, self.fabric.device))
             return Drawings(batch, hooks.draw_pictures(step))
 
 
@@ -93,10 +93,10 @@ def call_after_run(run: EndedRun) -> None:
             hooks.after_run(run)
         except Exception as error:
             notes = "; ".join(getattr(error, "__notes__", ()))
-            log.warning("%s: the run is finished, but `after_run` failed: %s (%s)", run.folder, error, notes)
+            _log.warning("%s: the run is finished, but `after_run` failed: %s (%s)", run.folder, error, notes)
 
 
-def by_loss(images: dict[int, dict[str, float]]) -> list[int]:
+def _by_loss(images: dict[int, dict[str, float]]) -> list[int]:
     """Positions from the smallest loss to the largest, each task's losses divided by their mean."""
     losses: dict[str, list[float]] = {}
     for found in images.values():
@@ -109,18 +109,18 @@ def by_loss(images: dict[int, dict[str, float]]) -> list[int]:
     return sorted(scores, key=lambda place: (scores[place], place))
 
 
-def spread_places(size: int, count: int) -> list[int]:
+def _spread_places(size: int, count: int) -> list[int]:
     """Some positions, evenly spread over the data."""
     return list(range(size))[:: max(1, size // count)][:count]
 
 
-def batch_of(data: BlankedDataset, places: list[int]) -> Batch:
+def _batch_of(data: BlankedDataset, places: list[int]) -> Batch:
     (batch,) = list(evaluation_loader(data.dataset, data.labelled, places, len(places)))
     made: Batch = batch
     return made
 
 
-def step_of(model: Model, batch: Batch) -> Step:
+def _step_of(model: Model, batch: Batch) -> Step:
     """A step of one view as regularizers see it, of images that nothing augments."""
     network = model.network
     images = as_float(batch.images)
@@ -131,6 +131,6 @@ def step_of(model: Model, batch: Batch) -> Step:
     return build_step(network.tasks, batch, images[None], views, z, generator, model.experiment.normalize)
 
 
-def to_device(batch: Batch, device: torch.device) -> Batch:
+def _to_device(batch: Batch, device: torch.device) -> Batch:
     targets = {name: target.to(device) for name, target in batch.targets.items()}
     return Batch(batch.images.to(device), targets, batch.labelled.to(device), batch.index.to(device))

@@ -41,20 +41,20 @@ def predict(
     :return: the files written
     :raises DataError: a file is no image; two images would become the same files, or one of them would be overwritten
     """
-    check_size(size)
-    check_stems(images, out)
-    pictures = [read_image(path) for path in images]
+    _check_size(size)
+    _check_stems(images, out)
+    pictures = [_read_image(path) for path in images]
     network = load_network(run, name, overrides=overrides)
-    check_inputs(images, out, network.tasks)
+    _check_inputs(images, out, network.tasks)
     out.mkdir(parents=True, exist_ok=True)
     observers = open_observers()
     written: list[Path] = []
     for path, picture in zip(images, pictures, strict=True):
-        written += predict_one(network, path, picture, out, observers, size == "original")
+        written += _predict_one(network, path, picture, out, observers, size == "original")
     return written
 
 
-def check_stems(images: Sequence[Path], out: Path) -> None:
+def _check_stems(images: Sequence[Path], out: Path) -> None:
     """Every image gets files of its own."""
     seen: dict[str, Path] = {}
     for path in images:
@@ -63,10 +63,10 @@ def check_stems(images: Sequence[Path], out: Path) -> None:
         seen[path.stem] = path
 
 
-def check_inputs(images: Sequence[Path], out: Path, tasks: Tasks) -> None:
+def _check_inputs(images: Sequence[Path], out: Path, tasks: Tasks) -> None:
     """No image is overwritten by a prediction."""
     for path in images:
-        for target in targets(path, out, tasks):
+        for target in _targets(path, out, tasks):
             if target.is_symlink():
                 raise DataError(f"{target}: is a link, and a prediction would be written to where it leads; remove it")
             if lost := next((image for image in images if target.exists() and target.samefile(image)), None):
@@ -74,24 +74,24 @@ def check_inputs(images: Sequence[Path], out: Path, tasks: Tasks) -> None:
                 raise DataError(f"{lost}: would be overwritten by {whose}; choose another --out")
 
 
-def targets(path: Path, out: Path, tasks: Tasks) -> list[Path]:
+def _targets(path: Path, out: Path, tasks: Tasks) -> list[Path]:
     """The files of one image: one for each task, and the sheet."""
     return [*(out / f"{path.stem}_{task.name}{task.file_ending}" for task in tasks), out / f"{path.stem}_all.png"]
 
 
-SIZES = ("trained", "original")
+_SIZES = ("trained", "original")
 
 
-def check_size(size: str) -> None:
-    if size not in SIZES:
-        raise MtlError(f"--size {size}: expected trained or original{nearest(size, SIZES)}")
+def _check_size(size: str) -> None:
+    if size not in _SIZES:
+        raise MtlError(f"--size {size}: expected trained or original{nearest(size, _SIZES)}")
 
 
-LARGEST = 178_956_970
+_LARGEST = 178_956_970
 """Pixels of the largest image that is read; Pillow takes a larger one for a decompression bomb."""
 
 
-def read_image(path: Path) -> Image.Image:
+def _read_image(path: Path) -> Image.Image:
     """An image as a camera meant it: turned by its EXIF orientation, RGB."""
     if not path.exists():
         raise DataError(f"{path}: no such image")
@@ -107,32 +107,32 @@ def read_image(path: Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         found = re.search(r"\d+ pixels", str(error))
         size = found[0] if found else "too many pixels"
-        raise DataError(f"{path}: {size}; expected at most {LARGEST}: make the image smaller") from error
+        raise DataError(f"{path}: {size}; expected at most {_LARGEST}: make the image smaller") from error
     except Exception as error:  # decoders of damaged files raise a dozen kinds of error
         raise DataError(f"{path}: cannot be read as an image; expected a JPEG or PNG file") from error
 
 
-def predict_one(
+def _predict_one(
     network: TrainedNetwork, path: Path, picture: Image.Image, out: Path, observers: Hooks, enlarge: bool = False
 ) -> list[Path]:
     height, width = network.image_size
-    seen = as_tensor(picture.resize((width, height), Image.Resampling.BILINEAR))
+    seen = _as_tensor(picture.resize((width, height), Image.Resampling.BILINEAR))
     raw = network.raw(seen[None])
-    image = as_tensor(picture) if enlarge else seen
+    image = _as_tensor(picture) if enlarge else seen
     # enlarged before it is decoded: classes cannot be interpolated
-    found = {task.name: task.decode(sized(task, raw[task.name], image))[0] for task in network.tasks}
-    *files, _ = targets(path, out, network.tasks)
+    found = {task.name: task.decode(_sized(task, raw[task.name], image))[0] for task in network.tasks}
+    *files, _ = _targets(path, out, network.tasks)
     for task, file in zip(network.tasks, files, strict=True):
-        write_label(task, found[task.name], file)
+        _write_label(task, found[task.name], file)
     return [*files, *observers.after_predict(image, found, network.tasks, out, path.stem)]
 
 
-def as_tensor(picture: Image.Image) -> Tensor:
+def _as_tensor(picture: Image.Image) -> Tensor:
     """An image as uint8 (3, H, W)."""
     return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)
 
 
-def sized(task: Task, prediction: Tensor, image: Tensor) -> Tensor:
+def _sized(task: Task, prediction: Tensor, image: Tensor) -> Tensor:
     """What a head gives, bilinear at the size of an image (3, H, W)."""
     size = image.shape[-2:]
     if not task.dense or prediction.shape[-2:] == size:
@@ -140,7 +140,7 @@ def sized(task: Task, prediction: Tensor, image: Tensor) -> Tensor:
     return F.interpolate(prediction, tuple(size), mode="bilinear", align_corners=False)
 
 
-def write_label(task: Task, label: Tensor, path: Path) -> None:
+def _write_label(task: Task, label: Tensor, path: Path) -> None:
     """One task's prediction as a file that other programs read."""
     array = task.export(label)
     if path.suffix == ".npy":

@@ -35,7 +35,7 @@ from mtl_core.training.run_files import IN_PYTHON, check_files, described, keep_
 from mtl_core.training.session import Session, open_hooks, prepare
 from mtl_core.training.trainer import Trainer
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
 
 def train(
@@ -59,12 +59,12 @@ def train(
     :raises UnusableRun: the run has ended and everything is written, but every step was skipped or metrics are not
         finite
     """
-    run = open_run(experiment, Path(out), resume)
+    run = _open_run(experiment, Path(out), resume)
     try:
         fabric = make_fabric(experiment)
         with run.locked() if fabric.is_global_zero else nullcontext():
-            launch(experiment, run, fabric)
-            train_in(run, experiment, fabric, watch, evaluate_on, probe)
+            _launch(experiment, run, fabric)
+            _train_in(run, experiment, fabric, watch, evaluate_on, probe)
     except MtlError as error:
         if experiment.source and experiment.source not in str(error):
             error.add_note(f"experiment {experiment.source}")
@@ -72,23 +72,23 @@ def train(
     return run
 
 
-LAUNCHED = "MTL_LAUNCHED"
+_LAUNCHED = "MTL_LAUNCHED"
 """In the environment of the processes that Fabric's own launcher starts: their first process called ``before_run``."""
 
 
-def launch(experiment: Experiment, run: RunFolder, fabric: lightning_fabric.Fabric) -> None:
+def _launch(experiment: Experiment, run: RunFolder, fabric: lightning_fabric.Fabric) -> None:
     """Call ``before_run``, then start the run's processes, each of which runs this function too."""
     # Fabric starts this program again for every further process, which arrives here too
-    if os.environ.pop(LAUNCHED, None) is None:
+    if os.environ.pop(_LAUNCHED, None) is None:
         open_hooks(experiment).before_run(experiment, run.folder)
-    os.environ[LAUNCHED] = "1"
+    os.environ[_LAUNCHED] = "1"
     try:
         fabric.launch()
     finally:
-        del os.environ[LAUNCHED]
+        del os.environ[_LAUNCHED]
 
 
-def train_in(
+def _train_in(
     run: RunFolder,
     experiment: Experiment,
     fabric: lightning_fabric.Fabric,
@@ -102,10 +102,10 @@ def train_in(
     # before another rank looks for the label mask that is removed here
     fabric.barrier()
     with keeping_warnings(run if fabric.is_global_zero else None):
-        train_prepared(prepare_everywhere(experiment, run, fabric), run, fabric, watch, evaluate_on, probe)
+        _train_prepared(_prepare_everywhere(experiment, run, fabric), run, fabric, watch, evaluate_on, probe)
 
 
-def train_prepared(
+def _train_prepared(
     session: Session,
     run: RunFolder,
     fabric: lightning_fabric.Fabric,
@@ -124,21 +124,21 @@ def train_prepared(
     if run.checkpoint().is_file():
         trainer.resume()
     elif fabric.is_global_zero and run.history():
-        log.warning("%s: there is no checkpoint yet; the run begins again with its first epoch", run.folder)
+        _log.warning("%s: there is no checkpoint yet; the run begins again with its first epoch", run.folder)
         run.cut(0)
     if fabric.is_global_zero:
         keep_files(run, experiment)
         write_text(run.experiment, dump_experiment(experiment))
-        write_text(run.folder / "versions.json", to_json(versions(experiment), indent=2))
+        write_text(run.folder / "versions.json", to_json(_versions(experiment), indent=2))
     if isinstance(watch, Monitor):
         watch.begin(headlines(session.tasks))
     trainer.fit(watch, EpochEnd(session, run, watch, observers))
     session.network = trainer.evaluated
     evaluation = None if evaluate_on is None else evaluate_split(session, fabric, evaluate_on, dataset)
-    unusable: list[str] = fabric.broadcast(unusable_because(run, evaluation) if fabric.is_global_zero else [])
+    unusable: list[str] = fabric.broadcast(_unusable_because(run, evaluation) if fabric.is_global_zero else [])
     if fabric.is_global_zero:
-        if not unusable and (skipped := skipped_steps(run)) and skipped_before(run):
-            log.warning(skipped)
+        if not unusable and (skipped := skipped_steps(run)) and _skipped_before(run):
+            _log.warning(skipped)
         if evaluation is not None:
             evaluation = attrs.evolve(evaluation, problems=unusable)
             write_results(run.results, session, evaluation, "last", trainer.position.epoch)
@@ -151,12 +151,12 @@ def train_prepared(
         raise UnusableRun(f"{run.folder}: the run has ended, but its numbers cannot be used: {'; '.join(unusable)}")
 
 
-def skipped_before(run: RunFolder) -> bool:
+def _skipped_before(run: RunFolder) -> bool:
     """Whether an epoch before the last skipped steps: only the first that does is reported when it ends."""
     return any(round(record.get("skipped_steps") or 0) for record in run.history()[:-1])
 
 
-def unusable_because(run: RunFolder, evaluation: Evaluation | None) -> list[str]:
+def _unusable_because(run: RunFolder, evaluation: Evaluation | None) -> list[str]:
     """Why nobody should use the numbers of a run that has ended, a sentence each."""
     problems = [] if evaluation is None else list(evaluation.problems)
     taken, skipped = run.steps()
@@ -165,7 +165,7 @@ def unusable_because(run: RunFolder, evaluation: Evaluation | None) -> list[str]
     return problems
 
 
-def open_run(experiment: Experiment, out: Path, resume: bool) -> RunFolder:
+def _open_run(experiment: Experiment, out: Path, resume: bool) -> RunFolder:
     """Refuse to overwrite a run, or to resume another experiment than the folder's."""
     run = RunFolder(out)
     if not run.experiment.is_file():
@@ -208,7 +208,7 @@ def differences(before: Experiment, after: Experiment, free: Collection[str] = M
     return differing(old, new, free)
 
 
-def prepare_everywhere(experiment: Experiment, run: RunFolder, fabric: lightning_fabric.Fabric) -> Session:
+def _prepare_everywhere(experiment: Experiment, run: RunFolder, fabric: lightning_fabric.Fabric) -> Session:
     """Rank 0 draws and saves the label mask, the others read it; rank 0 reports what it cannot build."""
     session = None
     mistake = None
@@ -223,17 +223,17 @@ def prepare_everywhere(experiment: Experiment, run: RunFolder, fabric: lightning
     return session or prepare(experiment, run)
 
 
-def versions(experiment: Experiment) -> dict[str, str]:
+def _versions(experiment: Experiment) -> dict[str, str]:
     """Version of core, torch and every plugin's distribution."""
     found = {f.name: f"{f.distribution} {f.version}" for f in installed_plugins()}
     names = {name.split("#")[0] for name in experiment.named}
     plugins = {name: found.get(name, IN_PYTHON) for name in sorted(names)} | described(experiment)
     own = {"mtl-core": metadata.version("mtl-core"), "torch": torch.__version__, "python": platform.python_version()}
-    commit = commit_of(Path(experiment.source).parent)
+    commit = _commit_of(Path(experiment.source).parent)
     return {**own, **({"commit": commit} if commit else {}), **plugins}
 
 
-def commit_of(folder: Path) -> str:
+def _commit_of(folder: Path) -> str:
     """The commit that is checked out where the experiment lies, with a note on changes; empty without git."""
     try:
         asked = [
@@ -250,7 +250,7 @@ def commit_of(folder: Path) -> str:
 def train_and_print(experiment: Experiment, folder: Path, resume: bool, quiet: bool) -> None:
     """Train an experiment with a progress bar; rank 0 prints its metrics."""
     if not resume and is_rank_zero() and (warning := namesake(experiment, folder)):
-        log.warning(warning)
+        _log.warning(warning)
     with progress(experiment, quiet) as watch:
         run = train(experiment, folder, resume=resume, watch=watch)
     if not is_rank_zero():

@@ -105,7 +105,7 @@ class Aligned:
         self.dataset = extra.dataset
         self.tasks = like.tasks
         self.names = extra.dataset.names
-        check_fits(source, extra, like)
+        _check_fits(source, extra, like)
         self.blank = {task.name: task.blank_label(image_size(like)) for task in like.tasks}
         known = torch.zeros(len(self), len(self.tasks), dtype=torch.bool)
         own = extra.dataset.labelled if extra.labelled is None else extra.labelled
@@ -128,7 +128,7 @@ class Aligned:
         return Sample(sample.image, {name: sample.targets[name] for name in own if name in sample.targets})
 
 
-def check_fits(source: str, extra: ExtraData, like: MultiTaskDataset) -> None:
+def _check_fits(source: str, extra: ExtraData, like: MultiTaskDataset) -> None:
     if image_size(extra.dataset) != image_size(like):
         raise DataError(
             f"{source}: extra images of {image_size(extra.dataset)} pixels (height, width), the training images have"
@@ -180,11 +180,11 @@ class BlankedDataset(Dataset[tuple[Sample, Tensor, int]]):
         sample = read_sample(self.dataset, index, [name for name, labelled in row.items() if labelled])
         check_tasks(tasks, sample, row, f"sample {index}")
         # also where the data set gave the label: nothing from here on can learn from it
-        targets = {name: sample.targets[name] if row[name] else blank_for(tasks[name], sample) for name in row}
+        targets = {name: sample.targets[name] if row[name] else _blank_for(tasks[name], sample) for name in row}
         return Sample(sample.image, targets)
 
 
-def blank_for(task: Task, sample: Sample) -> Tensor:
+def _blank_for(task: Task, sample: Sample) -> Tensor:
     """A blank label like the sample's own, or, where it has none, like its image."""
     if task.name in sample.targets:
         return task.blank(sample.targets[task.name])

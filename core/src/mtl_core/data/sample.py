@@ -48,7 +48,7 @@ class MultiTaskDataset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
-class PartialReader(Protocol):
+class _PartialReader(Protocol):
     """What a data set may have besides :class:`MultiTaskDataset`: it can leave labels out."""
 
     def sample_with(self, index: int, tasks: Collection[str]) -> Sample:

@@ -29,7 +29,7 @@ def _fillers(plugins: Mapping[str, object]) -> _Fillers:
 
 def choose(able: _Fillers, use: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """(the plugin in each place that has any, what is wrong with the choice)."""
-    problems = unknown_places(use) + [
+    problems = _unknown_places(use) + [
         _unable(hook, use[hook], able[hook]) for hook in able if hook in use and use[hook] not in able[hook]
     ]
     unsettled = {hook: names for hook, names in able.items() if hook not in use and len(names) > 1}
@@ -37,7 +37,7 @@ def choose(able: _Fillers, use: Mapping[str, str]) -> tuple[dict[str, str], list
     return {hook: use.get(hook, names[0]) for hook, names in able.items() if names}, problems
 
 
-def unknown_places(use: Mapping[str, object]) -> list[str]:
+def _unknown_places(use: Mapping[str, object]) -> list[str]:
     known = exclusive_hooks()
     return [
         f"{place(f'use.{hook}', name)}: no exclusive hook of this name{nearest(hook, known)}"
@@ -67,7 +67,7 @@ def check_use(use: object, plugins: Iterable[str]) -> list[str]:
         for hook, name in pairs.items()
         if name not in names
     ]
-    return unknown_places(pairs) + absent
+    return _unknown_places(pairs) + absent
 
 
 def _named(use: object) -> dict[str, str]:

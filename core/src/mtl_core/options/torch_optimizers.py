@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 SHORT = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 """Names without the module; torch's own class."""
-PREFIX = "torch.optim."
+_PREFIX = "torch.optim."
 
-SETTINGS = {"lr": "learning_rate", "weight_decay": "weight_decay"}
+_SETTINGS = {"lr": "learning_rate", "weight_decay": "weight_decay"}
 """Options that are settings of their own."""
-NOT_OFFERED = {"params", "fused", "foreach", "capturable", "differentiable", "maximize"}
-UNUSABLE = {
+_NOT_OFFERED = {"params", "fused", "foreach", "capturable", "differentiable", "maximize"}
+_UNUSABLE = {
     "LBFGS": "calls the loss several times in a step",
     "SparseAdam": "needs sparse gradients, which no network here has",
 }
@@ -31,47 +31,47 @@ def class_of(name: str) -> type[Optimizer]:
     :raises ValueError: there is none, or it cannot train a network here; the message says which there are
     """
     if name in SHORT:
-        return found(SHORT[name])
-    if not name.startswith(PREFIX):
-        full = PREFIX + name
-        guess = f'; did you mean "{full}"?' if name in usable() else nearest(name, list(SHORT))
+        return _found(SHORT[name])
+    if not name.startswith(_PREFIX):
+        full = _PREFIX + name
+        guess = f'; did you mean "{full}"?' if name in _usable() else nearest(name, list(SHORT))
         raise ValueError(f'expected "adam", "adamw", "sgd" or "torch.optim.NAME", found "{name}"{guess}')
-    bare = name.removeprefix(PREFIX)
-    if bare in UNUSABLE:
-        raise ValueError(f"{name} {UNUSABLE[bare]}; use another one")
-    if bare not in usable():
-        listed = f" (there are: {', '.join(usable())})"
-        raise ValueError(f"there is no {name}{nearest(bare, usable()) or listed}")
-    return found(bare)
+    bare = name.removeprefix(_PREFIX)
+    if bare in _UNUSABLE:
+        raise ValueError(f"{name} {_UNUSABLE[bare]}; use another one")
+    if bare not in _usable():
+        listed = f" (there are: {', '.join(_usable())})"
+        raise ValueError(f"there is no {name}{nearest(bare, _usable()) or listed}")
+    return _found(bare)
 
 
-def found(bare: str) -> type[Optimizer]:
+def _found(bare: str) -> type[Optimizer]:
     import torch
 
     cls: type[Optimizer] = getattr(torch.optim, bare)
     return cls
 
 
-def usable() -> list[str]:
+def _usable() -> list[str]:
     """The names of torch's optimizers that can train a network here."""
     import torch
 
     base = torch.optim.Optimizer
     kinds = {name: value for name, value in vars(torch.optim).items() if isinstance(value, type)}
     known = {name for name, kind in kinds.items() if issubclass(kind, base) and kind is not base}
-    return sorted(known - UNUSABLE.keys())
+    return sorted(known - _UNUSABLE.keys())
 
 
-def option_names(name: str) -> list[str]:
+def _option_names(name: str) -> list[str]:
     """The options of an optimizer that an experiment may set in its table."""
-    taken = {*NOT_OFFERED, *SETTINGS, *({"momentum"} if name == "sgd" else ())}
+    taken = {*_NOT_OFFERED, *_SETTINGS, *({"momentum"} if name == "sgd" else ())}
     return [key for key in inspect.signature(class_of(name)).parameters if key not in taken]
 
 
 def problems(name: str, given: Mapping[str, Any]) -> list[str]:
     """What is wrong with a table of options, a phrase each."""
-    known = option_names(name)
-    settings = SETTINGS | ({"momentum": "momentum"} if name == "sgd" else {})
+    known = _option_names(name)
+    settings = _SETTINGS | ({"momentum": "momentum"} if name == "sgd" else {})
     listed = f" (known: {', '.join(known)})" if known else " (it has no further options)"
     wrong = []
     for key, value in given.items():

@@ -37,7 +37,7 @@ def load_experiment(
     :param dropped: plugins to leave out, as ``--without`` takes them
     :raises ExperimentError: with every mistake in the file and in the overrides
     """
-    return experiment_of(read_document(Path(path)), str(path), overrides, None, added, dropped, Path(path).parent)
+    return _experiment_of(read_document(Path(path)), str(path), overrides, None, added, dropped, Path(path).parent)
 
 
 def parse_experiment(
@@ -58,10 +58,10 @@ def parse_experiment(
         raise ExperimentError(
             source, ["base: is relative to a file, and this text has none; read the file with load_experiment"]
         )
-    return experiment_of(document, source, overrides, found, folder=folder)
+    return _experiment_of(document, source, overrides, found, folder=folder)
 
 
-def experiment_of(
+def _experiment_of(
     document: dict[str, Any],
     source: str,
     overrides: Sequence[str] = (),

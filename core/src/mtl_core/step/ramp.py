@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-Ramp = Literal["sigmoid", "linear"]
+_Ramp = Literal["sigmoid", "linear"]
 """How a factor grows: exp(−5 (1 − t)²), or t."""
 
 
-def ramp_up(progress: float, share: float, kind: Ramp = "sigmoid") -> float:
+def ramp_up(progress: float, share: float, kind: _Ramp = "sigmoid") -> float:
     """A factor that grows to 1 over the first part of a run.
 
     With t = ``progress`` / ``share``, at most 1: exp(−5 (1 − t)²), which begins at 0.007 (Laine and Aila, "Temporal

@@ -16,7 +16,7 @@ from mtl_core.tasks.tasks import Tasks
 from mtl_core.training.evaluation import directions, metric_names
 from mtl_core.training.losses import summed
 
-NEAR_ZERO = 0.1
+_NEAR_ZERO = 0.1
 """A first value below this share of the largest one is no measure: a relative change to it would count alone."""
 
 
@@ -144,7 +144,7 @@ class BestEpoch:
         """Relative change of a metric, above 0 where it became better."""
         first = abs(self.first[name])
         largest = self.largest[name]
-        scale = first if first > NEAR_ZERO * largest else largest or 1.0
+        scale = first if first > _NEAR_ZERO * largest else largest or 1.0
         return (after - before) / scale * (1 if self.metrics[name] else -1)
 
     def state_dict(self) -> dict[str, Any]:

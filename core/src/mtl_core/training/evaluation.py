@@ -102,7 +102,7 @@ def evaluate(
                 _update(metrics[task.name], prediction, target)
                 _update(totals[task.name], prediction, target, batch.labelled[:, k].to(where))
     found = _results(network.tasks, metrics, totals)
-    found.details.update(detailed(network.tasks, metrics))
+    found.details.update(_detailed(network.tasks, metrics))
     found.images.update(_by_image(positions, {name: _each(totals[name]) for name in network.tasks.names}))
     return found
 
@@ -133,9 +133,9 @@ def _update(metric: nn.Module, *values: Tensor) -> None:
 def _results(tasks: Tasks, metrics: nn.ModuleDict, totals: nn.ModuleDict) -> Evaluated:
     found = Evaluated({}, {}, {})
     for task in tasks:
-        total = {name: float(value) for name, value in computed(totals[task.name]).items()}
+        total = {name: float(value) for name, value in _computed(totals[task.name]).items()}
         found.losses[task.name] = total["loss"]
-        kept = {name: value for name, value in computed(metrics[task.name]).items() if task.keeps(name)}
+        kept = {name: value for name, value in _computed(metrics[task.name]).items() if task.keeps(name)}
         values = {f"{task.name}/{name}": float(value) for name, value in kept.items()}
         if total["broken"]:
             # argmax and histograms make a class or an angle of a NaN, and metrics that look like others
@@ -145,7 +145,7 @@ def _results(tasks: Tasks, metrics: nn.ModuleDict, totals: nn.ModuleDict) -> Eva
     return found
 
 
-def detailed(tasks: Tasks, metrics: nn.ModuleDict) -> dict[str, float]:
+def _detailed(tasks: Tasks, metrics: nn.ModuleDict) -> dict[str, float]:
     """``task/…`` → value of what tables leave out."""
     values: dict[str, float] = {}
     for task in tasks:
@@ -157,7 +157,7 @@ def detailed(tasks: Tasks, metrics: nn.ModuleDict) -> dict[str, float]:
     return values
 
 
-def computed(metric: nn.Module) -> dict[str, Tensor]:
+def _computed(metric: nn.Module) -> dict[str, Tensor]:
     """A metric's values, NaN where it saw no data: a rank without a batch must join the reduction too."""
     assert isinstance(metric, Metric)
     if not metric.update_called:
@@ -169,7 +169,7 @@ def computed(metric: nn.Module) -> dict[str, Tensor]:
 
 def metric_names(tasks: Tasks) -> list[str]:
     """``task/metric`` of everything that :func:`evaluate` gives."""
-    return [f"{task.name}/{name}" for task in tasks for name in computed(task.metrics()) if task.keeps(name)]
+    return [f"{task.name}/{name}" for task in tasks for name in _computed(task.metrics()) if task.keeps(name)]
 
 
 def headlines(tasks: Tasks) -> dict[str, bool]:

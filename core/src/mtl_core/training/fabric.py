@@ -20,10 +20,10 @@ from torch.optim import Optimizer
 from mtl_core.errors import MtlError, nearest
 from mtl_core.experiment import Experiment
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
-class AutocastPrecision(MixedPrecision):
+class _AutocastPrecision(MixedPrecision):
     """Mixed precision by autocast alone: images and labels stay float32, each operation chooses its own format.
 
     Fabric's own plugin casts the whole batch first. A depth in bfloat16 has 8 bits: a quarter of the signs of an L1
@@ -67,22 +67,22 @@ def make_fabric(experiment: Experiment) -> lightning_fabric.Fabric:
         raise _refused(experiment, " ".join(str(error).split())) from error
     _check_launcher(experiment, fabric.strategy)
     if experiment.precision == "bf16" and fabric.device.type == "cpu" and _emulates_bf16():
-        log.warning('precision = "bf16": this CPU emulates bfloat16, which is many times slower; use precision = "32"')
+        _log.warning('precision = "bf16": this CPU emulates bfloat16, which is many times slower; use precision = "32"')
     return fabric
 
 
-USABLE = ("auto", "ddp", "ddp_find_unused_parameters_true")
+_USABLE = ("auto", "ddp", "ddp_find_unused_parameters_true")
 """Strategies that a run works with: every device has the whole network, in a process that begins like the first."""
-INSIDE = ("ddp_spawn", "ddp_fork", "ddp_notebook")
+_INSIDE = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 """Strategies that start their processes in the middle of the program."""
 
 
 def _check_strategy(name: str) -> None:
     """:raises MtlError: Fabric has no strategy of this name, or a run does not work with it"""
-    if name in USABLE:
+    if name in _USABLE:
         return
     use = 'use "ddp" or "auto"'
-    if name in INSIDE:
+    if name in _INSIDE:
         reason = "its processes begin in the middle of the program, and a run's begin with the command"
     elif name in STRATEGY_REGISTRY.available_strategies():
         reason = (
@@ -90,8 +90,8 @@ def _check_strategy(name: str) -> None:
             " check of gradients need all of it in one place"
         )
     else:
-        reason = f"there is no such strategy{nearest(name, USABLE)}"
-        use = f"expected one of {', '.join(USABLE)}"
+        reason = f"there is no such strategy{nearest(name, _USABLE)}"
+        use = f"expected one of {', '.join(_USABLE)}"
     raise MtlError(f'strategy = "{name}": {reason}; {use}')
 
 
@@ -109,12 +109,12 @@ def _check_launcher(experiment: Experiment, strategy: Strategy) -> None:
         )
 
 
-def _half_precision(experiment: Experiment) -> AutocastPrecision | None:
+def _half_precision(experiment: Experiment) -> _AutocastPrecision | None:
     """The plugin for half precision; None for float32, which is Fabric's default."""
     if experiment.precision == "32":
         return None
     # a plugin object needs the device type, which Fabric chooses only later
-    return AutocastPrecision("bf16-mixed" if experiment.precision == "bf16" else "16-mixed", _device_type(experiment))
+    return _AutocastPrecision("bf16-mixed" if experiment.precision == "bf16" else "16-mixed", _device_type(experiment))
 
 
 def _choose_algorithms(experiment: Experiment) -> None:

@@ -10,9 +10,9 @@ from mtl_core.experiment import Experiment
 from mtl_core.hooks.relay import Hooks
 from mtl_core.training.encoder_gradient import STOPPED
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
-DEPARTS = 1.5
+_DEPARTS = 1.5
 """How many times larger a validation loss must be than the training loss to be suspicious."""
 
 
@@ -119,11 +119,11 @@ class Health:
 
     def _report_once(self, key: str, message: str) -> None:
         if self._reports and key not in self._reported:
-            log.warning(message)
+            _log.warning(message)
         # on every rank: `is_suspicious` has to answer the same on all, since an evaluation by all ranks follows
         self._reported.add(key)
 
 
 def _far(low: Mapping[str, float], high: Mapping[str, float]) -> list[str]:
     """Tasks whose loss is much higher in the second; a NaN is never."""
-    return [task for task, loss in high.items() if loss > DEPARTS * low.get(task, math.nan)]
+    return [task for task, loss in high.items() if loss > _DEPARTS * low.get(task, math.nan)]

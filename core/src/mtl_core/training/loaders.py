@@ -27,7 +27,7 @@ from mtl_core.training.loader import (
 from mtl_core.training.second_batches import SecondBatches
 from mtl_core.training.session import Session
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
 
 @attrs.frozen(eq=False)
@@ -70,7 +70,7 @@ def open_loaders(session: Session, fabric: lightning_fabric.Fabric) -> Loaders:
             f"best_on = {experiment.best_on!r}: validation = {experiment.validation:g} keeps none of the"
             f" {len(session.dataset)} training samples for validation; raise validation, or leave best_on out"
         )
-    kept, extras = sources(session, train)
+    kept, extras = _sources(session, train)
     order = BatchOrder(kept, experiment.batch_size, experiment.seed, rank, world, extras)
     parts = [BlankedDataset(session.dataset, session.labelled), *(extra for extra, _ in session.extras)]
     data = TrainingData(Joined(parts), session.hooks, experiment.seed)
@@ -107,11 +107,11 @@ def _enough(bare: list[int], per_batch: int) -> bool:
             f"unlabelled_per_batch = {per_batch}: only {len(bare)} training samples are without any label; lower it"
         )
     if not bare:
-        log.warning("unlabelled_per_batch = %d: every training sample has a label, and none is added", per_batch)
+        _log.warning("unlabelled_per_batch = %d: every training sample has a label, and none is added", per_batch)
     return bool(bare)
 
 
-def sources(session: Session, train: list[int]) -> tuple[list[int], list[Extra]]:
+def _sources(session: Session, train: list[int]) -> tuple[list[int], list[Extra]]:
     """The samples of an epoch, and further sources of which every batch has a fixed number."""
     experiment = session.experiment
     extras = list[Extra]()

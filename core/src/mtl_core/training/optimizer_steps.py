@@ -52,7 +52,7 @@ class OptimizerSteps:
         self._schedule = schedule
         self._position = position
         self._averages = averages
-        self._looks_ahead = looks_ahead(session.hooks, fabric)
+        self._looks_ahead = _looks_ahead(session.hooks, fabric)
         self._parameters = [p for group in wrapped.raw_optimizer.param_groups for p in group["params"]]
         # all of them: batch norm, plugins and shapers remember in buffers, and a skipped step touches none
         self._guard = BufferGuard(list(self._step.buffers()))
@@ -130,7 +130,7 @@ class OptimizerSteps:
         return skipped
 
 
-def looks_ahead(hooks: Hooks, fabric: lightning_fabric.Fabric) -> bool:
+def _looks_ahead(hooks: Hooks, fabric: lightning_fabric.Fabric) -> bool:
     """Whether a plugin has ``before_step`` or ``after_step``, which need whole parameters on every device."""
     asked = hooks.has("before_step") or hooks.has("after_step")
     if asked and not isinstance(fabric.strategy, SingleDeviceStrategy | DDPStrategy):

@@ -13,7 +13,7 @@ from mtl_core.hooks.plain_file import Origin, origins
 from mtl_core.run_folder import RunFolder, write_atomically
 from mtl_core.settings.toml_file import load_experiment
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
 IN_PYTHON = "defined in Python"
 """What ``versions.json`` says of a plugin of no distribution and no file."""
@@ -43,7 +43,7 @@ def check_files(run: RunFolder, experiment: Experiment) -> None:
     :raises CheckpointError: it says which file, and what to do
     """
     if run.experiment.is_file():
-        for file in changed_files(run, experiment):
+        for file in _changed_files(run, experiment):
             raise CheckpointError(f"{file.path}: {_remedy(run, file)}")
         return
     for file in origins(experiment.plugins).values():
@@ -54,9 +54,9 @@ def check_files(run: RunFolder, experiment: Experiment) -> None:
             )
 
 
-def changed_files(run: RunFolder, experiment: Experiment) -> list[Origin]:
+def _changed_files(run: RunFolder, experiment: Experiment) -> list[Origin]:
     """The files that are no longer what the run's ``versions.json`` says."""
-    known = read_versions(run)
+    known = _read_versions(run)
     now = described(experiment)
     files = origins(experiment.plugins)
     names = {name.partition("#")[0]: file for name, file in files.items()}
@@ -73,7 +73,7 @@ def _remedy(run: RunFolder, file: Origin) -> str:
     )
 
 
-def read_versions(run: RunFolder) -> dict[str, str]:
+def _read_versions(run: RunFolder) -> dict[str, str]:
     """What ``versions.json`` says of each plugin; nothing where it is missing or damaged."""
     try:
         found = json.loads((run.folder / "versions.json").read_text(encoding="utf-8"))
@@ -89,8 +89,8 @@ def load_run(run: RunFolder, overrides: Sequence[str] = ()) -> Experiment:
     """
     with _explaining(run):
         experiment = load_experiment(run.require().experiment, overrides)
-    for file in changed_files(run, experiment):
-        log.warning("%s: this file has changed since the run was trained with it", file.path)
+    for file in _changed_files(run, experiment):
+        _log.warning("%s: this file has changed since the run was trained with it", file.path)
     return experiment
 
 
@@ -100,7 +100,7 @@ def _explaining(run: RunFolder) -> Iterator[None]:
     try:
         yield
     except ExperimentError as error:
-        if names := [name for name, version in read_versions(run).items() if version == IN_PYTHON]:
+        if names := [name for name, version in _read_versions(run).items() if version == IN_PYTHON]:
             error.add_note(
                 f"{', '.join(names)}: defined in Python; give the experiment in Python:"
                 " train(experiment, folder, resume=True), evaluate_run(run, experiment=…)"

@@ -11,7 +11,7 @@ from mtl_core.experiment import Experiment
 from mtl_core.hooks.relay import Hooks
 from mtl_core.run_folder import RunFolder
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
 
 def ask_observers(observers: Hooks | None, epoch: int, metrics: Mapping[str, float], run: RunFolder) -> bool:
@@ -25,7 +25,7 @@ def ask_observers(observers: Hooks | None, epoch: int, metrics: Mapping[str, flo
         return observers.after_epoch(epoch, metrics, run.folder)
     except Exception as error:  # of any kind: the experiment does not depend on its observers
         notes = "; ".join(getattr(error, "__notes__", ()))
-        log.warning(
+        _log.warning(
             "%s: the run goes on, but an observer failed after epoch %d: %s (%s)", run.folder, epoch, error, notes
         )
         return False
@@ -61,7 +61,7 @@ class Stopping:
     def report(self, run: RunFolder, epochs: int) -> None:
         """Warn that the run ends after ``epochs`` epochs, if it does."""
         if self.now:
-            log.warning("%s: ends after %d epochs: %s", run.folder, epochs, self.reason)
+            _log.warning("%s: ends after %d epochs: %s", run.folder, epochs, self.reason)
 
     def note(self, better: bool, asked: bool = False) -> None:
         """An epoch has ended.

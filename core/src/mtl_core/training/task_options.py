@@ -19,7 +19,7 @@ from mtl_core.tasks.task import Task
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.training.evaluation import metric_names
 
-Given = Mapping[str, Mapping[str, Any]]
+_Given = Mapping[str, Mapping[str, Any]]
 """Task → option → value."""
 
 
@@ -30,7 +30,7 @@ def with_task_options(experiment: Experiment, dataset: MultiTaskDataset) -> Mult
     """
     if not experiment.task_options:
         return dataset
-    return Retasked(dataset, changed_tasks(dataset.tasks, experiment.task_options, source_of(experiment)))
+    return Retasked(dataset, _changed_tasks(dataset.tasks, experiment.task_options, _source_of(experiment)))
 
 
 def with_saved_options(experiment: Experiment, tasks: Tasks) -> Tasks:
@@ -39,14 +39,14 @@ def with_saved_options(experiment: Experiment, tasks: Tasks) -> Tasks:
     Options of tasks that the run did not learn are left out.
     """
     given = {name: values for name, values in experiment.task_options.items() if name in tasks.names}
-    return changed_tasks(tasks, given, source_of(experiment)) if given else tasks
+    return _changed_tasks(tasks, given, _source_of(experiment)) if given else tasks
 
 
-def source_of(experiment: Experiment) -> str:
+def _source_of(experiment: Experiment) -> str:
     return experiment.source or f'experiment "{experiment.name}"'
 
 
-def changed_tasks(tasks: Tasks, given: Given, source: str) -> Tasks:
+def _changed_tasks(tasks: Tasks, given: _Given, source: str) -> Tasks:
     """Tasks with other options.
 
     :param source: of the options, for messages
@@ -60,7 +60,7 @@ def changed_tasks(tasks: Tasks, given: Given, source: str) -> Tasks:
     ]
     made = []
     for task in tasks:
-        changed, wrong = changed_task(task, given.get(task.name, {}))
+        changed, wrong = _changed_task(task, given.get(task.name, {}))
         made.append(changed)
         problems += wrong
     if problems:
@@ -68,25 +68,25 @@ def changed_tasks(tasks: Tasks, given: Given, source: str) -> Tasks:
     return Tasks(made)
 
 
-def changed_task(task: Task, given: Mapping[str, Any]) -> tuple[Task, list[str]]:
+def _changed_task(task: Task, given: Mapping[str, Any]) -> tuple[Task, list[str]]:
     """A task with other options, and what is wrong with them."""
     if not given:
         return task, []
     path = f"task_options.{task.name}"
-    known = settable(type(task))
+    known = _settable(type(task))
     unknown = [key for key in given if key not in known]
-    problems = [f"{place(f'{path}.{key}', given[key])}: {reason(key, known, task)}" for key in unknown]
+    problems = [f"{place(f'{path}.{key}', given[key])}: {_reason(key, known, task)}" for key in unknown]
     own = {key: getattr(task, option.name) for key, option in options(type(task)).items()}
-    chosen = {key: as_list(type(task), key, value) for key, value in given.items() if key in known}
+    chosen = {key: _as_list(type(task), key, value) for key, value in given.items() if key in known}
     # with the task's own values: validators look at several options together
     values, wrong = read_options(type(task), own | chosen, path)
     if problems + wrong:
         return task, problems + wrong
     made = attrs.evolve(task, **{key: values[key] for key in given})
-    return made, unknown_metrics(made, path)
+    return made, _unknown_metrics(made, path)
 
 
-def as_list(kind: type[Task], key: str, value: Any) -> Any:
+def _as_list(kind: type[Task], key: str, value: Any) -> Any:
     """``a,b`` for an option that takes a list, which ``--set`` could not know."""
     takes_list = is_tuple(kind_of(kind, options(kind)[key]))
     if not takes_list or not isinstance(value, str):
@@ -94,18 +94,18 @@ def as_list(kind: type[Task], key: str, value: Any) -> Any:
     return Text(value)
 
 
-def settable(kind: type[Task]) -> list[str]:
+def _settable(kind: type[Task]) -> list[str]:
     """The options of a kind of task that an experiment may set; the others are the data set's."""
     return [key for key, option in options(kind).items() if option.metadata.get("setting")]
 
 
-def reason(key: str, known: Sequence[str], task: Task) -> str:
+def _reason(key: str, known: Sequence[str], task: Task) -> str:
     if key in options(type(task)):
         return f"is set by the data set{listing(known)}"
     return f"unknown option{nearest(key, known) or listing(known)}"
 
 
-def unknown_metrics(task: Task, path: str) -> list[str]:
+def _unknown_metrics(task: Task, path: str) -> list[str]:
     """Names of metrics that the kind does not have."""
     # of the kind: the task itself may keep only some of its metrics
     known = [name.partition("/")[2] for name in metric_names(Tasks([attrs.evolve(task, metrics=(), headline=None)]))]

@@ -20,7 +20,7 @@ from mtl_core.training.network import Network
 from mtl_core.training.session import build_network
 from mtl_core.training.trained import CHECKPOINTS, open_network, unknown_checkpoint
 
-Size = tuple[int, int]
+_Size = tuple[int, int]
 
 
 def load_network(
@@ -64,14 +64,14 @@ class TrainedNetwork(nn.Module):
     :param hooks: the plugins that made it, for networks whose heads give one size only: they are made anew for another
     """
 
-    def __init__(self, network: Network, size: Size, hooks: Hooks, multiple_of: int | None = None) -> None:
+    def __init__(self, network: Network, size: _Size, hooks: Hooks, multiple_of: int | None = None) -> None:
         super().__init__()
         self.network = network
         self.image_size = size
         self._hooks = hooks
         declared: int = getattr(network.backbone, "multiple_of", 1)
         self.multiple_of = declared if multiple_of is None else multiple_of
-        self._resized: tuple[Size, Network] | None = None
+        self._resized: tuple[_Size, Network] | None = None
         self.eval()
 
     @property
@@ -98,10 +98,10 @@ class TrainedNetwork(nn.Module):
     @torch.no_grad()
     def raw(self, images: Tensor) -> dict[str, Tensor]:
         """What the heads give: task → float (B, O_t, H, W), or (B, O_t) for a task per image."""
-        check_images(images)
+        _check_images(images)
         batch = images if images.ndim == 4 else images[None]
         height, width = images.shape[-2:]
-        found = self._predict(padded(batch.to(self._device), self.multiple_of))
+        found = self._predict(_padded(batch.to(self._device), self.multiple_of))
         made = {}
         for task in self.tasks:
             prediction = found[task.name].float()
@@ -109,7 +109,7 @@ class TrainedNetwork(nn.Module):
             made[task.name] = prediction if images.ndim == 4 else prediction[0]
         return made
 
-    def of_size(self, size: Size) -> TrainedNetwork:
+    def of_size(self, size: _Size) -> TrainedNetwork:
         """A copy whose heads give images of another size, for exporters; it shares nothing with this one.
 
         :raises MtlError: the weights fit one size only
@@ -123,7 +123,7 @@ class TrainedNetwork(nn.Module):
         return next(self.network.parameters()).device
 
     def _decoded(self, images: Tensor, decode: Mapping[str, Callable[[Tensor], Tensor]]) -> dict[str, Tensor]:
-        check_images(images)
+        _check_images(images)
         found = self.raw(images if images.ndim == 4 else images[None])
         made = {name: decode[name](prediction) for name, prediction in found.items()}
         return made if images.ndim == 4 else {name: prediction[0] for name, prediction in made.items()}
@@ -139,7 +139,7 @@ class TrainedNetwork(nn.Module):
         found = self._of_size(size)(images)
         return found
 
-    def _of_size(self, size: Size) -> Network:
+    def _of_size(self, size: _Size) -> Network:
         """The network, made anew for images of another size; the last one is kept."""
         if self._resized is not None and self._resized[0] == size:
             # a network in a tuple is no submodule: `to` of this module does not move it
@@ -147,7 +147,7 @@ class TrainedNetwork(nn.Module):
         self._resized = (size, self.of_size(size).network)
         return self._resized[1]
 
-    def _copy_weights(self, made: Network, size: Size) -> None:
+    def _copy_weights(self, made: Network, size: _Size) -> None:
         try:
             made.load_state_dict(self.network.state_dict())
         except RuntimeError as error:
@@ -157,7 +157,7 @@ class TrainedNetwork(nn.Module):
             ) from error
 
 
-def padded(images: Tensor, multiple: int) -> Tensor:
+def _padded(images: Tensor, multiple: int) -> Tensor:
     """Images whose H and W are multiples of a number, the last rows and columns repeated."""
     height, width = images.shape[-2:]
     below = -height % multiple
@@ -168,7 +168,7 @@ def padded(images: Tensor, multiple: int) -> Tensor:
     return F.pad(as_float, (0, right, 0, below), mode="replicate")
 
 
-def check_images(images: object) -> None:
+def _check_images(images: object) -> None:
     """Refuse what is no image.
 
     :raises DataError: another type, shape or number format, or values out of range
@@ -185,9 +185,9 @@ def check_images(images: object) -> None:
         return
     low = float(images.min())
     high = float(images.max())
-    if low < -TOLERANCE or high > 1 + TOLERANCE:
+    if low < -_TOLERANCE or high > 1 + _TOLERANCE:
         raise DataError(f"images: found values {low:g} to {high:g}, expected 0 to 1; divide by 255, or give uint8")
 
 
-TOLERANCE = 0.01
+_TOLERANCE = 0.01
 """By which values of an image may leave 0..1: resizing overshoots a little."""

@@ -27,7 +27,7 @@ from mtl_core.training.stopping import Stopping, ask_observers
 from mtl_core.training.validation import Validation
 from mtl_core.training.wrapped import wrap
 
-OnEpochEnd = Callable[[Mapping[str, Any], bool], bool]
+_OnEpochEnd = Callable[[Mapping[str, Any], bool], bool]
 """Called on rank 0 when an epoch's record is written, with it and whether the epoch is the best; whether to stop."""
 
 
@@ -63,7 +63,7 @@ class Trainer:
         self.selection = BestEpoch(session.tasks, self.experiment)
         self.position = Position()
         self.writer = CheckpointWriter()
-        self.on_epoch_end: OnEpochEnd = lambda record, best: False
+        self.on_epoch_end: _OnEpochEnd = lambda record, best: False
         self.health = Health(self.experiment, session.hooks, fabric.is_global_zero)
         self.probe: Probe | None = None
         self.steps = OptimizerSteps(
@@ -92,7 +92,7 @@ class Trainer:
     def fit(
         self,
         watch: Watcher = lambda epoch, batch, batches: None,
-        on_epoch_end: OnEpochEnd = lambda record, best: False,
+        on_epoch_end: _OnEpochEnd = lambda record, best: False,
     ) -> None:
         """Train the epochs that are left, or until a plugin or ``patience`` ends the run."""
         self.on_epoch_end = on_epoch_end

@@ -19,12 +19,12 @@ from mtl_core.run_folder import RunFolder, to_json, write_text
 from mtl_core.training.checkpoint import check_intact
 from mtl_core.training.network import Network
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
-FILE = "warm-start.json"
+_FILE = "warm-start.json"
 """What a run writes into its folder: which tensors it took and which it did not."""
 
-NESTED = ("state_dict", "model", "model_state_dict", "network")
+_NESTED = ("state_dict", "model", "model_state_dict", "network")
 """Keys under which files hold their weights."""
 
 
@@ -63,9 +63,9 @@ def warm_start(network: Network, source: str, run: RunFolder | None) -> Taken:
     :param run: whose folder receives the report
     :raises CheckpointError: the file cannot be read, or nothing of it fits
     """
-    path = file_of(Path(source))
+    path = _file_of(Path(source))
     own = network.state_dict()
-    weights = renamed(weights_of(path), own)
+    weights = _renamed(_weights_of(path), own)
     fitting = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
     if not fitting:
         examples = f"it has {', '.join(list(weights)[:3])}; the network has {', '.join(list(own)[:3])}"
@@ -79,19 +79,19 @@ def warm_start(network: Network, source: str, run: RunFolder | None) -> Taken:
         [name for name in own if name not in weights],
         [name for name in weights if name not in own],
     )
-    tell(report, path, run)
+    _tell(report, path, run)
     return report
 
 
-def tell(report: Taken, path: Path, run: RunFolder | None) -> None:
+def _tell(report: Taken, path: Path, run: RunFolder | None) -> None:
     if not is_rank_zero():
         return
-    log.warning("start_from %s: %s", path, report.summary)
+    _log.warning("start_from %s: %s", path, report.summary)
     if run is not None:
-        write_text(run.folder / FILE, to_json({"file": str(path), **attrs.asdict(report)}, indent=2))
+        write_text(run.folder / _FILE, to_json({"file": str(path), **attrs.asdict(report)}, indent=2))
 
 
-def file_of(path: Path) -> Path:
+def _file_of(path: Path) -> Path:
     """The file of weights behind a path."""
     if path.is_dir():
         return RunFolder(path).require().checkpoint()
@@ -100,13 +100,13 @@ def file_of(path: Path) -> Path:
     return path
 
 
-def weights_of(path: Path) -> dict[str, Tensor]:
+def _weights_of(path: Path) -> dict[str, Tensor]:
     """The tensors in a file, by name; of a checkpoint of mtl the network's, averaged ones where it has them."""
-    state = read(path)
+    state = _read(path)
     # a checkpoint of mtl; in other files "step" may be a number
     if "format" in state and isinstance(state.get("step"), Mapping):
         return network_weights(state)
-    for key in NESTED:
+    for key in _NESTED:
         if isinstance(state.get(key), Mapping):
             state = state[key]
             break
@@ -121,9 +121,9 @@ def network_weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {n.removeprefix("network."): v for n, v in state["step"].items() if n.startswith("network.")}
 
 
-def read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     if path.suffix == ".safetensors":
-        return read_safetensors(path)
+        return _read_safetensors(path)
     if zipfile.is_zipfile(path):  # files of old versions of torch have no checksums
         check_intact(path)
     try:
@@ -136,7 +136,7 @@ def read(path: Path) -> dict[str, Any]:
     return dict(state)
 
 
-def read_safetensors(path: Path) -> dict[str, Any]:
+def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         from safetensors.torch import load_file
     except ImportError as error:
@@ -150,7 +150,7 @@ def read_safetensors(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def renamed(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _renamed(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights by the names of the network, where they have those of its encoder, or of a module around it."""
     readings = [weights, {f"backbone.{name}": value for name, value in weights.items()}]
     for prefix in ("network.", "module."):

@@ -17,9 +17,9 @@ from packaging.utils import canonicalize_name
 
 from mtl_core import InstalledPlugin, MtlError, check_all, distribution_name, installed_plugins
 
-GROUPS = ("mtl.commands", "mtl.observers", "mtl.tasks")
+_GROUPS = ("mtl.commands", "mtl.observers", "mtl.tasks")
 """Entry points beside plugins."""
-SMALLEST = 2 * 1024**3
+_SMALLEST = 2 * 1024**3
 """Bytes of free disk below which a run is likely to end early."""
 
 
@@ -40,25 +40,34 @@ def look(folder: Path) -> list[Line]:
 
     :param folder: where runs would be written
     """
-    return [*versions(), *requirements(), *twice(), *plugins(), *entry_points(), *devices(), disk(folder), training()]
+    return [
+        *_versions(),
+        *_requirements(),
+        *_twice(),
+        *_plugins(),
+        *_entry_points(),
+        *_devices(),
+        _disk(folder),
+        _training(),
+    ]
 
 
-def versions() -> Iterator[Line]:
+def _versions() -> Iterator[Line]:
     yield Line("Python", f"{platform.python_version()} ({sys.executable})")
     for name in ("mtl-core", "torch", "lightning-fabric", "torchmetrics", "numpy"):
         yield Line(name, metadata.version(name))
 
 
-def requirements() -> Iterator[Line]:
+def _requirements() -> Iterator[Line]:
     """What distributions of mtl need and is not there, or in another version."""
     ours = [d for d in metadata.distributions() if canonicalize_name(distribution_name(d)).startswith("mtl-")]
-    faults = sorted({fault for d in ours for fault in unmet(d)})
+    faults = sorted({fault for d in ours for fault in _unmet(d)})
     yield from (Line("requirement", fault, "install what is missing") for fault in faults)
     if not faults:
         yield Line("requirements", f"{len(ours)} distributions of mtl have what they need")
 
 
-def unmet(distribution: metadata.Distribution) -> Iterator[str]:
+def _unmet(distribution: metadata.Distribution) -> Iterator[str]:
     for text in distribution.requires or ():
         try:
             needed = Requirement(text)
@@ -75,7 +84,7 @@ def unmet(distribution: metadata.Distribution) -> Iterator[str]:
             yield f"{distribution.name} needs {needed.name}{needed.specifier}, installed is {found}"
 
 
-def twice() -> Iterator[Line]:
+def _twice() -> Iterator[Line]:
     """Distributions with two versions in one folder, of which chance decides which one counts."""
     places = [(distribution_name(d), str(d.locate_file(""))) for d in metadata.distributions()]
     counts = Counter((canonicalize_name(name), folder) for name, folder in places)
@@ -86,23 +95,23 @@ def twice() -> Iterator[Line]:
             )
 
 
-def plugins() -> Iterator[Line]:
+def _plugins() -> Iterator[Line]:
     """Each plugin is imported in a process of its own."""
     found = check_all(installed_plugins())
     broken = [one for one in found if one.status != "ok"]
-    yield from (Line(f'plugin "{one.name}"', one.status, cure(one)) for one in broken)
+    yield from (Line(f'plugin "{one.name}"', one.status, _cure(one)) for one in broken)
     if not broken:
         yield Line("plugins", f"{len(found)} can be imported")
 
 
-def cure(plugin: InstalledPlugin) -> str:
+def _cure(plugin: InstalledPlugin) -> str:
     return plugin.reason or f"install {plugin.distribution} again"
 
 
-def entry_points() -> Iterator[Line]:
+def _entry_points() -> Iterator[Line]:
     """Commands, observers and kinds of tasks that cannot be imported: left over from another version, mostly."""
     count, stale = 0, []
-    for group in GROUPS:
+    for group in _GROUPS:
         for entry in metadata.entry_points(group=group):
             count += 1
             try:
@@ -116,7 +125,7 @@ def entry_points() -> Iterator[Line]:
         yield Line("entry points", f"{count} commands, observers and kinds of tasks can be imported")
 
 
-def devices() -> Iterator[Line]:
+def _devices() -> Iterator[Line]:
     import torch
 
     yield Line("CPU", f"{torch.get_num_threads()} threads")
@@ -130,13 +139,13 @@ def devices() -> Iterator[Line]:
         yield Line("mps", "available")
 
 
-def disk(folder: Path) -> Line:
+def _disk(folder: Path) -> Line:
     free = shutil.disk_usage(folder).free
-    remedy = "" if free > SMALLEST else "free some space, or write runs elsewhere with --out"
+    remedy = "" if free > _SMALLEST else "free some space, or write runs elsewhere with --out"
     return Line("disk", f"{free / 1024**3:.1f} GiB free in {folder}", remedy)
 
 
-def training() -> Line:
+def _training() -> Line:
     """Two steps on toy data, on the device that a run would take."""
     from mtl_core import Experiment, train
     from mtl_core.testing import ToyData, ToyLabels, ToyNetwork

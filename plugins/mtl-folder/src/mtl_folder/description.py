@@ -20,13 +20,13 @@ from mtl_folder.kinds.base import path_check, range_check
 from mtl_folder.patterns import PLACEHOLDER, SPLIT, Pattern
 from mtl_folder.schema import read_as, valid
 
-FILE = "mtl-folder.toml"
+_FILE = "mtl-folder.toml"
 SPLITS = ("train", "val", "test")
 FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 """Names of a split's folder, tried in this order where the description gives none."""
 
 
-def share_check(value: str | float | None) -> None:
+def _share_check(value: str | float | None) -> None:
     if isinstance(value, float) and not 0 < value < 1:
         raise ValueError(f"expected a share between 0 and 1, or text, found {value:g}")
     if value == "":
@@ -41,9 +41,9 @@ class Splits:
     number is a seeded share of the training images.
     """
 
-    train: str | None = field(default=None, validator=valid(share_check), metadata=help("training images"))
-    val: str | float | None = field(default=None, validator=valid(share_check), metadata=help("validation images"))
-    test: str | float | None = field(default=None, validator=valid(share_check), metadata=help("test images"))
+    train: str | None = field(default=None, validator=valid(_share_check), metadata=help("training images"))
+    val: str | float | None = field(default=None, validator=valid(_share_check), metadata=help("validation images"))
+    test: str | float | None = field(default=None, validator=valid(_share_check), metadata=help("test images"))
     column: str | None = field(default=None, metadata=help("column of the CSV that names each image's split"))
     seed: int = field(default=0, metadata=help("seed of the shares"))
 
@@ -186,19 +186,19 @@ def load_description(root: Path, file: str, given: Mapping[str, Any]) -> Descrip
     path = root / file
     written = _read(path) if path.is_file() or "tasks" not in given else {}
     source = " and ".join([*([str(path)] if written else []), *(["plugins.folder"] if given else [])])
-    return read_description({**written, **given}, source)
+    return _read_description({**written, **given}, source)
 
 
-def read_description(tables: Mapping[str, Any], source: str) -> Description:
+def _read_description(tables: Mapping[str, Any], source: str) -> Description:
     """A description from its tables.
 
     :param source: what messages call them
     :raises DataError: with every mistake in them
     """
     made: dict[str, Any] = {"tasks": {}}
-    problems = [f"{name}: unknown key{nearest(name, READERS) or _known()}" for name in tables if name not in READERS]
+    problems = [f"{name}: unknown key{nearest(name, _READERS) or _known()}" for name in tables if name not in _READERS]
     broken = set[str]()
-    for name, read in READERS.items():
+    for name, read in _READERS.items():
         if name not in tables:
             continue
         value, found = read(tables[name])
@@ -216,7 +216,7 @@ def read_description(tables: Mapping[str, Any], source: str) -> Description:
 
 
 def _known() -> str:
-    return f" (known: {', '.join(READERS)})"
+    return f" (known: {', '.join(_READERS)})"
 
 
 def report(source: object, problems: Iterable[str]) -> DataError:
@@ -228,7 +228,7 @@ def report(source: object, problems: Iterable[str]) -> DataError:
     return DataError("\n  ".join([f"{source}: {len(found)} problems", *found]))
 
 
-def _image_key(name: str) -> Reader:
+def _image_key(name: str) -> _Reader:
     """What reads one key of :class:`Images`."""
 
     def read(value: object) -> tuple[Any, list[str]]:
@@ -282,10 +282,10 @@ def _task(table: object, path: str) -> tuple[Kind | None, list[str]]:
     return read_as(KINDS[kind], table, path)
 
 
-Reader = Callable[[object], tuple[Any, list[str]]]
+_Reader = Callable[[object], tuple[Any, list[str]]]
 """A value → what it is read as (None where it cannot be), and every mistake in it."""
 
-READERS: dict[str, Reader] = {
+_READERS: dict[str, _Reader] = {
     "images": _image_key("images"),
     "csv": _csv,
     "splits": _splits,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from mtl_core import describe_value, read_options
 
-Table = TypeVar("Table")
+_Table = TypeVar("_Table")
 
 
 def valid(check: Callable[[Any], None]) -> Callable[[object, object, Any], None]:
@@ -26,7 +26,7 @@ def valid(check: Callable[[Any], None]) -> Callable[[object, object, Any], None]
     return validate
 
 
-def read_as(cls: type[Table], table: object, path: str) -> tuple[Table | None, list[str]]:
+def read_as(cls: type[_Table], table: object, path: str) -> tuple[_Table | None, list[str]]:
     """A table of the description, or every mistake in it.
 
     :param path: its key, such as ``"tasks.depth"``

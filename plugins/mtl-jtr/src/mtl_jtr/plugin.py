@@ -26,7 +26,7 @@ _DEAD = 1e-3
 _HOOKS = ("setup", "count_views", "choose_windows", "compute_regularizer", "draw_pictures", "after_epoch")
 """The hooks that every instance answers."""
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
 
 @plugin
@@ -121,7 +121,7 @@ class JTR(Options, nn.Module):
         found = metrics.get(f"{self.name}/latent_distance", 1.0)
         if self.distance == "cosine" and found < _DEAD and not self.warned:
             self.warned = True
-            log.warning(
+            _log.warning(
                 "%s: the latent distance is %.1e in epoch %d: the latent space has collapsed, and the term trains next"
                 " to nothing from here on. No option is known that turns this into a gain"
                 " (docs/methods/jtr.md, Watch for collapse)",

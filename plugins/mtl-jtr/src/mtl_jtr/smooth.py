@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mtl_nn import Latent, Pooled
 
-LEVELS = 3
+_LEVELS = 3
 """Each halves the size."""
 
 
@@ -27,7 +27,7 @@ class Smooth(nn.Module):
 
     def __init__(self, channels: int, width: int, bottleneck: int | None = None) -> None:
         super().__init__()
-        sizes = [width << k for k in range(LEVELS)]
+        sizes = [width << k for k in range(_LEVELS)]
         latent = bottleneck or sizes[-1]
         entered = [channels, *sizes[:-1]]
         convolutions = [nn.Conv2d(a, b, 3, padding=1) for a, b in zip(entered, sizes, strict=True)]

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-Cheap = Callable[[Any], Any]
+_Cheap = Callable[[Any], Any]
 
 
-def sparing(layers: nn.Module, x: Tensor, before: Cheap | None = None, after: Cheap | None = None) -> Any:
+def sparing(layers: nn.Module, x: Tensor, before: _Cheap | None = None, after: _Cheap | None = None) -> Any:
     """``after(layers(before(x)))``, with the same values and gradients.
 
     :param layers: convolution, norm and ReLU, once or several times
@@ -34,7 +34,7 @@ def sparing(layers: nn.Module, x: Tensor, before: Cheap | None = None, after: Ch
     return x
 
 
-def _kept(steps: Sequence[Cheap], x: Tensor) -> Any:
+def _kept(steps: Sequence[_Cheap], x: Tensor) -> Any:
     """The steps one after the other, of which x alone is kept."""
     if not torch.is_grad_enabled():
         return _run(steps, x)
@@ -46,7 +46,7 @@ def _kept(steps: Sequence[Cheap], x: Tensor) -> Any:
     )  # fmt: skip
 
 
-def _run(steps: Sequence[Cheap], x: Any) -> Any:
+def _run(steps: Sequence[_Cheap], x: Any) -> Any:
     for step in steps:
         x = step(x)
     return x

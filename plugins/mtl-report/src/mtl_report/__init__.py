@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "write_comparison", "write_report"]
 
-IMAGES = 4
+_IMAGES = 4
 """Images of a sheet, evenly spread over the split."""
 
-EXTREMES = 3
+_EXTREMES = 3
 """Images of a sheet of the best or worst."""
 
 
@@ -33,13 +33,13 @@ class Report:
         from mtl_report import pictures
 
         folder = run.folder / "pictures"
-        if examples := run.examples(IMAGES):
-            save_sheet(run.tasks, examples, folder, f"predictions{run.suffix}")
-        for title, found in run.extremes(EXTREMES).items():
-            save_sheet(run.tasks, found, folder, f"{title}{run.suffix}")
-        if drawings := run.drawings(IMAGES):
+        if examples := run.examples(_IMAGES):
+            _save_sheet(run.tasks, examples, folder, f"predictions{run.suffix}")
+        for title, found in run.extremes(_EXTREMES).items():
+            _save_sheet(run.tasks, found, folder, f"{title}{run.suffix}")
+        if drawings := run.drawings(_IMAGES):
             for name, titled in drawings.maps.items():
-                save(
+                _save(
                     folder, name, pictures.drawings(drawings.batch, run.tasks, titled), run.tasks,
                     pictures.drawing_limits(drawings.batch, run.tasks, titled),
                 )  # fmt: skip
@@ -55,15 +55,15 @@ class Report:
         return path
 
 
-def save_sheet(tasks: Tasks, examples: Examples, folder: Path, name: str) -> None:
+def _save_sheet(tasks: Tasks, examples: Examples, folder: Path, name: str) -> None:
     """A sheet of predictions beside labels."""
     from mtl_report import pictures
 
     rows = pictures.pairs(tasks, examples.batch, examples.predictions)
-    save(folder, name, pictures.sheet(rows, tasks), tasks, pictures.sheet_limits(rows, tasks), examples.names)
+    _save(folder, name, pictures.sheet(rows, tasks), tasks, pictures.sheet_limits(rows, tasks), examples.names)
 
 
-def save(
+def _save(
     folder: Path,
     name: str,
     picture: Any,

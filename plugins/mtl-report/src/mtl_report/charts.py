@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 
 from mtl_report.curves import chart
 
-Record = Mapping[str, Any]
-History = Sequence[Record]
+_Record = Mapping[str, Any]
+History = Sequence[_Record]
 
-PROBE = "probe/"
-PROBED = {
+_PROBE = "probe/"
+_PROBED = {
     "cosine": "probe: cosine of {} with the gradient of the withheld labels",
     "ratio": "probe: size of the gradient of {}, in multiples of that of the withheld labels",
 }
 """What ``mtl probe`` writes → title of its chart."""
 
-TITLES = {
+_TITLES = {
     "train/active": "share of steps in which a task had a label",
     "train/labels": "share of a batch's images that carry a task's label",
     "heads/labels": "share of the images that a task's head learned from by labels",
@@ -31,15 +31,15 @@ TITLES = {
     "train/loss": "training loss, all together",
 }
 
-AXES = {
+_AXES = {
     "train/active": "share", "train/labels": "share", "heads/labels": "share", "heads/regularizer": "share",
     "encoder/weight": "weight", "encoder/norm": "norm", "encoder/cosine": "cosine", "learning_rate": "rate",
     "skipped_steps": "steps", "train/loss": "loss",
 }  # fmt: skip
 
-ABOUT = {"event", "epoch", "step", "seconds"}
+_ABOUT = {"event", "epoch", "step", "seconds"}
 
-ARROWS = {True: " ↑", False: " ↓", None: ""}
+_ARROWS = {True: " ↑", False: " ↓", None: ""}
 """Whether higher is better → what stands behind a metric's name."""
 
 TRAIN, VALIDATION = "training", "validation"
@@ -62,7 +62,7 @@ def names_of(history: History) -> list[str]:
     found: dict[str, None] = {}
     for record in history:
         for name, value in record.items():
-            if name not in ABOUT and not isinstance(value, str):
+            if name not in _ABOUT and not isinstance(value, str):
                 found[name] = None
     return list(found)
 
@@ -75,70 +75,70 @@ def tasks_of(names: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def charts(history: History, results: Record) -> Charts:
+def charts(history: History, results: _Record) -> Charts:
     """Of each task its losses and its main metric; then the other metrics, and whatever was logged."""
     names = names_of(history)
     metrics = [name for name in names if name.startswith("val/")]
-    first = [name for name in metrics if is_headline(name, results)]
-    main = [losses(task, history) for task in tasks_of(names)] + [metric(name, history, results) for name in first]
-    more = [metric(name, history, results) for name in metrics if name not in first]
-    rest = [n for n in names if not n.startswith(("train/loss/", "validation/loss/", "val/", PROBE))]
-    main += probes([name for name in names if name.startswith(PROBE)], history)
-    more += [group_chart(group, members, history) for group, members in groups(rest).items()]
+    first = [name for name in metrics if _is_headline(name, results)]
+    main = [_losses(task, history) for task in tasks_of(names)] + [_metric(name, history, results) for name in first]
+    more = [_metric(name, history, results) for name in metrics if name not in first]
+    rest = [n for n in names if not n.startswith(("train/loss/", "validation/loss/", "val/", _PROBE))]
+    main += _probes([name for name in names if name.startswith(_PROBE)], history)
+    more += [_group_chart(group, members, history) for group, members in _groups(rest).items()]
     return Charts([one for one in main if one], [one for one in more if one])
 
 
-def probes(names: Sequence[str], history: History) -> list[str]:
+def _probes(names: Sequence[str], history: History) -> list[str]:
     """Of each term that was probed one chart of cosines, and one of sizes: they have no scale in common."""
     found: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
     for name in names:
-        *term, task, place, what = name.removeprefix(PROBE).split("/")
+        *term, task, place, what = name.removeprefix(_PROBE).split("/")
         found.setdefault(("/".join(term), what), {})[f"{task}, {place}"] = points(history, name)
-    return [chart(PROBED[what].format(term), curves, what) for (term, what), curves in found.items()]
+    return [chart(_PROBED[what].format(term), curves, what) for (term, what), curves in found.items()]
 
 
-def is_headline(name: str, results: Record) -> bool:
+def _is_headline(name: str, results: _Record) -> bool:
     """Whether a validation metric is the main one of its task; all are, as long as nothing says which is."""
     headline = results.get("headline", {})
     return not headline or name.removeprefix("val/") in headline
 
 
-def losses(task: str, history: History) -> str:
+def _losses(task: str, history: History) -> str:
     curves = {TRAIN: points(history, f"train/loss/{task}"), VALIDATION: points(history, f"validation/loss/{task}")}
     return chart(f"loss of {task}", curves, "loss", dashed=(TRAIN,))
 
 
-def metric(name: str, history: History, results: Record) -> str:
+def _metric(name: str, history: History, results: _Record) -> str:
     known = name.removeprefix("val/")
     title = f"{known}{arrow(results, known)}"
     return chart(title, {VALIDATION: points(history, name)}, axis(results, known), hues={VALIDATION: 1})
 
 
-def axis(results: Record, name: str) -> str:
+def axis(results: _Record, name: str) -> str:
     """A metric's name with its unit."""
     unit = results.get("units", {}).get(name)
     short = name.rpartition("/")[2]
     return f"{short}, {unit}" if unit else short
 
 
-def arrow(results: Record, name: str) -> str:
+def arrow(results: _Record, name: str) -> str:
     better = results.get("directions", {}).get(name, results.get("headline", {}).get(name))
-    return ARROWS[better]
+    return _ARROWS[better]
 
 
-def group_chart(group: str, names: Sequence[str], history: History) -> str:
+def _group_chart(group: str, names: Sequence[str], history: History) -> str:
     curves = {name.removeprefix(f"{group}/"): points(history, name) for name in names}
-    return chart(TITLES.get(group, group), curves, AXES.get(group, ""))
+    return chart(_TITLES.get(group, group), curves, _AXES.get(group, ""))
 
 
-def groups(names: Sequence[str]) -> dict[str, list[str]]:
+def _groups(names: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in names:
-        found.setdefault(group_of(name), []).append(name)
+        found.setdefault(_group_of(name), []).append(name)
     return found
 
 
-def group_of(name: str) -> str:
+def _group_of(name: str) -> str:
     """What has three parts is grouped by the first two, such as ``plugin/value/…``; the rest stands alone."""
     parts = name.split("/")
     return name if len(parts) < 3 else "/".join(parts[:2])

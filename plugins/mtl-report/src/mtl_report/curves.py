@@ -8,19 +8,19 @@ from html import escape
 
 import attrs
 
-Curves = Mapping[str, Sequence[tuple[float, float]]]
+_Curves = Mapping[str, Sequence[tuple[float, float]]]
 
-WIDTH, HEIGHT = 420, 240
+_WIDTH, _HEIGHT = 420, 240
 
-RIGHT, TOP, BOTTOM = 14, 24, 40
+_RIGHT, _TOP, _BOTTOM = 14, 24, 40
 
-DIGIT = 6.4
+_DIGIT = 6.4
 """Width of a digit in the charts, at most."""
 
 COLOURS = ("#2563b0", "#c4482b", "#2d8a4e", "#8a4fb0", "#b08a1f", "#1f8f9e", "#b03a78", "#6b6b6b")
 
 
-def ticks(low: float, high: float, count: int = 4) -> list[float]:
+def _ticks(low: float, high: float, count: int = 4) -> list[float]:
     """Round values within a range."""
     step = (high - low) / count
     magnitude = 10.0 ** math.floor(math.log10(step))
@@ -29,7 +29,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def labels(values: Sequence[float]) -> list[str]:
+def _labels(values: Sequence[float]) -> list[str]:
     """Ticks as text: as many digits as tell them apart, all in one form."""
     largest = max((abs(value) for value in values), default=0.0)
     if largest and not 1e-3 <= largest < 1e5:
@@ -41,7 +41,7 @@ def labels(values: Sequence[float]) -> list[str]:
     return [f"{value:.3g}" for value in values]
 
 
-def bounds(values: Sequence[float]) -> tuple[float, float]:
+def _bounds(values: Sequence[float]) -> tuple[float, float]:
     """The range of the vertical axis: that of the values, and some room."""
     low = min(values)
     high = max(values)
@@ -49,13 +49,13 @@ def bounds(values: Sequence[float]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def whole(values: Sequence[float]) -> list[float]:
+def _whole(values: Sequence[float]) -> list[float]:
     """The ticks of epochs: there is none between two."""
     return [value for value in values if value == round(value)]
 
 
 @attrs.frozen
-class Plane:
+class _Plane:
     """The part of the plane that a chart shows.
 
     :param x: lowest and highest value of the horizontal axis
@@ -70,32 +70,32 @@ class Plane:
     @property
     def left(self) -> float:
         """Pixels left of the plane, for the labels of the horizontal lines."""
-        widest = max((len(text) for text in labels(self.rungs)), default=0)
-        return 12 + DIGIT * widest
+        widest = max((len(text) for text in _labels(self.rungs)), default=0)
+        return 12 + _DIGIT * widest
 
     def place(self, a: float, b: float) -> tuple[float, float]:
         """The pixels of a point."""
         x0, x1 = self.x
         y0, y1 = self.y
-        right = (a - x0) / (x1 - x0) * (WIDTH - self.left - RIGHT)
-        down = (y1 - b) / (y1 - y0) * (HEIGHT - TOP - BOTTOM)
-        return self.left + right, TOP + down
+        right = (a - x0) / (x1 - x0) * (_WIDTH - self.left - _RIGHT)
+        down = (y1 - b) / (y1 - y0) * (_HEIGHT - _TOP - _BOTTOM)
+        return self.left + right, _TOP + down
 
 
-def plane_of(curves: Curves) -> Plane:
+def _plane_of(curves: _Curves) -> _Plane:
     """The plane in which all points of the curves lie."""
     points = [point for curve in curves.values() for point in curve]
     xs = [a for a, _ in points]
-    y = bounds([b for _, b in points])
-    rungs = ticks(*y)
+    y = _bounds([b for _, b in points])
+    rungs = _ticks(*y)
     if len(rungs) < 3:
-        rungs = ticks(*y, 8)
-    return Plane((min(xs), max(max(xs), min(xs) + 1)), y, rungs)
+        rungs = _ticks(*y, 8)
+    return _Plane((min(xs), max(max(xs), min(xs) + 1)), y, rungs)
 
 
 def chart(
     title: str,
-    curves: Curves,
+    curves: _Curves,
     y: str = "",
     x: str = "epoch",
     dashed: Collection[str] = (),
@@ -107,20 +107,20 @@ def chart(
     :param dashed: curves that are drawn dashed
     :param hues: curve → place of its colour; None: each its own
     """
-    kept = finite(curves)
+    kept = _finite(curves)
     if not kept:
         return ""
-    tints = tints_of(kept, hues or {})
-    plane = plane_of(kept)
-    parts = [*grid(plane), *epochs(plane, kept), *axis_titles(plane, x, y)]
+    tints = _tints_of(kept, hues or {})
+    plane = _plane_of(kept)
+    parts = [*_grid(plane), *_epochs(plane, kept), *_axis_titles(plane, x, y)]
     for name, points in kept.items():
-        parts += curve(plane, name, points, tints[name], name in dashed)
+        parts += _curve(plane, name, points, tints[name], name in dashed)
     about = f"{title}: {', '.join(kept)} over {x}"
-    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(about)}">{"".join(parts)}</svg>'
-    return f"<figure><figcaption>{escape(title)}</figcaption>{svg}{legend(kept, tints, dashed)}</figure>"
+    svg = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(about)}">{"".join(parts)}</svg>'
+    return f"<figure><figcaption>{escape(title)}</figcaption>{svg}{_legend(kept, tints, dashed)}</figure>"
 
 
-def finite(curves: Curves) -> dict[str, list[tuple[float, float]]]:
+def _finite(curves: _Curves) -> dict[str, list[tuple[float, float]]]:
     """The points with finite values, of the curves that have any."""
     found: dict[str, list[tuple[float, float]]] = {}
     for name, points in curves.items():
@@ -129,42 +129,42 @@ def finite(curves: Curves) -> dict[str, list[tuple[float, float]]]:
     return found
 
 
-def tints_of(curves: Curves, hues: Mapping[str, int]) -> dict[str, str]:
+def _tints_of(curves: _Curves, hues: Mapping[str, int]) -> dict[str, str]:
     """Curve → colour."""
     return {name: COLOURS[hues.get(name, place) % len(COLOURS)] for place, name in enumerate(curves)}
 
 
-def grid(plane: Plane) -> list[str]:
+def _grid(plane: _Plane) -> list[str]:
     """The horizontal lines with their labels."""
     left = plane.left
     lines = []
-    for value, text in zip(plane.rungs, labels(plane.rungs), strict=True):
+    for value, text in zip(plane.rungs, _labels(plane.rungs), strict=True):
         _, y = plane.place(plane.x[0], value)
         lines.append(
-            f'<line x1="{left:.1f}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="g"/>'
+            f'<line x1="{left:.1f}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="g"/>'
             f'<text x="{left - 5:.1f}" y="{y + 4:.1f}" class="e">{text}</text>'
         )
     return lines
 
 
-def epochs(plane: Plane, curves: Curves) -> list[str]:
+def _epochs(plane: _Plane, curves: _Curves) -> list[str]:
     """The numbers below the horizontal axis."""
     different = {a for points in curves.values() for a, _ in points}
-    marks = whole(ticks(*plane.x, 6)) if len(different) > 1 else [plane.x[0]]
+    marks = _whole(_ticks(*plane.x, 6)) if len(different) > 1 else [plane.x[0]]
     lines = []
     for mark in marks:
         x, _ = plane.place(mark, plane.y[0])
-        lines.append(f'<text x="{x:.1f}" y="{HEIGHT - 24}" class="m">{mark:g}</text>')
+        lines.append(f'<text x="{x:.1f}" y="{_HEIGHT - 24}" class="m">{mark:g}</text>')
     return lines
 
 
-def axis_titles(plane: Plane, x: str, y: str) -> list[str]:
-    middle = (plane.left + WIDTH - RIGHT) / 2
-    below = f'<text x="{middle:.1f}" y="{HEIGHT - 8}" class="m">{escape(x)}</text>'
+def _axis_titles(plane: _Plane, x: str, y: str) -> list[str]:
+    middle = (plane.left + _WIDTH - _RIGHT) / 2
+    below = f'<text x="{middle:.1f}" y="{_HEIGHT - 8}" class="m">{escape(x)}</text>'
     return [below, f'<text x="4" y="14">{escape(y)}</text>' if y else ""]
 
 
-def curve(plane: Plane, name: str, points: Sequence[tuple[float, float]], tint: str, dashed: bool) -> list[str]:
+def _curve(plane: _Plane, name: str, points: Sequence[tuple[float, float]], tint: str, dashed: bool) -> list[str]:
     """A line through the points, and a dot on the last."""
     placed = [plane.place(a, b) for a, b in points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
@@ -176,7 +176,7 @@ def curve(plane: Plane, name: str, points: Sequence[tuple[float, float]], tint: 
     ]
 
 
-def legend(curves: Curves, tints: Mapping[str, str], dashed: Collection[str]) -> str:
+def _legend(curves: _Curves, tints: Mapping[str, str], dashed: Collection[str]) -> str:
     """The name of each curve with its last value."""
     items = []
     for name, points in curves.items():

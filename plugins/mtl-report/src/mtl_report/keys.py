@@ -15,15 +15,15 @@ from PIL import Image
 
 from mtl_core import Normals, Task
 
-Key = dict[str, Any]
-Limits = tuple[float, float]
+_Key = dict[str, Any]
+_Limits = tuple[float, float]
 
-BAR, DISC = 24, 96
-MOST = 256
+_BAR, _DISC = 24, 96
+_MOST = 256
 """Classes that a key shows at most."""
 
 
-def key_of(task: Task, limits: Limits) -> Key:
+def key_of(task: Task, limits: _Limits) -> _Key:
     """How a page explains one task's colours.
 
     :param limits: the values that are drawn darkest and lightest
@@ -43,13 +43,13 @@ def key_of(task: Task, limits: Limits) -> Key:
 
 def _classes(task: Task) -> list[list[str]]:
     names: tuple[str, ...] = getattr(task, "classes", ())
-    pixels = task.picture(torch.arange(min(task.channels, MOST))[None], (0.0, 1.0))[0]
-    return [[names[c] if c < len(names) else str(c), hexadecimal(colour)] for c, colour in enumerate(pixels)]
+    pixels = task.picture(torch.arange(min(task.channels, _MOST))[None], (0.0, 1.0))[0]
+    return [[names[c] if c < len(names) else str(c), _hexadecimal(colour)] for c, colour in enumerate(pixels)]
 
 
-def _bar(task: Task, limits: Limits) -> list[str]:
-    values = torch.linspace(*limits, BAR).expand(task.channels, 1, BAR)
-    return [hexadecimal(colour) for colour in task.picture(values, limits)[0]]
+def _bar(task: Task, limits: _Limits) -> list[str]:
+    values = torch.linspace(*limits, _BAR).expand(task.channels, 1, _BAR)
+    return [_hexadecimal(colour) for colour in task.picture(values, limits)[0]]
 
 
 def _unit(task: Task) -> str:
@@ -59,7 +59,7 @@ def _unit(task: Task) -> str:
 
 def _disc(task: Task) -> str:
     """A ball seen from the front: at each place the colour of the normal that its surface has there."""
-    axis = torch.linspace(-1, 1, DISC)
+    axis = torch.linspace(-1, 1, _DISC)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     inside = x**2 + y**2 <= 1
     normals = torch.stack((x, y, -(1 - x**2 - y**2).clamp(min=0).sqrt()))
@@ -70,5 +70,5 @@ def _disc(task: Task) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def hexadecimal(colour: Any) -> str:
+def _hexadecimal(colour: Any) -> str:
     return "#" + "".join(f"{int(part):02x}" for part in colour)

@@ -15,33 +15,33 @@ from torch import Tensor
 
 from mtl_core import Batch, Pixels, Task, Tasks
 
-Pair = tuple[Tensor, Tensor | None]
+_Pair = tuple[Tensor, Tensor | None]
 
 """(decoded prediction, label or None)"""
 
-Row = tuple[Tensor, Mapping[str, Pair]]
+_Row = tuple[Tensor, Mapping[str, _Pair]]
 """(image (3, H, W), task → its pair)"""
 
-Limits = tuple[float, float]
+_Limits = tuple[float, float]
 """The values that are drawn darkest and lightest."""
 
-TITLE = 16
+_TITLE = 16
 """Height of the line above the columns."""
 
-GAP = 4
+_GAP = 4
 
-WIDTH = 144
+_WIDTH = 144
 """Small images are drawn about so wide."""
 
 
-def striped(pixels: Pixels, valid: NDArray[Any]) -> Pixels:
+def _striped(pixels: Pixels, valid: NDArray[Any]) -> Pixels:
     """Grey stripes where a label does not count."""
     y, x = np.indices(valid.shape)
     stripes = np.where((x + y) // 2 % 2 == 0, 70, 100).astype(np.uint8)
     return np.where(valid[..., None], pixels, stripes[..., None])
 
 
-def value_range(maps: Sequence[NDArray[Any]]) -> Limits:
+def _value_range(maps: Sequence[NDArray[Any]]) -> _Limits:
     """Common range of several maps, without the outer two per cent."""
     kept = np.concatenate([values[np.isfinite(values)].ravel() for values in maps])
     if not kept.size:
@@ -49,11 +49,11 @@ def value_range(maps: Sequence[NDArray[Any]]) -> Limits:
     return float(np.percentile(kept, 2)), float(np.percentile(kept, 98))
 
 
-def limits_of(task: Task, pairs: Sequence[Pair]) -> Limits:
+def _limits_of(task: Task, pairs: Sequence[_Pair]) -> _Limits:
     """The scale on which a task's maps are drawn: the range of its labels, of its predictions where there is none."""
     labels = [_flat(label)[_valid(task, label)] for _, label in pairs if label is not None]
     known = [values for values in labels if values.size]
-    return value_range(known or [_flat(prediction) for prediction, _ in pairs])
+    return _value_range(known or [_flat(prediction) for prediction, _ in pairs])
 
 
 def _flat(label: Tensor) -> NDArray[Any]:
@@ -66,57 +66,57 @@ def _valid(task: Task, label: Tensor) -> NDArray[Any]:
     return valid
 
 
-def drawn_pair(task: Task, prediction: Tensor, label: Tensor | None, limits: Limits | None = None) -> list[Pixels]:
+def _drawn_pair(task: Task, prediction: Tensor, label: Tensor | None, limits: _Limits | None = None) -> list[Pixels]:
     """Prediction and label on one scale.
 
     :param limits: of the scale; None: that of this pair
     """
-    limits = limits_of(task, [(prediction, label)]) if limits is None else limits
+    limits = _limits_of(task, [(prediction, label)]) if limits is None else limits
     if label is None:
         return [task.picture(prediction, limits)]
-    return [task.picture(prediction, limits), striped(task.picture(label, limits), _valid(task, label))]
+    return [task.picture(prediction, limits), _striped(task.picture(label, limits), _valid(task, label))]
 
 
-def image_pixels(image: Tensor) -> Pixels:
+def _image_pixels(image: Tensor) -> Pixels:
     values = image if not image.is_floating_point() else (image.clamp(0, 1) * 255).round()
     return values.numpy().astype(np.uint8).transpose(1, 2, 0)
 
 
-def sheet_limits(rows: Sequence[Row], tasks: Tasks) -> dict[str, Limits]:
+def sheet_limits(rows: Sequence[_Row], tasks: Tasks) -> dict[str, _Limits]:
     """Task → the scale on which a sheet draws it, one for all rows."""
-    limits: dict[str, Limits] = {}
-    for task in dense(tasks):
+    limits: dict[str, _Limits] = {}
+    for task in _dense(tasks):
         own = [pairs[task.name] for _, pairs in rows]
-        limits[task.name] = limits_of(task, own)
+        limits[task.name] = _limits_of(task, own)
     return limits
 
 
-def dense(tasks: Tasks) -> list[Task]:
+def _dense(tasks: Tasks) -> list[Task]:
     return [task for task in tasks if task.dense]
 
 
-def sheet(rows: Sequence[Row], tasks: Tasks) -> Image.Image:
+def sheet(rows: Sequence[_Row], tasks: Tasks) -> Image.Image:
     """Images, predictions and labels side by side, a row per image; tasks per image are left out."""
-    shown = dense(tasks)
+    shown = _dense(tasks)
     limits = sheet_limits(rows, tasks)
-    panels = [[image_pixels(image), *cells(shown, pairs, limits)] for image, pairs in rows]
-    labelled = any(has_label(pairs) for _, pairs in rows)
+    panels = [[_image_pixels(image), *_cells(shown, pairs, limits)] for image, pairs in rows]
+    labelled = any(_has_label(pairs) for _, pairs in rows)
     titles = ["image"]
     for task in shown:
         titles += [task.name, "label"] if labelled else [task.name]
-    return pasted(panels, titles)
+    return _pasted(panels, titles)
 
 
-def has_label(pairs: Mapping[str, Pair]) -> bool:
+def _has_label(pairs: Mapping[str, _Pair]) -> bool:
     return any(label is not None for _, label in pairs.values())
 
 
-def pairs(tasks: Tasks, batch: Batch, predictions: Mapping[str, Tensor]) -> list[Row]:
+def pairs(tasks: Tasks, batch: Batch, predictions: Mapping[str, Tensor]) -> list[_Row]:
     """Rows of :func:`sheet` from a batch and what the heads gave for it."""
     decoded = {task.name: task.decode(predictions[task.name].float()).cpu() for task in tasks}
-    rows: list[Row] = []
+    rows: list[_Row] = []
     for i, image in enumerate(batch.images):
-        own: dict[str, Pair] = {name: (maps[i], batch.targets[name][i]) for name, maps in decoded.items()}
+        own: dict[str, _Pair] = {name: (maps[i], batch.targets[name][i]) for name, maps in decoded.items()}
         rows.append((image, own))
     return rows
 
@@ -127,56 +127,58 @@ def drawings(batch: Batch, tasks: Tasks, drawn: Mapping[str, Mapping[str, Tensor
     :param drawn: title → task → maps (B, O_t, H, W), as heads give them
     """
     limits = drawing_limits(batch, tasks, drawn)
-    panels = [[image_pixels(image)] for image in batch.images]
+    panels = [[_image_pixels(image)] for image in batch.images]
     titles = ["image"]
-    for task in dense(tasks):
+    for task in _dense(tasks):
         maps = {title: own[task.name] for title, own in drawn.items() if task.name in own}
         if not maps:
             continue
         titles += [f"{task.name} label", *maps]
         decoded = [task.decode(values.float()).cpu() for values in maps.values()]
         for i, label in enumerate(batch.targets[task.name]):
-            panels[i] += columns_of(task, label, [values[i] for values in decoded], limits[task.name])
-    return pasted(panels, titles)
+            panels[i] += _columns_of(task, label, [values[i] for values in decoded], limits[task.name])
+    return _pasted(panels, titles)
 
 
-def drawing_limits(batch: Batch, tasks: Tasks, drawn: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Limits]:
+def drawing_limits(batch: Batch, tasks: Tasks, drawn: Mapping[str, Mapping[str, Tensor]]) -> dict[str, _Limits]:
     """Task → the scale on which a plugin's maps are drawn."""
-    limits: dict[str, Limits] = {}
-    for task in dense(tasks):
+    limits: dict[str, _Limits] = {}
+    for task in _dense(tasks):
         first = next((maps[task.name] for maps in drawn.values() if task.name in maps), None)
         if first is not None:
             decoded = task.decode(first.float()).cpu()
-            limits[task.name] = limits_of(task, list(zip(decoded, batch.targets[task.name], strict=True)))
+            limits[task.name] = _limits_of(task, list(zip(decoded, batch.targets[task.name], strict=True)))
     return limits
 
 
-def columns_of(task: Task, label: Tensor, maps: Sequence[Tensor], limits: Limits) -> list[Pixels]:
+def _columns_of(task: Task, label: Tensor, maps: Sequence[Tensor], limits: _Limits) -> list[Pixels]:
     """The label, then each of the maps."""
-    shown = striped(task.picture(label, limits), _valid(task, label))
+    shown = _striped(task.picture(label, limits), _valid(task, label))
     return [shown, *(task.picture(values, limits) for values in maps)]
 
 
-def cells(shown: Sequence[Task], pairs: Mapping[str, Pair], limits: Mapping[str, Limits]) -> list[Pixels]:
+def _cells(shown: Sequence[Task], pairs: Mapping[str, _Pair], limits: Mapping[str, _Limits]) -> list[Pixels]:
     """Predictions and labels of one image."""
     panels: list[Pixels] = []
     for task in shown:
         prediction, label = pairs[task.name]
-        panels += drawn_pair(task, prediction, label, limits[task.name])
+        panels += _drawn_pair(task, prediction, label, limits[task.name])
     return panels
 
 
-def pasted(panels: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Image.Image:
+def _pasted(panels: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Image.Image:
     """Panels in rows and columns, each column with its title; small ones are enlarged."""
     height, width = panels[0][0].shape[:2]
-    zoom = max(1, round(WIDTH / width))
+    zoom = max(1, round(_WIDTH / width))
     height *= zoom
     width *= zoom
-    canvas = Image.new("RGB", (len(titles) * (width + GAP) - GAP, TITLE + len(panels) * (height + GAP) - GAP), "white")
+    canvas = Image.new(
+        "RGB", (len(titles) * (width + _GAP) - _GAP, _TITLE + len(panels) * (height + _GAP) - _GAP), "white"
+    )
     draw = ImageDraw.Draw(canvas)
     for x, title in enumerate(titles):
-        draw.text((x * (width + GAP) + 2, 2), title, fill="black")
+        draw.text((x * (width + _GAP) + 2, 2), title, fill="black")
         for y, row in enumerate(panels):
             picture = Image.fromarray(row[x]).resize((width, height), Image.Resampling.NEAREST)
-            canvas.paste(picture, (x * (width + GAP), TITLE + y * (height + GAP)))
+            canvas.paste(picture, (x * (width + _GAP), _TITLE + y * (height + _GAP)))
     return canvas

@@ -14,10 +14,10 @@ from mtl_report.charts import arrow, charts
 from mtl_report.legends import keys
 from mtl_report.style import document
 
-FIRST = ("predictions", "best", "worst")
+_FIRST = ("predictions", "best", "worst")
 """Pictures that stand before the others."""
 
-TITLES = {
+_TITLES = {
     "predictions": "Predictions beside labels",
     "best": "Smallest losses of the split",
     "worst": "Largest losses of the split",
@@ -31,27 +31,27 @@ def write_report(folder: Path) -> Path:
     """
     run = RunFolder(folder).require()
     path = run.folder / "report.html"
-    write_text(path, page(run))
+    write_text(path, _page(run))
     return path
 
 
-def page(run: RunFolder) -> str:
+def _page(run: RunFolder) -> str:
     result = results_of(run)
     history = run.history()
     name = escape(str(result.get("name", run.folder.name)))
     found = charts(history, result)
     parts = [
-        f"<h1>{name}</h1><small>{escape(summary(result, history))}</small>",
-        warnings(run, result),
-        results_table(result),
-        class_table(result),
+        f"<h1>{name}</h1><small>{escape(_summary(result, history))}</small>",
+        _warnings(run, result),
+        _results_table(result),
+        _class_table(result),
         section("Curves", curves(found.main), "Over the epochs; the legend gives the last value."),
         folded("Further curves: other metrics, learning rate, labels, what plugins log", curves(found.more)),
-        pictures(run),
-        heads_table(history),
-        parameters(result),
+        _pictures(run),
+        _heads_table(history),
+        _parameters(result),
         f"<h2>Settings</h2><pre>{escape(run.experiment.read_text(encoding='utf-8'))}</pre>",
-        versions(run),
+        _versions(run),
     ]
     return document(name, "".join(parts))
 
@@ -78,7 +78,7 @@ def curves(found: Sequence[str]) -> str:
     return f"<div class='charts'>{''.join(found)}</div>" if found else ""
 
 
-def warnings(run: RunFolder, result: Mapping[str, Any]) -> str:
+def _warnings(run: RunFolder, result: Mapping[str, Any]) -> str:
     """What is wrong with the run's numbers, and what was reported while it trained."""
     bad = "; ".join(result.get("problems", ()))
     lines = [f"<strong>The numbers of this run cannot be used: {escape(bad)}.</strong>"] if bad else []
@@ -87,7 +87,7 @@ def warnings(run: RunFolder, result: Mapping[str, Any]) -> str:
     return "".join(f"<p class='warn'>{line}</p>" for line in lines)
 
 
-def summary(result: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
+def _summary(result: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
     if not result:
         return f"not finished: {len(history)} epochs so far"
     seconds = result.get("runtime_seconds")
@@ -100,7 +100,7 @@ def summary(result: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> 
     return ", ".join(filter(None, parts))
 
 
-def results_table(result: Mapping[str, Any]) -> str:
+def _results_table(result: Mapping[str, Any]) -> str:
     units = result.get("units", {})
     rows = []
     for name, value in result.get("metrics", {}).items():
@@ -119,24 +119,24 @@ def with_unit(metric: str, unit: str | None) -> str:
     return f"{metric} {unit}" if unit else metric
 
 
-def class_table(result: Mapping[str, Any]) -> str:
+def _class_table(result: Mapping[str, Any]) -> str:
     """The overlap of every class, of each task that has classes."""
     tables = []
-    for task, found in by_class(result).items():
-        rows = "".join(class_row(name, value) for name, value in found.items())
+    for task, found in _by_class(result).items():
+        rows = "".join(_class_row(name, value) for name, value in found.items())
         head = f"<tr><th>{escape(task)}<th class='n'>IoU %<th>"
         tables.append(f"<table>{head}{rows}</table>")
     return folded("IoU of each class", "".join(tables))
 
 
-def class_row(name: str, value: float | None) -> str:
+def _class_row(name: str, value: float | None) -> str:
     """A class, its overlap in per cent, and a bar of 120 pixels for all of it."""
     width = max(0.0, value or 0.0) * 1.2
     bar = f"<span class='meter' style='width:{width:.0f}px'></span>"
     return f"<tr><td>{escape(name)}<td class='n'>{shown(value)}<td>{bar}"
 
 
-def by_class(result: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+def _by_class(result: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     """Task → class → IoU, of the results' details ``task/iou/class``."""
     found: dict[str, dict[str, float | None]] = {}
     for name, value in result.get("details", {}).items():
@@ -146,11 +146,11 @@ def by_class(result: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     return found
 
 
-def heads_table(history: Sequence[Mapping[str, Any]]) -> str:
+def _heads_table(history: Sequence[Mapping[str, Any]]) -> str:
     """Who trained which head in the last epoch."""
     last = history[-1] if history else {}
     names = [name.removeprefix("train/labels/") for name in last if name.startswith("train/labels/")]
-    rows = "".join(heads_row(name, last) for name in names)
+    rows = "".join(_heads_row(name, last) for name in names)
     head = "<tr><th>task<th class='n'>carry its label<th class='n'>trained by label<th class='n'>by a regularizer"
     about = (
         "Share of the images in the last epoch; with one image both may train a head. A head that nothing trained stays"
@@ -160,23 +160,23 @@ def heads_table(history: Sequence[Mapping[str, Any]]) -> str:
     return section("Who trained which head", table if rows else "", about)
 
 
-def heads_row(name: str, last: Mapping[str, Any]) -> str:
+def _heads_row(name: str, last: Mapping[str, Any]) -> str:
     shares = [last.get(f"{kind}/{name}") for kind in ("train/labels", "heads/labels", "heads/regularizer")]
-    return f"<tr><td>{escape(name)}{''.join(map(percent, shares))}"
+    return f"<tr><td>{escape(name)}{''.join(map(_percent, shares))}"
 
 
-def percent(value: float | None) -> str:
+def _percent(value: float | None) -> str:
     return f"<td class='n'>{'–' if value is None else f'{100 * value:.1f} %'}"
 
 
-def parameters(result: Mapping[str, Any]) -> str:
+def _parameters(result: Mapping[str, Any]) -> str:
     counts: Mapping[str, int] = result.get("parameters", {})
     rows = "".join(f"<tr><td>{escape(name)}<td class='n'>{count:,}" for name, count in counts.items())
     total = f"<tr><td>together<td class='n b'>{sum(counts.values()):,}"
     return section("Parameters", f"<table>{rows}{total}</table>" if rows else "")
 
 
-def pictures(run: RunFolder) -> str:
+def _pictures(run: RunFolder) -> str:
     """The run's pictures, inside the page, each with what its colours mean."""
     files = sorted(run.pictures.glob("*.png"), key=rank) if run.pictures.is_dir() else []
     return section("Pictures", "".join(map(picture, files)))
@@ -185,37 +185,37 @@ def pictures(run: RunFolder) -> str:
 def rank(path: Path) -> tuple[int, str]:
     """Where a picture stands among the others."""
     kind = path.stem.partition("-")[0]
-    return (FIRST.index(kind) if kind in FIRST else len(FIRST)), path.stem
+    return (_FIRST.index(kind) if kind in _FIRST else len(_FIRST)), path.stem
 
 
 def picture(path: Path) -> str:
-    about = read_about(path)
+    about = _read_about(path)
     rows = ", ".join(map(str, about.get("rows", ())))
     caption = f"<p><small>rows: {escape(rows)}</small></p>" if rows else ""
-    heading = f"<h3>{escape(title_of(path.stem))}</h3>"
-    return f"{heading}{caption}<div class='wide'>{embedded(path)}</div>{keys(about.get('keys', ()))}"
+    heading = f"<h3>{escape(_title_of(path.stem))}</h3>"
+    return f"{heading}{caption}<div class='wide'>{_embedded(path)}</div>{keys(about.get('keys', ()))}"
 
 
-def title_of(name: str) -> str:
+def _title_of(name: str) -> str:
     """What a picture's file is called in the page, such as ``best-val``."""
     kind, _, rest = name.partition("-")
-    if kind not in TITLES:
+    if kind not in _TITLES:
         return name
-    return f"{TITLES[kind]} ({rest})" if rest else TITLES[kind]
+    return f"{_TITLES[kind]} ({rest})" if rest else _TITLES[kind]
 
 
-def read_about(path: Path) -> dict[str, Any]:
+def _read_about(path: Path) -> dict[str, Any]:
     """What stands beside a picture; nothing of those that older versions drew."""
     beside = path.with_suffix(".json")
     found: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
     return found
 
 
-def embedded(path: Path) -> str:
+def _embedded(path: Path) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
     return f"<img alt='{escape(path.stem)}' src='data:image/png;base64,{data}'>"
 
 
-def versions(run: RunFolder) -> str:
+def _versions(run: RunFolder) -> str:
     path = run.folder / "versions.json"
     return f"<h2>Versions</h2><pre>{escape(path.read_text(encoding='utf-8'))}</pre>" if path.is_file() else ""

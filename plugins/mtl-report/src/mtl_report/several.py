@@ -18,7 +18,7 @@ from mtl_report.style import document
 
 
 @attrs.frozen
-class Shown:
+class _Shown:
     """One run of the page.
 
     :param label: what the page calls it
@@ -37,13 +37,13 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     :raises CheckpointError: a folder is no run
     """
     runs = [RunFolder(folder).require() for folder in folders]
-    labels = labels_of([run.folder for run in runs])
-    found = [Shown(label, run, results_of(run), run.history()) for label, run in zip(labels, runs, strict=True)]
-    write_text(out, page(found))
+    labels = _labels_of([run.folder for run in runs])
+    found = [_Shown(label, run, results_of(run), run.history()) for label, run in zip(labels, runs, strict=True)]
+    write_text(out, _page(found))
     return out
 
 
-def labels_of(folders: Sequence[Path]) -> list[str]:
+def _labels_of(folders: Sequence[Path]) -> list[str]:
     """The shortest ends of paths that tell folders apart."""
     parts = [folder.resolve().parts for folder in folders]
     for depth in range(1, max(map(len, parts)) + 1):
@@ -53,28 +53,28 @@ def labels_of(folders: Sequence[Path]) -> list[str]:
     return labels
 
 
-def page(runs: Sequence[Shown]) -> str:
+def _page(runs: Sequence[_Shown]) -> str:
     title = escape(", ".join(run.label for run in runs))
     parts = [
         f"<h1>{len(runs)} runs</h1>",
-        runs_table(runs),
-        section("Results", results_table(runs)),
+        _runs_table(runs),
+        section("Results", _results_table(runs)),
         section(
-            "Curves", curves(charts(runs)), "Dashed: training; solid: validation. The legend gives the last value."
+            "Curves", curves(_charts(runs)), "Dashed: training; solid: validation. The legend gives the last value."
         ),
-        section("Settings that differ", settings_table(runs)),
-        section("Pictures", "".join(pictures(run) for run in runs)),
+        section("Settings that differ", _settings_table(runs)),
+        section("Pictures", "".join(_pictures(run) for run in runs)),
     ]
     return document(title, "".join(parts))
 
 
-def runs_table(runs: Sequence[Shown]) -> str:
-    rows = "".join(runs_row(run, COLOURS[place % len(COLOURS)]) for place, run in enumerate(runs))
+def _runs_table(runs: Sequence[_Shown]) -> str:
+    rows = "".join(_runs_row(run, COLOURS[place % len(COLOURS)]) for place, run in enumerate(runs))
     head = "<tr><th>run<th>name<th class='n'>seed<th class='n'>epochs<th>"
     return f"<div class='wide'><table>{head}{rows}</table></div>"
 
 
-def runs_row(run: Shown, colour: str) -> str:
+def _runs_row(run: _Shown, colour: str) -> str:
     bad = "; ".join(run.result.get("problems", ()))
     state = ("" if run.result else "not finished") + (f"cannot be used: {bad}" if bad else "")
     return (
@@ -84,7 +84,7 @@ def runs_row(run: Shown, colour: str) -> str:
     )
 
 
-def results_table(runs: Sequence[Shown]) -> str:
+def _results_table(runs: Sequence[_Shown]) -> str:
     """A row for each metric, the best value of each in bold."""
     about: dict[str, Any] = {"units": {}, "directions": {}, "headline": {}}
     names: dict[str, None] = {}
@@ -95,21 +95,21 @@ def results_table(runs: Sequence[Shown]) -> str:
     rows = []
     for name in names:
         values = [run.result.get("metrics", {}).get(name) for run in runs]
-        rows.append(results_row(name, values, about))
+        rows.append(_results_row(name, values, about))
     head = "".join(f"<th class='n'>{escape(run.label)}" for run in runs)
     return f"<div class='wide'><table><tr><th>task<th>metric{head}{''.join(rows)}</table></div>" if rows else ""
 
 
-def results_row(name: str, values: Sequence[float | None], about: Mapping[str, Any]) -> str:
+def _results_row(name: str, values: Sequence[float | None], about: Mapping[str, Any]) -> str:
     better = about["directions"].get(name, about["headline"].get(name))
-    best = best_of(values, better)
+    best = _best_of(values, better)
     task, _, metric = name.partition("/")
-    cells = "".join(results_cell(value, best) for value in values)
+    cells = "".join(_results_cell(value, best) for value in values)
     title = f"{escape(with_unit(metric, about['units'].get(name)))}{arrow(about, name)}"
     return f"<tr><td>{escape(task)}<td class='w'>{title}{cells}"
 
 
-def best_of(values: Sequence[float | None], higher_is_better: bool | None) -> float | None:
+def _best_of(values: Sequence[float | None], higher_is_better: bool | None) -> float | None:
     """The best value; None where there are not two, or nothing says what is better."""
     known = [value for value in values if value is not None]
     if higher_is_better is None or len(known) < 2:
@@ -117,22 +117,22 @@ def best_of(values: Sequence[float | None], higher_is_better: bool | None) -> fl
     return max(known) if higher_is_better else min(known)
 
 
-def results_cell(value: float | None, best: float | None) -> str:
+def _results_cell(value: float | None, best: float | None) -> str:
     kind = "n b" if value is not None and value == best else "n"
     return f"<td class='{kind}'>{shown(value)}"
 
 
-def charts(runs: Sequence[Shown]) -> list[str]:
+def _charts(runs: Sequence[_Shown]) -> list[str]:
     """Of each task the losses, of each validation metric one; a colour for each run."""
     names: dict[str, None] = {}
     for run in runs:
         names |= dict.fromkeys(names_of(run.history))
-    found = [losses(task, runs) for task in tasks_of(list(names))]
-    found += [metric(name, runs) for name in names if name.startswith("val/")]
+    found = [_losses(task, runs) for task in tasks_of(list(names))]
+    found += [_metric(name, runs) for name in names if name.startswith("val/")]
     return [one for one in found if one]
 
 
-def losses(task: str, runs: Sequence[Shown]) -> str:
+def _losses(task: str, runs: Sequence[_Shown]) -> str:
     drawn: dict[str, list[tuple[float, float]]] = {}
     hues: dict[str, int] = {}
     dashed: list[str] = []
@@ -148,7 +148,7 @@ def losses(task: str, runs: Sequence[Shown]) -> str:
     return chart(f"loss of {task}", drawn, "loss", dashed=dashed, hues=hues)
 
 
-def metric(name: str, runs: Sequence[Shown]) -> str:
+def _metric(name: str, runs: Sequence[_Shown]) -> str:
     known = name.removeprefix("val/")
     result = next((run.result for run in runs if run.result), {})
     drawn = {run.label: points(run.history, name) for run in runs}
@@ -156,7 +156,7 @@ def metric(name: str, runs: Sequence[Shown]) -> str:
     return chart(f"{known}{arrow(result, known)}", drawn, axis(result, known), hues=hues)
 
 
-def settings_table(runs: Sequence[Shown]) -> str:
+def _settings_table(runs: Sequence[_Shown]) -> str:
     """What each run has otherwise than the first."""
     documents = [parse_toml(read_toml(run.run.experiment), str(run.run.experiment)) for run in runs]
     rows = list[str]()
@@ -167,6 +167,6 @@ def settings_table(runs: Sequence[Shown]) -> str:
     return f"<div class='wide'><table><tr><th>run<th>against {first}{''.join(rows)}</table></div>" if rows else ""
 
 
-def pictures(run: Shown) -> str:
+def _pictures(run: _Shown) -> str:
     files = sorted(run.run.pictures.glob("*.png"), key=rank) if run.run.pictures.is_dir() else []
     return folded(escape(run.label), "".join(map(picture, files)))

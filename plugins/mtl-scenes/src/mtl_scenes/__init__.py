@@ -13,19 +13,19 @@ from mtl_scenes.labels import LABELS
 if TYPE_CHECKING:
     from mtl_core import MultiTaskDataset
 
-SMALLEST = 16
+_SMALLEST = 16
 
 
-COUNT = [validators.ge(1), validators.le(10**6)]
-LARGEST = 2**24
+_COUNT = [validators.ge(1), validators.le(10**6)]
+_LARGEST = 2**24
 """Pixels of the largest image that is drawn: 4096 × 4096."""
 
 
-def usable_size(instance: object, attribute: Any, value: tuple[int, int]) -> None:
-    if len(value) != 2 or min(value) < SMALLEST:
-        raise ValueError(f"size must be (height, width), each at least {SMALLEST} pixels; got {tuple(value)}")
-    if value[0] * value[1] > LARGEST:
-        raise ValueError(f"expected at most {LARGEST} pixels together, found {value[0]} × {value[1]}")
+def _usable_size(instance: object, attribute: Any, value: tuple[int, int]) -> None:
+    if len(value) != 2 or min(value) < _SMALLEST:
+        raise ValueError(f"size must be (height, width), each at least {_SMALLEST} pixels; got {tuple(value)}")
+    if value[0] * value[1] > _LARGEST:
+        raise ValueError(f"expected at most {_LARGEST} pixels together, found {value[0]} × {value[1]}")
 
 
 @plugin
@@ -37,13 +37,13 @@ class Scenes:
     """
 
     size: tuple[int, int] = field(
-        default=(64, 96), validator=usable_size, metadata=help("height and width of the images, pixels")
+        default=(64, 96), validator=_usable_size, metadata=help("height and width of the images, pixels")
     )
-    train: int = field(default=256, validator=COUNT, metadata=help("number of training images"))
-    test: int = field(default=64, validator=COUNT, metadata=help("number of test images"))
+    train: int = field(default=256, validator=_COUNT, metadata=help("number of training images"))
+    test: int = field(default=64, validator=_COUNT, metadata=help("number of test images"))
     val: int = field(
         default=0,
-        validator=[validators.ge(0), COUNT[1]],
+        validator=[validators.ge(0), _COUNT[1]],
         metadata=help("number of validation images; 0: there is no such split"),
     )
     seed: int = field(default=0, validator=validators.ge(0), metadata=help("seed of the data"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
-STEPS = (1.0, 2.0, 5.0, 10.0)
+_STEPS = (1.0, 2.0, 5.0, 10.0)
 
 
 @attrs.frozen
@@ -25,10 +25,10 @@ class Axis:
 
     def ticks(self, count: int) -> list[tuple[float, str]]:
         """About so many round values, at least two, and their labels, all with as many decimals."""
-        step = round_step((self.high - self.low) / count)
+        step = _round_step((self.high - self.low) / count)
         if len(self._multiples(step)) < 2:
-            step = round_step(step / 2.5)
-        return [(k * step, label(k * step, step)) for k in self._multiples(step)]
+            step = _round_step(step / 2.5)
+        return [(k * step, _label(k * step, step)) for k in self._multiples(step)]
 
     def _multiples(self, step: float) -> range:
         """The multiples of a step that the axis shows."""
@@ -43,13 +43,13 @@ def axis_of(values: Sequence[float], left: float, right: float) -> Axis:
     return Axis(low - room, high + room, left, right)
 
 
-def round_step(least: float) -> float:
+def _round_step(least: float) -> float:
     """The first of …, 0.5, 1, 2, 5, 10, 20, … that is not below ``least``."""
     magnitude = 10.0 ** math.floor(math.log10(least))
-    return next(step * magnitude for step in STEPS if step * magnitude >= least * (1 - 1e-9))
+    return next(step * magnitude for step in _STEPS if step * magnitude >= least * (1 - 1e-9))
 
 
-def label(value: float, step: float) -> str:
+def _label(value: float, step: float) -> str:
     """A tick as text, with the decimals that its step needs."""
     if not 1e-4 <= step < 1e6:
         return f"{value:.3g}"

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mtl_suite.plan import Suite
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Markdown = Annotated[bool, typer.Option("--markdown", help="Print the table in Markdown.")]
-Plot = Annotated[
+_Markdown = Annotated[bool, typer.Option("--markdown", help="Print the table in Markdown.")]
+_Plot = Annotated[
     Path | None, typer.Option("--plot", metavar="FILE", help="Draw every seed, mean and deviation: an .svg or .png.")
 ]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting.")]
@@ -38,8 +38,8 @@ def compare(
     labels: Annotated[
         list[str] | None, typer.Option("--label", metavar="RUN=NAME", help="Another name for a run; repeatable.")
     ] = None,
-    picture: Plot = None,
-    as_markdown: Markdown = False,
+    picture: _Plot = None,
+    as_markdown: _Markdown = False,
     as_json: Json = False,
 ) -> None:
     """Compare runs with a reference: every metric, and Δ% per task and in the mean.
@@ -55,7 +55,7 @@ def compare(
     from mtl_suite.plot import headline_only, plot
     from mtl_suite.results import compared
 
-    check_output(picture, as_markdown, as_json)
+    _check_output(picture, as_markdown, as_json)
     names = read_labels(labels or (), [reference, *runs])
     found = compare_runs(with_its_seeds(reference, runs, names), runs, metrics or (), names)
     if as_json:
@@ -68,7 +68,7 @@ def compare(
         plot(headline_only(compared(found))).save(picture)
 
 
-def check_output(picture: Path | None, as_markdown: bool, as_json: bool) -> None:
+def _check_output(picture: Path | None, as_markdown: bool, as_json: bool) -> None:
     """What a command is asked for can be had, which is better known before anything is trained.
 
     :raises MtlError: JSON and Markdown together, or a picture that cannot be written
@@ -91,8 +91,8 @@ def suite(
         str | None, typer.Option(metavar="NAME", help="Experiment that Δ% refers to, in place of the suite's.")
     ] = None,
     table_only: Annotated[bool, typer.Option("--table", help="Train nothing; print what is there.")] = False,
-    picture: Plot = None,
-    as_markdown: Markdown = False,
+    picture: _Plot = None,
+    as_markdown: _Markdown = False,
     as_json: Json = False,
 ) -> None:
     """Run every experiment of a suite that is not finished, and print the table.
@@ -109,7 +109,7 @@ def suite(
     from mtl_suite.results import collect, to_json
     from mtl_suite.tables import rich_table
 
-    check_output(picture, as_markdown, as_json)
+    _check_output(picture, as_markdown, as_json)
     plan = load_suite(file, overrides or [], out)
     plan.set_engine(parallel=parallel, cluster=cluster)
     plan.set_reference(reference)

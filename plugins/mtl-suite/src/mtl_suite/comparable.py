@@ -17,19 +17,19 @@ def check_settings(results: Sequence[Result]) -> None:
     first: dict[tuple[str, tuple[str, ...]], Result] = {}
     for result in results:
         before = first.setdefault((result.name, result.counts_for), result)
-        if before.folder != result.folder and (changed := other_settings(before.folder, result.folder)):
+        if before.folder != result.folder and (changed := _other_settings(before.folder, result.folder)):
             raise CheckpointError(
                 f'{result.folder}: has the name "{result.name}" of {before.folder}, but {"; ".join(changed)};'
                 f" give it a name of its own: --label {result.folder}=NAME, or name = … before it is trained"
             )
 
 
-def other_settings(first: Path, second: Path) -> list[str]:
+def _other_settings(first: Path, second: Path) -> list[str]:
     """The settings in which two runs differ, the seed left out."""
-    return unlike(settings_of(first), settings_of(second), ("seed",))
+    return unlike(_settings_of(first), _settings_of(second), ("seed",))
 
 
-def settings_of(folder: Path) -> dict[str, Any]:
+def _settings_of(folder: Path) -> dict[str, Any]:
     path = RunFolder(folder).experiment
     return parse_toml(read_toml(path), str(path))
 

@@ -23,7 +23,7 @@ from mtl_suite.comparable import check_comparable, check_metrics, check_seeds, c
 from mtl_suite.labels import Labels, labelled
 from mtl_suite.result import MISSING, Result, Spread, best_of, with_unit
 
-log = logging.getLogger("mtl")
+_log = logging.getLogger("mtl")
 
 
 @attrs.frozen
@@ -72,16 +72,16 @@ class Comparison:
         return self.base, *(row for row in self.rows if not row.real_folders <= own)
 
     def to_json(self) -> dict[str, Any]:
-        base = row_json(self.base)
+        base = _row_json(self.base)
         return {
             "reference": self.reference,
             "reference_seeds": base["seeds"],
             "reference_metrics": base["metrics"],
-            "runs": [row_json(row) for row in self.rows],
+            "runs": [_row_json(row) for row in self.rows],
         }
 
 
-def row_json(row: Row) -> dict[str, Any]:
+def _row_json(row: Row) -> dict[str, Any]:
     found: dict[str, Any] = plain_json(
         {
             "name": row.name,
@@ -96,7 +96,7 @@ def row_json(row: Row) -> dict[str, Any]:
     return found
 
 
-KINDS: dict[str, type] = {
+_KINDS: dict[str, type] = {
     "name": str, "seed": int, "split": str, "checkpoint": str, "headline": dict, "units": dict, "directions": dict,
 }  # fmt: skip
 """Types of what is compared by, and shown."""
@@ -116,8 +116,8 @@ def read_result(folder: Path) -> Result:
     try:
         record = json.loads(run.results.read_text(encoding="utf-8"))
         if problems := record.get("problems"):
-            log.warning("%s: the numbers of this run cannot be used: %s", folder, "; ".join(problems))
-        return from_record(folder, record)
+            _log.warning("%s: the numbers of this run cannot be used: %s", folder, "; ".join(problems))
+        return _from_record(folder, record)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{run.results}: not the results of a run ({type(error).__name__}: {error});"
@@ -125,13 +125,13 @@ def read_result(folder: Path) -> Result:
         ) from error
 
 
-def from_record(folder: Path, record: Mapping[str, Any]) -> Result:
+def _from_record(folder: Path, record: Mapping[str, Any]) -> Result:
     metrics = {name: math.nan if value is None else float(value) for name, value in record["metrics"].items()}
     lacking = record["headline"].keys() - metrics.keys()
     if lacking:
         raise ValueError(f"no value of {', '.join(sorted(lacking))}")
     counts_for = tuple(record.get("counts_for", ()))
-    for key, kind in KINDS.items():
+    for key, kind in _KINDS.items():
         if not isinstance(record.get(key, kind()), kind):
             raise TypeError(f"{key} is a {type(record[key]).__name__}")
     return Result(
@@ -145,25 +145,25 @@ def read_results(folders: Sequence[Path]) -> list[Result]:
 
     :param folders: of runs, or of sets of runs (a folder of run folders)
     """
-    return joined(read_each(folders))
+    return _joined(_read_each(folders))
 
 
-def read_each(folders: Sequence[Path], labels: Labels | None = None) -> list[Result]:
+def _read_each(folders: Sequence[Path], labels: Labels | None = None) -> list[Result]:
     """The results of every run, under the names that the table gives them."""
     found = []
     for folder in folders:
-        found += [labelled(read_result(run), labels or {}) for run in members(folder)]
+        found += [labelled(read_result(run), labels or {}) for run in _members(folder)]
     return found
 
 
-def joined(found: Sequence[Result]) -> list[Result]:
+def _joined(found: Sequence[Result]) -> list[Result]:
     """Runs of one name and seed that count for different tasks become one result."""
     whole = [result for result in found if not result.counts_for]
     parts: dict[tuple[str, int], list[Result]] = {}
     for result in found:
         if result.counts_for:
             parts.setdefault((result.name, result.seed), []).append(result)
-    return whole + [together(group) for group in parts.values()]
+    return whole + [_together(group) for group in parts.values()]
 
 
 def with_headline(result: Result, metrics: Sequence[str]) -> Result:
@@ -184,14 +184,14 @@ def with_headline(result: Result, metrics: Sequence[str]) -> Result:
     return attrs.evolve(result, headline=headline)
 
 
-def members(folder: Path) -> list[Path]:
+def _members(folder: Path) -> list[Path]:
     """A run's folder itself, or those of the runs directly in it."""
     if RunFolder(folder).experiment.is_file():
         return [folder]
     return sorted(path.parent for path in folder.glob("*/experiment.toml")) or [folder]
 
 
-def together(group: Sequence[Result]) -> Result:
+def _together(group: Sequence[Result]) -> Result:
     """One result of runs that each give some tasks' metrics: single-task runs, or each task in turn as primary."""
     metrics: dict[str, float] = {}
     headline: dict[str, bool] = {}
@@ -220,13 +220,13 @@ def compare(
         name of a run with other settings, or no value of one of the metrics
     :raises MtlError: a metric is of no task of the runs
     """
-    base = read_each(reference, labels)
-    found = read_each(runs, labels)
+    base = _read_each(reference, labels)
+    found = _read_each(runs, labels)
     check_settings([*base, *found])
     check_metrics(metrics, [*base, *found])
     return compare_results(
-        [with_headline(result, metrics) for result in joined(base)],
-        [with_headline(result, metrics) for result in joined(found)],
+        [with_headline(result, metrics) for result in _joined(base)],
+        [with_headline(result, metrics) for result in _joined(found)],
     )
 
 
@@ -237,16 +237,16 @@ def compare_results(base: Sequence[Result], found: Sequence[Result]) -> Comparis
     check_seeds(found)
     values = values_of(base)
     means = {name: statistics.fmean(values[name]) for name in base[0].headline}
-    rows = tuple(row(results, means) for results in by_name(found).values())
+    rows = tuple(_row(results, means) for results in _by_name(found).values())
     units: dict[str, str] = {}
     directions: dict[str, bool] = {}
     for result in (*base, *found):
         units |= result.units
         directions |= result.all_directions
-    return Comparison(base[0].name, rows, base[0].headline, row(base, means), units, directions)
+    return Comparison(base[0].name, rows, base[0].headline, _row(base, means), units, directions)
 
 
-def by_name(results: Sequence[Result]) -> dict[str, list[Result]]:
+def _by_name(results: Sequence[Result]) -> dict[str, list[Result]]:
     """The results of each name, which are seeds of one experiment."""
     found: dict[str, list[Result]] = {}
     for result in results:
@@ -256,25 +256,25 @@ def by_name(results: Sequence[Result]) -> dict[str, list[Result]]:
 
 def with_its_seeds(reference: Path, runs: Sequence[Path], labels: Labels | None = None) -> list[Path]:
     """The reference and those of the runs that are other seeds of it."""
-    own = read_each([reference], labels)
-    known = {identity(result) for result in own}
+    own = _read_each([reference], labels)
+    known = {_identity(result) for result in own}
     found = [reference]
-    for other in read_each(runs, labels):
-        if other.name == own[0].name and identity(other) not in known:
-            known.add(identity(other))
+    for other in _read_each(runs, labels):
+        if other.name == own[0].name and _identity(other) not in known:
+            known.add(_identity(other))
             found.append(other.folder)
     return found
 
 
-def identity(result: Result) -> tuple[int, tuple[str, ...]]:
+def _identity(result: Result) -> tuple[int, tuple[str, ...]]:
     """What distinguishes the runs of one name."""
     return result.seed, result.counts_for
 
 
-def row(results: Sequence[Result], reference: Mapping[str, float]) -> Row:
+def _row(results: Sequence[Result], reference: Mapping[str, float]) -> Row:
     headline = results[0].headline
     values = values_of(results)
-    changes = [changes_of(result, reference) for result in results]
+    changes = [_changes_of(result, reference) for result in results]
     return Row(
         name=results[0].name,
         seeds=tuple(result.seed for result in results),
@@ -303,12 +303,12 @@ def all_metrics(having: Iterable[Result | Row]) -> list[str]:
     return list(found)
 
 
-def changes_of(result: Result, reference: Mapping[str, float]) -> dict[str, float]:
+def _changes_of(result: Result, reference: Mapping[str, float]) -> dict[str, float]:
     """Main metric of each task → relative change in per cent."""
-    return {name: change(result.metrics[name], reference[name], higher) for name, higher in result.headline.items()}
+    return {name: _change(result.metrics[name], reference[name], higher) for name, higher in result.headline.items()}
 
 
-def change(value: float, reference: float, higher_is_better: bool) -> float:
+def _change(value: float, reference: float, higher_is_better: bool) -> float:
     """Relative change in per cent, positive where it is better; NaN where the reference is 0."""
     relative = 100 * (value - reference) / reference if reference else math.nan
     return relative if higher_is_better else -relative
@@ -349,7 +349,7 @@ def table(comparison: Comparison) -> Table:
         seeds = f" ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else ""
         made.add_column(escape(row.name) + seeds + level_note(row, columns), justify="right", overflow="fold")
     for name in all_metrics(columns):
-        made.add_row(heading(comparison, name), *cells(comparison, name))
+        made.add_row(_heading(comparison, name), *_cells(comparison, name))
     made.add_section()
     for task in comparison.base.per_task:
         made.add_row(f"Δ% {task}", *(shown(row.per_task[task], "+z.2f") for row in columns))
@@ -357,12 +357,12 @@ def table(comparison: Comparison) -> Table:
     return made
 
 
-def heading(comparison: Comparison, name: str) -> str:
+def _heading(comparison: Comparison, name: str) -> str:
     """A metric with its unit, and which way is better where Δ% uses it."""
     return with_unit(name, comparison.units.get(name)) + arrow(comparison.headline.get(name))
 
 
-def cells(comparison: Comparison, name: str) -> list[str]:
+def _cells(comparison: Comparison, name: str) -> list[str]:
     """One metric of every column, the best in bold."""
     spreads = [row.metrics.get(name, MISSING) for row in comparison.columns]
     best = best_of([mean for mean, _ in spreads], comparison.headline.get(name))

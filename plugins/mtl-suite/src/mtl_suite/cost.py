@@ -25,13 +25,13 @@ from mtl_core import MtlError, open_hooks, parse_experiment, plain_json, write_t
 from mtl_suite.jobs import Job
 from mtl_suite.plan import Suite
 
-WARM_UP = 2
+_WARM_UP = 2
 """Steps before the clock starts: kernels are chosen, memory is found."""
 
-PATIENCE = 30.0
+_PATIENCE = 30.0
 """Seconds after which a measurement stops, with at least one step timed."""
 
-Tell = Callable[[str], None]
+_Tell = Callable[[str], None]
 
 
 @attrs.frozen
@@ -89,14 +89,14 @@ class _Clock:
             self.synchronize()
             self.seconds = (time.perf_counter() - self.begun) / (self.seen - self.started_at)
             raise _EnoughError
-        if self.seen in (1, WARM_UP):  # from the first step, lest very slow ones be waited for twice
+        if self.seen in (1, _WARM_UP):  # from the first step, lest very slow ones be waited for twice
             self.synchronize()
             self.begun = time.perf_counter()
             self.started_at = self.seen
 
     def _has_enough(self) -> bool:
-        warm = self.started_at == WARM_UP
-        return time.perf_counter() - self.begun > PATIENCE or (warm and self.seen - self.started_at >= self.count)
+        warm = self.started_at == _WARM_UP
+        return time.perf_counter() - self.begun > _PATIENCE or (warm and self.seen - self.started_at >= self.count)
 
 
 def measure(text: str, title: str, threads: int, count: int) -> Measured | str:
@@ -112,7 +112,7 @@ def measure(text: str, title: str, threads: int, count: int) -> Measured | str:
 
     torch.set_num_threads(threads)
     experiment = parse_experiment(text, title)
-    experiment.epochs = max(experiment.epochs, WARM_UP + count)  # however short an epoch is
+    experiment.epochs = max(experiment.epochs, _WARM_UP + count)  # however short an epoch is
     try:
         on_cuda = make_fabric(experiment).device.type == "cuda"
         clock = _Clock(count, torch.cuda.synchronize if on_cuda else lambda: None)
@@ -145,7 +145,7 @@ def measure_apart(job: Job, threads: int, count: int) -> Measured | str:
             return "the process was killed (out of memory?)"
 
 
-def estimate(suite: Suite, device: str, count: int, tell: Tell = lambda line: None) -> list[Estimate]:
+def estimate(suite: Suite, device: str, count: int, tell: _Tell = lambda line: None) -> list[Estimate]:
     """What the runs of every row take, by a few steps of it; what was measured before is not measured again.
 
     :param device: what the steps run on, which a measurement is remembered with
@@ -155,7 +155,7 @@ def estimate(suite: Suite, device: str, count: int, tell: Tell = lambda line: No
     known = _Known(suite.folder / "cost.json", f"{device}, {suite.engine.cpus} threads")
     failed: list[str] = []
     made: list[Estimate] = []
-    for jobs in rows_of(suite):
+    for jobs in _rows_of(suite):
         found: dict[str, Measured] = {}
         note = unmeasurable(jobs[0])
         for job in [] if note else measured_parts(suite, jobs):
@@ -168,13 +168,13 @@ def estimate(suite: Suite, device: str, count: int, tell: Tell = lambda line: No
             else:
                 found[job.part] = result
                 known.put(job.text, result)
-        made.append(estimated(jobs, found, note))
+        made.append(_estimated(jobs, found, note))
     if failed:
         raise MtlError("\n  ".join([f"{suite.source}: the steps of {len(failed)} runs cannot be trained:", *failed]))
     return made
 
 
-def rows_of(suite: Suite) -> Iterator[list[Job]]:
+def _rows_of(suite: Suite) -> Iterator[list[Job]]:
     """The runs of each row in each scenario that has it."""
     for scenario in suite.scenarios:
         for row in suite.entries:
@@ -199,7 +199,7 @@ def unmeasurable(job: Job) -> str:
     return f"plugin {', '.join(before)} works before the run begins" if before else ""
 
 
-def estimated(jobs: Sequence[Job], found: dict[str, Measured], note: str) -> Estimate:
+def _estimated(jobs: Sequence[Job], found: dict[str, Measured], note: str) -> Estimate:
     """The estimate of one row.
 
     :param found: part → what its steps take; empty where they could not be measured
@@ -209,13 +209,13 @@ def estimated(jobs: Sequence[Job], found: dict[str, Measured], note: str) -> Est
     runs = len(jobs), len(left)
     if not found:
         return Estimate(jobs[0].scenario, jobs[0].row, runs, None, None, note)
-    everything = sum(hours_of(job, found) for job in jobs)
-    still = sum(hours_of(job, found) for job in left)
+    everything = sum(_hours_of(job, found) for job in jobs)
+    still = sum(_hours_of(job, found) for job in left)
     largest = max(found.values(), key=lambda measured: measured.peak_mib)
     return Estimate(jobs[0].scenario, jobs[0].row, runs, (everything, still), largest, note)
 
 
-def hours_of(job: Job, found: dict[str, Measured]) -> float:
+def _hours_of(job: Job, found: dict[str, Measured]) -> float:
     measured = found.get(job.part) or next(iter(found.values()))
     return measured.seconds * measured.steps * job.epochs / 3600
 

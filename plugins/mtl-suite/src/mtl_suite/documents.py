@@ -11,7 +11,7 @@ from mtl_core import read_options, short_name, split_key
 
 Document = dict[str, Any]
 
-Own = TypeVar("Own")
+_Own = TypeVar("_Own")
 """A class of :mod:`mtl_suite.schema`."""
 
 
@@ -25,11 +25,11 @@ def put(document: Document, key: str, value: object) -> None:
     table[last] = value
 
 
-def taken_apart(kind: type[Own], tables: object, path: str) -> tuple[dict[str, Own], dict[str, Document], list[str]]:
+def taken_apart(kind: type[_Own], tables: object, path: str) -> tuple[dict[str, _Own], dict[str, Document], list[str]]:
     """(what is the suite's own in each of the tables, the experiments' settings that are left, mistakes)."""
     if not isinstance(tables, Mapping) or not all(isinstance(table, Mapping) for table in tables.values()):
         return {}, {}, [f"{path}: expected a table for each {path.removesuffix('s')}, such as [{path}.NAME]"]
-    own: dict[str, Own] = {}
+    own: dict[str, _Own] = {}
     left: dict[str, Document] = {}
     known = attrs.fields_dict(kind)  # type: ignore[arg-type]
     problems: list[str] = []

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
-SCALE = 2
+_SCALE = 2
 """Pixels of a PNG for each of the SVG's."""
 
-SMOOTH = 2
+_SMOOTH = 2
 """A PNG is painted so many times as large, and made smaller: Pillow draws no smooth edges."""
 
-FONTS = (
+_FONTS = (
     ("LiberationSans-Regular.ttf", "LiberationSans-Bold.ttf"),
     ("Arial.ttf", "Arial Bold.ttf"),
     ("arial.ttf", "arialbd.ttf"),
@@ -32,10 +32,10 @@ FONTS = (
 )
 """Regular and bold, by the names on Linux, macOS and Windows; Pillow's own font has neither arrows nor accents."""
 
-NARROW = frozenset("iljtfrI.,:;'|!()[]/ ")
-WIDE = frozenset("mwMW%@→←±–")
+_NARROW = frozenset("iljtfrI.,:;'|!()[]/ ")
+_WIDE = frozenset("mwMW%@→←±–")
 
-Anchor = Literal["start", "middle", "end"]
+_Anchor = Literal["start", "middle", "end"]
 
 
 class Shape(Protocol):
@@ -136,7 +136,7 @@ class Text:
     content: str
     size: float = 12.0
     colour: str = "#1f2328"
-    anchor: Anchor = "start"
+    anchor: _Anchor = "start"
     bold: bool = False
 
     def svg(self) -> str:
@@ -146,7 +146,7 @@ class Text:
 
     def paint(self, canvas: Canvas) -> None:
         side = {"start": "ls", "middle": "ms", "end": "rs"}[self.anchor]
-        font = font_of(canvas.zoom * self.size, self.bold)
+        font = _font_of(canvas.zoom * self.size, self.bold)
         place = canvas.zoom * self.x, canvas.zoom * self.y
         canvas.draw.text(place, self.content, fill=self.colour, font=font, anchor=side)
 
@@ -195,12 +195,12 @@ class Drawing:
     def _save_png(self, path: Path) -> None:
         from PIL import Image, ImageDraw
 
-        zoom = SCALE * SMOOTH
+        zoom = _SCALE * _SMOOTH
         large = Image.new("RGB", (round(self.width * zoom), round(self.height * zoom)), "#ffffff")
         canvas = Canvas(ImageDraw.Draw(large), zoom)
         for shape in self.shapes:
             shape.paint(canvas)
-        size = round(self.width * SCALE), round(self.height * SCALE)
+        size = round(self.width * _SCALE), round(self.height * _SCALE)
         large.resize(size, Image.Resampling.LANCZOS).save(path, "PNG")
 
 
@@ -214,11 +214,11 @@ def check_file(path: Path) -> None:
     if not path.parent.is_dir():
         raise MtlError(f"{path}: there is no folder {path.parent}")
     if path.suffix == ".png":
-        font_of(12, bold=False)
+        _font_of(12, bold=False)
 
 
 @cache
-def font_of(size: float, bold: bool) -> FreeTypeFont:
+def _font_of(size: float, bold: bool) -> FreeTypeFont:
     """A font of this machine.
 
     :raises MtlError: there is none, or no Pillow
@@ -227,12 +227,12 @@ def font_of(size: float, bold: bool) -> FreeTypeFont:
         from PIL import ImageFont
     except ImportError as error:
         raise MtlError("a PNG needs Pillow: pip install 'mtl-suite[png]', or name an .svg") from error
-    for pair in FONTS:
+    for pair in _FONTS:
         try:
             return ImageFont.truetype(pair[bold], size)
         except OSError:  # another system's
             continue
-    names = ", ".join(regular for regular, _ in FONTS)
+    names = ", ".join(regular for regular, _ in _FONTS)
     raise MtlError(f"a PNG needs a font, one of {names}; none is installed: name an .svg")
 
 
@@ -242,8 +242,8 @@ def width_of(text: str, size: float) -> float:
 
 
 def _width(letter: str) -> float:
-    if letter in NARROW:
+    if letter in _NARROW:
         return 0.36
-    if letter in WIDE or ord(letter) > 0x2E7F:  # from here on Chinese, Japanese, Korean
+    if letter in _WIDE or ord(letter) > 0x2E7F:  # from here on Chinese, Japanese, Korean
         return 1.0
     return 0.74 if letter.isupper() else 0.6

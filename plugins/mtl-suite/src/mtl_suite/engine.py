@@ -21,11 +21,11 @@ from mtl_suite.jobs import Job
 from mtl_suite.plan import Suite
 from mtl_suite.schema import Engine
 
-POLL = 0.5
-STOPPING = 20.0
+_POLL = 0.5
+_STOPPING = 20.0
 """Seconds that processes have to end in when their suite is stopped."""
 
-Report = Callable[[Job, str], None]
+_Report = Callable[[Job, str], None]
 """Called with a job and what became of it: "started", "done", or what went wrong."""
 
 
@@ -61,7 +61,7 @@ class Process:
         return DelayedSubmission(self)
 
 
-def run_suite(suite: Suite, report: Report = lambda job, what: None) -> dict[str, str]:
+def run_suite(suite: Suite, report: _Report = lambda job, what: None) -> dict[str, str]:
     """Run every job that is not finished.
 
     :param report: called with what became of each job
@@ -79,7 +79,7 @@ def run_suite(suite: Suite, report: Report = lambda job, what: None) -> dict[str
     ready = [job for job in left if job not in held]
     window = Window(suite, ready)
     try:
-        failed = wait(window, report)
+        failed = _wait(window, report)
     except BaseException:
         window.stop()
         raise
@@ -102,11 +102,11 @@ class Window:
         count = min(len(self.waiting), self.limit - len(self.running))
         started = self.waiting[:count]
         self.waiting = self.waiting[count:]
-        for kind in dict.fromkeys(map(shape, started)):
-            same_shape = [job for job in started if shape(job) == kind]
+        for kind in dict.fromkeys(map(_shape, started)):
+            same_shape = [job for job in started if _shape(job) == kind]
             devices, _ = kind
             processes = [Process(job, self.engine.cpus, self._share(job, devices)) for job in same_shape]
-            handles = submitted(executor(self.engine, self.logs, kind), processes)
+            handles = _submitted(executor(self.engine, self.logs, kind), processes)
             self.running += zip(same_shape, handles, strict=True)
         return started
 
@@ -128,9 +128,9 @@ class Window:
         for _, handle in self.running:
             handle.cancel(check=False)
         # the processes write their last checkpoint state away and go; a second signal ends those that hang
-        end = time.monotonic() + STOPPING
+        end = time.monotonic() + _STOPPING
         while time.monotonic() < end and not all(handle.done() for _, handle in self.running):
-            time.sleep(POLL)
+            time.sleep(_POLL)
         for _, handle in self.running:
             if not handle.done():
                 handle._process.kill()
@@ -153,7 +153,7 @@ def visible_gpus() -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
-def shape(job: Job) -> tuple[int, int]:
+def _shape(job: Job) -> tuple[int, int]:
     """(devices per machine, machines) of a job."""
     experiment = parse_experiment(job.text, job.title)
     return experiment.devices, experiment.nodes
@@ -172,38 +172,38 @@ def executor(engine: Engine, logs: Any, kind: tuple[int, int]) -> Any:
         cpus_per_task=engine.cpus, gpus_per_node=engine.gpus,
     )  # fmt: skip
     if engine.cluster == "slurm":
-        extra = {"slurm_partition": engine.partition, "slurm_mem": gigabytes(engine.memory_gb)}
+        extra = {"slurm_partition": engine.partition, "slurm_mem": _gigabytes(engine.memory_gb)}
         made.update_parameters(
             slurm_array_parallelism=engine.parallel, **{k: v for k, v in extra.items() if v is not None}
         )
     return made
 
 
-def submitted(executor: Any, processes: Sequence[Process]) -> list[Any]:
+def _submitted(executor: Any, processes: Sequence[Process]) -> list[Any]:
     """One handle per process; on Slurm they become one job array."""
     with executor.batch():
         return [executor.submit(process) for process in processes]
 
 
-def gigabytes(memory: float | None) -> str | None:
+def _gigabytes(memory: float | None) -> str | None:
     return None if memory is None else f"{round(memory * 1024)}MB"
 
 
-def wait(window: Window, report: Report) -> dict[str, str]:
+def _wait(window: Window, report: _Report) -> dict[str, str]:
     failed: dict[str, str] = {}
     while window.waiting or window.running:
         for job in window.fill():
             report(job, "started")
         for job, handle in window.ended():
-            problem = outcome(handle)
+            problem = _outcome(handle)
             report(job, problem or "done")
             if problem:
                 failed[job.title] = problem
-        time.sleep(POLL)
+        time.sleep(_POLL)
     return failed
 
 
-def outcome(handle: Any) -> str | None:
+def _outcome(handle: Any) -> str | None:
     """Why a job failed, or None."""
     try:
         problems = [problem for problem in handle.results() if problem]

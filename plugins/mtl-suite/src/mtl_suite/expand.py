@@ -49,21 +49,21 @@ def expanded(
     ):
         if entry.only and scenario not in entry.only:
             continue
-        base = merged(defaults, from_file(suite, entry), scenarios.get(scenario, {}), rows[name])
-        for label, document in variations(entry, base):
+        base = merged(defaults, _from_file(suite, entry), scenarios.get(scenario, {}), rows[name])
+        for label, document in _variations(entry, base):
             document |= {"name": name, "seed": seed}
-            own = [override for override in sets if concerns(override, document)]
+            own = [override for override in sets if _concerns(override, document)]
             source = f"{suite.source}: experiments.{name}"
             experiment = parse_experiment(tomlkit.dumps(document), source, own, found)
             whole = dump_experiment(experiment, anchored=True)
             for task in entry.each_task or entry.each_primary or ("",):
                 part = "/".join(filter(None, (label, task)))
                 folder = suite.folder / scenario / f"{name}-{seed}" / part
-                check_inside(folder, suite)
-                yield Job(name, scenario, seed, part, folder, text_for(whole, entry, task), experiment.epochs)
+                _check_inside(folder, suite)
+                yield Job(name, scenario, seed, part, folder, _text_for(whole, entry, task), experiment.epochs)
 
 
-def check_inside(folder: Path, suite: Suite) -> None:
+def _check_inside(folder: Path, suite: Suite) -> None:
     """Refuse names that lead out of the suite's folder.
 
     :raises ExperimentError: they do
@@ -75,7 +75,7 @@ def check_inside(folder: Path, suite: Suite) -> None:
         )
 
 
-def text_for(text: str, entry: Entry, task: str) -> str:
+def _text_for(text: str, entry: Entry, task: str) -> str:
     """The experiment of one task's part of a row."""
     if not task:
         return text
@@ -83,33 +83,33 @@ def text_for(text: str, entry: Entry, task: str) -> str:
     return tomlkit.dumps(for_task(parse_toml(text, task), kind, task))
 
 
-def from_file(suite: Suite, entry: Entry) -> Document:
+def _from_file(suite: Suite, entry: Entry) -> Document:
     if entry.file is None:
         return {}
     path = suite.source.parent / entry.file
     return anchor_files(read_document(path), path.parent)
 
 
-def variations(entry: Entry, base: Document) -> Iterator[tuple[str, Document]]:
+def _variations(entry: Entry, base: Document) -> Iterator[tuple[str, Document]]:
     """The experiments that ``vary`` makes of one row: (what distinguishes them, the document)."""
     for values in itertools.product(*entry.vary.values()):
         chosen = dict(zip(entry.vary, values, strict=True))
         document = deepcopy(base)
         for key, value in chosen.items():
             put(document, key, value)
-        yield ",".join(variation(key, value) for key, value in chosen.items()), document
+        yield ",".join(_variation(key, value) for key, value in chosen.items()), document
 
 
-def variation(key: str, value: object) -> str:
+def _variation(key: str, value: object) -> str:
     """A varied setting in the name of a folder, such as ``learning_rate=0.1``."""
-    return f"{key.split('.')[-1]}={folder_name(value)}"
+    return f"{key.split('.')[-1]}={_folder_name(value)}"
 
 
-def folder_name(value: object) -> str:
+def _folder_name(value: object) -> str:
     return "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def concerns(override: str, document: Mapping[str, Any]) -> bool:
+def _concerns(override: str, document: Mapping[str, Any]) -> bool:
     """Whether an experiment has the plugin that an override names; what names none concerns all."""
     steps = split_key(override.partition("=")[0])
     names = set(document.get("plugins", {}))
@@ -120,7 +120,7 @@ def check_overrides(suite: Suite, overrides: Sequence[str]) -> None:
     documents = [parse_toml(job.text, job.row) for job in suite.jobs]
     known = sorted({name for document in documents for name in document["plugins"]})
     for override in overrides:
-        if not any(concerns(override, document) for document in documents):
+        if not any(_concerns(override, document) for document in documents):
             name = split_key(override.partition("=")[0])[1]
             found = nearest(name, known) or f" (they have: {', '.join(known)})"
             raise ExperimentError(str(suite.source), [f'--set {override}: no experiment has a plugin "{name}"{found}'])

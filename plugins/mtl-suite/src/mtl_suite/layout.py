@@ -18,7 +18,7 @@ from mtl_suite.tables import experiments, name_of, one_reference, seeds_of
 
 MARGIN = 16
 """Around everything."""
-GAP = 20
+_GAP = 20
 """Between panels."""
 
 # sizes of text
@@ -26,25 +26,25 @@ SMALL = 10.5
 NORMAL = 12.0
 LARGE = 14.0
 
-ACROSS = 848
+_ACROSS = 848
 """Width of the rows' names and all panels together, at most."""
-NARROWEST = 130
+_NARROWEST = 130
 """The least width of a panel."""
-WIDEST = 300
+_WIDEST = 300
 """The largest width of a panel."""
 
-LETTERS = 34
+_LETTERS = 34
 """In one line of a row's name."""
-LINES = 3
+_LINES = 3
 """Of a row's name; what is longer ends in …"""
 LEADING = 14
 """From one line of a name to the next."""
 
 # heights
-TITLE = 42
-SCENARIO = 24
+_TITLE = 42
+_SCENARIO = 24
 HEAD = 36
-FOOT = 40
+_FOOT = 40
 
 
 @attrs.frozen
@@ -111,7 +111,7 @@ class Layout:
 
     def panel(self, column: int) -> tuple[float, float]:
         """Left and right end of a panel."""
-        start = self.left + column * (self.width + GAP)
+        start = self.left + column * (self.width + _GAP)
         return start, start + self.width
 
     @property
@@ -122,27 +122,27 @@ class Layout:
 
 def layout_of(table: Table, metrics: Sequence[str]) -> Layout:
     """As many panels side by side as there is room for, on each strip the same number."""
-    left = MARGIN + names_width(table) + GAP
-    room = ACROSS + MARGIN - left + GAP
-    most = max(1, int(room // (narrowest(table, metrics) + GAP)))
+    left = MARGIN + _names_width(table) + _GAP
+    room = _ACROSS + MARGIN - left + _GAP
+    most = max(1, int(room // (_narrowest(table, metrics) + _GAP)))
     strips_needed = math.ceil(len(metrics) / most)
     columns = math.ceil(len(metrics) / strips_needed)
-    return Layout(left, min(WIDEST, room / columns - GAP), columns)
+    return Layout(left, min(_WIDEST, room / columns - _GAP), columns)
 
 
-def names_width(table: Table) -> float:
+def _names_width(table: Table) -> float:
     """Width of the longest line of a row's name."""
     texts: list[str] = []
     for section in table.sections:
-        for row in rows_of(table, section, 0):
+        for row in _rows_of(table, section, 0):
             texts += [*row.name, row.seeds]
     return max(width_of(text, NORMAL) for text in texts)
 
 
-def narrowest(table: Table, metrics: Sequence[str]) -> float:
+def _narrowest(table: Table, metrics: Sequence[str]) -> float:
     """The least width of a panel, which its title has to fit in."""
     widths = [width_of(text, NORMAL) for metric in metrics for text in panel_title(table, metric)]
-    return max(NARROWEST, *widths)
+    return max(_NARROWEST, *widths)
 
 
 def panel_title(table: Table, metric: str) -> tuple[str, str]:
@@ -154,31 +154,31 @@ def panel_title(table: Table, metric: str) -> tuple[str, str]:
 
 def strips(table: Table, metrics: Sequence[str], layout: Layout) -> Iterator[Strip]:
     """The strips from top to bottom."""
-    y: float = TITLE
-    for section in filter(has_lines, table.sections):
-        title = section_title(table, section)
-        y += SCENARIO if title else 0
+    y: float = _TITLE
+    for section in filter(_has_lines, table.sections):
+        title = _section_title(table, section)
+        y += _SCENARIO if title else 0
         for start in range(0, len(metrics), layout.columns):
-            rows = rows_of(table, section, y + HEAD)
+            rows = _rows_of(table, section, y + HEAD)
             yield Strip(section, "" if start else title, metrics[start : start + layout.columns], rows)
-            y = rows[-1].bottom + FOOT
+            y = rows[-1].bottom + _FOOT
 
 
-def has_lines(section: Section) -> bool:
+def _has_lines(section: Section) -> bool:
     return bool(section.lines)
 
 
-def section_title(table: Table, section: Section) -> str:
+def _section_title(table: Table, section: Section) -> str:
     """The scenario, and what the line is the mean of where the sections differ in it."""
     return section.title if one_reference(table) else f"{section.title} (line: mean of {section.reference})"
 
 
-def rows_of(table: Table, section: Section, top: float) -> list[Row]:
+def _rows_of(table: Table, section: Section, top: float) -> list[Row]:
     """A section's rows, the first of which begins at ``top``."""
     rows = []
     common = common_seeds(table)
     for experiment in section.lines:
-        name = textwrap.wrap(name_of(experiment, section), LETTERS, max_lines=LINES, placeholder=" …")
+        name = textwrap.wrap(name_of(experiment, section), _LETTERS, max_lines=_LINES, placeholder=" …")
         seeds = seeds_of(experiment)
         row = Row(experiment, name, "" if seeds == common else seeds, top)
         rows.append(row)

@@ -19,13 +19,13 @@ from mtl_suite.result import LOWER_IS_BETTER, Spread
 DELTA = "delta"
 """The column of Δ%; ``delta/TASK`` is a task's part of it."""
 
-ROUNDING = 0.15
+_ROUNDING = 0.15
 """How far a printed Δ% may be from the one that its row's figures give, in per cent: figures have three digits."""
 
 Row = tuple[str, str]
 """(scenario, experiment)"""
 
-Figures = dict[str, Spread]
+_Figures = dict[str, Spread]
 """Column → mean, and the deviation if it is printed."""
 
 
@@ -52,7 +52,7 @@ class Published:
 
     path: Path
     about: About
-    rows: dict[Row, Figures]
+    rows: dict[Row, _Figures]
 
     def recomputed(self, row: Row, suite: Suite) -> float | None:
         """Δ% by the figures of the row and of its reference; None where they do not give it."""
@@ -72,7 +72,7 @@ class Published:
         """What Δ% is by the row's own figures, where the printed one is another."""
         printed = self.rows[row].get(DELTA)
         computed = self.recomputed(row, suite)
-        if printed is None or computed is None or abs(computed - printed[0]) <= ROUNDING:
+        if printed is None or computed is None or abs(computed - printed[0]) <= _ROUNDING:
             return None
         return computed
 
@@ -95,18 +95,18 @@ def load_published(path: Path, suite: Suite) -> Published:
     if problems:
         raise ExperimentError(str(path), problems)
     about = About(**values)
-    rows: dict[Row, Figures] = {}
-    for key, row, cells in listed(tables or {}):
-        figures, wrong = read_row(f"rows.{key}", cells, about.columns)
+    rows: dict[Row, _Figures] = {}
+    for key, row, cells in _listed(tables or {}):
+        figures, wrong = _read_row(f"rows.{key}", cells, about.columns)
         rows[row] = figures
-        problems += wrong + check_row(f"rows.{key}", row, suite)
-    problems += check_names(about, suite)
+        problems += wrong + _check_row(f"rows.{key}", row, suite)
+    problems += _check_names(about, suite)
     if problems:
         raise ExperimentError(str(path), problems)
     return Published(path, about, rows)
 
 
-def listed(tables: Mapping[str, Any]) -> list[tuple[str, Row, object]]:
+def _listed(tables: Mapping[str, Any]) -> list[tuple[str, Row, object]]:
     """(key in the file, row, its list) of each row; rows of a suite without scenarios stand in ``rows`` itself."""
     found: list[tuple[str, Row, object]] = []
     for name, value in tables.items():
@@ -117,11 +117,11 @@ def listed(tables: Mapping[str, Any]) -> list[tuple[str, Row, object]]:
     return found
 
 
-def read_row(key: str, cells: object, columns: Sequence[str]) -> tuple[Figures, list[str]]:
+def _read_row(key: str, cells: object, columns: Sequence[str]) -> tuple[_Figures, list[str]]:
     """The figures of one row: numbers, [mean, deviation], or nan for one that is not printed."""
     if not isinstance(cells, list) or len(cells) != len(columns):
         return {}, [f"{key}: expected {len(columns)} figures ({', '.join(columns)}), found {cells}"]
-    found: Figures = {}
+    found: _Figures = {}
     problems: list[str] = []
     for column, cell in zip(columns, cells, strict=True):
         parts = cell if isinstance(cell, list) else [cell]
@@ -133,7 +133,7 @@ def read_row(key: str, cells: object, columns: Sequence[str]) -> tuple[Figures, 
     return found, problems
 
 
-def check_row(key: str, row: Row, suite: Suite) -> list[str]:
+def _check_row(key: str, row: Row, suite: Suite) -> list[str]:
     scenario, name = row
     if scenario not in suite.scenarios:
         found = f'"{scenario}"' if scenario else "no scenario's table"
@@ -144,7 +144,7 @@ def check_row(key: str, row: Row, suite: Suite) -> list[str]:
     return [f'{key}: the suite does not run "{name}" in "{scenario}"'] if only and scenario not in only else []
 
 
-def check_names(about: About, suite: Suite) -> list[str]:
+def _check_names(about: About, suite: Suite) -> list[str]:
     problems = []
     if about.suite != suite.settings.name:
         problems.append(f'suite: the figures are for "{about.suite}", and this suite is "{suite.settings.name}"')

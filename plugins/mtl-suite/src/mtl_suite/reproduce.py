@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mtl_suite.plan import Suite
     from mtl_suite.versus import Versus
 
-STEPS = 10
+_STEPS = 10
 """Steps that are timed of each experiment."""
 
 
@@ -42,7 +42,7 @@ def reproduce(
     parallel: Annotated[int | None, typer.Option(min=1, help="Runs at a time.")] = None,
     cluster: Annotated[str | None, typer.Option(help="local or slurm.")] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs of each Slurm job.")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of each experiment that are timed.")] = STEPS,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each experiment that are timed.")] = _STEPS,
     as_json: Json = False,
 ) -> None:
     """Make a paper's table: check data and device, measure the cost, run what is not finished, compare with the paper.
@@ -54,26 +54,26 @@ def reproduce(
     from mtl_suite.plan import load_suite
     from mtl_suite.published import beside, load_published
 
-    plan = load_suite(file, overrides or [], out, seeds=read_seeds(seeds))
+    plan = load_suite(file, overrides or [], out, seeds=_read_seeds(seeds))
     plan.set_engine(parallel=parallel, cluster=cluster, gpus=gpus)
     figures = [load_published(path, plan) for path in published or beside(file)]
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     failed: dict[str, str] = {}
     if cost_only or not (table_only or all(job.done for job in plan.jobs)):
-        where = check(plan, any_device or cost_only)
+        where = _check(plan, any_device or cost_only)
         place = "jobs of Slurm" if plan.engine.cluster == "slurm" and not cost_only else f"on {where}"
         errors.print(f"{plan.settings.name}: {len(plan.jobs)} runs, {place}", markup=False)
-        costs = costs_of(plan, where, steps, errors, cost_only)
+        costs = _costs_of(plan, where, steps, errors, cost_only)
         if cost_only:
-            print(cost_json(costs)) if as_json else Console().print(cost_table(plan, costs, where))
+            print(_cost_json(costs)) if as_json else Console().print(_cost_table(plan, costs, where))
             return
         if costs:
-            errors.print(cost_table(plan, costs, where))
-        failed = run(plan)
-    finish(plan, figures, failed, as_json)
+            errors.print(_cost_table(plan, costs, where))
+        failed = _run(plan)
+    _finish(plan, figures, failed, as_json)
 
 
-def read_seeds(text: str | None) -> tuple[int, ...] | None:
+def _read_seeds(text: str | None) -> tuple[int, ...] | None:
     """Seeds as the command line has them.
 
     :raises MtlError: they are not numbers with commas between them
@@ -86,7 +86,7 @@ def read_seeds(text: str | None) -> tuple[int, ...] | None:
         raise MtlError(f"--seeds {text}: expected numbers with commas between them, such as 0,1,2") from None
 
 
-def check(plan: Suite, any_device: bool) -> str:
+def _check(plan: Suite, any_device: bool) -> str:
     """Everything that is missing is told at once; gives what the runs train on.
 
     :raises ExperimentError: data, a split, weights or a device are missing
@@ -102,7 +102,7 @@ def check(plan: Suite, any_device: bool) -> str:
     return ", ".join(device_name(kind) for kind in devices(plan.jobs))
 
 
-def costs_of(plan: Suite, where: str, steps: int, errors: Console, asked: bool) -> list[Estimate]:
+def _costs_of(plan: Suite, where: str, steps: int, errors: Console, asked: bool) -> list[Estimate]:
     """What is measured here. Jobs of a cluster run on other machines: for them only where the cost is asked for."""
     from mtl_suite.cost import estimate
 
@@ -112,13 +112,13 @@ def costs_of(plan: Suite, where: str, steps: int, errors: Console, asked: bool) 
     return estimate(plan, where, steps, lambda line: errors.print(line, markup=False))
 
 
-def run(plan: Suite) -> dict[str, str]:
+def _run(plan: Suite) -> dict[str, str]:
     from mtl_suite.engine import run_suite
 
     return run_suite(plan, reporter(plan))
 
 
-def finish(plan: Suite, figures: Sequence[Any], failed: dict[str, str], as_json: bool) -> None:
+def _finish(plan: Suite, figures: Sequence[Any], failed: dict[str, str], as_json: bool) -> None:
     """Print and write the tables; what failed is told last."""
     from mtl_suite.outputs import why_unwritten
     from mtl_suite.results import collect
@@ -135,13 +135,13 @@ def finish(plan: Suite, figures: Sequence[Any], failed: dict[str, str], as_json:
             console.print(rich_versus(one))
         if not found:
             console.print("no published figures: name a file with --published", highlight=False)
-    write(plan, found)
+    _write(plan, found)
     problems = [problem for problem in (failures(plan, failed), why_unwritten(plan)) if problem]
     if problems:
         raise MtlError("\n".join(problems))
 
 
-def write(plan: Suite, found: Sequence[Versus]) -> None:
+def _write(plan: Suite, found: Sequence[Versus]) -> None:
     """``published.txt`` and ``published.json`` in the suite's folder."""
     from mtl_suite.versus import rich_versus, to_json
 
@@ -153,25 +153,25 @@ def write(plan: Suite, found: Sequence[Versus]) -> None:
     write_text(plan.folder / "published.json", to_json(found))
 
 
-def cost_table(plan: Suite, costs: Sequence[Estimate], where: str) -> Table:
+def _cost_table(plan: Suite, costs: Sequence[Estimate], where: str) -> Table:
     """Hours of every row and of all, one run at a time, and the memory."""
     made = Table(
         title=escape(f"What {plan.settings.name} costs, on {where}"), title_justify="left",
-        caption=escape(cost_caption(plan, costs)), caption_justify="left",
+        caption=escape(_cost_caption(plan, costs)), caption_justify="left",
     )  # fmt: skip
     for header in ("", "runs", "left", "steps an epoch", "s a step", "hours", "hours left", "peak memory"):
         made.add_column(header, justify="left" if not header else "right")
     for one in costs:
-        made.add_row(*cost_row(plan, one))
+        made.add_row(*_cost_row(plan, one))
     made.add_section()
     runs = sum(one.runs[0] for one in costs)
     left = sum(one.runs[1] for one in costs)
-    total, still, peak = totals(costs)
+    total, still, peak = _totals(costs)
     made.add_row("all", str(runs), str(left), "", "", f"{total:.3g}", f"{still:.3g}", f"{peak / 1024:.1f} GiB")
     return made
 
 
-def cost_row(plan: Suite, one: Estimate) -> list[str]:
+def _cost_row(plan: Suite, one: Estimate) -> list[str]:
     """What one row of the suite costs, or why it was not measured."""
     scenario = plan.scenarios[one.scenario].title or one.scenario
     title = plan.entries[one.row].title or one.row
@@ -183,14 +183,14 @@ def cost_row(plan: Suite, one: Estimate) -> list[str]:
     return [*begin, str(measured.steps), f"{measured.seconds:.3g}", *hours, f"{measured.peak_mib / 1024:.1f} GiB"]
 
 
-def totals(costs: Sequence[Estimate]) -> tuple[float, float, float]:
+def _totals(costs: Sequence[Estimate]) -> tuple[float, float, float]:
     """Hours of all runs and of those that are left, and the largest peak in MiB."""
     hours = [one.hours for one in costs if one.hours is not None]
     peaks = [one.measured.peak_mib for one in costs if one.measured is not None]
     return sum(h[0] for h in hours), sum(h[1] for h in hours), max(peaks, default=0.0)
 
 
-def cost_caption(plan: Suite, costs: Sequence[Estimate]) -> str:
+def _cost_caption(plan: Suite, costs: Sequence[Estimate]) -> str:
     lines = [
         "Hours of training steps, one run after the other; start-up, validation and the evaluation at the end of a run"
         " are not in them.",
@@ -202,8 +202,8 @@ def cost_caption(plan: Suite, costs: Sequence[Estimate]) -> str:
     return "\n".join(lines)
 
 
-def cost_json(costs: Sequence[Estimate]) -> str:
-    total, left, peak = totals(costs)
+def _cost_json(costs: Sequence[Estimate]) -> str:
+    total, left, peak = _totals(costs)
     rows = [
         {
             "scenario": one.scenario, "row": one.row, "runs": one.runs[0], "left": one.runs[1],

@@ -74,11 +74,11 @@ class Table:
 
 def collect(suite: Suite) -> Table:
     """Put together what the suite's folder holds."""
-    sections = tuple(section(suite, scenario) for scenario in suite.scenarios)
+    sections = tuple(_section(suite, scenario) for scenario in suite.scenarios)
     headline: dict[str, bool] = {}
     units: dict[str, str] = {}
     directions: dict[str, bool] = {}
-    for job in sorted((job for job in suite.jobs if job.done), key=is_part):
+    for job in sorted((job for job in suite.jobs if job.done), key=_is_part):
         result = with_headline(read_result(job.folder), suite.settings.metrics)
         headline |= result.headline
         units |= result.units
@@ -87,7 +87,7 @@ def collect(suite: Suite) -> Table:
     return Table(suite.settings.title or suite.settings.name, metrics, sections, units, directions)
 
 
-def is_part(job: Job) -> bool:
+def _is_part(job: Job) -> bool:
     return bool(job.part)
 
 
@@ -104,7 +104,7 @@ def compared(comparison: Comparison) -> Table:
     )
 
 
-def section(suite: Suite, scenario: str) -> Section:
+def _section(suite: Suite, scenario: str) -> Section:
     base = finished(suite, suite.scenarios[scenario].reference or scenario, suite.reference)[0]
     lines = tuple(
         line(suite, scenario, name, base)
@@ -112,14 +112,14 @@ def section(suite: Suite, scenario: str) -> Section:
         if not entry.only or scenario in entry.only
     )
     means = {metric: spread(values)[0] for metric, values in values_of(base).items()}
-    return Section(scenario_title(suite, scenario), reference_of(suite, scenario), lines, means)
+    return Section(scenario_title(suite, scenario), _reference_of(suite, scenario), lines, means)
 
 
 def scenario_title(suite: Suite, scenario: str) -> str:
     return suite.scenarios[scenario].title or scenario
 
 
-def reference_of(suite: Suite, scenario: str) -> str:
+def _reference_of(suite: Suite, scenario: str) -> str:
     row = suite.entries[suite.reference].title or suite.reference
     other = suite.scenarios[scenario].reference
     return f"{row}, {scenario_title(suite, other)}" if other not in (None, scenario) else row
@@ -146,20 +146,20 @@ def finished(suite: Suite, scenario: str, name: str) -> tuple[list[Result], tupl
             continue
         metric = suite.entries[name].choose_on
         if metric is not None:
-            jobs = [best(jobs, metric)]
+            jobs = [_best(jobs, metric)]
             chosen.append(jobs[0].part)
         found = read_results([job.folder for job in jobs])
         results += [with_headline(result, suite.settings.metrics) for result in found]
     return results, tuple(chosen)
 
 
-def best(jobs: Sequence[Job], metric: str) -> Job:
+def _best(jobs: Sequence[Job], metric: str) -> Job:
     """The run whose last epoch is best on validation data."""
     first = read_result(jobs[0].folder)
     higher = first.headline.get(metric, first.better_when_higher(metric))
 
     def score(job: Job) -> float:
-        value = validated(job, metric)
+        value = _validated(job, metric)
         if math.isnan(value):
             return -math.inf
         return value if higher else -value
@@ -167,7 +167,7 @@ def best(jobs: Sequence[Job], metric: str) -> Job:
     return max(jobs, key=score)
 
 
-def validated(job: Job, metric: str) -> float:
+def _validated(job: Job, metric: str) -> float:
     """A run's last value of a validation metric, NaN where no label counted.
 
     :raises CheckpointError: the run has none
@@ -187,13 +187,13 @@ def to_json(table: Table) -> str:
     """Every figure, every seed's too, as JSON."""
     sections = []
     for section in table.sections:
-        rows = [as_plain(line) for line in section.lines]
+        rows = [_as_plain(line) for line in section.lines]
         sections.append({"scenario": section.title, "reference": section.reference, "rows": rows})
     record = {"title": table.title, "metrics": list(table.metrics), "sections": sections}
     return json.dumps(plain_json(record), indent=2)
 
 
-def as_plain(line: Line) -> dict[str, Any]:
+def _as_plain(line: Line) -> dict[str, Any]:
     found: dict[str, Any] = {"title": line.title, "runs": line.runs[0], "planned": line.runs[1]}
     if line.row is not None:
         delta = line.row.delta if line.has_delta else MISSING

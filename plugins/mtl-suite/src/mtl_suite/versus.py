@@ -62,29 +62,29 @@ def versus(suite: Suite, published: Published) -> Versus:
     before = suite.settings.reference
     suite.set_reference(published.about.reference)
     try:
-        lines = {row: line_of(suite, row) for row in published.rows}
+        lines = {row: _line_of(suite, row) for row in published.rows}
     finally:
         suite.settings.reference = before
     pairs: list[Pair] = []
     for row, found in lines.items():
-        pairs += pairs_of(suite, published, row, found)
+        pairs += _pairs_of(suite, published, row, found)
     titles = {row: (scenario_title(suite, row[0]), found.title) for row, found in lines.items()}
     return Versus(published, titles, pairs)
 
 
-def line_of(suite: Suite, row: Row) -> Line:
+def _line_of(suite: Suite, row: Row) -> Line:
     scenario, name = row
     base = finished(suite, suite.scenarios[scenario].reference or scenario, suite.reference)[0]
     return line(suite, scenario, name, base)
 
 
-def pairs_of(suite: Suite, published: Published, row: Row, found: Line) -> Iterator[Pair]:
+def _pairs_of(suite: Suite, published: Published, row: Row, found: Line) -> Iterator[Pair]:
     for column, theirs in published.rows[row].items():
         contradicts = published.contradiction(row, suite) if column == DELTA else None
-        yield Pair(*row, column, ours(found, column), found.runs[0], theirs, contradicts)
+        yield Pair(*row, column, _ours(found, column), found.runs[0], theirs, contradicts)
 
 
-def ours(found: Line, column: str) -> Spread:
+def _ours(found: Line, column: str) -> Spread:
     if found.row is None:
         return MISSING
     kind, _, task = column.partition("/")
@@ -99,7 +99,7 @@ def rich_versus(found: Versus) -> RichTable:
     """A line for each value; below it how to read it, and what the file of figures says of itself."""
     about = found.published.about
     made = RichTable(title=escape(about.source), title_justify="left", caption_justify="left")
-    made.caption = escape("\n".join(captions(found)))
+    made.caption = escape("\n".join(_captions(found)))
     for header in ("", "value", "ours", "seeds", "paper", "ours − paper", "in our spreads"):
         made.add_column(header, justify="left" if header in ("", "value") else "right")
     last: Row | None = None
@@ -109,31 +109,31 @@ def rich_versus(found: Versus) -> RichTable:
             made.add_section()
             scenario, title = found.titles[row]
             heading = escape(" · ".join(filter(None, (scenario, title))))
-        made.add_row(heading if row != last else "", escape(named(pair.column)), *cells(pair))
+        made.add_row(heading if row != last else "", escape(_named(pair.column)), *_cells(pair))
         last = row
     return made
 
 
-def cells(pair: Pair) -> list[str]:
-    theirs = shown(pair.theirs, form_of(pair.column)) + ("†" if pair.contradicts is not None else "")
+def _cells(pair: Pair) -> list[str]:
+    theirs = shown(pair.theirs, _form_of(pair.column)) + ("†" if pair.contradicts is not None else "")
     count = "one" if pair.seeds == 1 else str(pair.seeds or "–")
     if not math.isfinite(pair.difference):
-        return [shown(pair.ours, form_of(pair.column)), count, theirs, "–", "–"]
-    return [shown(pair.ours, form_of(pair.column)), count, theirs, f"{pair.difference:+.3g}", in_spreads(pair)]
+        return [shown(pair.ours, _form_of(pair.column)), count, theirs, "–", "–"]
+    return [shown(pair.ours, _form_of(pair.column)), count, theirs, f"{pair.difference:+.3g}", _in_spreads(pair)]
 
 
-def in_spreads(pair: Pair) -> str:
+def _in_spreads(pair: Pair) -> str:
     """The difference in our standard deviations, or why there is none."""
     if pair.seeds == 1:
         return "one seed"
     return "–" if pair.spreads is None else f"{pair.spreads:+.1f}"
 
 
-def form_of(column: str) -> str:
+def _form_of(column: str) -> str:
     return "+z.2f" if column.startswith(DELTA) else "z.4g"
 
 
-def named(column: str) -> str:
+def _named(column: str) -> str:
     """A column's name and its direction."""
     kind, _, task = column.partition("/")
     if kind == DELTA:
@@ -141,7 +141,7 @@ def named(column: str) -> str:
     return column + arrow(task not in LOWER_IS_BETTER)
 
 
-def captions(found: Versus) -> list[str]:
+def _captions(found: Versus) -> list[str]:
     about = found.published.about
     runs = "one run" if about.seeds == 1 else f"{about.seeds} runs"
     lines = [

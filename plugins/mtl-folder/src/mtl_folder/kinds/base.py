@@ -20,7 +20,7 @@ from mtl_folder.files import Raw, Unfit
 from mtl_folder.patterns import Pattern
 from mtl_folder.schema import valid
 
-Numbers = float | tuple[float, ...]
+_Numbers = float | tuple[float, ...]
 
 
 def path_check(value: str) -> None:
@@ -33,7 +33,7 @@ def range_check(value: tuple[float, float] | None) -> None:
         raise ValueError(f"expected [lowest, highest], found [{value[0]:g}, {value[1]:g}]")
 
 
-def scale_check(value: float | None) -> None:
+def _scale_check(value: float | None) -> None:
     if value is not None and value == 0:
         raise ValueError("expected a number other than 0, found 0")
 
@@ -79,10 +79,10 @@ class Scaled(Dense):
     """A label of numbers: value · ``scale`` + ``offset``."""
 
     scale: float | None = field(
-        default=None, validator=valid(scale_check), metadata=help("factor of the file's values")
+        default=None, validator=valid(_scale_check), metadata=help("factor of the file's values")
     )
     offset: float = field(default=0.0, metadata=help("added after the factor"))
-    ignored: Numbers = field(default=(), metadata=help("values of the file that are no label"))
+    ignored: _Numbers = field(default=(), metadata=help("values of the file that are no label"))
 
     def numbers(self, raw: Raw, scale: float) -> NDArray[Any]:
         """The file's values in their unit as float32, NaN where they are no label."""

@@ -21,12 +21,12 @@ from mtl_folder.files import Raw, Unfit
 from mtl_folder.kinds.base import Scaled, one_channel, plane, range_check
 from mtl_folder.schema import valid
 
-NAN = float("nan")
+_NAN = float("nan")
 LARGE = 1000.0
 """A head's first predictions are near 0: values beyond this hardly get learned."""
 
 
-def count_check(value: int) -> None:
+def _count_check(value: int) -> None:
     if value < 1:
         raise ValueError(f"expected 1 or more, found {value}")
 
@@ -61,7 +61,7 @@ class EdgeFiles(_Map):
         return self.scale or whole.get(raw.values.dtype, 1.0)
 
     def blank(self, size: tuple[int, int]) -> Tensor:
-        return torch.full((1, *size), NAN)
+        return torch.full((1, *size), _NAN)
 
     def doubts(self, raw: Raw, label: Tensor) -> Iterator[Unfit]:
         known = label[label.isfinite()]
@@ -80,7 +80,7 @@ class RegressionFiles(_Map):
     """Values per pixel: an array or a picture."""
 
     kind: Literal["regression"] = field(metadata=help("kind of task"))
-    channels: int = field(default=1, validator=valid(count_check), metadata=help("values per pixel"))
+    channels: int = field(default=1, validator=valid(_count_check), metadata=help("values per pixel"))
     unit: str = field(default="", metadata=help("unit of the values, after scale"))
     range: tuple[float, float] | None = field(
         default=None, validator=valid(range_check), metadata=help("lowest and highest value that may be")
@@ -104,7 +104,7 @@ class RegressionFiles(_Map):
             raise Unfit(f"values {known.min():.4g} to {known.max():.4g}", expected, "correct range or scale")
 
     def blank(self, size: tuple[int, int]) -> Tensor:
-        return torch.full((self.channels, *size), NAN)
+        return torch.full((self.channels, *size), _NAN)
 
     def doubts(self, raw: Raw, label: Tensor) -> Iterator[Unfit]:
         known = label[label.isfinite()]

@@ -23,11 +23,11 @@ from mtl_folder.files import Raw, Unfit, colours
 from mtl_folder.kinds.base import Dense, as_tuple, listed, one_channel
 from mtl_folder.schema import valid
 
-OTHERS = "others"
-UNLABELLED = -1
-COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
-Colour = str | tuple[int, int, int]
-PHOTOGRAPH = 256
+_OTHERS = "others"
+_UNLABELLED = -1
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+_Colour = str | tuple[int, int, int]
+_PHOTOGRAPH = 256
 """More distinct colours, or ids, than a file of classes has."""
 
 
@@ -49,12 +49,12 @@ class SegmentationFiles(Dense):
         validator=valid(class_check),
         metadata=help("names in the order of their ids from 0, or a table: name → id or ids"),
     )
-    colours: dict[str, Colour | tuple[Colour, ...]] | None = field(
+    colours: dict[str, _Colour | tuple[_Colour, ...]] | None = field(
         default=None,
         validator=valid(class_check),
         metadata=help('a table in place of classes: name → "#rrggbb" or [red, green, blue]'),
     )
-    ignored: int | Colour | tuple[int | Colour, ...] = field(
+    ignored: int | _Colour | tuple[int | _Colour, ...] = field(
         default=(), metadata=help('ids or colours without a class; "others": all that classes does not name')
     )
 
@@ -93,7 +93,7 @@ class SegmentationFiles(Dense):
 
     @property
     def _unlabelled(self) -> tuple[Any, ...]:
-        return tuple(code for code in self._several(self.ignored) if code != OTHERS)
+        return tuple(code for code in self._several(self.ignored) if code != _OTHERS)
 
     def _several(self, codes: Any) -> tuple[Any, ...]:
         """[0, 128, 0] is one colour, but three ids."""
@@ -105,7 +105,7 @@ class SegmentationFiles(Dense):
         if self.colours is None:
             return code if isinstance(code, int) else None
         if isinstance(code, str):
-            return int(code[1:], 16) if COLOUR.fullmatch(code) else None
+            return int(code[1:], 16) if _COLOUR.fullmatch(code) else None
         if not isinstance(code, tuple) or not all(0 <= part <= 255 for part in code):
             return None
         red, green, blue = map(int, code)
@@ -114,13 +114,13 @@ class SegmentationFiles(Dense):
     def _expected(self, code: Any) -> str:
         found = f'"{code}"' if isinstance(code, str) else str(list(code) if isinstance(code, tuple) else code)
         wanted = "an id (a whole number)" if self.colours is None else '"#rrggbb" or [red, green, blue] of 0 to 255'
-        return f'expected {wanted} or, for ignored, "{OTHERS}"; found {found}'
+        return f'expected {wanted} or, for ignored, "{_OTHERS}"; found {found}'
 
     @cached_property
     def _known(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Sorted ids or colours, and the class of each, −1 for what is ignored."""
-        codes: dict[int | None, int] = {} if self.colours else {UNLABELLED: UNLABELLED}
-        codes |= {self._number(code): UNLABELLED for code in self._unlabelled}
+        codes: dict[int | None, int] = {} if self.colours else {_UNLABELLED: _UNLABELLED}
+        codes |= {self._number(code): _UNLABELLED for code in self._unlabelled}
         for index, several in enumerate(self._table.values()):
             codes |= {self._number(code): index for code in several}
         ordered = sorted(code for code in codes if code is not None)
@@ -134,15 +134,15 @@ class SegmentationFiles(Dense):
         known, classes = self._known
         place = np.searchsorted(known, codes).clip(max=len(known) - 1)
         found = known[place] == codes
-        if not found.all() and OTHERS not in as_tuple(self.ignored):
+        if not found.all() and _OTHERS not in as_tuple(self.ignored):
             raise self._unknown(raw, codes, ~found)
-        return torch.from_numpy(np.where(found, classes[place], UNLABELLED))
+        return torch.from_numpy(np.where(found, classes[place], _UNLABELLED))
 
     def resized(self, label: Tensor, size: tuple[int, int]) -> Tensor:
         return resize_nearest(label, size)
 
     def blank(self, size: tuple[int, int]) -> Tensor:
-        return torch.full(size, UNLABELLED)
+        return torch.full(size, _UNLABELLED)
 
     def _ids(self, raw: Raw) -> NDArray[np.int64]:
         if raw.values.ndim == 3 and not (raw.is_whole and (raw.values == raw.values[..., :1]).all()):
@@ -158,7 +158,7 @@ class SegmentationFiles(Dense):
         if not raw.is_whole:
             return Unfit(raw.form, expected, "are these files of another task (normals)?")
         found = np.unique(colours(raw.path))
-        if len(found) > PHOTOGRAPH:
+        if len(found) > _PHOTOGRAPH:
             return Unfit(f"a picture with {len(found)} colours", expected, "are these images, or another task's files?")
         shown = ", ".join(f'"{_hex(code)}"' for code in found[:6])
         remedy = f'write colours in place of classes: colours = {{NAME = "{_hex(found[0])}", …}}'
@@ -183,17 +183,17 @@ class SegmentationFiles(Dense):
         last = self.names[-1]
         if raw.path.suffix.lower() in (".jpg", ".jpeg"):
             return "JPEG changes values: save label files as PNG"
-        if len(unknown) > PHOTOGRAPH or (not self.colours and len(unknown) > max(40, 3 * len(self.names))):
+        if len(unknown) > _PHOTOGRAPH or (not self.colours and len(unknown) > max(40, 3 * len(self.names))):
             return "are these files of another task (depth), or images?"
         if self.colours:
-            return f'name them in colours, or write ignored = "{OTHERS}"'
+            return f'name them in colours, or write ignored = "{_OTHERS}"'
         if set(every) <= {0, 255} and len(self.names) == 2:
             return f'if 255 is "{last}": classes = {{{self.names[0]} = 0, {last} = 255}}; else ignored = 255'
         if list(unknown) == [255]:
             return "if 255 marks pixels without a class: ignored = 255"
         if list(unknown) == [len(self.names)] and isinstance(self.classes, tuple):
             return f"if ids count from 1: classes = {{{self.names[0]} = 1, …, {last} = {len(self.names)}}}"
-        return f'name them in classes, or write ignored = [{listed(unknown, 3)}] or ignored = "{OTHERS}"'
+        return f'name them in classes, or write ignored = [{listed(unknown, 3)}] or ignored = "{_OTHERS}"'
 
     def _shown(self, number: int) -> str:
         return _hex(number) if self.colours else str(number)
