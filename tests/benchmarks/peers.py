@@ -195,7 +195,11 @@ def written_out(method: str, tasks: int, width: int, device: str) -> Prepared:
         (stacked / (2 * parts.log_variances.exp()) + parts.log_variances / 2).sum().backward()
         parts.take_step()
 
+    # UW weighs losses, and has no rule for gradients
+    weigh = WEIGHTS[method]() if method in WEIGHTS else None
+
     def weighted_gradients() -> None:
+        assert weigh is not None
         losses, rows = parts.forward()[1], []
         for k, loss in enumerate(losses):
             found = torch.autograd.grad(loss, [*shared, *own[k]], retain_graph=k + 1 < len(losses))
@@ -203,7 +207,7 @@ def written_out(method: str, tasks: int, width: int, device: str) -> Prepared:
             for parameter, gradient in zip(own[k], found[len(shared) :], strict=True):
                 parameter.grad = gradient
         matrix = torch.stack(rows)
-        combined = WEIGHTS[method]()(matrix @ matrix.T).to(matrix) @ matrix
+        combined = weigh(matrix @ matrix.T).to(matrix) @ matrix
         sizes = [parameter.numel() for parameter in shared]
         for parameter, gradient in zip(shared, combined.split(sizes), strict=True):
             parameter.grad = gradient.view_as(parameter)
@@ -240,6 +244,8 @@ def written_out_at_features(method: str, tasks: int, width: int, device: str) ->
     parts, where = plain_parts(tasks, width, device)
     own = [list(parts.heads[name].parameters()) for name in parts.targets]
 
+    weigh = WEIGHTS[method]()
+
     def step() -> None:
         z = parts.encoder(parts.images)
         cut = z.detach().requires_grad_()
@@ -250,7 +256,7 @@ def written_out_at_features(method: str, tasks: int, width: int, device: str) ->
             for parameter, gradient in zip(own[k], gradients, strict=True):
                 parameter.grad = gradient
         matrix = torch.stack(rows)
-        z.backward((WEIGHTS[method]()(matrix @ matrix.T).to(matrix) @ matrix).view_as(z))
+        z.backward((weigh(matrix @ matrix.T).to(matrix) @ matrix).view_as(z))
         parts.take_step()
 
     return Prepared(step, parts.optimizer, where)
