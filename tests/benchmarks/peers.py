@@ -196,7 +196,7 @@ def written_out(method: str, tasks: int, width: int, device: str) -> Prepared:
         parts.take_step()
 
     # UW weighs losses, and has no rule for gradients
-    weigh = WEIGHTS[method]() if method in WEIGHTS else None
+    weigh = None if method == "UW" else WEIGHTS[method]()
 
     def weighted_gradients() -> None:
         assert weigh is not None
