@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Mapping
 from itertools import cycle, islice
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from mtl_core.experiment import Experiment
 from mtl_core.run_folder import RunFolder
+from mtl_core.step.step import Step
 from mtl_core.testing.contract import Contract, same
 from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
 from mtl_core.training.fabric import make_fabric
@@ -98,6 +100,23 @@ class ResumeContract(Contract):
                 trainer.train_batch(batch)
                 moved.append(bool(differing(before, state(trainer))))
         assert moved == [number != SKIPPED for number in range(4)]
+
+    def test_a_step_is_freed_when_it_is_over(self, plugin: Any) -> None:
+        """What a hook keeps of a step, such as a closure on one of its tensors, must not outlive the next step."""
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = self.trainer(plugin, Path(folder))
+            alive = []
+            for batch in islice(cycle(trainer.data.training), 5):
+                trainer.train_batch(batch)
+                alive.append(_steps_alive())
+        # the last one may wait for the next; others would be there for the rest of the run, with all their tensors
+        assert alive[-1] <= alive[1], "keep values that are detached, not the step or its tensors"
+
+
+def _steps_alive() -> int:
+    gc.collect()
+    # not isinstance: it wakes objects that import what they stand for
+    return sum(type(found) is Step for found in gc.get_objects())
 
 
 SETTINGS: Mapping[str, Any] = {

@@ -37,10 +37,20 @@ class _Crossing:
     :param scale: of this step, which distinguishes the step's backward pass from others
     """
 
-    z: Features
+    z: Features | None
     scale: LossScale
     step: Step | None = None
     weights: Tensor | None = None
+
+    def release(self) -> None:
+        """Let go of the step.
+
+        The graph holds this object, and the step holds the graph: Python's collector does not see a circle that leads
+        through autograd, and every step's tensors would stay.
+        """
+        self.z = None
+        self.step = None
+        self.weights = None
 
 
 class Seam:
@@ -73,6 +83,8 @@ class Seam:
 
         :param scale: the one that the total loss of this step goes through
         """
+        if self._crossing is not None:
+            self._crossing.release()  # its backward pass never came
         # bound to the function that autograd will call: a gradient of an older step comes with its own crossing
         self._crossing = crossing = _Crossing(z, scale)
         return branch(z, len(self.tasks), functools.partial(self.backward, crossing), scale)
@@ -100,13 +112,15 @@ class Seam:
                 "a gradient arrived at the features of a step that is over; call backward once per step, and keep no"
                 " step's tensors for a later one"
             )
-        self._crossing = None  # the graph behind z is freed with the backward pass
-        gradients = self._gradients(crossing, crossing.step, branches, scale)
+        self._crossing = None
+        step = crossing.step
+        gradients = self._gradients(crossing, step, branches, scale)
+        crossing.release()
         # watchers are called first: they see the gradients before they are shaped
         shaped = self._ask(gradients)
         # stays on the device: an `if` would wait for it in the middle of the backward pass
         self._finite = gradients.gramian.isfinite().all()
-        self.logged = self._describe(gradients, shaped) | crossing.step.logged
+        self.logged = self._describe(gradients, shaped) | step.logged
         if self.level == "parameters" and not _has_shape(shaped.weights, gradients.losses):
             raise MtlError(
                 f'plugin "{self.hooks.places["shape_encoder_gradient"]}" works on the gradients at the features,'
@@ -131,6 +145,7 @@ class Seam:
         self, crossing: _Crossing, step: Step, branches: tuple[Branch, ...], scale: Tensor
     ) -> EncoderGradients:
         assert crossing.weights is not None
+        assert crossing.z is not None
         return EncoderGradients(
             tasks=self.tasks,
             gramian=self._gramian(crossing.z, branches, scale),
