@@ -159,28 +159,32 @@ def _cost_table(plan: Suite, costs: Sequence[Estimate], where: str) -> Table:
         title=escape(f"What {plan.settings.name} costs, on {where}"), title_justify="left",
         caption=escape(_cost_caption(plan, costs)), caption_justify="left",
     )  # fmt: skip
-    for header in ("", "runs", "left", "steps an epoch", "s a step", "hours", "hours left", "peak memory"):
-        made.add_column(header, justify="left" if not header else "right")
-    for one in costs:
-        made.add_row(*_cost_row(plan, one))
-    made.add_section()
+    # in 80 columns, with room for names
+    made.add_column("", min_width=20)
+    for header in ("runs", "left", "steps/\nepoch", "s/\nstep", "hours", "hours\nleft", "peak\nGiB"):
+        made.add_column(header, justify="right")
+    for name, scenario in plan.scenarios.items():
+        if title := scenario.title or name:
+            made.add_row(escape(title), style="bold")
+        for one in costs:
+            if one.scenario == name:
+                made.add_row(*_cost_row(plan, one))
+        made.add_section()
     runs = sum(one.runs[0] for one in costs)
     left = sum(one.runs[1] for one in costs)
     total, still, peak = _totals(costs)
-    made.add_row("all", str(runs), str(left), "", "", f"{total:.3g}", f"{still:.3g}", f"{peak / 1024:.1f} GiB")
+    made.add_row("all", str(runs), str(left), "", "", f"{total:.3g}", f"{still:.3g}", f"{peak / 1024:.1f}")
     return made
 
 
 def _cost_row(plan: Suite, one: Estimate) -> list[str]:
     """What one row of the suite costs, or why it was not measured."""
-    scenario = plan.scenarios[one.scenario].title or one.scenario
-    title = plan.entries[one.row].title or one.row
-    begin = [escape(" · ".join(filter(None, (scenario, title)))), *map(str, one.runs)]
+    begin = [escape(plan.entries[one.row].title or one.row), *map(str, one.runs)]
     measured = one.measured
     if measured is None or one.hours is None:
-        return [*begin, *["–"] * 4, escape(f"not measured: {one.note}")]
+        return [*begin, *["–"] * 5]
     hours = [f"{value:.3g}" for value in one.hours]
-    return [*begin, str(measured.steps), f"{measured.seconds:.3g}", *hours, f"{measured.peak_mib / 1024:.1f} GiB"]
+    return [*begin, str(measured.steps), f"{measured.seconds:.3g}", *hours, f"{measured.peak_mib / 1024:.1f}"]
 
 
 def _totals(costs: Sequence[Estimate]) -> tuple[float, float, float]:
@@ -196,9 +200,12 @@ def _cost_caption(plan: Suite, costs: Sequence[Estimate]) -> str:
         " are not in them.",
     ]
     if plan.engine.parallel > 1:
-        lines.append(f"{plan.engine.parallel} runs at a time share a device, or have one each and take so much less.")
-    if any(one.measured is None for one in costs):
-        lines.append("Rows that are not measured are not in the sum.")
+        lines.append(
+            f"{plan.engine.parallel} runs at a time: they share a device, or each has its own and the whole takes less time."
+        )
+    # the reasons once: in a cell they would leave no room for the other columns
+    for note in dict.fromkeys(one.note for one in costs if one.measured is None):
+        lines.append(f"Not measured, and not in the sum: {note}.")
     return "\n".join(lines)
 
 
