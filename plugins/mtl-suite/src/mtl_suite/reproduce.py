@@ -200,9 +200,7 @@ def _cost_caption(plan: Suite, costs: Sequence[Estimate]) -> str:
         " are not in them.",
     ]
     if plan.engine.parallel > 1:
-        lines.append(
-            f"{plan.engine.parallel} runs at a time: they share a device, or each has its own and the whole takes less time."
-        )
+        lines.append(f"{plan.engine.parallel} runs at a time share a device, or take less time on one each.")
     # the reasons once: in a cell they would leave no room for the other columns
     for note in dict.fromkeys(one.note for one in costs if one.measured is None):
         lines.append(f"Not measured, and not in the sum: {note}.")
