@@ -8,7 +8,6 @@ import pytest
 
 from mtl_core.discovery import installed_plugins
 from mtl_core.errors import Terminated
-from mtl_core.hooks.attribution import with_plugin_note
 from mtl_core.hooks.load import load
 from mtl_core.hooks.plain_file import load_module
 from mtl_core.settings.toml_file import parse_experiment
@@ -38,14 +37,6 @@ def test_while_a_plugin_is_made(install: Install) -> None:
     install("mtl-bad", {"bad": "fake_bad:Toy"}, MADE)
     with pytest.raises(Terminated):
         parse_experiment('name = "x"\n[plugins.bad]\n', "x.toml")
-
-
-def test_while_a_hook_is_called() -> None:
-    def setup() -> None:
-        raise Terminated(143)
-
-    with pytest.raises(Terminated):
-        with_plugin_note("bad", setup)()
 
 
 def test_while_a_plain_file_is_imported(tmp_path: Path) -> None:
