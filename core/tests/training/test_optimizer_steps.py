@@ -59,7 +59,13 @@ class Look:
 
 
 def trainer(folder: Path, *plugins: object, **settings: Any) -> Trainer:
-    options = {"epochs": 1, "validation": 0.0, "device": "cpu", "optimizer": "sgd", "learning_rate": 0.1} | settings
+    options: dict[str, Any] = {
+        "epochs": 1,
+        "validation": 0.0,
+        "device": "cpu",
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+    } | settings
     made = Experiment(name="t", plugins=[*plugins, ToyNetwork()], **options)
     folder.mkdir(exist_ok=True)
     return Trainer(prepare(made), make_fabric(made), RunFolder(folder))
