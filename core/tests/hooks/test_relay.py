@@ -39,13 +39,6 @@ class Same:
 
 
 @plugin
-class Broken:
-    @hookimpl
-    def augment(self, images: Tensor) -> Tensor:
-        raise RuntimeError("out of order")
-
-
-@plugin
 class Wrong:
     @hookimpl
     def make_label_mask(self, size: int) -> Tensor:
@@ -79,13 +72,6 @@ def test_use_must_name_a_hook_and_a_plugin_that_fills_it() -> None:
         Hooks({"d": Double()}, {"make_label_musk": "d", "make_label_mask": "d"}, required=())
     assert 'did you mean "make_label_mask"?' in str(caught.value)
     assert 'plugin "d" does not fill it' in str(caught.value)
-
-
-def test_what_a_plugin_raises_names_plugin_and_hook() -> None:
-    hooks = Hooks({"b": Broken()}, required=())
-    with pytest.raises(RuntimeError, match="out of order") as caught:
-        hooks.augment(torch.ones(1), torch.Generator())
-    assert caught.value.__notes__ == ['in plugin "b", hook augment']
 
 
 def test_a_mask_of_the_wrong_shape_is_refused() -> None:
@@ -141,34 +127,6 @@ def test_setup_is_told_the_label_mask_where_there_is_one() -> None:
         hooks = Hooks({"c": Counts()}, required=())
         hooks.setup(TOY_TASKS, (32, 32), StubBackbone(4), lambda name: None, mask)
         assert hooks.plugins["c"].found == expected
-
-
-@plugin
-class Partly:
-    """Combines losses, or augments, or both."""
-
-    only: tuple[str, ...] = field(default=("combine_losses", "augment"))
-
-    @property
-    def fills(self) -> tuple[str, ...]:
-        return self.only
-
-    @hookimpl
-    def combine_losses(self, losses: Tensor) -> Tensor:
-        return losses.sum()
-
-    @hookimpl
-    def augment(self, images: Tensor) -> Tensor:
-        return images * 3
-
-
-def test_an_instance_may_answer_some_of_its_hooks_only() -> None:
-    plugins = {"a": Partly(only=("augment",)), "b": Partly(only=("combine_losses",))}
-    hooks = Hooks(plugins, required=())
-    assert hooks.places == {"combine_losses": "b"}
-    assert hooks.augment(torch.ones(1), torch.Generator()).tolist() == [3]
-    with pytest.raises(ExperimentError, match='"a" does not fill it'):
-        Hooks(plugins, {"combine_losses": "a"}, required=())
 
 
 @plugin

@@ -8,9 +8,8 @@ import pytest
 
 from mtl_core.discovery import installed_plugins
 from mtl_core.errors import Terminated
-from mtl_core.hooks.attribution import with_plugin_note
 from mtl_core.hooks.load import load
-from mtl_core.hooks.plain_file import load_module
+from mtl_core.hooks.plain_file import _load_module
 from mtl_core.settings.toml_file import parse_experiment
 from mtl_core.testing.distributions import Install
 
@@ -40,16 +39,8 @@ def test_while_a_plugin_is_made(install: Install) -> None:
         parse_experiment('name = "x"\n[plugins.bad]\n', "x.toml")
 
 
-def test_while_a_hook_is_called() -> None:
-    def setup() -> None:
-        raise Terminated(143)
-
-    with pytest.raises(Terminated):
-        with_plugin_note("bad", setup)()
-
-
 def test_while_a_plain_file_is_imported(tmp_path: Path) -> None:
     file = tmp_path / "my_idea.py"
     file.write_text(IMPORTED, "utf-8")
     with pytest.raises(Terminated):
-        load_module(file)
+        _load_module(file)

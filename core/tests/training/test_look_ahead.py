@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +21,6 @@ from mtl_core.testing.toys import ToyBackbone, ToyData, ToyLabels
 from mtl_core.training.checkpoint import load_checkpoint
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.look_ahead import StepAhead
-from mtl_core.training.optimizer_steps import _looks_ahead
 from mtl_core.training.session import Session, prepare
 from mtl_core.training.step import TrainingStep
 from mtl_core.training.trainer import Trainer
@@ -74,19 +72,6 @@ class Looker(nn.Module):
         assert look_ahead.active(held).shape == (3,)
         self.count += 1
         self.seen.append([*second.index.tolist(), *held.index.tolist()])
-
-
-@plugin
-class Counter(nn.Module):
-    """Counts its steps in a buffer."""
-
-    @hookimpl
-    def setup(self) -> None:
-        self.register_buffer("count", torch.zeros(()))
-
-    @hookimpl
-    def before_step(self) -> None:
-        self.count += 1
 
 
 SIZE = (8, 8)
@@ -234,35 +219,7 @@ def test_a_resumed_run_sees_the_second_batches_of_one_that_was_not_stopped(tmp_p
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_it_is_called_once_for_each_optimizer_step(tmp_path: Path) -> None:
-    session = session_of(Looker(), device="cpu", epochs=2, accumulate=3)
-    trained(session, tmp_path / "r")  # 4 batches in an epoch: steps of 3 and of 1
-    assert session.hooks.plugins["Looker"].count == 4
-
-
-def test_a_skipped_step_takes_back_what_was_noted_before_it(tmp_path: Path) -> None:
-    session = session_of(Counter(), device="cpu")
-    trainer = Trainer(session, make_fabric(session.experiment), RunFolder(tmp_path))
-    clean = batch_of(session, range(4))
-    for batch in (clean, clean._replace(images=clean.images * float("nan")), clean):
-        trainer.train_batch(batch)
-    assert session.hooks.plugins["Counter"].count == 2
-    assert trainer.averages.take()["skipped_steps"] == 1
-
-
-def test_without_such_a_plugin_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mtl_core.training.optimizer_steps.StepAhead", None)
-    trainer = trained(session_of(device="cpu", epochs=1), tmp_path / "r")
-    assert not trainer.data.second.running
-
-
 def test_without_validation_data_the_error_says_what_to_do(tmp_path: Path) -> None:
     session = session_of(Looker(), device="cpu", epochs=1, validation=0.0)
     with pytest.raises(MtlError, match=r"no validation data.*set validation"):
         trained(session, tmp_path / "r")
-
-
-def test_a_strategy_that_splits_parameters_is_refused() -> None:
-    session = session_of(Looker())
-    with pytest.raises(MtlError, match='use strategy = "ddp"'):
-        _looks_ahead(session.hooks, SimpleNamespace(strategy=object()))

@@ -71,20 +71,6 @@ class Pull:
         return {"pull": torch.stack([p.square().mean() for p in step.predictions.values()]).sum()}
 
 
-@plugin
-class Poison:
-    """Turns every third step's images into NaN."""
-
-    @hookimpl
-    def setup(self) -> None:
-        self.calls = 0
-
-    @hookimpl
-    def augment(self, images: Tensor) -> Tensor:
-        self.calls += 1
-        return images * float("nan") if self.calls % 3 == 0 else images
-
-
 def session_of(*plugins: object, **settings: object) -> Session:
     return prepare(Experiment(name="t", plugins=[*DATA, *plugins], batch_size=6, validation=0.0, **settings))
 
@@ -152,34 +138,6 @@ def trainer(tmp_path: Path, *plugins: object, **settings: object) -> Trainer:
     session = session_of(*plugins, device="cpu", **settings)
     fabric = make_fabric(session.experiment)
     return Trainer(session, fabric, RunFolder(tmp_path))
-
-
-def test_a_step_with_a_gradient_that_is_not_finite_changes_nothing_and_the_next_one_works(tmp_path: Path) -> None:
-    t = trainer(tmp_path, Poison(), Halve(), Watch(), learning_rate=1e-2)
-    moved = []
-    for batch in [batch_of(t.session)] * 4:
-        before = {n: v.clone() for n, v in t.step.state_dict().items()}
-        t.train_batch(batch)
-        after = t.step.state_dict()
-        moved.append(any(not torch.equal(before[n], after[n]) for n in before))
-    assert moved == [True, True, False, True]
-    assert t.averages.take()["skipped_steps"] == 1
-    assert [t.session.hooks.plugins[name].count for name in ("halve", "watch")] == [3, 3]
-    assert t.session.hooks.plugins["watch"].norms.isfinite().all()
-
-
-def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:
-    whole = trainer(tmp_path / "a", optimizer="sgd")
-    parts = trainer(tmp_path / "b", optimizer="sgd", accumulate=2)
-    both = batch_of(whole.session)
-    halves = [Batch(both.images[h], {n: t[h] for n, t in both.targets.items()}, both.labelled[h], both.index[h])
-              for h in (slice(0, 3), slice(3, 6))]  # fmt: skip
-    parts.data.order.indices = torch.arange(12)
-    whole.train_batch(both)
-    for half in halves:
-        parts.train_batch(half)
-    for (name, a), b in zip(whole.step.state_dict().items(), parts.step.state_dict().values(), strict=True):
-        torch.testing.assert_close(a, b, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])
