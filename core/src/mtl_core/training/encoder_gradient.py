@@ -18,6 +18,7 @@ from mtl_core.errors import ContractError, MtlError
 from mtl_core.hooks.relay import Hooks
 from mtl_core.step.encoder_gradients import Branch, EncoderGradients, Shaped
 from mtl_core.step.step import Features, Step
+from mtl_core.tasks.precision import is_finite
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.training.branching import LossScale, branch
 from mtl_core.training.gramian import gramian, parameter_gramian
@@ -105,7 +106,7 @@ class Seam:
         # watchers are called first: they see the gradients before they are shaped
         shaped = self._ask(gradients)
         # stays on the device: an `if` would wait for it in the middle of the backward pass
-        self._finite = gradients.gramian.isfinite().all()
+        self._finite = is_finite(gradients.gramian).all()
         self.logged = self._describe(gradients, shaped) | crossing.step.logged
         if self.level == "parameters" and not _has_shape(shaped.weights, gradients.losses):
             raise MtlError(
