@@ -218,6 +218,10 @@ class Experiment(_Traced):
         default=None, metadata=help("metric that best.ckpt is chosen by; none: mean change of all headline metrics")
     )
     precision: Literal["32", "bf16", "fp16"] = field(default="32", metadata=help("number format of the forward pass"))
+    matmul_precision: Literal["highest", "high", "medium"] = field(
+        default="highest",
+        metadata=help("of float32 matrix products, as torch.set_float32_matmul_precision; high: TF32 on NVIDIA GPUs"),
+    )
     device: Literal["auto", "cuda", "mps", "cpu"] = field(
         default="auto", metadata=help("where to train; auto takes CUDA, else MPS, else the CPU")
     )

@@ -57,6 +57,22 @@ def test_values_of_other_types_are_taken() -> None:
     assert made.take() == {"half": 1.5, "true": 1.0, "count": 3.0, "skipped_steps": 0.0}
 
 
+def test_long_epochs_resume_and_are_looked_at_without_a_trace() -> None:
+    """More steps than are added up at once, of two sets of names."""
+    steps = [{"a": 1 / (k + 1), "b": math.nan} if k % 3 else {"b": 0.1 * k} for k in range(100)]
+    whole = averages(steps).take()
+    assert whole["a"] == pytest.approx(sum(step["a"] for step in steps if "a" in step) / 66)
+    assert whole["b"] == pytest.approx(0.1 * sum(range(0, 100, 3)) / 34)
+    assert whole["skipped_steps"] == 34
+    watched = EpochMeans(torch.device("cpu"))
+    for step in steps[:71]:
+        averages([step], watched)
+        assert watched.so_far()["b"] >= 0
+    resumed = EpochMeans(torch.device("cpu"))
+    resumed.load_state_dict(watched.state_dict())
+    assert repr(averages(steps[71:], resumed).take()) == repr(whole)
+
+
 TASKS = Tasks([Segmentation(name="s", channels=3), Depth(name="d")])
 NAN, MIOU, ERROR = math.nan, "val/s/miou", "val/d/abs_err"
 

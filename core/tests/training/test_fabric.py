@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from lightning_fabric.accelerators.cuda import _check_cuda_matmul_precision
+from lightning_fabric.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from mtl_core.data.datasets import BlankedDataset
@@ -161,7 +163,9 @@ def _torch_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     benchmark = torch.backends.cudnn.benchmark
     deterministic = torch.are_deterministic_algorithms_enabled()
+    precision = torch.get_float32_matmul_precision()
     yield
+    torch.set_float32_matmul_precision(precision)
     torch.backends.cudnn.benchmark = benchmark
     torch.use_deterministic_algorithms(deterministic)
     os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
@@ -179,6 +183,29 @@ def test_algorithms_are_those_that_the_experiment_asks_for(tmp_path: Path) -> No
     assert not torch.are_deterministic_algorithms_enabled()
     trainer(tmp_path)
     assert not torch.backends.cudnn.benchmark
+
+
+@pytest.mark.usefixtures("_torch_as_it_was")
+def test_matrix_products_are_as_exact_as_the_experiment_asks(tmp_path: Path) -> None:
+    """Also behind a run that asked for less."""
+    trainer(tmp_path, matmul_precision="high")
+    assert torch.get_float32_matmul_precision() == "high"
+    trainer(tmp_path)
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_fabric_does_not_name_a_function_where_users_have_a_setting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What Fabric says on a GPU with Tensor Cores, and nothing else, is left out."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "H200")
+    with caplog.at_level("INFO"):
+        # below its cache, which remembers devices that were never there
+        _check_cuda_matmul_precision.__wrapped__(torch.device("cuda", 0))
+        rank_zero_info("something else")
+    assert caplog.messages == ["something else"]
 
 
 @pytest.mark.usefixtures("_torch_as_it_was")

@@ -29,11 +29,12 @@ from mtl_torchjd.graddrop import BatchGradDrop
 from mtl_torchjd.heads import LossWeights
 from mtl_torchjd.min_norm import MinNorm
 from mtl_torchjd.pcd import SquareNorms
+from mtl_torchjd.pcgrad import Projections
 from mtl_torchjd.scalarizers import RollingAverages, Scalarized
 from mtl_torchjd.stch import NadirSTCH
 from mtl_torchjd.weightings import GramianWeights
 
-_WEIGHTS = {"PCD": SquareNorms}
+_WEIGHTS = {"PCD": SquareNorms, "PCGrad": Projections}
 _SCALARIZED = {"DWA": RollingAverages, "FAMO": Famo}
 _MORE_HOOKS = {"FAMO": ("before_step", "after_step"), "DWA": ("after_epoch",), "STCH": ("after_epoch",)}
 _FRANK_WOLFE = ("epsilon", "max_iters")

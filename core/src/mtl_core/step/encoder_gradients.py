@@ -5,6 +5,7 @@ Shape letters: K tasks.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import attrs
@@ -48,11 +49,12 @@ class EncoderGradients:
     branches: tuple[Branch, ...] = ()
     step: Step | None = None
 
-    @property
+    # kept: core and several plugins ask for both, and each time would launch their kernels again
+    @functools.cached_property
     def norms(self) -> Tensor:
         return self.gramian.diagonal().clamp(min=0).sqrt()
 
-    @property
+    @functools.cached_property
     def reached(self) -> Tensor:
         # != and not >: a NaN row was reached, and must stay visible
         return self.gramian.diagonal() != 0

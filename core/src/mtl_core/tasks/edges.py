@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from mtl_core.tasks.metrics import EdgeMetrics
 from mtl_core.tasks.pictures import Pixels, grey
+from mtl_core.tasks.precision import constant, is_finite
 from mtl_core.tasks.task import Task, setting
 
 if TYPE_CHECKING:
@@ -49,13 +50,13 @@ class BinaryEdges(Task):
         return weight * F.binary_cross_entropy_with_logits(prediction, target, reduction="none")
 
     def valid(self, target: Tensor) -> Tensor:
-        return target.isfinite()
+        return is_finite(target)
 
     def to_label_space(self, prediction: Tensor) -> Tensor:
         return prediction.sigmoid()
 
     def encode(self, target: Tensor) -> Tensor:
-        return torch.where(self.valid(target), target, torch.zeros_like(target))
+        return torch.where(self.valid(target), target, constant(0.0, target.device))
 
     def value_problems(self, label: Tensor) -> list[str]:
         known = label[label.isfinite()]

@@ -50,12 +50,18 @@ def focal(logits: Tensor, classes: Tensor, weights: Tensor | None = None, gamma:
 
 def l1(prediction: Tensor, target: Tensor) -> Tensor:
     """|ŷ − y|, the mean over the channels, in the label's unit. Both (B, O, …)."""
-    return (prediction - target).abs().mean(1, keepdim=True)
+    return _channel_mean((prediction - target).abs())
 
 
 def l2(prediction: Tensor, target: Tensor) -> Tensor:
     """(ŷ − y)², the mean over the channels, in the square of the label's unit. Both (B, O, …)."""
-    return (prediction - target).square().mean(1, keepdim=True)
+    return _channel_mean((prediction - target).square())
+
+
+def _channel_mean(error: Tensor) -> Tensor:
+    """(B, O, …) → (B, 1, …)."""
+    # most have one channel: its mean would be two kernels for nothing
+    return error if error.shape[1] == 1 else error.mean(1, keepdim=True)
 
 
 def berhu(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:

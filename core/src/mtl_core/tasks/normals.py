@@ -5,6 +5,7 @@ Shape letters: B samples, H and W image size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from mtl_core.tasks import losses
 from mtl_core.tasks.metrics import AngleError
 from mtl_core.tasks.pictures import Pixels
+from mtl_core.tasks.precision import constant
 from mtl_core.tasks.task import Task, setting
 
 if TYPE_CHECKING:
@@ -54,10 +56,10 @@ class Normals(Task):
     def valid(self, target: Tensor) -> Tensor:
         # 0 marks an invalid pixel, and resampling mixes it into its neighbours: half of the length is the limit
         square: Tensor = target.square().sum(1, keepdim=True)
-        return square.isfinite() & (square > 0.25)
+        return (square > 0.25) & (square < math.inf)
 
     def encode(self, target: Tensor) -> Tensor:
-        return torch.where(self.valid(target), target, torch.zeros_like(target))
+        return torch.where(self.valid(target), target, constant(0.0, target.device))
 
     def to_label_space(self, prediction: Tensor) -> Tensor:
         return F.normalize(prediction, dim=1)

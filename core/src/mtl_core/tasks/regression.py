@@ -5,6 +5,7 @@ Shape letters: B samples, O channels of the task, H and W image size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from mtl_core.tasks import losses
 from mtl_core.tasks.metrics import DepthMetrics, RegressionMetrics
 from mtl_core.tasks.pictures import Pixels, graded
+from mtl_core.tasks.precision import constant, is_finite
 from mtl_core.tasks.task import Task, setting
 
 if TYPE_CHECKING:
@@ -42,10 +44,13 @@ class Regression(Task):
     errors: ClassVar[frozenset[str]] = frozenset({"abs_err", "rmse"})
 
     def pixel_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        if self.objective in ("l1", "l2"):
+            # these look at a pixel alone, and loss() leaves out the invalid ones
+            return self.soft_loss(prediction, self.encode(target))
         return self.error(prediction, self.encode(target), self.valid(target))
 
     def soft_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return self.error(prediction, target, torch.ones_like(target[:, :1], dtype=torch.bool))
+        return self.error(prediction, target, constant(True, target.device).expand_as(target[:, :1]))
 
     def error(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """The chosen loss of every pixel (B, 1, H, W) against a target that is finite everywhere."""
@@ -54,10 +59,10 @@ class Regression(Task):
         return losses.l2(prediction, target) if self.objective == "l2" else losses.l1(prediction, target)
 
     def valid(self, target: Tensor) -> Tensor:
-        return target.isfinite().all(1, keepdim=True)
+        return is_finite(target).all(1, keepdim=True)
 
     def encode(self, target: Tensor) -> Tensor:
-        return torch.where(self.valid(target), target, torch.zeros_like(target))
+        return torch.where(self.valid(target), target, constant(0.0, target.device))
 
     def metrics(self) -> Metric:
         return RegressionMetrics(self.valid)
@@ -94,7 +99,8 @@ class Depth(Regression):
         return super().error(prediction, target, valid)
 
     def valid(self, target: Tensor) -> Tensor:
-        return target.isfinite() & (target > 0)
+        # false for NaN too: comparisons with it are
+        return (target > 0) & (target < math.inf)
 
     def unit(self, metric: str) -> str:
         return "m" if metric in _METRES and not self.disparity else super().unit(metric)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtl_core.tasks.pictures import Pixels, grey
+from mtl_core.tasks.precision import constant
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -288,7 +289,7 @@ class Task:
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
     """Mean over each sample's valid entries, (B, …) → (B,); 0 where there is none, whatever the others hold."""
     # where, not a product: what is NaN at an invalid pixel would stay NaN
-    kept = torch.where(valid, values, torch.zeros((), dtype=values.dtype, device=values.device)).flatten(1)
+    kept = torch.where(valid, values, constant(0.0, values.device)).flatten(1)
     return kept.sum(1) / valid.flatten(1).sum(1).clamp(min=1)
 
 

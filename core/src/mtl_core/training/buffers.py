@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class _SameKind:
-    """Buffers of one type on one device, and room for a copy of them in one piece.
+    """Tensors of one type on one device, and room for a copy of them in one piece.
 
     A network has hundreds of small buffers. Copied one by one, each costs a kernel launch in every step.
     """
@@ -41,9 +41,17 @@ class _SameKind:
 
 def _grouped(buffers: Sequence[Tensor]) -> list[_SameKind]:
     groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
-    for buffer in buffers:
+    for buffer in map(_as_bytes, buffers):
         groups.setdefault((buffer.dtype, buffer.device), []).append(buffer)
     return [_SameKind(group) for group in groups.values()]
+
+
+def _as_bytes(buffer: Tensor) -> Tensor:
+    """The memory of a buffer: numbers, counts and switches then are of one kind, and are copied by the same kernels."""
+    if not buffer.is_contiguous():
+        # its entries do not lie one after the other: it goes with those of its own type
+        return buffer
+    return buffer.detach().view(-1).view(torch.uint8)
 
 
 class BufferGuard:

@@ -34,7 +34,7 @@ def build_step(
     :param expected: samples that carry each task in a micro-batch, see :func:`task_losses`
     """
     # labels belong to view 0; other views are for regularizers
-    first = {name: p[0] for name, p in predictions.items()}
+    first = {name: _first_view(p) for name, p in predictions.items()}
     losses = sample_losses(tasks, first, batch.targets, batch.labelled)
     per_task, means, active = task_losses(losses, batch.labelled, normalize, group, expected)
     return Step(
@@ -51,3 +51,9 @@ def build_step(
         active=active,
         generator=generator,
     )
+
+
+def _first_view(prediction: Tensor) -> Tensor:
+    """(V, B, …) → (B, …)."""
+    # p[0] fills a tensor of all views with zeros in the backward pass, and copies into it; squeeze is a view there too
+    return prediction.squeeze(0) if len(prediction) == 1 else prediction[0]

@@ -18,6 +18,7 @@ from mtl_core.errors import ContractError, MtlError
 from mtl_core.hooks.relay import Hooks
 from mtl_core.step.encoder_gradients import Branch, EncoderGradients, Shaped
 from mtl_core.step.step import Features, Step
+from mtl_core.tasks.precision import constant, is_finite
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.training.branching import LossScale, branch
 from mtl_core.training.gramian import gramian, parameter_gramian
@@ -119,7 +120,7 @@ class Seam:
         # watchers are called first: they see the gradients before they are shaped
         shaped = self._ask(gradients)
         # stays on the device: an `if` would wait for it in the middle of the backward pass
-        self._finite = gradients.gramian.isfinite().all()
+        self._finite = is_finite(gradients.gramian).all()
         self.logged = self._describe(gradients, shaped) | step.logged
         if self.level == "parameters" and not _has_shape(shaped.weights, gradients.losses):
             raise MtlError(
@@ -179,19 +180,20 @@ class Seam:
 
     def _describe(self, gradients: EncoderGradients, shaped: Shaped) -> dict[str, Tensor]:
         """Norms, cosines and weights, for the epoch's log; NaN, which it leaves out, where nothing reached a branch."""
-        absent = ~gradients.reached
+        reached = gradients.reached
+        nothing = constant(torch.nan, reached.device)
         names = self.tasks.names
-        norms = gradients.norms.masked_fill(absent, torch.nan)
+        norms = torch.where(reached, gradients.norms, nothing)
         # NaN where either branch is absent, and 0/0 where a gradient is exactly 0: both are left out of the mean
         cosines = gradients.gramian / (norms[:, None] * norms)
         found = {f"encoder/norm/{t}": n for t, n in zip(names, norms, strict=True)}
         for i, (a, row) in enumerate(zip(names, cosines.unbind(), strict=True)):
             found |= {f"encoder/cosine/{a}|{b}": cosine for b, cosine in zip(names[:i], row.unbind(), strict=False)}
         if isinstance(shaped.weights, Tensor) and _has_shape(shaped.weights, norms):
-            weights = shaped.weights.masked_fill(absent, torch.nan)
+            weights = torch.where(reached, shaped.weights, nothing)
             found |= {f"encoder/weight/{t}": w for t, w in zip(names, weights, strict=True)}
         if "shape_encoder_gradient" in self.hooks.places:
-            found[STOPPED] = _stopped(gradients, shaped).float()
+            found[STOPPED] = _stopped(gradients, shaped)
         return found
 
 

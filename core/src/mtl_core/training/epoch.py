@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mtl_core.errors import MtlError, nearest
 from mtl_core.experiment import Experiment
+from mtl_core.tasks.precision import constant
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.training.evaluation import directions, metric_names
 from mtl_core.training.losses import summed
@@ -20,11 +21,16 @@ _NEAR_ZERO = 0.1
 """A first value below this share of the largest one is no measure: a relative change to it would count alone."""
 
 
+_TOGETHER = 32
+"""Steps that are added to an epoch's sums at once."""
+
+
 class EpochMeans:
     """Means over an epoch's steps, kept on the device until the epoch ends.
 
-    A value that is not finite is left out of its mean. However many values a step logs, they are added as one vector:
-    steps that log the same names share a table of sums and counts, (2, names).
+    A value that is not finite is left out of its mean. However many values a step logs, they are kept as one vector.
+    Steps that log the same names share a table of sums and counts, (2, names), to which they are added a number of
+    them at a time: a step itself launches one kernel for all of its values.
     """
 
     def __init__(self, device: torch.device, group: dist.ProcessGroup | None = None) -> None:
@@ -32,36 +38,59 @@ class EpochMeans:
         self.group = group
         self.tables: dict[tuple[str, ...], Tensor] = {}
         self.skipped = torch.zeros((), device=device)
+        self._rows: dict[tuple[str, ...], list[Tensor]] = {}
+        """What steps logged that is not in the tables yet: (names + 1,), the last entry 1 for a skipped step."""
 
     def add(self, values: dict[str, Tensor], skipped: Tensor | None = None) -> None:
         """Note what a step logged, and whether its optimizer step was skipped."""
         names = tuple(values)
-        if names not in self.tables:
-            self.tables[names] = torch.zeros(2, len(names), device=self.device)
-        # one vector for all values: an addition for each would launch hundreds of small kernels
-        row = torch.stack([value.detach().to(self.skipped) for value in values.values()])
+        noted = [*values.values(), constant(0.0, self.device) if skipped is None else skipped]
+        rows = self._rows.setdefault(names, [])
+        rows.append(torch.stack([value.detach().to(self.skipped) for value in noted]))
+        if len(rows) == _TOGETHER:
+            self._add_up(names)
+
+    def _add_up(self, names: tuple[str, ...]) -> None:
+        """Move the rows of these names into their table."""
+        rows = torch.stack(self._rows.pop(names))
+        logged = rows[:, :-1]
         # sums of what is finite, and how many were
-        self.tables[names] += torch.stack((row.nan_to_num(0, 0, 0), row.isfinite()))
-        if skipped is not None:
-            self.skipped += skipped
+        table = torch.stack((logged.nan_to_num(0, 0, 0).sum(0), logged.isfinite().sum(0)))
+        self.tables[names] = self.tables[names] + table if names in self.tables else table
+        self.skipped = self.skipped + rows[:, -1].sum()
+
+    def _copy(self) -> EpochMeans:
+        copy = EpochMeans(self.device, self.group)
+        copy.tables = dict(self.tables)
+        copy.skipped = self.skipped
+        copy._rows = {names: list(rows) for names, rows in self._rows.items()}
+        return copy
 
     def so_far(self) -> dict[str, float]:
         """This rank's means of the epoch that is under way; waits for the device."""
         found: dict[str, tuple[float, float]] = {}
-        for names, own in self.tables.items():
+        # of a copy: which steps are added up together must not depend on who looks at them
+        for names, own in self._copy()._all_tables().items():
             for name, total, count in zip(names, *own.tolist(), strict=True):
                 before = found.get(name, (0.0, 0.0))
                 found[name] = (before[0] + total, before[1] + count)
         return {name: total / count for name, (total, count) in found.items() if count}
+
+    def _all_tables(self) -> dict[tuple[str, ...], Tensor]:
+        """The tables, with every step in them."""
+        for names in list(self._rows):
+            self._add_up(names)
+        return self.tables
 
     def take(self) -> dict[str, float]:
         """The epoch's means over all ranks, and a fresh start.
 
         A name that some ranks did not log is averaged over those that did.
         """
+        own_tables = self._all_tables()
         places = {name: k for k, name in enumerate(self._names())}
         table = torch.zeros(2, len(places) + 1, device=self.device)
-        for names, own in self.tables.items():
+        for names, own in own_tables.items():
             table[:, [places[name] for name in names]] += own
         # one more column: the ranks exchange everything in one message
         table[0, -1] = self.skipped
@@ -79,13 +108,16 @@ class EpochMeans:
         return sorted(own.union(*gathered(sorted(own), self.group)))
 
     def state_dict(self) -> dict[str, Any]:
-        """This rank's sums, as they are in the middle of an epoch."""
+        """This rank's sums, as they are in the middle of an epoch; rows stay rows, so that a resumed run adds alike."""
         tables = [(list(names), own.cpu()) for names, own in self.tables.items()]
-        return {"tables": tables, "skipped": self.skipped.cpu()}
+        rows = [(list(names), torch.stack(own).cpu()) for names, own in self._rows.items()]
+        return {"tables": tables, "skipped": self.skipped.cpu(), "rows": rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.tables = {tuple(names): own.to(self.device) for names, own in state["tables"]}
         self.skipped = state["skipped"].to(self.device)
+        # checkpoints of earlier versions have none
+        self._rows = {tuple(names): list(own.to(self.device).unbind()) for names, own in state.get("rows", [])}
 
 
 def gathered(value: Any, group: dist.ProcessGroup | None) -> list[Any]:

@@ -23,6 +23,15 @@ from mtl_core.experiment import Experiment
 _log = logging.getLogger(__name__)
 
 
+def _is_for_our_users(record: logging.LogRecord) -> bool:
+    """All but Fabric's hint at a function of torch: users of an experiment have the setting ``matmul_precision``."""
+    return "torch.set_float32_matmul_precision" not in record.getMessage()
+
+
+# the same function each time: a logger keeps a filter once
+logging.getLogger("lightning_fabric.utilities.rank_zero").addFilter(_is_for_our_users)
+
+
 class _AutocastPrecision(MixedPrecision):
     """Mixed precision by autocast alone: images and labels stay float32, each operation chooses its own format.
 
@@ -118,7 +127,8 @@ def _half_precision(experiment: Experiment) -> _AutocastPrecision | None:
 
 
 def _choose_algorithms(experiment: Experiment) -> None:
-    """Set what torch decides for the whole process: whether cuDNN times its algorithms, and whether they must repeat.
+    """Set what torch decides for the whole process: how exact matrix products are, whether cuDNN times its algorithms,
+    and whether they must repeat.
 
     :raises MtlError: both are asked for, though timing chooses another algorithm from run to run
     """
@@ -126,6 +136,7 @@ def _choose_algorithms(experiment: Experiment) -> None:
         raise MtlError(
             "deterministic, cudnn_benchmark: timing chooses other algorithms from run to run; use one of the two"
         )
+    torch.set_float32_matmul_precision(experiment.matmul_precision)
     torch.backends.cudnn.benchmark = experiment.cudnn_benchmark
     # only a warning: cross-entropy of images, for one, has no deterministic form on CUDA
     torch.use_deterministic_algorithms(experiment.deterministic, warn_only=True)

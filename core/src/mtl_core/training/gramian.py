@@ -32,13 +32,17 @@ def gramian(branches: tuple[Branch, ...], scale: Tensor, group: dist.ProcessGrou
     """
     levels = [_level_products(level, scale) for level in zip(*branches, strict=True)]
     found = [products for products in levels if products is not None]
-    nothing = torch.zeros(len(branches), len(branches), device=scale.device)
-    result = torch.stack(found).sum(0) if found else nothing
+    result = _added(found) if found else torch.zeros(len(branches), len(branches), device=scale.device)
     if group is not None:
         dist.all_reduce(result, group=group)
         # W twice: each factor of a product is a local gradient divided by W
         result = result / dist.get_world_size(group) ** 2
     return result
+
+
+def _added(products: Sequence[Tensor]) -> Tensor:
+    """The sum of the levels' parts; most networks have one level, whose part needs no kernel to be added up."""
+    return products[0] if len(products) == 1 else torch.stack(list(products)).sum(0)
 
 
 def parameter_gramian(
@@ -132,9 +136,10 @@ def _by_blocks(rows: Sequence[Tensor], dtype: torch.dtype, divisor: Tensor | Non
 
     Where a user allows TF32 for matrix products, the entries are rounded to it, and the result is their Gramian.
     """
-    result = torch.zeros(len(rows), len(rows), dtype=dtype, device=rows[0].device)
+    result: Tensor | None = None
     for parts in zip(*(torch.split(row, _BLOCK) for row in rows), strict=True):
         block = torch.stack(parts).to(dtype)
         block = block if divisor is None else block / divisor
-        result.addmm_(block, block.mT)
+        result = block @ block.mT if result is None else result.addmm_(block, block.mT)
+    assert result is not None
     return result

@@ -12,6 +12,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from mtl_core.tasks.precision import constant
+
 _Source = Literal["labels", "regularizer"]
 
 
@@ -27,7 +29,7 @@ class HeadGradients:
 
     def start(self, predictions: Mapping[str, Tensor]) -> None:
         """A step begins, with predictions task → (V, B, …): nothing has reached them yet."""
-        nothing = {name: torch.zeros(p.shape[:2], dtype=torch.bool, device=p.device) for name, p in predictions.items()}
+        nothing = {name: constant(False, p.device).expand(p.shape[:2]) for name, p in predictions.items()}
         self.reached = {(source, name): zero for source in get_args(_Source) for name, zero in nothing.items()}
 
     def watched(self, source: _Source, predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -47,4 +49,7 @@ class HeadGradients:
 
     def shares(self) -> dict[str, Tensor]:
         """Of the last backward pass: share of the samples that a head learned from, by source; both may be 1."""
-        return {f"heads/{source}/{name}": r.any(0).float().mean() for (source, name), r in self.reached.items()}
+        names = [f"heads/{source}/{name}" for source, name in self.reached]
+        # (heads, V, B) → (heads,): together, since a head at a time would launch hundreds of small kernels
+        shares = torch.stack(list(self.reached.values())).any(1).float().mean(1)
+        return dict(zip(names, shares, strict=True))

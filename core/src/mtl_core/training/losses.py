@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mtl_core.tasks.precision import at_least_float32
+from mtl_core.tasks.precision import at_least_float32, constant
 from mtl_core.tasks.tasks import Tasks
 
 Normalize = Literal["sample", "task", "none"]
@@ -46,7 +46,7 @@ def sample_losses(tasks: Tasks, predictions: dict[str, Tensor], targets: dict[st
     losses = torch.stack(columns, 1)
     losses = at_least_float32(losses)
     # where, not a product: the loss at a blank label may be NaN
-    return torch.where(labelled, losses, torch.zeros_like(losses))
+    return torch.where(labelled, losses, constant(0.0, losses.device))
 
 
 def task_losses(
@@ -58,7 +58,7 @@ def task_losses(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """L_t, L̄_t and which tasks are active, of the global batch with local gradients.
 
-    :param losses: (B, K)
+    :param losses: (B, K), 0 where a sample carries no label
     :param labelled: bool (B, K)
     :param normalize: ``"sample"``: Σ_b m_bt/|T_b| L_bt / B (Nishi et al., CVPR 2024, Eq. 1); ``"task"``: the mean over
         the samples that carry t; ``"none"``: Σ_b m_bt L_bt / B, as the released codes
@@ -69,15 +69,20 @@ def task_losses(
     """
     m = labelled.to(losses.dtype)
     counts = summed(m.sum(0), group)
-    # times W, because DDP divides the summed gradients by it
-    sums = (losses * m).sum(0) * world(group)
+    sums = losses.sum(0)
+    if group is not None:
+        # times W, because DDP divides the summed gradients by it
+        sums = sums * world(group)
     means = sums / counts.clamp(min=1)
     # functions, so that only the one that is asked for is computed
     shares: dict[str, Callable[[], Tensor]] = {
-        "sample": lambda: (losses * m / m.sum(1, keepdim=True).clamp(min=1)).mean(0),
+        "sample": lambda: (losses / m.sum(1, keepdim=True).clamp(min=1)).mean(0),
         "task": lambda: means if expected is None else sums / torch.where(expected > 0, expected, 1),
-        "none": lambda: (losses * m).mean(0),
+        "none": lambda: losses.mean(0),
     }
+    if group is None:
+        return shares[normalize](), means, counts > 0
+    # stacked: one message
     both = _with_global_value(torch.stack([shares[normalize](), means]), group)
     return both[0], both[1], counts > 0
 

@@ -14,6 +14,7 @@ from mtl_core.errors import MtlError
 from mtl_core.hooks.relay import Hooks
 from mtl_core.seeds import seed_torch
 from mtl_core.step.look_ahead import Source
+from mtl_core.tasks.precision import is_finite
 from mtl_core.training.buffers import BufferGuard
 from mtl_core.training.epoch import EpochMeans
 from mtl_core.training.loaders import Loaders
@@ -73,7 +74,7 @@ class OptimizerSteps:
         with self._fabric.no_backward_sync(self._wrapped.module, enabled=not micro.is_last):
             total, logged = self._wrapped.module(batch, position.micro_step, self._expected)
             # the mean over the micro-batches; the seam reads this divisor from its LossScale
-            self._fabric.backward(total / micro.size)
+            self._fabric.backward(total / micro.size if micro.size > 1 else total)
         # after every backward pass, not every step: each micro-batch goes through the seam
         self._step.seam.commit()
         skipped = self._take_step() if micro.is_last else None
@@ -112,7 +113,8 @@ class OptimizerSteps:
         # before the norm is taken: clip and the test for infinity are about true gradients
         self._fabric.strategy.precision.unscale_gradients(optimizer)
         norm = gradient_norm(self._parameters)
-        skipped = (~norm.isfinite()).float()
+        bad = ~is_finite(norm)
+        skipped = bad.float()
         # read by torch's fused kernels, so that a bad step is skipped without asking the device
         optimizer.found_inf = skipped  # type: ignore[attr-defined]
         if self._experiment.clip is not None:
@@ -123,7 +125,7 @@ class OptimizerSteps:
         if self._ahead is not None:
             self._hooks.after_step(self._ahead)
         # always, by torch.where: an `if` would wait for the device in every step
-        self._guard.restore(skipped.bool())
+        self._guard.restore(bad)
         if self._wrapped.ema is not None:
             self._wrapped.ema.update(skipped)
         self._schedule.after_step()

@@ -15,6 +15,7 @@ from mtl_core.hooks.relay import Hooks
 from mtl_core.seeds import generator_for
 from mtl_core.step.crops import image_views
 from mtl_core.step.step import Features, Step
+from mtl_core.tasks.precision import constant
 from mtl_core.training import losses as loss
 from mtl_core.training.branching import LossScale
 from mtl_core.training.build_step import build_step
@@ -110,7 +111,8 @@ class TrainingStep(nn.Module):
         values = {name: loss.global_term(term, self.group) for name, term in terms.items()}
         self.terms.update(values)
         # after the loss rule was asked: its weights are about the tasks, not about regularizers
-        total = torch.stack([total, *values.values()]).sum()
+        if values:
+            total = torch.stack([total, *values.values()]).sum()
         logged = self.log(step, total, values)
         # emptied: what plugins log in the backward pass reaches the epoch through `seam.logged`
         step.logged = {}
@@ -147,9 +149,9 @@ class TrainingStep(nn.Module):
 
     def log(self, step: Step, total: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         # NaN for an absent task: an average leaves out what is not finite
-        means = step.task_means.detach().masked_fill(~step.active, torch.nan)
+        means = torch.where(step.active, step.task_means.detach(), constant(torch.nan, step.active.device))
         own = {f"train/loss/{t}": v for t, v in zip(self.tasks.names, means, strict=True)}
-        seen = {f"train/active/{t}": a.float() for t, a in zip(self.tasks.names, step.active, strict=True)}
+        seen = {f"train/active/{t}": a for t, a in zip(self.tasks.names, step.active.float(), strict=True)}
         shares = step.labelled.float().mean(0)
         seen |= {f"train/labels/{t}": share for t, share in zip(self.tasks.names, shares, strict=True)}
         return {"train/loss": total.detach(), **own, **seen, **{n: v.detach() for n, v in terms.items()}, **step.logged}

@@ -5,6 +5,7 @@ Shape letters: B samples, H and W image size.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import attrs
@@ -27,7 +28,7 @@ class Disparity(Depth):
     ignored: ClassVar[float] = UNKNOWN
 
     def valid(self, target: Tensor) -> Tensor:
-        return target.isfinite() & (target >= 0)
+        return (target >= 0) & (target < math.inf)
 
     def zoom(self, target: Tensor, scale: float | Tensor) -> Tensor:
         return target / scale if self.divided else target * scale
@@ -40,7 +41,7 @@ class PublishedDisparity(Disparity):
     ignored: ClassVar[float] = 0.0
 
     def valid(self, target: Tensor) -> Tensor:
-        return target.isfinite() & (target > 0)
+        return (target > 0) & (target < math.inf)
 
 
 def make_task(name: str, classes: int, depth: str, zoom: str) -> Task:

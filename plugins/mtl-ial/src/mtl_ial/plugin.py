@@ -19,12 +19,12 @@ from mtl_ial.measures import Measure, Progress, cosines, expected_norm, speed
 from mtl_ial.rules import (
     Reference,
     encoder_weight,
-    impartial_weights,
     inverse,
     plain_weights,
     primary_coefficients,
     primary_norm,
     uncertainty_loss,
+    weights_for_norm,
 )
 
 
@@ -146,9 +146,10 @@ class IAL(nn.Module):
             return Shaped(plain_weights(g, chosen, self.is_primary, weights, active))
         # the reference of this step is the mean before it: it is used where the batch has no primary label
         before = Reference(self.norm_mean, self.norm_count)
-        shaped = impartial_weights(g, chosen, self.is_primary, weights, active, before.corrected(self.momentum))
-        norm, present = primary_norm(g, coefficients, active)
-        after = before.updated(norm, present, self.momentum)
+        norm = primary_norm(g, coefficients, active)
+        corrected = before.corrected(self.momentum)
+        shaped = weights_for_norm(g, chosen, self.is_primary, coefficients, norm, corrected)
+        after = before.updated(*norm, self.momentum)
         return Shaped(shaped, {"norm_mean": after.mean, "norm_count": after.count})
 
     def _chosen_weights(self, gramian: Tensor, coefficients: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ Shape letters: K tasks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Literal
 
 import attrs
@@ -17,12 +16,12 @@ from torch.nn import functional as F
 
 _Mapping = Literal["relu", "softplus"]
 
-_MAPPINGS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "softplus": F.softplus}
-
 
 def encoder_weight(sigma: Tensor, mapping: _Mapping = "relu") -> Tensor:
     """f(σ) = min(1, g(1 − σ)), Eq. 9: an uncertain task counts less; any shape."""
-    return _MAPPINGS[mapping](1 - sigma).clamp(max=1)
+    if mapping == "relu":
+        return (1 - sigma).clamp(0, 1)
+    return F.softplus(1 - sigma).clamp(max=1)
 
 
 def inverse(weight: float, mapping: _Mapping = "relu") -> float:
@@ -43,9 +42,11 @@ def uncertainty_loss(losses: Tensor, means: Tensor, active: Tensor, log_sigma: T
     :return: scalar
     """
     means = means.detach()
-    share = torch.where(means == 0, torch.zeros_like(means), losses.detach() / means)
-    terms = losses * (-2 * log_sigma).exp() / 2 + share * log_sigma
-    return torch.where(active, terms, torch.zeros_like(terms)).sum()
+    zero = means.new_zeros(())
+    # an absent task is left out of both factors and not of their products: no gradient then has to be masked
+    share = torch.where(active & (means != 0), losses.detach() / means, zero)
+    weights = torch.where(active, (-2 * log_sigma).exp() / 2, zero)
+    return (losses * weights + share * log_sigma).sum()
 
 
 @attrs.frozen(eq=False)
@@ -67,9 +68,8 @@ class Reference:
 
 def primary_coefficients(primary: Tensor, decoder_weights: Tensor, active: Tensor) -> Tensor:
     """What primary branches are multiplied with: 1/w_t where labelled, 1 where not; 0 for auxiliary tasks."""
-    divided = active & (decoder_weights != 0)
-    ones = torch.ones_like(decoder_weights)
-    return torch.where(primary, ones / torch.where(divided, decoder_weights, ones), torch.zeros_like(ones))
+    divided = primary & active & (decoder_weights != 0)
+    return torch.where(divided, decoder_weights.reciprocal(), primary.to(decoder_weights))
 
 
 def primary_norm(gramian: Tensor, coefficients: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,7 +78,7 @@ def primary_norm(gramian: Tensor, coefficients: Tensor, active: Tensor) -> tuple
     # the others' rows are left out, and not multiplied with 0, so that what is NaN there stays out of the norm
     pairs = counted[:, None] & counted
     scaled = gramian * coefficients[:, None] * coefficients
-    return torch.where(pairs, scaled, torch.zeros_like(scaled)).sum().clamp(min=0).sqrt(), counted.any()
+    return torch.where(pairs, scaled, gramian.new_zeros(())).sum().clamp(min=0).sqrt(), counted.any()
 
 
 def impartial_weights(
@@ -100,12 +100,30 @@ def impartial_weights(
     :return: (K,); 0 for a branch that nothing reached
     """
     coefficients = primary_coefficients(primary, decoder_weights, active)
-    norm, present = primary_norm(gramian, coefficients, active)
+    norm = primary_norm(gramian, coefficients, active)
+    return weights_for_norm(gramian, weights, primary, coefficients, norm, reference)
+
+
+def weights_for_norm(
+    gramian: Tensor,
+    weights: Tensor,
+    primary: Tensor,
+    coefficients: Tensor,
+    norm: tuple[Tensor, Tensor],
+    reference: Tensor | None = None,
+) -> Tensor:
+    """:func:`impartial_weights`, where what it asks of the primary tasks is known already.
+
+    :param coefficients: of :func:`primary_coefficients`
+    :param norm: of :func:`primary_norm`
+    """
+    own, present = norm
     norms = gramian.diagonal().clamp(min=0).sqrt()
     absent = norms if reference is None else torch.where(reference.isnan(), norms, reference)
-    auxiliary = weights * torch.where(present, norm, absent) / norms
+    auxiliary = weights * torch.where(present, own, absent) / norms
     chosen = torch.where(primary, coefficients, auxiliary)
-    return torch.where(norms == 0, torch.zeros_like(chosen), chosen)  # what is NaN stays NaN
+    # norms holds the zero there; what is NaN stays NaN
+    return torch.where(norms == 0, norms, chosen)
 
 
 def plain_weights(gramian: Tensor, weights: Tensor, primary: Tensor, decoder_weights: Tensor, active: Tensor) -> Tensor:
@@ -115,4 +133,4 @@ def plain_weights(gramian: Tensor, weights: Tensor, primary: Tensor, decoder_wei
     """
     everyone = primary_coefficients(torch.ones_like(primary), decoder_weights, active)
     chosen = everyone * torch.where(primary, torch.ones_like(weights), weights)
-    return torch.where(gramian.diagonal() == 0, torch.zeros_like(chosen), chosen)
+    return torch.where(gramian.diagonal() == 0, 0.0, chosen)
