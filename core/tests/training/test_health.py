@@ -124,7 +124,7 @@ def test_a_term_that_is_0_in_some_steps_is_not_reported(
 
 @pytest.fixture
 def health() -> Health:
-    return Health(experiment(), Hooks({"shut": Shut()}, required=()), speaks=True)
+    return Health(experiment(), Hooks({"shut": Shut()}, required=()), reports=True)
 
 
 def test_every_term_is_named_once_and_those_of_one_epoch_together(
@@ -153,7 +153,7 @@ def test_skipped_steps(health: Health, skips: float, words: str | None, caplog: 
 
 
 def test_other_ranks_say_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    quiet = Health(experiment(), Hooks({}, required=()), speaks=False)
+    quiet = Health(experiment(), Hooks({}, required=()), reports=False)
     quiet.no_heads()
     quiet.look_at(0, {"skipped_steps": 2.0, "a/x": 0.0}, {"a/x"})
     assert messages(caplog) == []

@@ -1,4 +1,4 @@
-"""The loop: steps made of several micro-batches, what is read and when, what is reported."""
+"""The loop: what is read and when, and what a run that ends early leaves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from mtl_core.experiment import Experiment
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
 from mtl_core.run_folder import RunFolder
-from mtl_core.step.step import Step
 from mtl_core.tasks.tasks import Tasks
 from mtl_core.testing.toys import Shapes, ToyNetwork
 from mtl_core.training.fabric import make_fabric
@@ -38,52 +37,11 @@ class Data:
         return torch.rand(size, len(tasks), generator=generator) < 0.45
 
 
-@plugin
-class Look:
-    """Keeps what every micro-batch's losses are."""
-
-    @hookimpl
-    def setup(self) -> None:
-        self.steps: list[Step] = []
-
-    @hookimpl
-    def compute_regularizer(self, step: Step) -> None:
-        self.steps.append(step)
-
-
 def trainer(folder: Path, *plugins: object, **settings: Any) -> Trainer:
     options = {"epochs": 1, "validation": 0.0, "device": "cpu", "optimizer": "sgd", "learning_rate": 0.1} | settings
     made = Experiment(name="t", plugins=[*plugins, ToyNetwork()], **options)
     folder.mkdir(exist_ok=True)
     return Trainer(prepare(made), make_fabric(made), RunFolder(folder))
-
-
-def weights(t: Trainer) -> Tensor:
-    return torch.cat([p.detach().flatten() for p in t.step.parameters()])
-
-
-@pytest.mark.parametrize("normalize", ["sample", "task", "none"])
-def test_micro_batches_give_the_gradient_of_one_batch(tmp_path: Path, normalize: str) -> None:
-    """Also where a task's labels fall unevenly on them: 6 · 2 samples in two steps of one or of two batches."""
-    whole = trainer(tmp_path / "a", Data(samples=12), batch_size=6, normalize=normalize)
-    parts = trainer(tmp_path / "b", Data(samples=12), batch_size=3, accumulate=2, normalize=normalize)
-    before = weights(whole).clone()
-    for t in (whole, parts):
-        t.fit()
-    torch.testing.assert_close(weights(parts), weights(whole), rtol=1e-4, atol=1e-6)
-    assert (weights(whole) - before).norm() > 1e-2
-
-
-def test_the_last_step_of_an_epoch_counts_the_batches_that_it_has(tmp_path: Path) -> None:
-    """Five batches of 3 in steps of 2, 2 and 1: L_t of a step is the sum over its labels by their number."""
-    t = trainer(tmp_path, Data(), Look(), batch_size=3, accumulate=2, normalize="task")
-    t.fit()
-    steps = t.session.hooks.plugins["look"].steps
-    for window in (steps[:2], steps[2:4], steps[4:]):
-        found = torch.stack([step.task_losses for step in window]).mean(0)
-        counts = torch.cat([step.labelled for step in window]).sum(0)
-        expected = torch.cat([step.losses for step in window]).sum(0) / counts.clamp(min=1)
-        torch.testing.assert_close(found, expected)
 
 
 def test_labels_of_a_step_are_counted_over_all_ranks_and_sources() -> None:
