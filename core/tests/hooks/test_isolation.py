@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mtl_core.discovery import InstalledPlugin, installed_plugins
-from mtl_core.hooks.isolation import check, check_all, run_child
+from mtl_core.hooks.isolation import _run_child, check, check_all
 from mtl_core.testing.distributions import PLUGIN, Install
 
 HARMFUL = {
@@ -28,9 +28,9 @@ def test_the_others_go_on_and_few_processes_are_started(install: Install, monkey
 
     def counted(*arguments: object) -> str:
         started.append(1)
-        return run_child(*arguments)  # type: ignore[arg-type]
+        return _run_child(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("mtl_core.hooks.isolation.run_child", counted)  # type: ignore[attr-defined]
+    monkeypatch.setattr("mtl_core.hooks.isolation._run_child", counted)  # type: ignore[attr-defined]
     found = {plugin.name: plugin for plugin in check_all(installed_plugins())}
     assert {name for name, plugin in found.items() if plugin.status == "ok"} == {"aaa", "mmm", "zzz"}
     assert all(found[name].reason for name in HARMFUL)

@@ -10,7 +10,7 @@ from mtl_core.discovery import installed_plugins
 from mtl_core.errors import Terminated
 from mtl_core.hooks.attribution import with_plugin_note
 from mtl_core.hooks.load import load
-from mtl_core.hooks.plain_file import load_module
+from mtl_core.hooks.plain_file import _load_module
 from mtl_core.settings.toml_file import parse_experiment
 from mtl_core.testing.distributions import Install
 
@@ -52,4 +52,4 @@ def test_while_a_plain_file_is_imported(tmp_path: Path) -> None:
     file = tmp_path / "my_idea.py"
     file.write_text(IMPORTED, "utf-8")
     with pytest.raises(Terminated):
-        load_module(file)
+        _load_module(file)

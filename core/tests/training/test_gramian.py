@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core import seam
-from mtl_core.training.gramian import by_blocks, by_pairs
+from mtl_core.training.gramian import _by_blocks, _by_pairs
 
 
 def inputs() -> Tensor:
@@ -35,11 +35,11 @@ def test_branches_may_lie_in_memory_in_different_orders() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_pairs_and_blocks_come_to_the_same(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pairs on a CPU, blocks on an accelerator."""
-    monkeypatch.setattr("mtl_core.training.gramian.BLOCK", 7)
+    monkeypatch.setattr("mtl_core.training.gramian._BLOCK", 7)
     rows = list(torch.randn(3, 50).to(dtype))
     exact = torch.promote_types(dtype, torch.float32)
     wanted = torch.stack(rows).to(exact) / 2 @ (torch.stack(rows).to(exact) / 2).T
-    for products in (by_pairs, by_blocks):
+    for products in (_by_pairs, _by_blocks):
         found = products(rows, exact, torch.tensor(2.0))
         assert found.dtype == exact
         torch.testing.assert_close(found, wanted)
