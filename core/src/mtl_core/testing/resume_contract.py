@@ -74,7 +74,7 @@ class ResumeContract(Contract):
 
             with pytest.raises(Stopped):
                 first.fit(save_and_stop)
-            # everything is built anew: what is not in the checkpoint is lost here
+            # everything is built again: what is not in the checkpoint is lost here
             second = self.trainer(plugin, Path(folder))
             second.resume()
             assert (second.position.epoch, second.position.batch) == self.stop

@@ -73,7 +73,7 @@ class JointSpace:
         return Latent(of_distance, tuple(pooled)), Latent(of_reconstruction, tuple(pooled))
 
     def _stages(self) -> list[Stage]:
-        """Parts of the encoder, of which one at a time has activations: the levels of a SegNet, else the whole."""
+        """Parts of the encoder, of which one at a time keeps activations: the levels of a SegNet, else the whole."""
         encoder = getattr(self.g, "encoder", self.g)
         if isinstance(encoder, Encoder):
             return [
@@ -196,8 +196,8 @@ class _Decoded:
     at_decoder: list[Tensor]
 
 
-def spare(g: nn.Module) -> None:
-    """Let the decoder of a SegNet keep fewer activations."""
+def recompute_in_decoder(g: nn.Module) -> None:
+    """Let the decoder of a SegNet keep fewer activations, and compute them again in the backward pass."""
     decoder = getattr(g, "decoder", None)
     if isinstance(decoder, Decoder):
         decoder.checkpoint = True
