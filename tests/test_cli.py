@@ -165,7 +165,7 @@ def test_the_table_of_known_plugins_is_that_of_the_repository() -> None:
         for path in (Path(__file__).parents[1] / kind).glob("*/pyproject.toml")
     ]
     expected = {name: p["name"] for p in projects for name in p.get("entry-points", {}).get("mtl.plugins", {})}
-    assert distribution_of_plugins() == expected, "put it right in core/src/mtl_core/settings/plugin_distributions.json"
+    assert distribution_of_plugins() == expected, "correct it in core/src/mtl_core/settings/plugin_distributions.json"
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:

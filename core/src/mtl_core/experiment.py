@@ -50,7 +50,7 @@ def is_name(experiment: object, attribute: object, name: str) -> None:
 
 
 def _check_plugins(plugins: Mapping[str, object]) -> list[str]:
-    """What is wrong with plugins made in Python, whose types nobody has looked at."""
+    """What is wrong with plugins made in Python, whose types were not checked."""
     problems = [
         f'plugins.{n}: expected a name; a second instance is "name#2"' for n in plugins if not re.fullmatch(INSTANCE, n)
     ]

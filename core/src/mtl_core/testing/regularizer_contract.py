@@ -91,7 +91,7 @@ class RegularizerContract(StepContract):
             self.raw(hooks, step)
         assert not watch.found, (
             f"{watch.found[0]} is taken in bfloat16, which keeps two digits; promote predictions with .float() before"
-            " they are judged"
+            " losses are computed from them"
         )
 
     def test_heads_that_get_nothing_get_nothing(self, plugin: Any) -> None:
