@@ -47,7 +47,7 @@ lint: types ## style and types
 types: $(STAMP) ## types alone
 	MYPYPATH=$(subst $(SPACE),:,$(SOURCES)) $(BIN)/mypy $(SOURCES)
 
-format: $(STAMP) ## rewrite what ruff can put right, and the tables of hooks in the documentation
+format: $(STAMP) ## rewrite what ruff can fix, and the tables of hooks in the documentation
 	$(BIN)/python tests/hook_tables.py
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from mtl_core import cli, load_network
-from mtl_core.settings.known import known_plugins
+from mtl_core.settings.plugin_distributions import distribution_of_plugins
 
 EXPERIMENT = """
 name = "cli"
@@ -56,7 +56,7 @@ def test_help_and_listing_import_no_torch(arguments: list[str]) -> None:
 import sys
 import tomllib
 from mtl_core import cli
-from mtl_core.settings.known import known_plugins
+from mtl_core.settings.plugin_distributions import distribution_of_plugins
 try:
     cli.main({arguments})
 except SystemExit:
@@ -165,7 +165,7 @@ def test_the_table_of_known_plugins_is_that_of_the_repository() -> None:
         for path in (Path(__file__).parents[1] / kind).glob("*/pyproject.toml")
     ]
     expected = {name: p["name"] for p in projects for name in p.get("entry-points", {}).get("mtl.plugins", {})}
-    assert known_plugins() == expected, "put it right in core/src/mtl_core/settings/known.json"
+    assert distribution_of_plugins() == expected, "correct it in core/src/mtl_core/settings/plugin_distributions.json"
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:

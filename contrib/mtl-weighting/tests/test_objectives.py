@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mtl_core.testing import make_tasks
-from mtl_weighting.objectives import OBJECTIVES, dice, gradient
+from mtl_weighting.objectives import OBJECTIVES, _dice, _gradient
 
 TASKS = make_tasks("segmentation", "depth")
 SIZE = (5, 6)
@@ -24,7 +24,7 @@ def test_dice_over_the_classes_that_the_label_shows() -> None:
     prediction, target = example("segmentation")
     target[0].clamp_(max=1)  # an image of two classes
     p = prediction.softmax(1).double().numpy()
-    for b, found in enumerate(dice(TASKS["segmentation"], prediction, target).tolist()):
+    for b, found in enumerate(_dice(TASKS["segmentation"], prediction, target).tolist()):
         known = target[b].numpy() >= 0
         parts = []
         for c in set(target[b][known].tolist()):
@@ -36,7 +36,7 @@ def test_dice_over_the_classes_that_the_label_shows() -> None:
 def test_gradients_between_neighbours_that_are_both_valid() -> None:
     prediction, target = example("depth")
     off = np.where(target[:, 0].numpy() > 0, (prediction - target)[:, 0].numpy(), math.nan)
-    found = gradient(TASKS["depth"], prediction, target)
+    found = _gradient(TASKS["depth"], prediction, target)
     for b in range(3):
         expected = np.mean([np.nanmean(abs(np.diff(off[b], axis=axis))) for axis in (0, 1)])
         assert found[b].item() == pytest.approx(float(expected), rel=1e-5)
@@ -44,7 +44,7 @@ def test_gradients_between_neighbours_that_are_both_valid() -> None:
 
 def test_an_error_that_is_the_same_everywhere_has_no_gradient() -> None:
     _, target = example("depth")
-    assert gradient(TASKS["depth"], target + 3, target).abs().max() < 1e-5
+    assert _gradient(TASKS["depth"], target + 3, target).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(("name", "task"), [("dice", "segmentation"), ("gradient", "depth")])

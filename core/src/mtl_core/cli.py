@@ -187,7 +187,7 @@ def join_commands() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; an error that the user can correct is one message on standard error, without a traceback."""
-    _end_like_an_interrupt_on_sigterm()
+    _unwind_on_sigterm()
     join_commands()
     run: Callable[..., object] = app
     try:
@@ -210,7 +210,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _leave_process_group() -> None:
-    """End the threads of torch.distributed: an interpreter that ends with them aborts, with another exit code."""
+    """End the threads of torch.distributed: an interpreter that exits while they run aborts, with another exit code."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
@@ -227,15 +227,14 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _end_like_an_interrupt_on_sigterm() -> None:
-    """SIGTERM unwinds the program as Ctrl-C does, so that loader processes and half-written files go away."""
+def _unwind_on_sigterm() -> None:
+    """Let SIGTERM unwind the program as Ctrl-C does, so that loader processes and half-written files go away."""
 
     def ended(number: int, frame: object) -> None:
         raise Terminated(TERMINATED)
 
-    with contextlib.suppress(
-        ValueError
-    ):  # not the main thread: a program that embeds the command handles signals itself
+    # ValueError: not the main thread; a program that embeds the command handles signals itself
+    with contextlib.suppress(ValueError):
         signal.signal(signal.SIGTERM, ended)
 
 

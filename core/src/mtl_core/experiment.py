@@ -50,7 +50,7 @@ def is_name(experiment: object, attribute: object, name: str) -> None:
 
 
 def _check_plugins(plugins: Mapping[str, object]) -> list[str]:
-    """What is wrong with plugins made in Python, whose types nobody has looked at."""
+    """What is wrong with plugins made in Python, whose types were not checked."""
     problems = [
         f'plugins.{n}: expected a name; a second instance is "name#2"' for n in plugins if not re.fullmatch(INSTANCE, n)
     ]
@@ -104,7 +104,7 @@ def _mistakes(given: Mapping[str, Any]) -> list[str]:
     return problems + _check_plugins(plugins)
 
 
-def _explaining(cls: _C) -> _C:
+def _reporting_every_mistake(cls: _C) -> _C:
     """List every mistake of a call with unknown or missing settings; attrs refuses them one at a time."""
     made: Any = cls
     plain = made.__init__
@@ -127,16 +127,16 @@ def chosen(plugin: object) -> dict[str, Any]:
     return {key: getattr(plugin, option.name) for key, option in options(type(plugin)).items()}
 
 
-class _Traced:
-    """Knows where it was written."""
+class _WithSource:
+    """Knows which file it was read from; outside attrs' fields, so that no setting is called ``source``."""
 
     source: str = ""
     """The file, as messages call it; empty for one that was made in Python."""
 
 
-@_explaining
+@_reporting_every_mistake
 @attrs.define(kw_only=True, eq=False)
-class Experiment(_Traced):
+class Experiment(_WithSource):
     """A set of plugins and the settings of a run, in Python or as a file (:mod:`mtl_core.settings`).
 
     ``plugins`` takes instances, or a mapping from name to instance, and *is* a dict from name to instance, in order.

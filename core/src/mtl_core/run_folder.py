@@ -147,7 +147,8 @@ class RunFolder:
         for line in self.warnings.read_text(encoding="utf-8", errors="replace").splitlines():
             with suppress(ValueError):
                 record = json.loads(line)
-                found += [record] if isinstance(record, dict) and isinstance(record.get("message"), str) else []
+                if isinstance(record, dict) and isinstance(record.get("message"), str):
+                    found.append(record)
         return found
 
     def history(self) -> list[dict[str, Any]]:
@@ -182,6 +183,7 @@ class RunFolder:
         accumulate = 1
         if self.experiment.is_file():
             accumulate = tomllib.loads(self.experiment.read_text(encoding="utf-8")).get("accumulate", 1)
+        # `step` counts micro-batches, and the last optimizer step of an epoch may have fewer than `accumulate`
         ends = [0, *(record.get("step", 0) for record in history)]
         counts = [math.ceil((end - begin) / accumulate) for begin, end in itertools.pairwise(ends)]
         skips = [round(record.get("skipped_steps") or 0) for record in history]

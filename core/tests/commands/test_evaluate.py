@@ -23,9 +23,9 @@ def test_the_split_val_is_what_the_best_epoch_was_chosen_by(
     record = json.loads((run.folder / "results-val-last.json").read_text())
     in_training = {f"val/{name}": value for name, value in record["metrics"].items()}
     assert in_training == pytest.approx({name: run.history()[-1][name] for name in in_training})
-    told = [r.getMessage() for r in caplog.records if "no split val" in r.getMessage()]
+    reported = [r.getMessage() for r in caplog.records if "no split val" in r.getMessage()]
     share = f"{run.folder}: the data have no split val (they have: train, test); evaluating the 2 training samples"
-    assert told == ([] if val else [f"{share} that the run kept for validation"])
+    assert reported == ([] if val else [f"{share} that the run kept for validation"])
 
 
 def test_without_validation_data_there_is_one_message(toy_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from attrs import field
 from rich.console import Console
 
 from mtl_core import About, MtlError, help, hookimpl, plugin
-from mtl_core.commands.explain import as_default, explain, record_of, show
+from mtl_core.commands.explain import _record_of, as_default, explain, show
 from mtl_core.testing import command
 
 
@@ -43,7 +43,7 @@ class Sharp:
 
 
 def test_a_record_says_all_that_a_class_says_of_itself() -> None:
-    found = record_of("sharp", "mtl-sharp 1.0", Sharp)
+    found = _record_of("sharp", "mtl-sharp 1.0", Sharp)
     assert json.loads(json.dumps(found)) == found, "plain types only"
     assert found["summary"] == "Entropy of class probabilities.\n\n* a list\n* keeps its lines"
     assert found["hooks"] == ["augment"]
@@ -58,7 +58,7 @@ def test_a_record_says_all_that_a_class_says_of_itself() -> None:
 
 def test_brackets_are_text_and_no_markup() -> None:
     console = Console(file=io.StringIO(), width=120)
-    show(record_of("sharp", "mtl-sharp [1.0]", Sharp), console)
+    show(_record_of("sharp", "mtl-sharp [1.0]", Sharp), console)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "sharp  (mtl-sharp [1.0])" in shown
     assert "coefficient [0, 1]" in shown

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from typer.testing import CliRunner
 
-from mtl_core.commands.help_pages import Command, Group, use_plain_flags
+from mtl_core.commands.help_pages import Group, _Command, use_plain_flags
 
 
 def app() -> typer.Typer:
@@ -48,5 +48,5 @@ def test_flags_have_no_type_and_numbers_have_one() -> None:
 def test_every_command_of_every_app_is_changed_and_still_runs() -> None:
     apps = [app(), app()]
     use_plain_flags(apps)
-    assert {info.cls for made in apps for info in made.registered_commands} == {Command}
+    assert {info.cls for made in apps for info in made.registered_commands} == {_Command}
     assert CliRunner().invoke(apps[1], ["run", "--quiet", "--steps", "5"]).output == "True 5\n"

@@ -26,9 +26,9 @@ def written(folder: Path, made: Experiment) -> Path:
 
 def test_a_run_beside_it_with_other_settings(tmp_path: Path) -> None:
     other = written(tmp_path / "a", experiment(epochs=3))
-    told = namesake(experiment(epochs=5, seed=1), tmp_path / "b")
-    assert told.startswith(f'{other}: has the name "rooms" too, but epochs was 3, now 5; `mtl compare` takes one name')
-    assert "--label" in told
+    text = namesake(experiment(epochs=5, seed=1), tmp_path / "b")
+    assert text.startswith(f'{other}: has the name "rooms" too, but epochs was 3, now 5; `mtl compare` takes one name')
+    assert "--label" in text
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,6 @@ def test_train_tells_it(install: Install, tmp_path: Path, caplog: pytest.LogCapt
         with pytest.raises(SystemExit) as stopped:
             main(arguments)
         assert stopped.value.code == 0
-    told = [r.getMessage() for r in caplog.records if "has the name" in r.getMessage()]
-    assert len(told) == 1
-    assert "batch_size was 2, now 4" in told[0]
+    text = [r.getMessage() for r in caplog.records if "has the name" in r.getMessage()]
+    assert len(text) == 1
+    assert "batch_size was 2, now 4" in text[0]

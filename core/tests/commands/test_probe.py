@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mtl_core import cli
-from mtl_core.commands.probe import summary
+from mtl_core.commands.probe import _summary
 from mtl_core.experiment import Experiment
 from mtl_core.run_folder import RunFolder
 
@@ -46,11 +46,11 @@ def test_the_record_has_means_over_the_epochs_and_the_last_one(tmp_path: Path) -
         run.append(
             {"event": "epoch", "epoch": epoch, f"{name}/cosine": cosine, f"{name}/ratio": ratio, "train/loss": 1.0}
         )
-    (found,) = summary(run).items()
+    (found,) = _summary(run).items()
     assert found[0] == "x/term/depth/head"
     assert found[1] == pytest.approx({"cosine": 0.3, "last cosine": 0.4, "ratio": 2.5, "last ratio": 1.0})
 
 
 def test_a_run_without_a_probe_has_no_record(tmp_path: Path) -> None:
     RunFolder(tmp_path).append({"event": "epoch", "epoch": 0, "train/loss": 1.0})
-    assert summary(RunFolder(tmp_path)) == {}
+    assert _summary(RunFolder(tmp_path)) == {}

@@ -140,8 +140,8 @@ def test_steps_that_are_still_skipped_at_the_end_are_told_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     train(experiment(Broken(after=5), epochs=3), tmp_path, evaluate_on=None)
-    told = [r.getMessage() for r in caplog.records if r.name == "mtl"]
-    assert [message.partition(",")[0] for message in told] == [
+    reported = [r.getMessage() for r in caplog.records if r.name == "mtl"]
+    assert [message.partition(",")[0] for message in reported] == [
         "epoch 2: 3 steps were skipped", "4 of 4 steps of the last epoch were skipped",
     ]  # fmt: skip
 

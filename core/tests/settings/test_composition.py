@@ -115,8 +115,8 @@ def test_mistakes_of_the_command_line(folder: Path) -> None:
     path = folder / "base.toml"
     assert '--without othe: the experiment has no plugin "othe" (it has: toy)' in problems(path, dropped=("othe",))
     assert "plugins.oter: no plugin of this name is installed" in problems(path, added=("oter",))
-    told = problems(path, overrides=("plugins.other.strength=4",))
-    assert 'the experiment has no plugin "other" (it has: toy; `mtl train --with other` adds it)' in told
+    reported = problems(path, overrides=("plugins.other.strength=4",))
+    assert 'the experiment has no plugin "other" (it has: toy; `mtl train --with other` adds it)' in reported
 
 
 def test_train_takes_the_options(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

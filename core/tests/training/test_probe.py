@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_core.commands.probe import summary
+from mtl_core.commands.probe import _summary
 from mtl_core.commands.train import train
 from mtl_core.errors import MtlError
 from mtl_core.experiment import Experiment
@@ -67,7 +67,7 @@ def experiment(*plugins: object, data: ToyData | None = None, **settings: Any) -
 
 
 def probed(folder: Path, *plugins: object, **settings: Any) -> dict[str, dict[str, float]]:
-    return summary(train(experiment(*plugins, **settings), folder, probe=2))
+    return _summary(train(experiment(*plugins, **settings), folder, probe=2))
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

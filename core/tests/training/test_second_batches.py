@@ -15,7 +15,7 @@ from mtl_core.run_folder import RunFolder
 from mtl_core.testing.toys import Shapes, ToyData, ToyLabels, ToyNetwork
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.loader import TrainingData
-from mtl_core.training.second_batches import SecondBatches, SecondOrder
+from mtl_core.training.second_batches import SecondBatches, _SecondOrder
 from mtl_core.training.session import prepare
 from mtl_core.training.trainer import Trainer
 
@@ -31,26 +31,26 @@ def test_validation_data_of_the_datas_own_split(tmp_path: Path) -> None:
 
 
 def test_an_order_is_the_same_from_wherever_it_is_entered() -> None:
-    order = SecondOrder(range(10, 17), 3, seed=0, name="x")
+    order = _SecondOrder(range(10, 17), 3, seed=0, name="x")
     whole = [places for _, places in zip(range(9), order, strict=False)]
-    again = SecondOrder(range(10, 17), 3, seed=0, name="x")
+    again = _SecondOrder(range(10, 17), 3, seed=0, name="x")
     again.start = 5
     assert [places for _, places in zip(range(4), again, strict=False)] == whole[5:]
 
 
 def test_every_pass_of_an_order_has_every_sample_once() -> None:
-    order = SecondOrder(range(10, 17), 3, seed=0, name="x")
+    order = _SecondOrder(range(10, 17), 3, seed=0, name="x")
     places = [place for turn in range(7) for place in order.places(turn)]
     for number in range(3):
         assert sorted(index for turn, index in places if turn == -1 - number) == list(range(10, 17))
     assert places[:7] != places[7:14]
-    other = SecondOrder(range(10, 17), 3, seed=0, name="y")
+    other = _SecondOrder(range(10, 17), 3, seed=0, name="y")
     assert places != [place for turn in range(7) for place in other.places(turn)]
 
 
 def test_ranks_share_a_global_batch() -> None:
-    one = SecondOrder(range(9), 4, seed=0, name="x")
-    two = [SecondOrder(range(9), 2, seed=0, name="x", rank=rank, world=2) for rank in (0, 1)]
+    one = _SecondOrder(range(9), 4, seed=0, name="x")
+    two = [_SecondOrder(range(9), 2, seed=0, name="x", rank=rank, world=2) for rank in (0, 1)]
     for turn in range(6):
         assert two[0].places(turn) + two[1].places(turn) == one.places(turn)
 

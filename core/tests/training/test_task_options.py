@@ -58,15 +58,15 @@ def test_mistakes_are_reported_together() -> None:
         depth={"metrics": ["rmse", "rmsle"], "headline": "abs"},
         normals={"loss_scale": -1.0},
     )
-    told = "\n".join(found)
-    assert 'task_options.segmantation: there is no task of this name; did you mean "segmentation"?' in told
-    assert 'task_options.segmentation.los: unknown option; did you mean "loss"?' in told
-    assert "task_options.segmentation.channels: is set by the data set (known: loss_scale, metrics, headline" in told
-    assert 'task_options.segmentation.loss: expected one of "cross_entropy", "focal", found "berhu"' in told
-    assert "task_options.segmentation.class_weights: expected 4 numbers from 0, one for each class" in told
-    assert 'task_options.depth.metrics: there is no metric "rmsle"; did you mean "rmse"?' in told
-    assert 'task_options.depth.headline: there is no metric "abs"' in told
-    assert "task_options.normals.loss_scale: must be > 0" in told
+    text = "\n".join(found)
+    assert 'task_options.segmantation: there is no task of this name; did you mean "segmentation"?' in text
+    assert 'task_options.segmentation.los: unknown option; did you mean "loss"?' in text
+    assert "task_options.segmentation.channels: is set by the data set (known: loss_scale, metrics, headline" in text
+    assert 'task_options.segmentation.loss: expected one of "cross_entropy", "focal", found "berhu"' in text
+    assert "task_options.segmentation.class_weights: expected 4 numbers from 0, one for each class" in text
+    assert 'task_options.depth.metrics: there is no metric "rmsle"; did you mean "rmse"?' in text
+    assert 'task_options.depth.headline: there is no metric "abs"' in text
+    assert "task_options.normals.loss_scale: must be > 0" in text
     assert len(found) == 8
 
 

@@ -1,4 +1,4 @@
-"""The loop: steps made of several micro-batches, what is read and when, what is reported."""
+"""The loop: what is read and when, and what a run that ends early leaves."""
 
 from __future__ import annotations
 

@@ -66,8 +66,8 @@ def test_what_does_not_fit_is_reported(run: RunFolder, tmp_path: Path, caplog: p
     own = prepare(experiment()).network.state_dict()
     assert torch.equal(network.state_dict()["heads.depth.weight"], own["heads.depth.weight"])
     assert torch.equal(network.state_dict()["backbone.0.weight"], weights["backbone.0.weight"])
-    told = "10 of 12 tensors taken; 1 of another shape (heads.depth.weight); 1 not there (heads.depth.bias)"
-    assert f"{told}; 1 not used (heads.edges.bias)" in caplog.text
+    reported = "10 of 12 tensors taken; 1 of another shape (heads.depth.weight); 1 not there (heads.depth.bias)"
+    assert f"{reported}; 1 not used (heads.edges.bias)" in caplog.text
 
 
 @pytest.mark.parametrize("prefix", ["", "module.backbone.", "network.backbone."])

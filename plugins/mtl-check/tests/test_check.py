@@ -121,9 +121,9 @@ def test_a_run_that_does_not_resume_is_found() -> None:
 
     sys.modules[__name__].COUNT = []  # type: ignore[attr-defined]
     found = Findings()
-    from mtl_check.plugin import check_runs
+    from mtl_check.plugin import _check_runs
 
-    check_runs(found, Counting())
+    _check_runs(found, Counting())
     assert any("a resumed run ends otherwise" in message for message in found.causes), found.causes
 
 

@@ -90,7 +90,7 @@ def test_a_panel_has_its_unit_and_direction_at_the_better_end() -> None:
     assert {"segmentation", "miou, %", "depth", "abs_err, m", "mean of plain"} < texts.keys()
     assert texts["higher is better →"].x > texts["miou, %"].x + 100
     assert texts["← lower is better"].x == texts["abs_err, m"].x
-    assert "2 seeds of each experiment; in a row they stand from top to bottom." in texts
+    assert "2 seeds of each experiment; in a row from top to bottom." in texts
 
 
 def test_one_seed_is_called_so_and_has_no_bar() -> None:

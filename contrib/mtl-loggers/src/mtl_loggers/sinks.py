@@ -43,7 +43,7 @@ class TensorBoardSink:
 
 
 class WandBSink:
-    """A run of Weights & Biases; its id stands in ``RUN/wandb``."""
+    """A run of Weights & Biases; its id is in ``RUN/wandb``."""
 
     def __init__(self, run_folder: str, name: str, project: str, mode: str) -> None:
         import wandb
@@ -71,7 +71,7 @@ class WandBSink:
 
 
 class MLflowSink:
-    """A run of MLflow; its id stands in ``RUN/mlflow``."""
+    """A run of MLflow; its id is in ``RUN/mlflow``."""
 
     def __init__(self, run_folder: str, name: str, experiment: str, uri: str | None) -> None:
         from mlflow import MlflowClient

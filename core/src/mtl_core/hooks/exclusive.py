@@ -8,33 +8,34 @@ from mtl_core.errors import nearest
 from mtl_core.hooks.spec_table import exclusive_hooks, hooks_of
 from mtl_core.options.read import place
 
-_Fillers = Mapping[str, list[str]]
+_Candidates = Mapping[str, list[str]]
 """Exclusive hook → the plugins that can fill it, in the experiment's order."""
 
 
-def _answered(plugin: object) -> list[str]:
+def _hooks_filled_by(plugin: object) -> list[str]:
     """The hooks that an instance answers: its class's, or those of them in its property ``fills``."""
     hooks = hooks_of(type(plugin))
     return [hook for hook in hooks if hook in getattr(plugin, "fills", hooks)]
 
 
-def _fillers(plugins: Mapping[str, object]) -> _Fillers:
-    able: dict[str, list[str]] = {hook: [] for hook in exclusive_hooks()}
+def _candidates(plugins: Mapping[str, object]) -> _Candidates:
+    candidates: dict[str, list[str]] = {hook: [] for hook in exclusive_hooks()}
     for name, plugin in plugins.items():
-        for hook in _answered(plugin):
-            if hook in able:
-                able[hook].append(name)
-    return able
+        for hook in _hooks_filled_by(plugin):
+            if hook in candidates:
+                candidates[hook].append(name)
+    return candidates
 
 
-def choose(able: _Fillers, use: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+def choose(candidates: _Candidates, use: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """(the plugin in each place that has any, what is wrong with the choice)."""
-    problems = _unknown_places(use) + [
-        _unable(hook, use[hook], able[hook]) for hook in able if hook in use and use[hook] not in able[hook]
-    ]
-    unsettled = {hook: names for hook, names in able.items() if hook not in use and len(names) > 1}
+    problems = _unknown_places(use)
+    for hook, names in candidates.items():
+        if hook in use and use[hook] not in names:
+            problems.append(_unable(hook, use[hook], names))
+    unsettled = {hook: names for hook, names in candidates.items() if hook not in use and len(names) > 1}
     problems += [_contested(hook, names) for hook, names in unsettled.items()]
-    return {hook: use.get(hook, names[0]) for hook, names in able.items() if names}, problems
+    return {hook: use.get(hook, names[0]) for hook, names in candidates.items() if names}, problems
 
 
 def _unknown_places(use: Mapping[str, object]) -> list[str]:
@@ -46,8 +47,8 @@ def _unknown_places(use: Mapping[str, object]) -> list[str]:
     ]
 
 
-def _unable(hook: str, name: str, able: Iterable[str]) -> str:
-    others = f"expected one of {list(able)}" if able else "no plugin of the experiment does"
+def _unable(hook: str, name: str, candidates: Iterable[str]) -> str:
+    others = f"expected one of {list(candidates)}" if candidates else "no plugin of the experiment does"
     return f'{place(f"use.{hook}", name)}: plugin "{name}" does not fill it; {others}'
 
 
@@ -80,5 +81,5 @@ def check_places(plugins: Mapping[str, object], use: object) -> list[str]:
     made = {name: plugin for name, plugin in plugins.items() if plugin is not None}
     pairs = _named(use)
     # a place whose chosen plugin could not be made is left out: that plugin has its own line already
-    able = {hook: names for hook, names in _fillers(made).items() if pairs.get(hook, "") in ("", *made)}
-    return choose(able, {hook: name for hook, name in pairs.items() if hook in able})[1]
+    candidates = {hook: names for hook, names in _candidates(made).items() if pairs.get(hook, "") in ("", *made)}
+    return choose(candidates, {hook: name for hook, name in pairs.items() if hook in candidates})[1]

@@ -18,7 +18,7 @@ from mtl_core.hooks.load import load
 from mtl_core.hooks.spec_table import hooks_of
 
 _SILENT = "its import"
-"""How the reason of a plugin begins that ended its process, or took too long."""
+"""With this begins the reason of a plugin that ended its process, or took too long."""
 
 
 def check(found: InstalledPlugin, timeout: float = 120.0) -> InstalledPlugin:
@@ -73,12 +73,13 @@ def _run_child(answers: Mapping[InstalledPlugin, Path], timeout: float) -> str:
     wanted = [(attrs.asdict(found), str(answer)) for found, answer in answers.items()]
     # with the path of this process, so that the child finds the same plugins
     code = (
-        "import json, sys; t = json.load(sys.stdin); sys.path[:] = t['path']; from mtl_core.hooks import isolation as c"
+        "import json, sys; given = json.load(sys.stdin); sys.path[:] = given['path']; "
+        "from mtl_core.hooks import isolation; isolation._child(given['wanted'])"
     )
     quiet = subprocess.DEVNULL
     try:
         ended = subprocess.run(
-            [sys.executable, "-c", f"{code}; c._child(t['wanted'])"],
+            [sys.executable, "-c", code],
             input=json.dumps({"wanted": wanted, "path": sys.path}).encode(),
             # answers travel by files: a plugin may print whatever it likes while it is imported
             stdout=quiet,

@@ -39,7 +39,7 @@ PLACES = {
 class Outline:
     """What a plugin's source says.
 
-    :param place: in the step, such as ``loss rule``; empty where it cannot be told
+    :param place: in the step, such as ``loss rule``; empty where it is unknown
     :param summary: the first line of the class's docstring
     """
 

@@ -57,7 +57,7 @@ class Hooks:
         required: Sequence[str] = REQUIRED,
         source: str = "experiment",
     ) -> None:
-        # made anew from their options alone: what `setup` assigned to the originals stays behind
+        # built again from their options alone: what `setup` assigned to the originals stays behind
         self.plugins: dict[str, Any] = {name: attrs.evolve(plugin) for name, plugin in plugins.items()}  # type: ignore[misc]
         self.places: dict[str, str] = {}  # who fills each exclusive place; empty while it is being chosen
         self.manager = pluggy.PluginManager("mtl")
@@ -85,11 +85,11 @@ class Hooks:
         return next(self.answers(hook, **arguments), Answer("?", hook, None))
 
     def answers(self, hook: str, **arguments: object) -> Iterator[Answer]:
-        """What each plugin answers, in the experiment's order, when it is asked for."""
+        """What each plugin answers, in the experiment's order, one after the other as the caller takes them."""
         for name, function in self.implementations(hook):
             yield Answer(name, hook, function(**arguments))
 
-    def _need(self, hook: str, **arguments: object) -> Answer:
+    def _required_answer(self, hook: str, **arguments: object) -> Answer:
         """The answer of the plugin in a required place, which must not be None."""
         answer = self.answer(hook, **arguments)
         if answer.value is None:
@@ -101,7 +101,7 @@ class Hooks:
             prepare(experiment=experiment, folder=folder)
 
     def build_dataset(self, split: str) -> MultiTaskDataset:
-        return self._need("build_dataset", split=split).dataset()
+        return self._required_answer("build_dataset", split=split).dataset()
 
     @functools.cached_property
     def splits(self) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ class Hooks:
     def make_label_mask(
         self, size: int, tasks: Tasks, generator: torch.Generator, names: Sequence[str] | None
     ) -> Tensor:
-        answer = self._need("make_label_mask", size=size, tasks=tasks, generator=generator, names=names)
+        answer = self._required_answer("make_label_mask", size=size, tasks=tasks, generator=generator, names=names)
         return answer.label_mask(size, len(tasks))
 
     def relabel(
@@ -162,7 +162,8 @@ class Hooks:
         found = [answer for answer in answers if answer.value is not None]
         for answer in found:
             self._check_alone(answer.plugin)
-        return next(iter([answer.windows((views - 1, samples, 3)) for answer in found]), None)
+        windows = [answer.windows((views - 1, samples, 3)) for answer in found]
+        return windows[0] if windows else None
 
     def _check_alone(self, name: str) -> None:
         others = [other for other, count in self._views.items() if other != name and count > 1]
@@ -179,10 +180,11 @@ class Hooks:
         return images
 
     def build_backbone(self, image_size: _Size, in_channels: int = 3) -> nn.Module:
-        return self._need("build_backbone", image_size=image_size, in_channels=in_channels).backbone()
+        return self._required_answer("build_backbone", image_size=image_size, in_channels=in_channels).backbone()
 
     def build_heads(self, backbone: nn.Module, tasks: Tasks, image_size: _Size) -> nn.ModuleDict:
-        return self._need("build_heads", backbone=backbone, tasks=tasks, image_size=image_size).heads(tasks.names)
+        answer = self._required_answer("build_heads", backbone=backbone, tasks=tasks, image_size=image_size)
+        return answer.heads(tasks.names)
 
     def setup(
         self,
@@ -302,15 +304,15 @@ def _call(implementation: pluggy.HookImpl, **arguments: object) -> Any:
 
 def _choose_places(hooks: Hooks, use: Mapping[str, str], required: Sequence[str], source: str) -> dict[str, str]:
     """One plugin for every exclusive place that has any."""
-    able = {hook: [name for name, _ in hooks.implementations(hook)] for hook in exclusive_hooks()}
+    candidates = {hook: [name for name, _ in hooks.implementations(hook)] for hook in exclusive_hooks()}
     # a place whose chosen plugin the experiment lacks is left out: check_use has a line on that plugin
-    named = {hook: names for hook, names in able.items() if use.get(hook, "") in ("", *hooks.plugins)}
+    named = {hook: names for hook, names in candidates.items() if use.get(hook, "") in ("", *hooks.plugins)}
     places, problems = choose(named, {hook: name for hook, name in use.items() if hook in named})
     problems = check_use(use, hooks.plugins) + problems
     problems += [
         f"{hook}: no plugin fills this place; add one (`mtl plugins --hooks` lists who can)"
         for hook in required
-        if not able[hook] and hook not in use
+        if not candidates[hook] and hook not in use
     ]
     if problems:
         raise ExperimentError(source, problems)

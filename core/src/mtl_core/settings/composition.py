@@ -50,8 +50,9 @@ def merged(*tables: Mapping[str, Any]) -> _Document:
     found: _Document = {}
     for table in tables:
         for key, value in table.items():
-            both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
-            found[key] = merged(found[key], value) if both else deepcopy(value)
+            both_tables = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
+            # copied: a caller changes the result, and the tables may be laid over others as well
+            found[key] = merged(found[key], value) if both_tables else deepcopy(value)
     return found
 
 

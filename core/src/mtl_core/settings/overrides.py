@@ -43,7 +43,7 @@ _SHAPES = {
 
 
 def _below(document: dict[str, Any], steps: Sequence[str], override: str) -> tuple[list[str], dict[str, Any]]:
-    """The table that the last step stands in."""
+    """The table that holds the last step."""
     shape = _SHAPES.get(steps[0], f"{steps[0]}=VALUE")
     depth = shape.count(".") + 1
     if len(steps) != depth:

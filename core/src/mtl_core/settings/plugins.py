@@ -17,7 +17,7 @@ from mtl_core.options.fields import options
 from mtl_core.options.read import read_options
 from mtl_core.options.type_names import describe_value
 from mtl_core.settings.file_keys import short_name
-from mtl_core.settings.known import known_plugins
+from mtl_core.settings.plugin_distributions import distribution_of_plugins
 
 
 def read_plugins(
@@ -99,7 +99,7 @@ def not_installed(name: str, found: Sequence[InstalledPlugin]) -> str:
     names = sorted({f.name for f in found})
     if guess := nearest(name, names):
         return f"no plugin of this name is installed{guess}"
-    known = known_plugins()
+    known = distribution_of_plugins()
     if name in known:
         return f"this plugin comes with {known[name]}, which is not installed: pip install {known[name]}"
     listed = f"installed: {', '.join(names)}" if names else "no plugin is installed"

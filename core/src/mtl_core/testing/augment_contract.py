@@ -63,7 +63,7 @@ class AugmentContract(PluginContract):
             self.augment(plugin, self.images(), 10 + k, hooks)
 
     def test_keeps_things_where_they_are(self, plugin: Any) -> None:
-        """Labels are not told: what moves, turns or mirrors images belongs into ``transform_sample``."""
+        """Labels stay as they are: what moves, turns or mirrors images belongs into ``transform_sample``."""
         height, width = self.image_size
         spot = torch.zeros(height, width, dtype=torch.bool)
         spot[height // 8 : 3 * height // 8, width // 8 : 3 * width // 8] = True

@@ -68,6 +68,7 @@ class Contract:
 
     @pytest.fixture(autouse=True)
     def skip_with_reason(self, request: pytest.FixtureRequest) -> None:
+        # without the parameters in brackets
         name = getattr(request.node, "originalname", request.node.name)
         if name in self.skips:
             pytest.skip(self.skips[name])
@@ -217,6 +218,7 @@ def on_meta_device(function: Callable[[], Result]) -> Result:
     try:
         return function()
     except (RuntimeError, NotImplementedError) as error:
+        # torch has no class of its own for it; an error that does not name the device is the plugin's own
         if "meta" not in str(error) and "Meta" not in str(error) and "same device" not in str(error):
             raise
         raise AssertionError(
@@ -277,6 +279,7 @@ class NothingKept:
         for plugin in plugins:
             kept = sorted(graphs_of(plugin))
             assert not kept, f"keeps the graph alive: {', '.join(kept)} has a gradient; keep value.detach()"
+        # modules and closures refer to each other in circles, which only the collector takes apart
         gc.collect()
         alive = [name for name, part in self.parts.items() if part() is not None]
         assert not alive, f"keeps the graph alive: {', '.join(alive)} of a step that is over; keep value.detach()"
@@ -289,6 +292,7 @@ def graphs_of(value: Any, path: str = "", seen: set[int] | None = None) -> Itera
         return
     seen.add(id(value))
     if isinstance(value, Tensor):
+        # parameters are leaves: they have none
         if value.grad_fn is not None:
             yield path
     elif isinstance(value, Mapping):
@@ -330,6 +334,7 @@ def same(a: Tensor, b: Tensor) -> bool:
     """Equal in shape, type and every value, NaN equal to NaN."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
+    # NaN is the one value that differs from itself
     return bool(((a == b) | ((a != a) & (b != b))).all())
 
 

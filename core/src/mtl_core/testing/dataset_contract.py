@@ -131,8 +131,8 @@ class DatasetContract(PluginContract):
         chosen = self.chosen(data)
         (one, numpy_one), (other, numpy_other) = (under(1, partial(read, samples)) for samples in ([], chosen))
         assert same(one, other), "draws from torch's global generator, or seeds it; use a generator of its own"
-        alike = numpy_one[1] == numpy_other[1] and bool((numpy_one[0] == numpy_other[0]).all())
-        assert alike, "draws from numpy's global generator, or seeds it; use numpy.random.default_rng(seed)"
+        equal_results = numpy_one[1] == numpy_other[1] and bool((numpy_one[0] == numpy_other[0]).all())
+        assert equal_results, "draws from numpy's global generator, or seeds it; use numpy.random.default_rng(seed)"
 
     def test_images_are_rgb(self, plugin: Any) -> None:
         for _, sample in self.samples(plugin):

@@ -57,14 +57,17 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
             (site / f"{value.partition(':')[0]}.py").write_text(source)
 
     def entry_points(group: str) -> list[EntryPoint]:
+        # commands, observers and kinds of tasks stay those that are installed
         if group != discovery.GROUP:
             return list(all_entry_points(group=group))
+        # read at each call: a test writes distributions after the fixture was made
         return [e for d in distributions(path=[str(site)]) for e in d.entry_points.select(group=group)]
 
     monkeypatch.setattr(discovery, "entry_points", entry_points)
     monkeypatch.syspath_prepend(str(site))
     before = set(sys.modules)
     yield write
+    # the next test may write another module of the same name
     for module in [m for m in set(sys.modules) - before if m.startswith("fake_")]:
         del sys.modules[module]
 

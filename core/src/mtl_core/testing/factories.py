@@ -66,6 +66,7 @@ def make_batch(
     targets = {}
     for k, task in enumerate(tasks):
         target = make_target(task, samples, size, generator)
+        # (B,) → (B, 1, …), to broadcast over the label
         kept = mask[:, k].view(-1, *[1] * (target.ndim - 1))
         targets[task.name] = torch.where(kept, target, task.blank(target))
     return Batch(images, targets, mask, torch.arange(samples))
@@ -129,6 +130,7 @@ def to_meta(step: Step) -> Step:
         return value.detach().to("meta").requires_grad_(value.requires_grad)
 
     features = step.features
+    # losses are computed again, from predictions that are leaves on the device
     return with_losses(
         attrs.evolve(
             step,
@@ -152,7 +154,13 @@ def masks(samples: int, tasks: int) -> dict[str, Tensor]:
 
 def other_invalid_values(task: Task, target: Tensor) -> Tensor:
     """The same label with other values where it is invalid, for kinds that have more than one."""
-    invalid = ~task.valid(target).view(target.shape if target.ndim < 3 else (len(target), 1, *target.shape[-2:]))
+    # a mask that broadcasts over the label: (B, 1, H, W), over classes (B, H, W), over labels of whole images (B, …)
+    invalid = ~task.valid(target)
+    if target.ndim >= 3:
+        invalid = invalid.view(len(target), 1, *target.shape[-2:])
+    else:
+        invalid = invalid.view(target.shape)
+    if target.ndim == 3:
+        invalid = invalid[:, 0]
     value = task.ignored if task.also_invalid is None else task.also_invalid
-    invalid = invalid[:, 0] if target.ndim == 3 else invalid
     return torch.where(invalid, torch.full_like(target, value), target)

@@ -107,10 +107,12 @@ def bank(tasks: Tasks | None = None, dtype: torch.dtype = torch.float64, seed: i
     step = make_step(tasks, seed=seed)
     b = random_rows(len(tasks), dtype, seed)
     made = {name: encoder_gradients(change(b), tasks, step=step) for name, change in ROWS.items()}
-    dead = torch.ones(len(tasks), dtype=torch.bool)
-    nothing = torch.zeros(len(tasks), dtype=torch.bool)
-    made["labelled and not reached"] = encoder_gradients(ROWS["first row zero"](b), tasks, dead, step=step)
-    made["reached and not labelled"] = encoder_gradients(b, tasks, nothing, step=step)
+    # labels and gradients may disagree: a ReLU that is dead everywhere stops a labelled task's gradient, and a
+    # regularizer sends one through the head of a task without a label
+    labelled = torch.ones(len(tasks), dtype=torch.bool)
+    made["labelled and not reached"] = encoder_gradients(ROWS["first row zero"](b), tasks, labelled, step=step)
+    made["reached and not labelled"] = encoder_gradients(b, tasks, ~labelled, step=step)
+    # the seam without the framework gives no step
     made["outside the framework"] = encoder_gradients(b, tasks)
     return made
 

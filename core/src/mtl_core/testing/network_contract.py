@@ -116,6 +116,7 @@ class BackboneContract(PluginContract):
         """Losses of classes take logits: a softmax or sigmoid in the head would be applied twice."""
         network = self.build(plugin)
         with torch.no_grad():
+            # large weights: logits leave 0..1 by far, what went through a softmax or sigmoid cannot
             for parameter in network.heads.parameters():
                 parameter.mul_(50)
         predictions = network(self.images())
@@ -130,6 +131,7 @@ class BackboneContract(PluginContract):
         network = self.build(plugin).eval()
         z = network.backbone(self.images())
         before = network.decode([z] * len(self.tasks))
+        # a head that reads what the backbone keeps of its last pass would see these images
         network.backbone(self.images(seed=1))
         after = network.decode([z] * len(self.tasks))
         for name, prediction in before.items():

@@ -91,7 +91,7 @@ class RegularizerContract(StepContract):
             self.raw(hooks, step)
         assert not watch.found, (
             f"{watch.found[0]} is taken in bfloat16, which keeps two digits; promote predictions with .float() before"
-            " they are judged"
+            " losses are computed from them"
         )
 
     def test_heads_that_get_nothing_get_nothing(self, plugin: Any) -> None:
@@ -119,6 +119,7 @@ class RegularizerContract(StepContract):
     def test_what_an_invalid_pixel_holds_does_not_matter(self, plugin: Any) -> None:
         """A withheld label is invalid everywhere: who reads it as a label would learn from its blank."""
         hooks = self.prepare(plugin)
+        # by another copy: a plugin that remembers the first step would see the second differently
         before = self.total(self.prepare(plugin), self.make_step(plugin, "one label"))
         step = self.make_step(plugin, "one label")  # with a generator from which nothing was drawn yet
         targets = {task.name: other_invalid_values(task, step.targets[task.name]) for task in step.tasks}
@@ -142,6 +143,7 @@ class HalfSums(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.found = list[str]()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # below autograd: losses that a plugin computes through a library are seen as well
         made = func(*args, **(kwargs or {}))
         name = func.name().partition(".")[0]
         given = next((a for a in args if isinstance(a, Tensor)), None)

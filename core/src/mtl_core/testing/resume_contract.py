@@ -74,9 +74,10 @@ class ResumeContract(Contract):
                     first.save()
                     raise Stopped
 
+            # within an epoch: order of samples, schedule and averages have to go on in the middle
             with pytest.raises(Stopped):
                 first.fit(save_and_stop)
-            # everything is built anew: what is not in the checkpoint is lost here
+            # everything is built again: what is not in the checkpoint is lost here
             second = self.trainer(plugin, Path(folder))
             second.resume()
             assert (second.position.epoch, second.position.batch) == self.stop
@@ -96,6 +97,7 @@ class ResumeContract(Contract):
             for number, batch in enumerate(islice(cycle(trainer.data.training), 4)):
                 before = state(trainer)
                 if number == SKIPPED:
+                    # all losses and gradients of the step are NaN; core skips it and puts buffers back
                     batch = batch._replace(images=batch.images * torch.nan)
                 trainer.train_batch(batch)
                 moved.append(bool(differing(before, state(trainer))))

@@ -87,6 +87,7 @@ class GradientShaperContract(PluginContract):
         """Core skips a step that is not finite, and fp16's loss scale is lowered by it: it must not be hidden."""
         for row in range(len(self.tasks)):
             b = random_rows(len(self.tasks))
+            # one entry only, as an overflow in one pixel: a product with a weight of 0 stays NaN, a selection hides it
             b[row, 0] = float("nan")
             found = self.enters(plugin, encoder_gradients(b, self.tasks, step=make_step(self.tasks)))
             assert found.isnan().any(), f"NaN in the gradient of {self.tasks[row].name} disappeared"
@@ -102,6 +103,7 @@ class GradientShaperContract(PluginContract):
         for k in range(len(tasks)):
             alone = encoder_gradients(b * (torch.arange(len(b)) == k)[:, None], tasks, step=make_step(tasks))
             found = self.enters(plugin, alone)
+            # a method may shut single tasks out, such as all but a primary one, but not every task
             entered.append(bool(found.any()))
             assert not entered[-1] or self.parallel(found, b[k]), f"{tasks[k].name} alone enters in another direction"
         assert any(entered), "no task alone enters the encoder"
@@ -109,6 +111,7 @@ class GradientShaperContract(PluginContract):
     def test_scale_invariance(self, plugin: Any) -> None:
         """Ten orders of magnitude change the length of what enters, not its direction."""
         for name in ("random", "conflicting", "last row zero", "uneven"):
+            # float64: squares of 1e-10 and 1e10 are in the Gramian, and an ε in the plugin shows, not rounding
             b = ROWS[name](random_rows(len(self.tasks)))
             found = [self.enters(plugin, encoder_gradients(b * s, self.tasks)) for s in (1.0, 1e-10, 1e10)]
             for other in found[1:]:
@@ -129,6 +132,7 @@ class GradientShaperContract(PluginContract):
     def test_is_the_same_on_every_rank(self, plugin: Any) -> None:
         """Neither the global generator nor ``step.generator`` is the same on all ranks."""
         b = random_rows(len(self.tasks))
+        # the rank seeds step.generator, and k the global one: whatever draws from either differs
         ranks = [encoder_gradients(b, self.tasks, step=make_step(self.tasks, rank=rank)) for rank in (0, 1)]
         one, other = (under(k, partial(self.shape, self.prepare(plugin), g)).weights for k, g in enumerate(ranks))
         assert equal(one, other), "ranks 0 and 1 shape the same gradients differently"
@@ -165,6 +169,7 @@ class GradientShaperContract(PluginContract):
         last = repeats(going.plugins["plugin"])
         for seed in range(1, last):
             self.take_step(going, seed)
+            # an epoch ends in between: what `after_epoch` computes must be saved too
             if seed == 2:
                 going.after_epoch(0, epoch_record(self.tasks, {}))
         resumed = self.prepare(plugin)
@@ -221,6 +226,7 @@ class GradientShaperContract(PluginContract):
     def test_order_of_tasks_does_not_matter(self, plugin: Any) -> None:
         """What is meant for one task is found by its name, not by its place."""
         gradients = self.gradients_of_a_step()
+        # a method that draws, such as a random order of projections, draws for another order of tasks here
         if self.order_matters or self.draws(plugin, gradients):
             return
         other = turned_round(gradients)
@@ -229,6 +235,7 @@ class GradientShaperContract(PluginContract):
             lambda: entering(other, self.shape(self.prepare(plugin, other.tasks), other).weights),
         )
         before = self.enters(plugin, gradients)
+        # loose: iterative solvers stop at another point for another order
         assert found is None or torch.allclose(before, found, rtol=1e-2, atol=1e-2 * float(before.abs().max())), (
             "another gradient enters when the tasks were given in reverse order: look tasks up by name"
         )

@@ -104,6 +104,7 @@ class StepContract(PluginContract):
         sources = {**prefixed("predictions", step.predictions), **parameters(hooks)}
         called = [name for name, source in sources.items() if source.grad is not None]
         assert not called, f"calls backward(): {called} have a gradient already; return the loss and core does it"
+        # core adds the tasks' losses and goes through the graph once: the plugin must have left it whole
         both = total + step.task_losses.sum()
         try:
             torch.autograd.backward(both)
@@ -135,6 +136,7 @@ class StepContract(PluginContract):
         for seed in range(1, last):
             step = self.make_step(plugin, seed=seed)
             self.terms(going, step)
+            # an epoch ends in between: what `after_epoch` computes must be saved too
             if seed == 2:
                 going.after_epoch(0, epoch_record(self.tasks, step.logged))
         resumed = self.prepare(plugin)
@@ -154,12 +156,14 @@ class StepContract(PluginContract):
         if total.requires_grad:
             torch.autograd.backward(total)
         kept = NothingKept({"the step": step, **prefixed("predictions", step.predictions), "task_losses": step.losses})
+        # from here on only the plugin can hold them
         del step, total
         kept.check(*hooks.plugins.values())
 
     def test_runs_on_the_meta_device(self, plugin: Any) -> None:
         """A host sync, a shape that depends on data, or a tensor left on another device raises there."""
         hooks = self.on_meta(plugin)
+        # often: a plugin may ask the device every tenth step only
         for mask in ("full", "one label", *["full"] * repeats(hooks.plugins["plugin"])):
             on_meta_device(partial(self.on_meta_step, hooks, to_meta(self.make_step(plugin, mask))))
 
@@ -178,6 +182,7 @@ class StepContract(PluginContract):
             return
         hooks = self.prepare(plugin)
         step = self.make_step(plugin)
+        # weights and draws are made in the order of the tasks: another order has others, and no fault
         if parameters(hooks) or self.draws(plugin):
             return
         other = turned_round(step)

@@ -320,8 +320,8 @@ class TaskContract(Contract):
         scales = torch.full((SAMPLES, *[1] * (target.ndim - 1)), 2.0)
         one = task.zoom(target, 2.0)
         other = task.zoom(target, scales)
-        alike = torch.allclose(one.float(), other.float(), equal_nan=True)
-        assert alike, "zoom by a number and by a number per sample differ"
+        equal_results = torch.allclose(one.float(), other.float(), equal_nan=True)
+        assert equal_results, "zoom by a number and by a number per sample differ"
 
     def test_invalid_stays_invalid_in_geometry(self, task: Task) -> None:
         blank = task.blank(self.labels(task))

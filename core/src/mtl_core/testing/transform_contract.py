@@ -104,7 +104,7 @@ class TransformContract(PluginContract):
         assert mean > self.kept, f"only {mean:.0%} of the pixels still have a label"
 
     def test_depth_and_normals_move_and_turn(self, plugin: Any) -> None:
-        """The image's red and green tell where a pixel comes from, so that the labels' place and turn are known."""
+        """The image's red and green say where a pixel comes from, so that the labels' place and turn are known."""
         tasks = Tasks([Depth(name="depth"), Normals(name="normals")])
         for seed in range(DRAWS):
             after = self.transform(plugin, coded_sample(self.image_size), seed, tasks)
@@ -210,12 +210,12 @@ def coded_sample(size: tuple[int, int]) -> Sample:
 
 
 def depth_at(x: Tensor) -> Tensor:
-    """Metres at the place that red tells."""
+    """Metres at the place that red stands for."""
     return 1 + 2 * x
 
 
 def normals_at(x: Tensor, turn: Tensor) -> Tensor:
-    """Normals (3, H, W) at the place that red tells; ``turn`` (2, 2) is what happened to directions in the image."""
+    """Normals (3, H, W) at the place that red stands for; ``turn`` (2, 2): what happened to directions in the image."""
     slant = 0.4 + 0.8 * x
     across = turn @ torch.tensor([0.8, 0.6])
     return torch.stack((across[0] * slant.sin(), across[1] * slant.sin(), slant.cos()))
@@ -241,13 +241,16 @@ class Moved:
         if known.float().mean() < 0.1:
             return None
         rows, columns = known.nonzero(as_tuple=True)
+        # red and green are linear in the place, so that a plane through each gives the transform's derivative
         places = torch.stack((columns, rows, torch.ones_like(rows)), 1).float()
         plane = torch.linalg.lstsq(places, sample.image[:2][:, known].T).solution  # (3, 2): slopes by x, by y, offset
         step = torch.tensor([(HIGH - LOW) / (size[1] - 1), (HIGH - LOW) / (size[0] - 1)])
         jacobian = (plane[:2] / step).T  # of the place before, by the place now
+        # |det| is the area of a pixel now, in pixels before
         size_of_pixel = float(jacobian.det().abs().sqrt())
         if size_of_pixel < 1e-3:
             return None
+        # what is left without the zoom is a rotation or a mirroring, whose transpose is its inverse
         turn = (jacobian / size_of_pixel).T
         similar = torch.allclose(turn @ turn.T, torch.eye(2), atol=0.1)
         return cls(sample.image[0], turn, 1 / size_of_pixel) if similar else None
@@ -264,6 +267,7 @@ class Moved:
         valid = found.isfinite().all(0) & (found != 0).any(0)
         if not valid.any():
             return 1.0
+        # the colours are resampled, so that places, and what follows from them, are known to some hundredths
         off = (found - expected).norm(dim=0)
         return float((off < 0.08)[valid].float().mean())
 

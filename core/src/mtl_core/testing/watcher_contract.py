@@ -63,6 +63,7 @@ class GradientWatcherContract(PluginContract):
 
     def test_is_the_same_on_every_rank(self, plugin: Any) -> None:
         b = random_rows(len(self.tasks))
+        # the rank seeds step.generator, and k the global one: whatever draws from either differs
         ranks = [encoder_gradients(b, self.tasks, step=make_step(self.tasks, rank=rank)) for rank in (0, 1)]
         one, other = (under(k, partial(self.watch, self.prepare(plugin), g)) for k, g in enumerate(ranks))
         assert same_states(one, other), "ranks 0 and 1 remember different things of the same gradients"

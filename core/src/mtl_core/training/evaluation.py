@@ -57,14 +57,13 @@ class _Totals(Summed):
         self.task = task
         for name in ("loss", "count", "broken"):
             self.add_sum(name)
-
         # no state of the metric, which would be gathered: each rank keeps the losses of its own images
-        self.each: list[Tensor] = []
+        self.image_losses: list[Tensor] = []
 
     def update(self, prediction: Tensor, target: Tensor, labelled: Tensor) -> None:
         """A batch's predictions and labels, and which samples carry one: bool (B,)."""
         losses = self.task.scaled_loss(prediction, target)
-        self.each.append(torch.where(labelled, losses, torch.full_like(losses, torch.nan)))
+        self.image_losses.append(torch.where(labelled, losses, torch.full_like(losses, torch.nan)))
         self.loss += torch.where(labelled, losses, torch.zeros_like(losses)).sum()
         self.count += labelled.sum()
         broken = prediction.isnan() & self.task.valid(target)
@@ -88,28 +87,29 @@ def evaluate(
     """
     layers = batch_norms(network) if by_batch else []
     positions = list[Tensor]()
-    where = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64, which sums need
-    metrics = nn.ModuleDict({task.name: task.metrics() for task in network.tasks}).to(where)
-    totals = nn.ModuleDict({task.name: _Totals(task) for task in network.tasks}).to(where)
+    # MPS has no float64, which sums need
+    metrics_on = torch.device("cpu") if device.type == "mps" else device
+    metrics = nn.ModuleDict({task.name: task.metrics() for task in network.tasks}).to(metrics_on)
+    totals = nn.ModuleDict({task.name: _Totals(task) for task in network.tasks}).to(metrics_on)
     with evaluating(network), batch_statistics(layers):
         for batch in loader:
             positions.append(batch.index)
             with autocast():
                 predictions = network(batch.images.to(device, non_blocking=True))
             for k, task in enumerate(network.tasks):
-                prediction = predictions[task.name].float().to(where)
-                target = batch.targets[task.name].to(where, non_blocking=True)
+                prediction = predictions[task.name].float().to(metrics_on)
+                target = batch.targets[task.name].to(metrics_on, non_blocking=True)
                 _update(metrics[task.name], prediction, target)
-                _update(totals[task.name], prediction, target, batch.labelled[:, k].to(where))
+                _update(totals[task.name], prediction, target, batch.labelled[:, k].to(metrics_on))
     found = _results(network.tasks, metrics, totals)
     found.details.update(_detailed(network.tasks, metrics))
-    found.images.update(_by_image(positions, {name: _each(totals[name]) for name in network.tasks.names}))
+    found.images.update(_by_image(positions, {name: _image_losses(totals[name]) for name in network.tasks.names}))
     return found
 
 
-def _each(totals: nn.Module) -> list[Tensor]:
+def _image_losses(totals: nn.Module) -> list[Tensor]:
     assert isinstance(totals, _Totals)
-    return totals.each
+    return totals.image_losses
 
 
 def _by_image(positions: list[Tensor], losses: Mapping[str, list[Tensor]]) -> dict[int, dict[str, float]]:

@@ -27,7 +27,7 @@ class StepAhead(LookAhead):
     """The :class:`LookAhead` of a run.
 
     Nothing that is asked of it changes parameters, their gradients, batch-norm statistics or the step that follows.
-    Losses are those of the supervised tasks in the network's present mode, in the parameters' own precision, without
+    Losses are those of the supervised tasks in the network's current mode, in the parameters' own precision, without
     regularizers; dropout draws the same masks every time.
 
     :param step: the run's
@@ -42,7 +42,8 @@ class StepAhead(LookAhead):
     number: int
     optimizer: Optimizer
     second: Callable[[Source], Batch]
-    known: dict[str, Batch] = attrs.field(factory=dict, init=False)
+    made: dict[str, Batch] = attrs.field(factory=dict, init=False)
+    """Batches that a plugin has asked for, so that several plugins see the same ones."""
 
     @property
     def learning_rate(self) -> float:
@@ -53,7 +54,7 @@ class StepAhead(LookAhead):
     @property
     def train_batch(self) -> Batch:
         """The step's batch, augmented as the step itself will do it: its view 0."""
-        return self._once("", self._step_batch)
+        return self._once("step", self._step_batch)
 
     def second_batch(self, source: Source = "training") -> Batch:
         """B other samples, in an order of their own that (seed, step) fixes.
@@ -64,9 +65,9 @@ class StepAhead(LookAhead):
         return self._once(source, lambda: self._augmented_second(source))
 
     def _once(self, name: str, make: Callable[[], Batch]) -> Batch:
-        if name not in self.known:
-            self.known[name] = make()
-        return self.known[name]
+        if name not in self.made:
+            self.made[name] = make()
+        return self.made[name]
 
     def _step_batch(self) -> Batch:
         step = self.step

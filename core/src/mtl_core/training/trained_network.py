@@ -61,7 +61,7 @@ class TrainedNetwork(nn.Module):
     smaller than in training are predicted worse, so resize such images first.
 
     :param size: (H, W) of the images that it was trained with
-    :param hooks: the plugins that made it, for networks whose heads give one size only: they are made anew for another
+    :param hooks: the plugins that made it, for networks whose heads give one size only: built again for another
     """
 
     def __init__(self, network: Network, size: _Size, hooks: Hooks, multiple_of: int | None = None) -> None:
@@ -140,7 +140,7 @@ class TrainedNetwork(nn.Module):
         return found
 
     def _of_size(self, size: _Size) -> Network:
-        """The network, made anew for images of another size; the last one is kept."""
+        """The network, built again for images of another size; the last one is kept."""
         if self._resized is not None and self._resized[0] == size:
             # a network in a tuple is no submodule: `to` of this module does not move it
             return self._resized[1].to(self._device)

@@ -57,8 +57,8 @@ def _show(name: str, found: Findings, console: Console) -> None:
     for message, checks in found.refused.items():
         console.print(f"– refused: {escape(message)}\n    tried: {escape(_listed(checks))}")
     faults = len(found.causes)
-    told = f", {faults} fault{'s' if faults > 1 else ''}" if faults else ""
-    console.print(f"{escape(name)}: {found.passed} checks passed{told}")
+    fault_note = f", {faults} fault{'s' if faults > 1 else ''}" if faults else ""
+    console.print(f"{escape(name)}: {found.passed} checks passed{fault_note}")
     if not found.passed and not faults:
         console.print("nothing could be checked; give the options that it needs with --set OPTION=VALUE")
 

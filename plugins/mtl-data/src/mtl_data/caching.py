@@ -81,9 +81,9 @@ def _key_of(dataset: MultiTaskDataset, files: Iterable[Path], settings: Mapping[
     kind = type(dataset)
     tasks = [(task.name, task.channels) for task in dataset.tasks]
     about = [FORMAT, kind.__module__, kind.__qualname__, settings, tasks]
-    told = json.dumps(about, sort_keys=True, default=str)
-    identity = hashlib.sha256(told.encode())
-    content = hashlib.sha256(told.encode())
+    described = json.dumps(about, sort_keys=True, default=str)
+    identity = hashlib.sha256(described.encode())
+    content = hashlib.sha256(described.encode())
     for path in files:
         name = f"{_real_folder(path.parent)}/{path.name}\n".encode()
         identity.update(name)

@@ -125,8 +125,8 @@ def make_store(path: Path, length: int, layout: Layout, about: Mapping[str, Any]
     :param about: for a reader of the file
     """
     fields = [attrs.asdict(field) for field in layout.fields]
-    told = {"format": FORMAT, "records": length, "fields": fields, "tasks": layout.tasks, "about": about}
-    text = json.dumps(told, default=str)
+    described = {"format": FORMAT, "records": length, "fields": fields, "tasks": layout.tasks, "about": about}
+    text = json.dumps(described, default=str)
     line = f"{text}\n".encode()
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

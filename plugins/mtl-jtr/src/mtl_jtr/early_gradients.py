@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 _LARGEST = 2.0**13
-"""As much as early gradients are enlarged at most; the loss scale that torch begins with is eight times as large."""
+"""The largest factor of early gradients; the loss scale that torch begins with is eight times as large."""
 
 
 class EarlyScale(nn.Module):

@@ -18,7 +18,7 @@ from mtl_jtr.averages import Averages
 from mtl_jtr.distances import distance
 from mtl_jtr.early_gradients import EarlyScale, gradients_now, with_gradients
 from mtl_jtr.options import Options
-from mtl_jtr.recompute import Stage, encoded
+from mtl_jtr.recompute import Stage, encode_without_storing
 from mtl_jtr.smooth import Smooth
 from mtl_nn import Decoder, Encoder, Latent, Networks, Norm, Pooled
 
@@ -65,15 +65,15 @@ class JointSpace:
             latents = [self.encode(leaf) for leaf in leaves]
             return latents, latents
         trains = reaches_g and self.options.train_encoder_on == "both"
-        pairs = [self._encoded_again(stack, trains) for stack in attached]
+        pairs = [self._encoded_without_storing(stack, trains) for stack in attached]
         return [a for a, _ in pairs], [b for _, b in pairs]
 
-    def _encoded_again(self, stack: Tensor, distance_trains_g: bool) -> tuple[Latent, Latent]:
-        of_distance, of_all, left = encoded(self._stages(), stack, distance_trains_g)
-        return Latent(of_distance, tuple(left)), Latent(of_all, tuple(left))
+    def _encoded_without_storing(self, stack: Tensor, distance_trains_g: bool) -> tuple[Latent, Latent]:
+        of_distance, of_reconstruction, pooled = encode_without_storing(self._stages(), stack, distance_trains_g)
+        return Latent(of_distance, tuple(pooled)), Latent(of_reconstruction, tuple(pooled))
 
     def _stages(self) -> list[Stage]:
-        """Parts of the encoder, of which one at a time has activations: the levels of a SegNet, else the whole."""
+        """Parts of the encoder, of which one at a time keeps activations: the levels of a SegNet, else the whole."""
         encoder = getattr(self.g, "encoder", self.g)
         if isinstance(encoder, Encoder):
             return [
@@ -196,8 +196,8 @@ class _Decoded:
     at_decoder: list[Tensor]
 
 
-def spare(g: nn.Module) -> None:
-    """Let the decoder of a SegNet keep fewer activations."""
+def recompute_in_decoder(g: nn.Module) -> None:
+    """Let the decoder of a SegNet keep fewer activations, and compute them again in the backward pass."""
     decoder = getattr(g, "decoder", None)
     if isinstance(decoder, Decoder):
         decoder.checkpoint = True

@@ -24,15 +24,15 @@ from mtl_nn import Latent
 def paper_terms(space: JointSpace, step: Step, substitutes: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
     """Eq. 5 with the coefficients of Eq. 6.
 
-    :param substitutes: task → (B, O_t, H, W) as its head gives it, without gradients: what stands in Y for labels that
-        are missing; None: the predictions
+    :param substitutes: task → (B, O_t, H, W) as its head gives it, without gradients: what replaces missing labels in
+        Y; None: the predictions
     """
     options = space.options
-    entering = list(stacks(step, space.tasks, space.units, substitutes))
+    given = list(stacks(step, space.tasks, space.units, substitutes))
     if options.views == 2:
-        entering.append(all_predicted(step, space.tasks, 1, space.units))
-    # Leaves: the reconstruction must not reach the predictions; the distance does, by `reattached`.
-    attached = space.attached(step, entering)
+        given.append(all_predicted(step, space.tasks, 1, space.units))
+    # g is given leaves: the reconstruction must not reach the predictions; the distance does, by `reattached`
+    attached = space.attached(step, given)
     reached = moved(options, len(attached))
     attached = [stack if place in reached else stack.detach() for place, stack in enumerate(attached)]
     leaves = [stack.detach().requires_grad_(place in reached) for place, stack in enumerate(attached)]

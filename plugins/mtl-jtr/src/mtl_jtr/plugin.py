@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mtl_core import About, LookAhead, Step, Tasks, draw_windows, hookimpl, plugin
 from mtl_jtr.early_gradients import EarlyScale
-from mtl_jtr.joint_space import JointSpace, make_g, spare
+from mtl_jtr.joint_space import JointSpace, make_g, recompute_in_decoder
 from mtl_jtr.options import Options
 from mtl_jtr.paper import paper_terms
 from mtl_jtr.released import released_terms
@@ -72,7 +72,7 @@ class JTR(Options, nn.Module):
         if self.channels_last:
             self.g.to(memory_format=torch.channels_last)
         if self.checkpoint:
-            spare(self.g)
+            recompute_in_decoder(self.g)
         self.scale = EarlyScale()
         self.space = JointSpace(self.g, stacked, self, self.scale)
         self.warned = False

@@ -2,6 +2,7 @@
 
 from mtl_nn.averaged import AveragedNetwork
 from mtl_nn.networks import Autoencoder, Networks
+from mtl_nn.recomputing import AveragesKept
 from mtl_nn.segnet import (
     SMALLEST,
     Decoder,
@@ -18,7 +19,6 @@ from mtl_nn.segnet import (
     normalisation,
     unpool,
 )
-from mtl_nn.sparing import AveragesKept
 
 __all__ = [
     "SMALLEST",

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtl_nn.sparing import sparing
+from mtl_nn.recomputing import run_recomputing
 
 Norm = Literal["batch", "group", "instance"]
 Unpool = Literal["indices", "upsample"]
@@ -133,7 +133,7 @@ class Encoder(nn.Module):
 
     def run_level(self, number: int, x: Tensor) -> tuple[Tensor, Pooled]:
         """One of the five levels, and its pooling; norms and ReLUs are computed again in the backward pass."""
-        made: tuple[Tensor, Pooled] = sparing(self.levels[number], x, after=self._pool)
+        made: tuple[Tensor, Pooled] = run_recomputing(self.levels[number], x, after=self._pool)
         return made
 
     def _pool(self, x: Tensor) -> tuple[Tensor, Pooled]:
@@ -182,7 +182,7 @@ class Decoder(nn.Module):
         x = latent.features
         for block, pooled in zip(reversed(self.levels), reversed(latent.pooled), strict=True):
             enlarge = partial(unpool, pooled=pooled)
-            x = sparing(block, x, enlarge) if self.checkpoint else block(enlarge(x))
+            x = run_recomputing(block, x, enlarge) if self.checkpoint else block(enlarge(x))
         return x
 
 

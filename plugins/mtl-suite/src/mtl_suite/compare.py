@@ -121,7 +121,7 @@ def read_result(folder: Path) -> Result:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{run.results}: not the results of a run ({type(error).__name__}: {error});"
-            f" `mtl evaluate {folder}` writes it anew"
+            f" `mtl evaluate {folder}` writes it again"
         ) from error
 
 
@@ -163,7 +163,7 @@ def _joined(found: Sequence[Result]) -> list[Result]:
     for result in found:
         if result.counts_for:
             parts.setdefault((result.name, result.seed), []).append(result)
-    return whole + [_together(group) for group in parts.values()]
+    return whole + [_one_of_parts(group) for group in parts.values()]
 
 
 def with_headline(result: Result, metrics: Sequence[str]) -> Result:
@@ -191,7 +191,7 @@ def _members(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob("*/experiment.toml")) or [folder]
 
 
-def _together(group: Sequence[Result]) -> Result:
+def _one_of_parts(group: Sequence[Result]) -> Result:
     """One result of runs that each give some tasks' metrics: single-task runs, or each task in turn as primary."""
     metrics: dict[str, float] = {}
     headline: dict[str, bool] = {}
@@ -370,5 +370,5 @@ def _cells(comparison: Comparison, name: str) -> list[str]:
 
 
 def arrow(higher_is_better: bool | None) -> str:
-    """What stands behind a metric's name; nothing where it is not known which way is better."""
+    """What follows a metric's name; nothing where it is unknown which way is better."""
     return {True: " ↑", False: " ↓", None: ""}[higher_is_better]

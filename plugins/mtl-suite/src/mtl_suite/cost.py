@@ -104,7 +104,7 @@ def measure(text: str, title: str, threads: int, count: int) -> Measured | str:
 
     :param text: the experiment as TOML
     :param count: steps that are timed
-    :return: what they took, or what a user has to put right
+    :return: what they took, or what a user has to correct
     """
     import torch
 

@@ -170,7 +170,7 @@ def _mean_mark(x: float, left: float, right: float, y: float) -> Iterator[Shape]
 
 
 def _dash(row: Row, ends: tuple[float, float]) -> Text:
-    """What stands where there is no value."""
+    """A mark where there is no value."""
     return Text(sum(ends) / 2, row.middle + 4, "–", NORMAL, _GREY, "middle")
 
 
@@ -211,11 +211,11 @@ def _legend(table: Table, y: float) -> Iterator[Shape]:
 
 
 def _notes(table: Table, metrics: Sequence[str]) -> Iterator[str]:
-    """What has to be said of the rows."""
+    """Sentences on the rows, below the legend."""
     count = common_seeds(table)
     rows = experiments(table)
     differ = any(seeds_of(row) != count for row in rows)
-    order = "" if count == "one seed" else "; in a row they stand from top to bottom"
+    order = "" if count == "one seed" else "; in a row from top to bottom"
     if count != NONE_FINISHED:
         unless = ", unless its row says otherwise" if differ else ""
         yield f"{count[0].upper()}{count[1:]} of each experiment{unless}{order}."

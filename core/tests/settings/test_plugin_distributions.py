@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from mtl_core.settings.known import known_plugins
+from mtl_core.settings.plugin_distributions import distribution_of_plugins
 
 
 def test_names_of_plugins_and_of_distributions() -> None:
-    found = known_plugins()
+    found = distribution_of_plugins()
     assert found["jtr"] == "mtl-jtr"
     assert found["gradnorm"] == "mtl-weighting"
     assert all(re.fullmatch(r"[a-z][a-z0-9-]*", name) for name in found)
@@ -16,4 +16,4 @@ def test_names_of_plugins_and_of_distributions() -> None:
 
 
 def test_it_is_read_once() -> None:
-    assert known_plugins() is known_plugins()
+    assert distribution_of_plugins() is distribution_of_plugins()

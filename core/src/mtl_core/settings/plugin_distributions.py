@@ -8,7 +8,8 @@ from importlib.resources import files
 
 
 @functools.cache
-def known_plugins() -> dict[str, str]:
+def distribution_of_plugins() -> dict[str, str]:
     """Name of a plugin → its distribution. The table is data of the package; a test compares it with the repository."""
-    found: dict[str, str] = json.loads(files("mtl_core.settings").joinpath("known.json").read_text("utf-8"))
+    table = files("mtl_core.settings").joinpath("plugin_distributions.json")
+    found: dict[str, str] = json.loads(table.read_text("utf-8"))
     return found

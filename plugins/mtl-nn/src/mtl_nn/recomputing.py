@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 _Cheap = Callable[[Any], Any]
 
 
-def sparing(layers: nn.Module, x: Tensor, before: _Cheap | None = None, after: _Cheap | None = None) -> Any:
+def run_recomputing(layers: nn.Module, x: Tensor, before: _Cheap | None = None, after: _Cheap | None = None) -> Any:
     """``after(layers(before(x)))``, with the same values and gradients.
 
     :param layers: convolution, norm and ReLU, once or several times
@@ -27,15 +27,15 @@ def sparing(layers: nn.Module, x: Tensor, before: _Cheap | None = None, after: _
     :param after: the same, such as a pooling
     """
     convolution, *rest = layers.children()
-    x = convolution(x) if before is None else _kept([before, convolution], x)
+    x = convolution(x) if before is None else _run_keeping_input([before, convolution], x)
     for place in range(0, len(rest), 3):
         group = [*rest[place : place + 3]]
-        x = _kept(group if len(group) == 3 or after is None else [*group, after], x)
+        x = _run_keeping_input(group if len(group) == 3 or after is None else [*group, after], x)
     return x
 
 
-def _kept(steps: Sequence[_Cheap], x: Tensor) -> Any:
-    """The steps one after the other, of which x alone is kept."""
+def _run_keeping_input(steps: Sequence[_Cheap], x: Tensor) -> Any:
+    """The steps one after the other; for the backward pass only x is kept."""
     if not torch.is_grad_enabled():
         return _run(steps, x)
     norm = steps[0] if isinstance(steps[0], nn.Module) else nn.Identity()
@@ -53,7 +53,7 @@ def _run(steps: Sequence[_Cheap], x: Any) -> Any:
 
 
 class AveragesKept:
-    """Within it batch norms in training mode normalise as they do, without moving their running averages.
+    """A context in which batch norms in training mode normalise as always, without moving their running averages.
 
     Can be entered again and again, as every recomputation does.
 
