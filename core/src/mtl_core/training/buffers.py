@@ -19,11 +19,8 @@ class _SameKind:
         self.buffers = list(buffers)
         # one block of memory; `parts` are views into it with the shapes of the buffers
         self.flat = torch.cat([buffer.reshape(-1) for buffer in self.buffers])
-        self.parts = self._split(self.flat)
-
-    def _split(self, flat: Tensor) -> list[Tensor]:
-        parts = torch.split(flat, [buffer.numel() for buffer in self.buffers])
-        return [part.view(buffer.shape) for part, buffer in zip(parts, self.buffers, strict=True)]
+        parts = torch.split(self.flat, [buffer.numel() for buffer in self.buffers])
+        self.parts = [part.view(buffer.shape) for part, buffer in zip(parts, self.buffers, strict=True)]
 
     def save(self) -> None:
         torch._foreach_copy_(self.parts, self.buffers)
@@ -31,7 +28,8 @@ class _SameKind:
     def restore(self, skipped: Tensor) -> None:
         now = torch.cat([buffer.reshape(-1) for buffer in self.buffers])
         # not a weighted mean of both: NaN · 0 is NaN, and a skipped step may have left NaN behind
-        torch._foreach_copy_(self.buffers, self._split(torch.where(skipped, self.flat, now)))
+        torch.where(skipped, self.flat, now, out=self.flat)
+        torch._foreach_copy_(self.buffers, self.parts)
 
     def broadcast(self, group: dist.ProcessGroup) -> None:
         self.save()

@@ -136,7 +136,9 @@ def _choose_algorithms(experiment: Experiment) -> None:
         raise MtlError(
             "deterministic, cudnn_benchmark: timing chooses other algorithms from run to run; use one of the two"
         )
-    torch.set_float32_matmul_precision(experiment.matmul_precision)
+    # only where it differs: torch's default is more than its name, and setting it anew might choose other CPU kernels
+    if torch.get_float32_matmul_precision() != experiment.matmul_precision:
+        torch.set_float32_matmul_precision(experiment.matmul_precision)
     torch.backends.cudnn.benchmark = experiment.cudnn_benchmark
     # only a warning: cross-entropy of images, for one, has no deterministic form on CUDA
     torch.use_deterministic_algorithms(experiment.deterministic, warn_only=True)

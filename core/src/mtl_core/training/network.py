@@ -87,6 +87,7 @@ def as_float(images: Tensor) -> Tensor:
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """Compute in the tensors' own format, whatever the run's precision."""
-    if not torch.amp.is_autocast_available(device.type):
+    # entering autocast takes longer than an operation: only where there is one to leave
+    if not torch.amp.is_autocast_available(device.type) or not torch.is_autocast_enabled(device.type):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
