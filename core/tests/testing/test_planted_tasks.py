@@ -329,7 +329,7 @@ class HeadOfBinsWithoutALabelLoss(Heat):
         return F.cross_entropy(prediction, target[:, 0].clamp(0, 5).long(), reduction="none").unsqueeze(1)
 
 
-@fault("wrong_labels_are_told", "is taken for one of its form")
+@fault("wrong_labels_are_reported", "is taken for one of its form")
 class TakesEverything(Heat):
     def form_problems(self, label, size):
         return []

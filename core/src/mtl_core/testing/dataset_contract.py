@@ -172,6 +172,7 @@ class DatasetContract(PluginContract):
         data = self.open(plugin, self.splits[0])
         first = under(1, lambda: data[0])
         kept = {name: tensor.clone() for name, tensor in tensors(first).items()}
+        # augmentation may write into a sample: a data set that hands out what it keeps would give it changed
         for tensor in tensors(first).values():
             tensor.zero_()
         first.targets.clear()
@@ -223,6 +224,7 @@ class DatasetContract(PluginContract):
 
     def test_travels_to_a_worker(self, plugin: Any) -> None:
         data = self.open(plugin, self.splits[0])
+        # a loader's workers get it so where processes are spawned, as on macOS and Windows
         there = pickle.loads(pickle.dumps(data))
         assert same(there[0].image, data[0].image), "a pickled copy gives another sample"
 

@@ -64,6 +64,7 @@ class LossRuleContract(StepContract):
 
     def test_what_an_absent_task_holds_does_not_matter(self, plugin: Any) -> None:
         step = self.make_step(plugin, "absent")
+        # where no sample has the label, its mean is a placeholder: 0 by core's choice, not a measured loss
         means = torch.where(step.active, step.task_means, step.task_means + 5)
         one, other = (
             under(0, partial(self.prepare(plugin).combine_losses, step.task_losses, m, step.active, step)).detach()

@@ -164,6 +164,7 @@ class TaskContract(Contract):
         (gradient,) = torch.autograd.grad(loss.sum(), [prediction])
         assert gradient.isfinite().all(), "the gradient is not finite; torch.where before the loss, not behind it"
         valid = task.valid(target).expand_as(gradient) if task.dense else task.valid(target)
+        # a label of a whole image is valid or not as a whole: the blank label above covers it
         if task.dense:
             assert not gradient[~valid].any(), "an invalid pixel gives a gradient"
         other = task.loss(prediction, other_invalid_values(task, target))
@@ -232,6 +233,7 @@ class TaskContract(Contract):
         assert task.headline in after, f"headline {task.headline!r} is no metric (there are: {sorted(after)})"
         for name in after:
             up = task.better_when_higher(name)
+            # or equal: a metric may be at its best before, such as the share of pixels within a wide bound
             fits = after[name] >= before[name] - 1e-6 if up else after[name] <= before[name] + 1e-6
             direction = "higher" if up else "lower"
             assert fits, (
@@ -252,6 +254,7 @@ class TaskContract(Contract):
         """Batches and ranks add up: over two batches as over one."""
         prediction = self.prediction(task)
         target = self.labels(task)
+        # batches with different numbers of labels: a mean of their means is another number than the mean over all
         target = torch.cat((target[:1], task.blank(target[1:2]), target[2:]))
         whole = self.scores(task, (prediction, target))
         parts = self.scores(task, (prediction[:1], target[:1]), (prediction[1:], target[1:]))
@@ -334,7 +337,7 @@ class TaskContract(Contract):
         }.items():
             assert not task.valid(found).any(), f"{name}: a blank label has valid pixels afterwards"
 
-    def test_wrong_labels_are_told(self, task: Task) -> None:
+    def test_wrong_labels_are_reported(self, task: Task) -> None:
         label = self.labels(task)[0]
         wrong: dict[str, Any] = {
             "without its first dimension": label[0] if label.ndim else label[None],

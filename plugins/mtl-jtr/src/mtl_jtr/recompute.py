@@ -151,7 +151,7 @@ class _Rerun:
     def without_cast_cache(self) -> AbstractContextManager[Any]:
         """Autocast as it is, without its cache of cast weights.
 
-        Weights that were cast under ``no_grad`` have no graph; whoever found them in the cache would train nothing.
+        Weights that were cast under ``no_grad`` have no graph; whatever used them from the cache would train nothing.
         """
         if not torch.amp.is_autocast_available(self.device_type):
             return nullcontext()

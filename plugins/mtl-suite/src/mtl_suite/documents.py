@@ -1,4 +1,4 @@
-"""The tables of a suite file, taken apart into its own keys and the experiments' settings."""
+"""The tables of a suite file, split into its own keys and the experiments' settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def put(document: Document, key: str, value: object) -> None:
     table[last] = value
 
 
-def taken_apart(kind: type[_Own], tables: object, path: str) -> tuple[dict[str, _Own], dict[str, Document], list[str]]:
+def split_tables(kind: type[_Own], tables: object, path: str) -> tuple[dict[str, _Own], dict[str, Document], list[str]]:
     """(what is the suite's own in each of the tables, the experiments' settings that are left, mistakes)."""
     if not isinstance(tables, Mapping) or not all(isinstance(table, Mapping) for table in tables.values()):
         return {}, {}, [f"{path}: expected a table for each {path.removesuffix('s')}, such as [{path}.NAME]"]

@@ -40,7 +40,7 @@ class Job:
 
 
 def _stopped(run: RunFolder) -> bool:
-    """Whether a run ended before its last epoch, for want of progress or because a plugin asked for it."""
+    """Whether a run ended before its last epoch, without progress or because a plugin asked for it."""
     *_, last = run.history() or [{}]
     return bool(last.get("stopped"))
 

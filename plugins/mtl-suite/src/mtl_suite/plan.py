@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from mtl_core import ExperimentError, anchor_files, nearest, read_document, read_options
-from mtl_suite.documents import taken_apart
+from mtl_suite.documents import split_tables
 from mtl_suite.existing_runs import check_runs
 from mtl_suite.expand import check_overrides, expanded
 from mtl_suite.jobs import Job
@@ -78,8 +78,8 @@ def load_suite(
     document |= {} if seeds is None else {"seeds": list(seeds)}
     settings, problems = read_options(Settings, document)
     engine, wrong_engine = read_options(Engine, tables["engine"], "engine")
-    entries, rows, wrong_rows = taken_apart(Entry, tables["experiments"] or None, "experiments")
-    scenarios, settings_of, wrong_scenarios = taken_apart(Scenario, tables["scenarios"], "scenarios")
+    entries, rows, wrong_rows = split_tables(Entry, tables["experiments"] or None, "experiments")
+    scenarios, settings_of, wrong_scenarios = split_tables(Scenario, tables["scenarios"], "scenarios")
     problems += wrong_engine + wrong_rows + wrong_scenarios + _check(settings, tables["defaults"], entries, scenarios)
     if problems:
         raise ExperimentError(str(path), problems)
