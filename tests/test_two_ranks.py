@@ -170,7 +170,9 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     commands = [[sys.executable, __file__, str(rank), str(port), str(folder)] for rank in range(2)]
-    running = [subprocess.Popen(command) for command in commands]
+    # pytest finds tests/shared by its settings, a process of its own does not
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent / "shared")}
+    running = [subprocess.Popen(command, env=environment) for command in commands]
     try:
         assert [process.wait(timeout=200) for process in running] == [0, 0]
     finally:
