@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from mtl_core import at_least_float32
+from mtl_core.tasks.precision import constant
 
 
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
