@@ -4,7 +4,7 @@ BIN := .venv/bin
 PROJECTS := core $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/pyproject.toml contrib/*/pyproject.toml)))
 STAMP := .venv/.installed
 WORKERS ?= 2
-# For a computer without a GPU: make setup TORCH="torch torchvision --index-url URL", see docs/releasing.md
+# For a computer without a GPU see docs/releasing.md
 TORCH ?= torch torchvision
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)

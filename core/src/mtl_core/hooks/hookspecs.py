@@ -208,7 +208,7 @@ def build_backbone(image_size: Size, in_channels: int) -> nn.Module | None:
         of other sizes are padded by :func:`mtl_core.load_network`. A method ``with_deepest(images)`` may give z and the
         encoder's coarsest features for ``Step.deepest``; without it that is z, or its last level. A method
         ``autoencoder(in_channels, out_channels, bottleneck)`` may make networks of its kind for regularizers; see
-        :meth:`mtl_nn.Networks.like_backbone`
+        docs/methods/smp.md for an example
     :place: the shared encoder
     :gives: the shared encoder
     :how many: one
@@ -249,7 +249,7 @@ def setup(
     :param name: the plugin's own name in the experiment, such as ``"mine"`` or ``"mine#2"``
     :param tasks: the K tasks
     :param image_size: (H, W) in pixels
-    :param backbone: the run's encoder; :meth:`mtl_nn.Networks.of` makes networks of its kind with other channels
+    :param backbone: the run's encoder; libraries may make networks of its kind with other channels from it
     :param heads: the run's decoders, a module per task; a plugin that keeps the network must not register it
     :param places: exclusive hook → name of the plugin that fills it
     :param labelled: label mask of all training samples, those of extra data sets behind the others, bool ``(N, K)``;

@@ -44,9 +44,6 @@ class Regression(Task):
     errors: ClassVar[frozenset[str]] = frozenset({"abs_err", "rmse"})
 
     def pixel_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        if self.objective in ("l1", "l2"):
-            # these look at a pixel alone, and loss() leaves out the invalid ones
-            return self.soft_loss(prediction, self.encode(target))
         return self.error(prediction, self.encode(target), self.valid(target))
 
     def soft_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
