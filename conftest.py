@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,3 +20,12 @@ def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         del os.environ["MTL_CACHE"]
     else:
         os.environ["MTL_CACHE"] = before
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _path_as_it_was() -> Iterator[None]:
+    """A folder that a file's tests leave on ``sys.path`` would give its plugins to the tests behind it."""
+    before = list(sys.path)
+    yield
+    left = [folder for folder in sys.path if folder not in before]
+    assert not left, f"tests left {', '.join(left)} on sys.path"

@@ -15,7 +15,7 @@ import torch
 TOYS = {"toydata": "ToyData", "toylabels": "ToyLabels", "toynetwork": "ToyNetwork"}
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)  # not the session's: another distribution's tests would find them
 def installed_toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A distribution whose plugins are core's toys: `of` and run folders name plugins that are installed."""
     site = tmp_path_factory.mktemp("site")

@@ -103,6 +103,7 @@ def not_installed(name: str, found: Sequence[InstalledPlugin]) -> str:
     if name in known:
         return f"this plugin comes with {known[name]}, which is not installed: pip install {known[name]}"
     listed = f"installed: {', '.join(names)}" if names else "no plugin is installed"
-    other = next(iter(get_close_matches(name, set(known) - set(names), 1, 0.6)), None)
+    # stricter than among the installed ones: the advice is to install something
+    other = next(iter(get_close_matches(name, set(known) - set(names), 1, 0.7)), None)
     hint = f'; did you mean "{other}", which comes with {known[other]}: pip install {known[other]}?' if other else ""
     return f"no plugin of this name is installed ({listed}){hint}"
