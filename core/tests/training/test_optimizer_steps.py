@@ -11,36 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core.data.datasets import BlankedDataset
-from mtl_core.data.sample import Batch, MultiTaskDataset, collate
+from mtl_core.data.sample import Batch, collate
 from mtl_core.errors import MtlError
 from mtl_core.experiment import Experiment
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
 from mtl_core.hooks.relay import Hooks
 from mtl_core.run_folder import RunFolder
-from mtl_core.step.encoder_gradients import EncoderGradients, Shaped
 from mtl_core.step.step import Step
-from mtl_core.tasks.tasks import Tasks
-from mtl_core.testing.toys import Shapes, ToyData, ToyLabels, ToyNetwork
+from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork, ToyShaper, ToyWatcher
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.optimizer_steps import _looks_ahead
 from mtl_core.training.session import prepare
 from mtl_core.training.trainer import Trainer
-
-
-@plugin
-class Data:
-    """Images with random labels: none, one or several each."""
-
-    samples: int = 15
-
-    @hookimpl
-    def build_dataset(self, split: str) -> MultiTaskDataset:
-        return Shapes(self.samples, (8, 8), split)
-
-    @hookimpl
-    def make_label_mask(self, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
-        return torch.rand(size, len(tasks), generator=generator) < 0.45
 
 
 @plugin
@@ -56,6 +39,11 @@ class Look:
     def compute_regularizer(self, step: Step) -> None:
         self.steps.append(step)
         self.drawn.append(float(torch.rand(())))
+
+
+def randomly_labelled(samples: int = 15) -> tuple[ToyData, ToyLabels]:
+    """Images with random labels: none, one or several each."""
+    return ToyData(samples=samples, size=(8, 8)), ToyLabels(share=0.45)
 
 
 def trainer(folder: Path, *plugins: object, **settings: Any) -> Trainer:
@@ -91,8 +79,8 @@ def weights(t: Trainer) -> Tensor:
 @pytest.mark.parametrize("normalize", ["sample", "task", "none"])
 def test_micro_batches_give_the_gradient_of_one_batch(tmp_path: Path, normalize: str) -> None:
     """Also where a task's labels fall unevenly on them: 6 · 2 samples in two steps of one or of two batches."""
-    whole = trainer(tmp_path / "a", Data(samples=12), batch_size=6, normalize=normalize)
-    parts = trainer(tmp_path / "b", Data(samples=12), batch_size=3, accumulate=2, normalize=normalize)
+    whole = trainer(tmp_path / "a", *randomly_labelled(12), batch_size=6, normalize=normalize)
+    parts = trainer(tmp_path / "b", *randomly_labelled(12), batch_size=3, accumulate=2, normalize=normalize)
     before = weights(whole).clone()
     for t in (whole, parts):
         t.fit()
@@ -115,7 +103,7 @@ def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:
 
 def test_the_last_step_of_an_epoch_counts_the_batches_that_it_has(tmp_path: Path) -> None:
     """Five batches of 3 in steps of 2, 2 and 1: L_t of a step is the sum over its labels by their number."""
-    t = trainer(tmp_path, Data(), Look(), batch_size=3, accumulate=2, normalize="task")
+    t = trainer(tmp_path, *randomly_labelled(), Look(), batch_size=3, accumulate=2, normalize="task")
     t.fit()
     steps = t.session.hooks.plugins["look"].steps
     for window in (steps[:2], steps[2:4], steps[4:]):
@@ -136,7 +124,7 @@ def expected_labels(t: Trainer) -> list[list[float] | None]:
 
 
 def test_expected_labels_are_the_mean_over_the_micro_batches_of_a_step(tmp_path: Path) -> None:
-    t = trainer(tmp_path, Data(), Look(), batch_size=3, accumulate=2, normalize="task")
+    t = trainer(tmp_path, *randomly_labelled(), Look(), batch_size=3, accumulate=2, normalize="task")
     seen = expected_labels(t)
     counts = [step.labelled.sum(0) for step in t.session.hooks.plugins["look"].steps]
     means = [((counts[first] + counts[first + 1]) / 2).tolist() for first in (0, 2)]
@@ -146,7 +134,7 @@ def test_expected_labels_are_the_mean_over_the_micro_batches_of_a_step(tmp_path:
 
 @pytest.mark.parametrize("settings", [{"normalize": "sample", "accumulate": 2}, {"normalize": "task"}])
 def test_where_a_loss_does_not_depend_on_them_no_labels_are_counted(tmp_path: Path, settings: dict[str, Any]) -> None:
-    assert set(expected_labels(trainer(tmp_path, Data(), batch_size=3, **settings))) == {None}
+    assert set(expected_labels(trainer(tmp_path, *randomly_labelled(), batch_size=3, **settings))) == {None}
 
 
 def test_only_the_last_micro_batch_of_a_step_moves_the_weights(tmp_path: Path) -> None:
@@ -172,35 +160,8 @@ def test_a_micro_batch_draws_by_its_number_whatever_was_drawn_before(tmp_path: P
     assert second.session.hooks.plugins["look"].drawn == drawn[2:]
 
 
-@plugin
-class Halve(nn.Module):
-    """Weights of 1/2, and a count of the steps that were kept."""
-
-    @hookimpl
-    def setup(self) -> None:
-        self.register_buffer("count", torch.zeros(()))
-
-    @hookimpl
-    def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:
-        return Shaped(torch.full_like(gradients.norms, 0.5), {"count": self.count + 1})
-
-
-@plugin
-class Watch(nn.Module):
-    """Remembers the norms of the branches."""
-
-    @hookimpl
-    def setup(self, tasks: Tasks) -> None:
-        self.register_buffer("norms", torch.zeros(len(tasks)))
-        self.register_buffer("count", torch.zeros(()))
-
-    @hookimpl
-    def watch_encoder_gradient(self, gradients: EncoderGradients) -> dict[str, Tensor]:
-        return {"norms": gradients.norms.to(self.norms), "count": self.count + 1}
-
-
 def test_a_step_with_a_gradient_that_is_not_finite_changes_nothing_and_the_next_one_works(tmp_path: Path) -> None:
-    t = toy_trainer(tmp_path, Halve(), Watch(), learning_rate=1e-2)
+    t = toy_trainer(tmp_path, ToyShaper(), ToyWatcher(), learning_rate=1e-2)
     clean = batch_of(t)
     moved = []
     for batch in (clean, clean, broken(clean), clean):
@@ -210,19 +171,19 @@ def test_a_step_with_a_gradient_that_is_not_finite_changes_nothing_and_the_next_
         moved.append(any(not torch.equal(before[n], after[n]) for n in before))
     assert moved == [True, True, False, True]
     assert t.averages.take()["skipped_steps"] == 1
-    assert [t.session.hooks.plugins[name].count for name in ("halve", "watch")] == [3, 3]
-    assert t.session.hooks.plugins["watch"].norms.isfinite().all()
+    assert [t.session.hooks.plugins[name].count for name in ("toyshaper", "toywatcher")] == [3, 3]
+    assert t.session.hooks.plugins["toywatcher"].norms.isfinite().all()
 
 
 def test_one_broken_micro_batch_skips_its_whole_step(tmp_path: Path) -> None:
     """What the shaper remembers of the sound one before it is undone too, and no gradient of it is left."""
-    t = toy_trainer(tmp_path / "a", Halve(), batch_size=3, accumulate=2)
-    fresh = toy_trainer(tmp_path / "b", Halve(), batch_size=3, accumulate=2)
+    t = toy_trainer(tmp_path / "a", ToyShaper(), batch_size=3, accumulate=2)
+    fresh = toy_trainer(tmp_path / "b", ToyShaper(), batch_size=3, accumulate=2)
     clean = batch_of(t)
     for batch in (clean, broken(clean)):
         t.steps.train_batch(batch)
     assert torch.equal(weights(t), weights(fresh))
-    assert t.session.hooks.plugins["halve"].count == 0
+    assert t.session.hooks.plugins["toyshaper"].count == 0
     for each in (t, fresh):
         for _ in range(2):
             each.steps.train_batch(clean)

@@ -14,43 +14,14 @@ from mtl_core.experiment import Experiment
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
 from mtl_core.run_folder import RunFolder
-from mtl_core.step.encoder_gradients import EncoderGradients, Shaped
 from mtl_core.step.step import Step
-from mtl_core.tasks.tasks import Tasks
-from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
+from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork, ToyShaper, ToyWatcher
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.session import Session, prepare
 from mtl_core.training.step import TrainingStep
 from mtl_core.training.trainer import Trainer
 
 DATA = (ToyData(), ToyLabels(), ToyNetwork())
-
-
-@plugin
-class Halve(nn.Module):
-    """Weights of 1/2, and a count of the steps that were kept."""
-
-    @hookimpl
-    def setup(self) -> None:
-        self.register_buffer("count", torch.zeros(()))
-
-    @hookimpl
-    def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:
-        return Shaped(torch.full_like(gradients.norms, 0.5), {"count": self.count + 1})
-
-
-@plugin
-class Watch(nn.Module):
-    """Remembers the norms of the branches."""
-
-    @hookimpl
-    def setup(self, tasks: Tasks) -> None:
-        self.register_buffer("norms", torch.zeros(len(tasks)))
-        self.register_buffer("count", torch.zeros(()))
-
-    @hookimpl
-    def watch_encoder_gradient(self, gradients: EncoderGradients) -> dict[str, Tensor]:
-        return {"norms": gradients.norms.to(self.norms), "count": self.count + 1}
 
 
 @plugin
@@ -89,7 +60,7 @@ def gradients(session: Session) -> dict[str, Tensor]:
 
 def test_without_a_shaper_the_seam_is_absent_and_with_weights_one_it_changes_nothing() -> None:
     plain = gradients(session_of())
-    shaped = gradients(session_of(Halve()))
+    shaped = gradients(session_of(ToyShaper()))
     for name, gradient in plain.items():
         factor = 0.5 if name.startswith("backbone") else 1.0
         torch.testing.assert_close(shaped[name], factor * gradient, rtol=1e-5, atol=1e-9)
@@ -97,26 +68,26 @@ def test_without_a_shaper_the_seam_is_absent_and_with_weights_one_it_changes_not
 
 def test_who_watches_changes_nothing_and_sees_what_is_not_shaped_yet() -> None:
     plain = gradients(session_of())
-    watched = session_of(Watch())
+    watched = session_of(ToyWatcher())
     for name, gradient in gradients(watched).items():
         torch.testing.assert_close(gradient, plain[name], rtol=1e-5, atol=1e-9)
-    both = session_of(Halve(), Watch(), Watch())
+    both = session_of(ToyShaper(), ToyWatcher(), ToyWatcher())
     found = gradients(both)
-    for name, gradient in gradients(session_of(Halve())).items():
+    for name, gradient in gradients(session_of(ToyShaper())).items():
         torch.testing.assert_close(found[name], gradient)
 
 
-@pytest.mark.parametrize("others", [(), (Halve(),)])
+@pytest.mark.parametrize("others", [(), (ToyShaper(),)])
 def test_what_is_watched_is_kept_for_every_plugin(tmp_path: Path, others: tuple[object, ...]) -> None:
-    t = trainer(tmp_path, *others, Watch(), Watch())
+    t = trainer(tmp_path, *others, ToyWatcher(), ToyWatcher())
     t.train_batch(batch_of(t.session))
-    watchers = [t.session.hooks.plugins[name] for name in ("watch", "watch#2")]
+    watchers = [t.session.hooks.plugins[name] for name in ("toywatcher", "toywatcher#2")]
     seen = torch.stack([t.step.seam.logged[f"encoder/norm/{name}"] for name in t.session.tasks.names])
     assert (seen > 0).all()
     for watcher in watchers:
         torch.testing.assert_close(watcher.norms, seen)
         assert watcher.count == 1
-    assert all(t.session.hooks.plugins["halve"].count == 1 for _ in others)
+    assert all(t.session.hooks.plugins["toyshaper"].count == 1 for _ in others)
 
 
 def test_a_shaper_that_does_not_answer_is_named(tmp_path: Path) -> None:
@@ -127,7 +98,7 @@ def test_a_shaper_that_does_not_answer_is_named(tmp_path: Path) -> None:
 def test_what_a_regularizer_sends_through_the_heads_passes_the_seam() -> None:
     """A regularizer whose own backward ran before the shaped gradient was written would be lost here."""
     plain = gradients(session_of(Pull()))
-    shaped = gradients(session_of(Pull(), Halve()))
+    shaped = gradients(session_of(Pull(), ToyShaper()))
     without = gradients(session_of())
     name = "backbone.0.weight"
     torch.testing.assert_close(shaped[name], 0.5 * plain[name], rtol=1e-5, atol=1e-9)
@@ -142,7 +113,7 @@ def trainer(tmp_path: Path, *plugins: object, **settings: object) -> Trainer:
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])
 def test_precisions_train(tmp_path: Path, precision: str) -> None:
-    t = trainer(tmp_path, Halve(), Pull(), precision=precision, epochs=2)
+    t = trainer(tmp_path, ToyShaper(), Pull(), precision=precision, epochs=2)
     t.fit()
     first, last = RunFolder(tmp_path).history()
     assert last["train/loss"] < first["train/loss"]

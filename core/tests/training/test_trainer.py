@@ -9,32 +9,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core.data.sample import MultiTaskDataset
 from mtl_core.experiment import Experiment
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
 from mtl_core.run_folder import RunFolder
-from mtl_core.tasks.tasks import Tasks
-from mtl_core.testing.toys import Shapes, ToyNetwork
+from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.loader import BatchOrder, Extra
 from mtl_core.training.session import prepare
 from mtl_core.training.trainer import Trainer
 
 
-@plugin
-class Data:
+def randomly_labelled(samples: int = 15) -> tuple[ToyData, ToyLabels]:
     """Images with random labels: none, one or several each."""
-
-    samples: int = 15
-
-    @hookimpl
-    def build_dataset(self, split: str) -> MultiTaskDataset:
-        return Shapes(self.samples, (8, 8), split)
-
-    @hookimpl
-    def make_label_mask(self, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
-        return torch.rand(size, len(tasks), generator=generator) < 0.45
+    return ToyData(samples=samples, size=(8, 8)), ToyLabels(share=0.45)
 
 
 def trainer(folder: Path, *plugins: object, **settings: Any) -> Trainer:
@@ -68,7 +56,7 @@ def test_the_label_mask_is_read_row_by_row_by_nobody(tmp_path: Path) -> None:
     from mtl_core.training.loaders import _sources
 
     for settings, most in (({}, 0), ({"drop_unlabelled": True}, 2), ({"unlabelled_per_batch": 1}, 2)):
-        session = trainer(tmp_path, Data(samples=12), batch_size=3, **settings).session
+        session = trainer(tmp_path, *randomly_labelled(12), batch_size=3, **settings).session
         expected = _sources(session, list(range(12)))
         session.labelled = session.labelled.as_subclass(Counted)
         Counted.reads = 0
@@ -77,7 +65,7 @@ def test_the_label_mask_is_read_row_by_row_by_nobody(tmp_path: Path) -> None:
 
 
 def test_validation_is_read_by_workers_too(tmp_path: Path) -> None:
-    t = trainer(tmp_path, Data(), batch_size=3, validation=0.2, workers=1, epochs=2)
+    t = trainer(tmp_path, *randomly_labelled(), batch_size=3, validation=0.2, workers=1, epochs=2)
     assert t.data.validation is not None
     assert t.data.validation.num_workers == 1
     t.fit()
@@ -95,10 +83,10 @@ class Stopper(nn.Module):
 
 
 def test_a_run_that_ends_early_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
-    t = trainer(tmp_path, Data(), Stopper(), batch_size=3, epochs=3)
+    t = trainer(tmp_path, *randomly_labelled(), Stopper(), batch_size=3, epochs=3)
     with pytest.raises(ValueError, match="stopped"):
         t.fit()
-    again = trainer(tmp_path, Data(), Stopper(), batch_size=3, epochs=3)
+    again = trainer(tmp_path, *randomly_labelled(), Stopper(), batch_size=3, epochs=3)
     again.resume()
     assert (again.position.epoch, again.position.batch, again.position.micro_step) == (1, 0, 5)
     assert not list(tmp_path.glob(".*.part"))

@@ -17,9 +17,6 @@ from mtl_core.errors import ContractError
 from mtl_core.hooks.load import load
 from mtl_core.hooks.spec_table import hooks_of
 
-_SILENT = "its import"
-"""With this begins the reason of a plugin that ended its process, or took too long."""
-
 
 def check(found: InstalledPlugin, timeout: float = 120.0) -> InstalledPlugin:
     """Import a plugin in a process of its own and say how it went; nothing that it does harms this one.
@@ -33,36 +30,34 @@ def check(found: InstalledPlugin, timeout: float = 120.0) -> InstalledPlugin:
 def check_all(found: Sequence[InstalledPlugin], timeout: float = 120.0) -> list[InstalledPlugin]:
     """:func:`check` for every plugin, as many as possible in one process.
 
-    A plugin that ends the process is the first without an answer: it is broken, those behind it go on in a new one.
+    A plugin that ends the process is broken; those behind it go on in a new one.
     """
-    outcomes: dict[InstalledPlugin, InstalledPlugin] = {}
-    left = list(found)
-    while left:
-        seen = _check_together(left, timeout)
-        silent = [place for place, outcome in enumerate(seen) if _is_silent(outcome)]
-        # those behind the first silent one were never tried: they get a new process
-        done = silent[0] + 1 if silent else len(left)
-        outcomes.update(zip(left[:done], seen[:done], strict=True))
-        left = left[done:]
-    return [outcomes[plugin] for plugin in found]
-
-
-def _is_silent(outcome: InstalledPlugin) -> bool:
-    return outcome.status == "broken" and f"{_SILENT} " in outcome.reason
+    outcomes: list[InstalledPlugin] = []
+    while len(outcomes) < len(found):
+        outcomes += _check_together(found[len(outcomes) :], timeout)
+    return outcomes
 
 
 def _check_together(found: Sequence[InstalledPlugin], timeout: float) -> list[InstalledPlugin]:
-    """Import plugins one after the other in one process; what one does there may harm those behind it."""
+    """Import plugins one after the other in one process, up to one that ends it: its outcome is the last."""
     with tempfile.TemporaryDirectory() as folder:
         answers = {f: Path(folder) / f"{place}.json" for place, f in enumerate(found) if not f.reason}
         ended = _run_child(answers, timeout) if answers else ""
-        return [_outcome(f, answers[f], ended) if f in answers else f for f in found]
+        outcomes = []
+        for plugin in found:
+            if plugin not in answers:  # found broken before
+                outcomes.append(plugin)
+            elif answers[plugin].exists():
+                outcomes.append(_outcome(plugin, answers[plugin]))
+            else:
+                reason = f"{plugin.distribution} {plugin.version}: its import {ended}"
+                outcomes.append(attrs.evolve(plugin, status="broken", reason=reason))
+                break
+        return outcomes
 
 
-def _outcome(found: InstalledPlugin, answer: Path, ended: str) -> InstalledPlugin:
-    """A plugin with what its process wrote; ``ended`` says how that ended where it wrote nothing."""
-    silent = {"reason": f"{found.distribution} {found.version}: {_SILENT} {ended}"}
-    given = json.loads(answer.read_text("utf-8")) if answer.exists() else silent
+def _outcome(found: InstalledPlugin, answer: Path) -> InstalledPlugin:
+    given = json.loads(answer.read_text("utf-8"))
     if given["reason"]:
         return attrs.evolve(found, status="broken", reason=given["reason"])
     return attrs.evolve(found, status="ok", hooks=tuple(given["hooks"]))

@@ -57,6 +57,8 @@ from mtl_core.testing.toys import (
     ToyData,
     ToyLabels,
     ToyNetwork,
+    ToyShaper,
+    ToyWatcher,
     stub_heads,
 )
 from mtl_core.testing.transform_contract import TransformContract
@@ -96,6 +98,8 @@ __all__ = [
     "ToyData",
     "ToyLabels",
     "ToyNetwork",
+    "ToyShaper",
+    "ToyWatcher",
     "Trainer",
     "TrainingStep",
     "TransformContract",

@@ -18,6 +18,7 @@ from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
 from mtl_core.options.fields import help
 from mtl_core.seeds import derive, generator_for
+from mtl_core.step.encoder_gradients import EncoderGradients, Shaped
 from mtl_core.tasks.normals import Normals
 from mtl_core.tasks.regression import Depth
 from mtl_core.tasks.segmentation import Segmentation
@@ -69,13 +70,18 @@ class ToyData:
 
 @plugin
 class ToyLabels:
-    """One label per sample, task after task; the tasks named in ``never`` have none."""
+    """One label per sample, task after task, or each at random; the tasks named in ``never`` have none."""
 
     never: tuple[str, ...] = field(default=(), metadata=help("tasks without any label"))
+    share: float | None = field(
+        default=None, metadata=help("of labels that are kept, at random: none, one or more each")
+    )
 
     @hookimpl
-    def make_label_mask(self, size: int, tasks: Tasks) -> Tensor:
+    def make_label_mask(self, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
         kept = torch.tensor([name not in self.never for name in tasks.names])
+        if self.share is not None:
+            return (torch.rand(size, len(tasks), generator=generator) < self.share) & kept
         return torch.eye(len(tasks), dtype=torch.bool).repeat(size, 1)[:size] & kept
 
 
@@ -104,6 +110,33 @@ class ToyBackbone(nn.Sequential):
     def __init__(self, channels: int, *layers: nn.Module) -> None:
         super().__init__(*layers)
         self.channels = channels
+
+
+@plugin
+class ToyShaper(nn.Module):
+    """Weights of 1/2, and a count of the steps that were kept."""
+
+    @hookimpl
+    def setup(self) -> None:
+        self.register_buffer("count", torch.zeros(()))
+
+    @hookimpl
+    def shape_encoder_gradient(self, gradients: EncoderGradients) -> Shaped:
+        return Shaped(torch.full_like(gradients.norms, 0.5), {"count": self.count + 1})
+
+
+@plugin
+class ToyWatcher(nn.Module):
+    """Remembers the norms of the branches, and counts the steps that were kept."""
+
+    @hookimpl
+    def setup(self, tasks: Tasks) -> None:
+        self.register_buffer("norms", torch.zeros(len(tasks)))
+        self.register_buffer("count", torch.zeros(()))
+
+    @hookimpl
+    def watch_encoder_gradient(self, gradients: EncoderGradients) -> dict[str, Tensor]:
+        return {"norms": gradients.norms.to(self.norms), "count": self.count + 1}
 
 
 class StubBackbone(nn.Module):
