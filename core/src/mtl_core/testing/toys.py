@@ -74,7 +74,7 @@ class ToyLabels:
 
     never: tuple[str, ...] = field(default=(), metadata=help("tasks without any label"))
     share: float | None = field(
-        default=None, metadata=help("of labels that are kept, at random: none, one or more each")
+        default=None, metadata=help("of labels that are kept, at random: 0 to K each")
     )
 
     @hookimpl
