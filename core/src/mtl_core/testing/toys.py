@@ -73,9 +73,7 @@ class ToyLabels:
     """One label per sample, task after task, or each at random; the tasks named in ``never`` have none."""
 
     never: tuple[str, ...] = field(default=(), metadata=help("tasks without any label"))
-    share: float | None = field(
-        default=None, metadata=help("of labels that are kept, at random: 0 to K each")
-    )
+    share: float | None = field(default=None, metadata=help("of labels that are kept, at random: 0 to K each"))
 
     @hookimpl
     def make_label_mask(self, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
