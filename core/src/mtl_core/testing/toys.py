@@ -116,6 +116,7 @@ class ToyShaper(nn.Module):
 
     @hookimpl
     def setup(self) -> None:
+        self.count: Tensor
         self.register_buffer("count", torch.zeros(()))
 
     @hookimpl
@@ -129,6 +130,8 @@ class ToyWatcher(nn.Module):
 
     @hookimpl
     def setup(self, tasks: Tasks) -> None:
+        self.norms: Tensor
+        self.count: Tensor
         self.register_buffer("norms", torch.zeros(len(tasks)))
         self.register_buffer("count", torch.zeros(()))
 
