@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 from attrs import field
-from attrs.validators import ge
+from attrs.validators import ge, le, optional
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -73,7 +73,11 @@ class ToyLabels:
     """One label per sample, task after task, or each at random; the tasks named in ``never`` have none."""
 
     never: tuple[str, ...] = field(default=(), metadata=help("tasks without any label"))
-    share: float | None = field(default=None, metadata=help("of labels that are kept, at random: 0 to K each"))
+    share: float | None = field(
+        default=None,
+        validator=optional([ge(0.0), le(1.0)]),
+        metadata=help("of labels that are kept, at random: 0 to K each"),
+    )
 
     @hookimpl
     def make_label_mask(self, size: int, tasks: Tasks, generator: torch.Generator) -> Tensor:
