@@ -18,7 +18,7 @@ from mtl_core.errors import CheckpointError
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
 from mtl_core.run_folder import RunFolder
-from mtl_core.testing.toys import Shapes, ToyData, ToyLabels, ToyNetwork
+from mtl_core.testing.toys import TOY_TASKS, Shapes, ToyData, ToyLabels, ToyNetwork
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.session import prepare
 from mtl_core.training.trainer import Trainer
@@ -173,7 +173,7 @@ def test_validation_uses_the_labels_from_before_relabel(tmp_path: Path) -> None:
     """Learned are all of the plugin's labels; measured, in the tasks that are learned, those of the scenario."""
     made = experiment(Guesses(), validation=0.5, tasks=("depth", "segmentation"))
     trainer = Trainer(prepare(made), make_fabric(made), RunFolder(tmp_path))
-    given = ToyLabels().make_label_mask(8, Shapes(8, (32, 32), "train").tasks)
+    given = ToyLabels().make_label_mask(8, TOY_TASKS, torch.Generator())
     true = Shapes(8, (32, 32), "train")
     for batch in trainer.data.validation:
         assert torch.equal(batch.labelled, given[batch.index][:, [1, 0]])
