@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from mtl_core import cli
 from mtl_core.errors import MtlError
@@ -80,3 +81,14 @@ def test_sigterm_ends_like_an_interrupt(tmp_path: Path) -> None:
     _, shown = process.communicate(timeout=60)
     assert process.returncode == 143
     assert shown == "mtl: stopped; mtl train goes on with --resume, mtl suite when it is started again\n"
+
+
+def test_a_command_that_ends_well_leaves_its_process_group(tmp_path: Path) -> None:
+    """An interpreter that exits while the group's threads run may abort, and torchrun reports a lost process."""
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.FileStore(str(tmp_path / "f"), 1), rank=0, world_size=1
+    )
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["plugins", "--json"])
+    assert not ended.value.code
+    assert not torch.distributed.is_initialized()

@@ -206,6 +206,8 @@ def main(arguments: list[str] | None = None) -> None:
     except SystemExit as ended:
         if ended.code in (INTERRUPTED, TERMINATED):
             print(f"mtl: stopped; {GO_ON}", file=sys.stderr)
+        # also where all is well: the exit code of every rank counts
+        _leave_process_group()
         raise
 
 
