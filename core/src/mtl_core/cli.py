@@ -206,9 +206,10 @@ def main(arguments: list[str] | None = None) -> None:
     except SystemExit as ended:
         if ended.code in (INTERRUPTED, TERMINATED):
             print(f"mtl: stopped; {GO_ON}", file=sys.stderr)
-        # also where all is well: the exit code of every rank counts
-        _leave_process_group()
         raise
+    finally:
+        # however the command ended: the exit code of every rank counts
+        _leave_process_group()
 
 
 def _leave_process_group() -> None:
@@ -223,7 +224,6 @@ _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def _fail(message: str, code: int) -> None:
-    _leave_process_group()
     message = _TERMINAL_CODES.sub("", message)
     print(f"mtl: {message}", file=sys.stderr)
     sys.exit(code)

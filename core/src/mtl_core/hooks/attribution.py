@@ -62,5 +62,5 @@ class logging_as:  # noqa: N801 - a context manager, used like a function
         if self.step is None:
             return
         own = {f"{self.name}/{key}": value for key, value in self.step.logged.items()}
-        # a plugin logs "weight", not "ial/weight": it need not know its name, and two instances do not collide
+        # a plugin logs "weight", not "mine/weight": it need not know its name, and two instances do not collide
         self.step.logged = self.before | own

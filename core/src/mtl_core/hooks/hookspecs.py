@@ -207,8 +207,7 @@ def build_backbone(image_size: Size, in_channels: int) -> nn.Module | None:
         that regularizers ask for take over, and ``multiple_of``, a number of which H and W must be multiples: images
         of other sizes are padded by :func:`mtl_core.load_network`. A method ``with_deepest(images)`` may give z and the
         encoder's coarsest features for ``Step.deepest``; without it that is z, or its last level. A method
-        ``autoencoder(in_channels, out_channels, bottleneck)`` may make networks of its kind for regularizers; see
-        docs/methods/smp.md for an example
+        ``autoencoder(in_channels, out_channels, bottleneck)`` may make networks of its kind for regularizers
     :place: the shared encoder
     :gives: the shared encoder
     :how many: one

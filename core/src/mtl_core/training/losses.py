@@ -58,7 +58,7 @@ def task_losses(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """L_t, L̄_t and which tasks are active, of the global batch with local gradients.
 
-    :param losses: (B, K); what stands where a sample carries no label does not count
+    :param losses: (B, K), 0 where a sample carries no label: those of :func:`sample_losses`
     :param labelled: bool (B, K)
     :param normalize: ``"sample"``: Σ_b m_bt/|T_b| L_bt / B (Nishi et al., CVPR 2024, Eq. 1); ``"task"``: the mean over
         the samples that carry t; ``"none"``: Σ_b m_bt L_bt / B, as the released codes
@@ -69,7 +69,7 @@ def task_losses(
     """
     m = labelled.to(losses.dtype)
     counts = summed(m.sum(0), group)
-    # a loss of a plugin's own may have a value where there is no label
+    # the values are 0 there already; this makes ∂L_t/∂losses 0 too, by which rules weight losses of their own
     losses = losses * m
     sums = losses.sum(0)
     if group is not None:
