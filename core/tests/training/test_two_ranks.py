@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtl_core.commands.evaluate import evaluate_split
 from mtl_core.commands.train import train
@@ -24,7 +24,7 @@ from mtl_core.hooks.plugin import plugin
 from mtl_core.run_folder import RunFolder
 from mtl_core.step.step import Step
 from mtl_core.tasks.tasks import Tasks
-from mtl_core.testing.toys import Shapes, ToyBackbone
+from mtl_core.testing.toys import Shapes, ToyNormedNetwork
 from mtl_core.training.checkpoint import load_checkpoint
 from mtl_core.training.epoch import EpochMeans
 from mtl_core.training.fabric import make_fabric
@@ -57,19 +57,6 @@ class Data:
 
 
 @plugin
-class Normed:
-    """A network with batch norm."""
-
-    @hookimpl
-    def build_backbone(self) -> nn.Module:
-        return ToyBackbone(4, nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Tanh())
-
-    @hookimpl
-    def build_heads(self, tasks: Tasks) -> nn.ModuleDict:
-        return nn.ModuleDict({task.name: nn.Conv2d(4, task.channels, 1) for task in tasks})
-
-
-@plugin
 class Talks:
     """Logs the mean brightness, which differs between ranks."""
 
@@ -80,7 +67,7 @@ class Talks:
 
 def experiment(devices: int = 2, **settings: Any) -> Experiment:
     options = {"epochs": 2, "batch_size": 2, "validation": 0.25, "learning_rate": 1e-2} | settings
-    return Experiment(name="r", plugins=[Data(), Normed(), Talks()], device="cpu", devices=devices, **options)
+    return Experiment(name="r", plugins=[Data(), ToyNormedNetwork(), Talks()], device="cpu", devices=devices, **options)
 
 
 def trainer(folder: Path, **settings: Any) -> Trainer:

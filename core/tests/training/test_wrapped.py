@@ -13,8 +13,7 @@ from mtl_core.experiment import Experiment
 from mtl_core.hooks.markers import hookimpl
 from mtl_core.hooks.plugin import plugin
 from mtl_core.step.encoder_gradients import EncoderGradients
-from mtl_core.tasks.tasks import Tasks
-from mtl_core.testing.toys import ToyBackbone, ToyData, ToyLabels, ToyNetwork
+from mtl_core.testing.toys import ToyData, ToyLabels, ToyNetwork, ToyNormedNetwork
 from mtl_core.training.fabric import make_fabric
 from mtl_core.training.session import prepare
 from mtl_core.training.wrapped import Wrapped, wrap
@@ -31,19 +30,6 @@ class Adds:
     @hookimpl
     def shape_encoder_gradient(self, gradients: EncoderGradients) -> Tensor:
         return torch.ones_like(gradients.norms)
-
-
-@plugin
-class Normed:
-    """Batch norm in the encoder."""
-
-    @hookimpl
-    def build_backbone(self) -> nn.Module:
-        return ToyBackbone(4, nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Tanh())
-
-    @hookimpl
-    def build_heads(self, tasks: Tasks) -> nn.ModuleDict:
-        return nn.ModuleDict({task.name: nn.Conv2d(4, task.channels, 1) for task in tasks})
 
 
 def wrapped(*plugins: object, network: object = None, **settings: Any) -> Wrapped:
@@ -92,7 +78,7 @@ def test_weights_have_the_memory_format(asked: bool) -> None:
 
 @pytest.mark.parametrize("batch_norm", ["frozen", "running"])
 def test_frozen_batch_norm_stays_in_evaluation_mode(batch_norm: str) -> None:
-    found = wrapped(network=Normed(), batch_norm=batch_norm)
+    found = wrapped(network=ToyNormedNetwork(), batch_norm=batch_norm)
     found.module.train()
     layer = found.step.network.backbone[1]
     layer(torch.rand(4, 4, 8, 8))

@@ -115,6 +115,19 @@ class ToyBackbone(nn.Sequential):
 
 
 @plugin
+class ToyNormedNetwork:
+    """One convolution with batch norm as encoder, one per head."""
+
+    @hookimpl
+    def build_backbone(self) -> nn.Module:
+        return ToyBackbone(4, nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Tanh())
+
+    @hookimpl
+    def build_heads(self, tasks: Tasks) -> nn.ModuleDict:
+        return nn.ModuleDict({task.name: nn.Conv2d(4, task.channels, 1) for task in tasks})
+
+
+@plugin
 class ToyShaper(nn.Module):
     """Weights of 1/2, and a count of the steps that were kept."""
 
