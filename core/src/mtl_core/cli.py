@@ -164,7 +164,7 @@ def plugins(
     Console().print(shown)
 
 
-@app.command(epilog="Example: mtl explain ial")
+@app.command(epilog="Example: mtl explain experiment")
 def explain(
     name: Annotated[str, typer.Argument(metavar="PLUGIN", help="A plugin's name, FILE.py:CLASS, or experiment.")],
     as_json: _Json = False,

@@ -47,7 +47,7 @@ def test_a_pixel_of_two_values_is_valid_only_with_both() -> None:
     task = Regression(name="shading", channels=2)
     target = torch.tensor([1.0, 2.0, 3.0, math.nan]).view(1, 2, 1, 2)
     assert task.valid(target).flatten().tolist() == [True, False]
-    assert task.encode(target).flatten().tolist() == [1, 0, 3, 0]
+    assert task.encode(target).flatten().tolist() == [1, 2, 3, 0]
     assert "valid pixels that are not finite" not in str(task.value_problems(target[0]))
 
 

@@ -74,7 +74,7 @@ def _add(document: _Document, name: str) -> list[str]:
     if not isinstance(plugins, dict):
         return []  # reported as a wrong type already
     if not name.strip():
-        return ["--with: expected a plugin's name, such as --with jtr"]
+        return ["--with: expected a plugin's name; mtl plugins lists them"]
     plugins.setdefault(name, {})
     return []
 

@@ -6,7 +6,8 @@ Shape letters: B samples, O channels of the task, H and W image size.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
@@ -44,22 +45,28 @@ class Regression(Task):
     errors: ClassVar[frozenset[str]] = frozenset({"abs_err", "rmse"})
 
     def pixel_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return self.error(prediction, self.encode(target), self.valid(target))
+        return self.error(prediction, self.encode(target), partial(self.valid, target))
 
     def soft_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return self.error(prediction, target, constant(True, target.device).expand_as(target[:, :1]))
+        return self.error(prediction, target, lambda: constant(True, target.device).expand_as(target[:, :1]))
 
-    def error(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """The chosen loss of every pixel (B, 1, H, W) against a target that is finite everywhere."""
+    def error(self, prediction: Tensor, target: Tensor, valid: Callable[[], Tensor]) -> Tensor:
+        """The chosen loss of every pixel (B, 1, H, W) against a target that is finite everywhere.
+
+        :param valid: gives the pixels that count, bool (B, 1, H, W); a function, since most losses do not need it
+        """
         if self.objective == "berhu":
-            return losses.berhu(prediction, target, valid)
+            return losses.berhu(prediction, target, valid())
         return losses.l2(prediction, target) if self.objective == "l2" else losses.l1(prediction, target)
 
     def valid(self, target: Tensor) -> Tensor:
-        return is_finite(target).all(1, keepdim=True)
+        finite = is_finite(target)
+        # most have one channel, for which `all` would be a slow kernel for nothing
+        return finite if finite.shape[1] == 1 else finite.all(1, keepdim=True)
 
     def encode(self, target: Tensor) -> Tensor:
-        return torch.where(self.valid(target), target, constant(0.0, target.device))
+        # one kernel; by `valid` it would be three or four
+        return target.nan_to_num(0.0, 0.0, 0.0)
 
     def metrics(self) -> Metric:
         return RegressionMetrics(self.valid)
@@ -90,14 +97,17 @@ class Depth(Regression):
     errors: ClassVar[frozenset[str]] = frozenset({"abs_err", "rmse", "rel_err", "log_rmse"})
     units: ClassVar[Mapping[str, str]] = {"delta1": "%", "delta2": "%", "delta3": "%"}
 
-    def error(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    def error(self, prediction: Tensor, target: Tensor, valid: Callable[[], Tensor]) -> Tensor:
         if self.objective == "silog":
-            return losses.silog(prediction, target, valid, self.silog_lambda)
+            return losses.silog(prediction, target, valid(), self.silog_lambda)
         return super().error(prediction, target, valid)
 
     def valid(self, target: Tensor) -> Tensor:
         # false for NaN too: comparisons with it are
         return (target > 0) & (target < math.inf)
+
+    def encode(self, target: Tensor) -> Tensor:
+        return super().encode(target).clamp(min=0)
 
     def unit(self, metric: str) -> str:
         return "m" if metric in _METRES and not self.disparity else super().unit(metric)
